@@ -1,0 +1,160 @@
+"""The asset checks, which say whether the table is worth building on."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.errors import ConfigurationError
+
+PER_PARTITION = "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__).parameters
+"""Whether this Dagster records checks by partition (a preview of 1.13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """
+    Where a check begins to warn, and where it fails. Shares, 0 to 1.
+
+    For rates both are the highest value that still passes, `warn` the lower one; for `complete` the lowest.
+    """
+
+    warn: float
+    fail: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.warn <= 1 and 0 <= self.fail <= 1):
+            raise ConfigurationError(f"thresholds are shares between 0 and 1; got {self.warn} and {self.fail}.")
+
+
+ERROR_RATE = Thresholds(warn=0.02, fail=0.10)
+EXPIRY_RATE = Thresholds(warn=0.01, fail=0.05)
+COMPLETE = Thresholds(warn=0.95, fail=0.80)
+"""What passes unless said otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One figure of a partition, held against two thresholds."""
+
+    name: str
+    figure: str
+    """Metadata key of the figure."""
+    description: str
+    measure: Callable[[PartitionReport], float]
+    thresholds: Thresholds
+    higher_is_worse: bool = True
+
+    def judge(self, report: PartitionReport) -> "Judgement":
+        """Hold one partition against the thresholds."""
+        value, limits = self.measure(report), self.thresholds
+        sign = 1 if self.higher_is_worse else -1
+        unbalanced = not self.higher_is_worse and not report.balanced
+        fails = sign * value > sign * limits.fail or unbalanced
+        warns = sign * value > sign * limits.warn
+        return Judgement(
+            passed=not (warns or fails),
+            severity=dg.AssetCheckSeverity.ERROR if fails else dg.AssetCheckSeverity.WARN,
+            badness=sign * value + (1 if unbalanced else 0),
+            metadata={
+                f"claude_batch/{self.figure}": value,
+                "claude_batch/warn_threshold": limits.warn,
+                "claude_batch/fail_threshold": limits.fail,
+                "claude_batch/rows": report.n_rows,
+                "claude_batch/upstream_rows": report.n_expected,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a check says of one partition."""
+
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    badness: float
+    metadata: Mapping[str, Any]
+
+
+def checks(*, error_rate: Thresholds, expiry_rate: Thresholds, complete: Thresholds) -> tuple[Check, ...]:
+    """Return the checks of an asset."""
+    return (
+        Check(
+            name="error_rate",
+            figure="error_rate",
+            description="Share of rows that failed: errored, invalid, truncated, refused, missing or rejected.",
+            measure=lambda report: report.error_rate,
+            thresholds=error_rate,
+        ),
+        Check(
+            name="expiry_rate",
+            figure="expiry_rate",
+            description="Share of rows that the API did not get to within 24 hours.",
+            measure=lambda report: report.expiry_rate,
+            thresholds=expiry_rate,
+        ),
+        Check(
+            name="complete",
+            figure="completeness",
+            description="Share of upstream rows with a usable answer; fails also when a row has no verdict at all.",
+            measure=lambda report: report.completeness,
+            thresholds=complete,
+            higher_is_worse=False,
+        ),
+    )
+
+
+def check_specs(
+    asset: dg.AssetKey, checks: Sequence[Check], partitions_def: dg.PartitionsDefinition[str] | None
+) -> list[dg.AssetCheckSpec]:
+    """Declare the checks, by partition where this Dagster can."""
+    extra: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
+    return [dg.AssetCheckSpec(check.name, asset=asset, description=check.description, **extra) for check in checks]
+
+
+def evaluations(
+    asset: dg.AssetKey, checks: Sequence[Check], reports: Sequence[PartitionReport]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """
+    Evaluate each check for each partition.
+
+    A run over a range has to log these itself, also when the range is one partition: the result it yields
+    is recorded without a partition.
+    """
+    for report in reports:
+        for check in checks:
+            judgement = check.judge(report)
+            yield dg.AssetCheckEvaluation(
+                asset_key=asset,
+                check_name=check.name,
+                passed=judgement.passed,
+                severity=judgement.severity,
+                partition=report.partition_key,
+                metadata={
+                    key: dg.MetadataValue.float(value) if isinstance(value, float) else value
+                    for key, value in judgement.metadata.items()
+                },
+            )
+
+
+def results(
+    asset: dg.AssetKey, checks: Sequence[Check], reports: Sequence[PartitionReport]
+) -> Iterator[dg.AssetCheckResult]:
+    """Give each check's result for the run as a whole: that of its worst partition."""
+    for check in checks:
+        judged = [(check.judge(report), report) for report in reports]
+        judgement, report = max(judged, key=lambda pair: pair[0].badness)
+        n_bad = sum(not one.passed for one, _ in judged)
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=check.name,
+            passed=judgement.passed,
+            severity=judgement.severity,
+            description=f"worst of {len(judged)} partitions: {report.partition_key}; {n_bad} do not pass"
+            if len(judged) > 1
+            else None,
+            metadata=dict(judgement.metadata),
+        )

@@ -1,0 +1,226 @@
+"""The only file that imports the Anthropic SDK."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import orjson
+from anthropic import Anthropic, APIConnectionError, APIStatusError, DefaultHttpxClient, transform_schema
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from claude_batch_dagster.core.ports import Batch, Body, Counts, Page
+from claude_batch_dagster.errors import (
+    ApiRefusedError,
+    ApiResponseError,
+    ApiUnreachableError,
+    ConfigurationError,
+    CredentialError,
+    SpendLimitError,
+)
+
+__all__ = ["Anthropic", "AnthropicBatches", "new_client", "output_format"]
+
+PATH = "/v1/messages/batches"
+CREATE_TIMEOUT_SECONDS = 900.0
+READ_TIMEOUT_SECONDS = 120.0
+PAGE_SIZE = 1000
+READ_BYTES = 1 << 16
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SPEND_CODES = frozenset({"enforced_spend_limit_reached", "organization_on_hold", "cmek_key_disabled"})
+SPEND_WORDS = ("You have reached your specified", "credit balance is too low")
+
+_TIME = TypeAdapter(datetime)
+
+
+def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str | None = None) -> Anthropic:
+    """
+    Return an SDK client that tries nothing twice and follows nobody elsewhere.
+
+    A create call has no idempotency key, so the SDK's retries could pay twice; a redirect would hand
+    documents to another host. Raises `ConfigurationError` for a base URL that is not https (but for
+    loopback) or that holds credentials.
+    """
+    if base_url is not None:
+        check_base_url(base_url)
+    headers = {"anthropic-workspace-id": workspace_id} if workspace_id else None
+    logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
+    return Anthropic(
+        api_key=api_key,
+        base_url=base_url,
+        max_retries=0,
+        timeout=READ_TIMEOUT_SECONDS,
+        default_headers=headers,
+        http_client=DefaultHttpxClient(follow_redirects=False),
+    )
+
+
+def check_base_url(base_url: str) -> None:
+    """Raise `ConfigurationError` unless the URL keeps keys and documents safe."""
+    parts = urlsplit(base_url)
+    if parts.username or parts.password:
+        raise ConfigurationError("base_url must not hold a user or password; give the key as api_key.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise ConfigurationError(
+            f"base_url {parts.scheme}://{parts.hostname or ''} is not https: key and documents would travel in the "
+            "clear. Use https; http is allowed for loopback addresses only."
+        )
+
+
+def output_format(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the `output_config.format` param that asks for answers fitting the model."""
+    return {"type": "json_schema", "schema": transform_schema(model)}
+
+
+class AnthropicBatches:
+    """The Message Batches API through the SDK's client: its answers read strictly, its errors translated."""
+
+    def __init__(self, client: Anthropic, *, workspace_id: str | None = None) -> None:
+        self._client = client
+        secret = client.api_key or client.auth_token or ""
+        tag = hashlib.sha256(secret.encode()).hexdigest()[:8]
+        self.account = f"{str(client.base_url).rstrip('/')} {workspace_id or 'default'} {tag}"
+
+    def close(self) -> None:
+        """Close the connections kept open."""
+        self._client.close()
+
+    def create(self, body: Body) -> Batch:
+        """Send one batch, exactly once; nothing on the way tries again."""
+        with _translated():
+            response = self._client.with_options(max_retries=0, timeout=CREATE_TIMEOUT_SECONDS).post(
+                PATH,
+                cast_to=httpx2.Response,
+                content=iter(body.pieces),
+                options={"headers": {"Content-Type": "application/json", "Content-Length": str(body.n_bytes)}},
+            )
+            return _batch(_json(response))
+
+    def retrieve(self, batch_id: str) -> Batch:
+        """Return what the API says of the batch now."""
+        with _translated():
+            return _batch(_json(self._client.get(_path(batch_id), cast_to=httpx2.Response)))
+
+    def list_batches(self, *, after_id: str | None = None) -> Page:
+        """Return a page of up to 1,000 batches, newest first, those older than `after_id`."""
+        query = {"limit": PAGE_SIZE, **({"after_id": after_id} if after_id else {})}
+        with _translated():
+            page = _json(self._client.get(PATH, cast_to=httpx2.Response, options={"params": query}))
+            try:
+                return Page(batches=[_batch(item) for item in page["data"]], has_more=bool(page["has_more"]))
+            except (KeyError, TypeError) as error:
+                raise ApiResponseError("the API's list of batches cannot be read") from error
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Ask the API to stop the batch; what has finished keeps its result."""
+        with _translated():
+            return _batch(_json(self._client.post(f"{_path(batch_id)}/cancel", cast_to=httpx2.Response)))
+
+    @contextmanager
+    def results(self, batch_id: str) -> Iterator[Iterator[bytes]]:
+        """
+        Open the stream of the raw bytes of the results.
+
+        Asked of the configured base URL by id: the host that `results_url` names never sees the key.
+        """
+        headers = {"X-Stainless-Raw-Response": "stream", "Accept": "application/binary"}
+        with _translated():
+            response = self._client.get(
+                f"{_path(batch_id)}/results", cast_to=httpx2.Response, options={"headers": headers}
+            )
+            try:
+                yield response.iter_bytes(READ_BYTES)
+            finally:
+                response.close()
+
+
+def _path(batch_id: str) -> str:
+    return f"{PATH}/{quote(batch_id, safe='')}"
+
+
+def _json(response: httpx2.Response) -> Any:
+    if not response.is_success:
+        raise ApiResponseError(f"the API answered HTTP {response.status_code}, which it does not document here")
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError as error:
+        raise ApiResponseError("the API's answer is not JSON") from error
+
+
+def _batch(body: Any) -> Batch:
+    match body:
+        case {
+            "id": str(batch_id),
+            "processing_status": str(status),
+            "request_counts": dict(counts),
+            "created_at": str(created_at),
+        } if batch_id:
+            try:
+                return Batch(
+                    id=batch_id,
+                    processing_status=status,
+                    counts=Counts(**{name: int(counts.get(name) or 0) for name in Counts.__slots__}),
+                    created_at=_TIME.validate_python(created_at),
+                    ended_at=_time(body, "ended_at"),
+                    archived_at=_time(body, "archived_at"),
+                )
+            except (ValidationError, ValueError, TypeError) as error:
+                raise ApiResponseError("the API's answer is not a batch that can be read") from error
+        case _:
+            raise ApiResponseError("the API's answer is not a batch")
+
+
+def _time(body: Mapping[str, Any], name: str) -> datetime | None:
+    value = body.get(name)
+    return None if value is None else _TIME.validate_python(value)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the SDK's errors into ours. Theirs hold requests and answers, so none is chained."""
+    try:
+        yield
+    except APIStatusError as error:
+        raise _refused(error) from None
+    except (APIConnectionError, httpx2.HTTPError) as error:
+        cause = error.__cause__ or error
+        raise ApiUnreachableError(f"no complete answer from the API ({type(cause).__name__})") from None
+
+
+def _refused(error: APIStatusError) -> ApiRefusedError:
+    status, (kind, message, code) = error.status_code, _envelope(error.body)
+    spent = kind == "billing_error" or code in SPEND_CODES or message.startswith(SPEND_WORDS)
+    advice = {401: ". Check the API key", 403: ". Check what the API key may do, and its workspace"}.get(status, "")
+    if spent:
+        advice = ". Raise the limit or add credit in the Claude Console, then materialize again; nothing is lost"
+    refusal = SpendLimitError if spent else CredentialError if status in {401, 403} else ApiRefusedError
+    return refusal(
+        message.rstrip(".") + advice,
+        status=status,
+        kind=kind,
+        request_id=error.request_id,
+        retry_after_seconds=_seconds(error.response.headers.get("retry-after")),
+    )
+
+
+def _envelope(body: object) -> tuple[str | None, str, str | None]:
+    """Return an error's type, message and code, as far as the body has the API's shape."""
+    match body:
+        case {"error": {"type": str(kind), "message": str(message), "details": {"error_code": str(code)}}}:
+            return kind, message, code
+        case {"error": {"type": str(kind), "message": str(message)}}:
+            return kind, message, None
+        case _:
+            return None, "the answer has no error envelope", None
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        wait = float(header or "")
+    except ValueError:
+        return None
+    return wait if 0 <= wait < float("inf") else None

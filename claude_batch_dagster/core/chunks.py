@@ -1,0 +1,126 @@
+"""Rows that travel together: exactly one batch."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.ports import Body
+from claude_batch_dagster.core.requests import Request
+
+OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
+ENVELOPE_BYTES = 100
+"""Bytes around each request's params, `custom_id` of full length included; rounded up."""
+
+NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+NONCE_LENGTH = 26
+MAX_CUSTOM_ID = 64
+"""Length allowed of a custom_id, `[A-Za-z0-9_-]{1,64}` (Claude docs, "Message Batches")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much goes into one batch."""
+
+    max_requests: int = 10_000
+    """At most 100,000 (Claude docs, "Message Batches")."""
+    max_bytes: int = 64_000_000
+    """Bytes of the encoded body; the API takes 256 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row without a usable answer, and the question that would give it one."""
+
+    row: RowKey
+    request: Request
+    landed: bool
+    """Whether the output table holds a row for this very request (of whatever verdict)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passenger:
+    """A row that goes into a chunk."""
+
+    row: RowKey
+    request_hash: str
+    """Hash of the request as first asked; a wider `max_tokens` does not change it."""
+    params: bytes
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A batch to be, its nonce in every custom_id: the proof that a batch found at the API is ours."""
+
+    nonce: str
+    passengers: Sequence[Passenger]
+
+    @cached_property
+    def custom_ids(self) -> tuple[str, ...]:
+        """One custom_id for each passenger, unique by construction."""
+        return tuple(
+            custom_id(self.nonce, ordinal, passenger.row.key) for ordinal, passenger in enumerate(self.passengers)
+        )
+
+    @property
+    def body(self) -> Body:
+        """The create call's body, each request encoded once."""
+        return Body(pieces=self._pieces(), n_bytes=self._measure[0])
+
+    @property
+    def body_hash(self) -> str:
+        """SHA-256 of the body."""
+        return self._measure[1]
+
+    @cached_property
+    def _measure(self) -> tuple[int, str]:
+        digest, n_bytes = hashlib.sha256(), 0
+        for piece in self._pieces():
+            digest.update(piece)
+            n_bytes += len(piece)
+        return n_bytes, digest.hexdigest()
+
+    def _pieces(self) -> Iterator[bytes]:
+        between = OPENING
+        for name, passenger in zip(self.custom_ids, self.passengers, strict=True):
+            yield b'%b{"custom_id":"%b","params":%b}' % (between, name.encode(), passenger.params)
+            between = BETWEEN
+        yield CLOSING
+
+
+def new_nonce(now: datetime, entropy: bytes) -> str:
+    """
+    Return 26 characters: 48 bits of milliseconds, then 80 bits of `entropy` (10 bytes).
+
+    Nonces sort by time of intent, so of two answers to one row the later question is known.
+    """
+    number = int(now.timestamp() * 1000) << 80 | int.from_bytes(entropy[:10])
+    return "".join(NONCE_ALPHABET[number >> 5 * place & 31] for place in reversed(range(NONCE_LENGTH)))
+
+
+def custom_id(nonce: str, ordinal: int, key: str) -> str:
+    """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
+    value = json.loads(key)
+    text = "-".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+    return f"{nonce}-{ordinal:05d}-{slug}"[:MAX_CUSTOM_ID].rstrip("-")
+
+
+def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Candidate]]:
+    """Fill chunks to the limits, in order; the last takes what is left."""
+    chunk: list[Candidate] = []
+    n_bytes = 0
+    for candidate in candidates:
+        size = len(candidate.request.params) + ENVELOPE_BYTES
+        if chunk and (len(chunk) == limits.max_requests or n_bytes + size > limits.max_bytes):
+            yield chunk
+            chunk, n_bytes = [], 0
+        chunk.append(candidate)
+        n_bytes += size
+    if chunk:
+        yield chunk

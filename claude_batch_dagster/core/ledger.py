@@ -1,0 +1,186 @@
+"""What a row signs on its way: the states of a chunk, the moves allowed, and the port of the ledger."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+
+class State(StrEnum):
+    """Where a chunk is on its way from our rows to their results."""
+
+    SENDING = "sending"
+    """
+    The intent is written; the last byte of the body has not left. A crash here is harmless: the
+    API cannot accept a body that is not complete.
+    """
+
+    RELEASED = "released"
+    """
+    The last byte may have left and no answer is written. A crash here is the one moment we cannot
+    know: reconcile with the API before anything else is sent.
+    """
+
+    AMBIGUOUS = "ambiguous"
+    """The answer to the create call was lost or unreadable; the chunk is looked for in the API's list."""
+
+    ACCEPTED = "accepted"
+    """The API gave us a batch id. Never send this chunk again."""
+
+    ADOPTED = "adopted"
+    """Found in the API's list and proved ours by the nonce in its custom_ids. As good as accepted."""
+
+    ENDED = "ended"
+    """Every request has its result at the API; they can be downloaded for 29 days from creation."""
+
+    SPOOLED = "spooled"
+    """The raw results are on our disk. From here no API is needed."""
+
+    APPLIED = "applied"
+    """The answers are in the output table and every row has its verdict here."""
+
+    REFUSED = "refused"
+    """Proven never accepted: the API said no, or the body never left whole. Its rows are free again."""
+
+    UNSEEN = "unseen"
+    """
+    Not in the API's list for the whole quiet period, so its rows were set free. Kept on watch: should
+    it turn up, it was paid for twice, and that is reported.
+    """
+
+    HELD = "held"
+    """May or may not have been accepted; a person decides. Its rows are not sent again."""
+
+    LOST = "lost"
+    """Accepted and paid for, but its results are gone (29 days, or deleted)."""
+
+
+NEXT: Mapping[State, frozenset[State]] = {
+    State.SENDING: frozenset({State.RELEASED, State.REFUSED}),
+    State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REFUSED}),
+    State.AMBIGUOUS: frozenset({State.ADOPTED, State.UNSEEN, State.HELD}),
+    State.HELD: frozenset({State.ADOPTED, State.UNSEEN}),
+    State.UNSEEN: frozenset({State.ADOPTED}),
+    State.ACCEPTED: frozenset({State.ENDED, State.LOST}),
+    State.ADOPTED: frozenset({State.ENDED, State.LOST}),
+    State.ENDED: frozenset({State.SPOOLED, State.LOST}),
+    State.SPOOLED: frozenset({State.APPLIED}),
+    State.APPLIED: frozenset(),
+    State.REFUSED: frozenset(),
+    State.LOST: frozenset(),
+}
+"""The moves allowed. Every move is one conditional update, so two runs cannot both win."""
+
+UNCONFIRMED = frozenset({State.SENDING, State.RELEASED, State.AMBIGUOUS})
+"""While one chunk is in one of these, its pipeline sends no other."""
+
+TRAVELLING = frozenset({State.ACCEPTED, State.ADOPTED, State.ENDED, State.SPOOLED})
+"""The API has the chunk, or we have its results: waiting and collecting bring it home."""
+
+OPEN = UNCONFIRMED | TRAVELLING | {State.HELD}
+"""Rows in such a chunk are in flight: they are waited for, never sent again."""
+
+
+class RowKey(NamedTuple):
+    """One row of one partition of the upstream table."""
+
+    partition_key: str | None
+    """Dagster's partition key; None for an asset without partitions."""
+
+    key: str
+    """The row's key as canonical JSON: `"a"` and `1` and `["a",1]` stay apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRecord:
+    """What the ledger knows of one chunk."""
+
+    chunk_id: str
+    """The nonce: the first part of every custom_id of this chunk, sortable by time of intent."""
+    pipeline: str
+    run_id: str
+    account: str
+    state: State
+    n_requests: int
+    n_bytes: int
+    body_hash: str
+    intended_at: datetime
+    batch_id: str | None = None
+    released_at: datetime | None = None
+    batch_created_at: datetime | None = None
+    ended_at: datetime | None = None
+    quiet_since: datetime | None = None
+    n_silent_listings: int = 0
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRecord:
+    """One row of one chunk, and what became of it."""
+
+    chunk_id: str
+    ordinal: int
+    row: RowKey
+    custom_id: str
+    request_hash: str
+    attempt: int
+    state: State
+    """State of the row's chunk."""
+    verdict: str | None = None
+    """None until the chunk is applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """What the answers of one chunk cost for one partition."""
+
+    partition_key: str | None
+    n_requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    """At batch prices; None when the model's price is not known."""
+    live_cost_usd: float | None
+    """What the live API would have cost."""
+
+
+class Ledger(Protocol):
+    """
+    The durable memory of what was sent, to whom, and what came of it.
+
+    Each method is one transaction. Every method raises `LedgerError` when the store does not answer.
+    """
+
+    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
+        """Write down a chunk and its rows, before anything of it is sent."""
+
+    def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
+        """Move a chunk to a state allowed by `NEXT`, with what was learned; raise on any other."""
+
+    def note(self, chunk_id: str, **facts: Any) -> ChunkRecord:
+        """Write down what was learned of a chunk without moving it."""
+
+    def chunk(self, chunk_id: str) -> ChunkRecord:
+        """Return one chunk."""
+
+    def chunks(self, pipeline: str, states: Iterable[State], *, run_id: str | None = None) -> list[ChunkRecord]:
+        """Return the pipeline's chunks in these states, oldest first; of one run if given."""
+
+    def batch_ids(self) -> frozenset[str]:
+        """Return every batch id this ledger knows."""
+
+    def rows(self, chunk_id: str) -> list[RowRecord]:
+        """Return the rows of a chunk by ordinal."""
+
+    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
+        """Return every earlier row that asked one of these requests, oldest first."""
+
+    def n_in_flight(self, pipeline: str) -> int:
+        """Return the number of the pipeline's requests that may be waiting at the API."""
+
+    def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
+        """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""
+
+    def spends(self, pipeline: str, *, run_id: str | None = None) -> list[Spend]:
+        """Return what each partition has cost so far, or cost in one run."""

@@ -1,0 +1,196 @@
+"""From the text of an answer to validated columns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from functools import cached_property
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from claude_batch_dagster.errors import OutputModelError
+
+BOOKKEEPING: Mapping[str, str] = {
+    "status": "VARCHAR",
+    "error": "VARCHAR",
+    "partition_key": "VARCHAR",
+    "batch_id": "VARCHAR",
+    "custom_id": "VARCHAR",
+    "request_hash": "VARCHAR",
+    "model": "VARCHAR",
+    "stop_reason": "VARCHAR",
+    "input_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
+    "cost_usd": "DOUBLE",
+    "attempt": "INTEGER",
+    "answered_at": "TIMESTAMP WITH TIME ZONE",
+}
+"""The columns that follow the key and the output fields, with their SQL types."""
+
+BOOKKEEPING_MEANING: Mapping[str, str] = {
+    "status": "What became of the row: succeeded, invalid, truncated, refused, errored, expired, canceled, "
+    "missing, rejected or blocked.",
+    "error": "What happened and what to do, in one sentence; null for a plain success.",
+    "partition_key": "Dagster partition key of the row; null without partitions.",
+    "batch_id": "The Message Batch that carried the row.",
+    "custom_id": "The request within the batch.",
+    "request_hash": "Hash of what was asked.",
+    "model": "The model that answered.",
+    "stop_reason": "Why the model stopped.",
+    "input_tokens": "Tokens of the request, cached ones included.",
+    "output_tokens": "Tokens of the answer, thinking included.",
+    "cost_usd": "Cost of this answer in US dollars at batch prices; 0 for an answer shared with an equal request.",
+    "attempt": "How often this request has been asked for this row.",
+    "answered_at": "When the batch ended.",
+}
+"""One sentence for each bookkeeping column."""
+
+SQL_TYPES: Mapping[Any, str] = {
+    str: "VARCHAR",
+    bool: "BOOLEAN",
+    int: "BIGINT",
+    float: "DOUBLE",
+    Decimal: "DECIMAL(38,10)",
+    date: "DATE",
+    datetime: "TIMESTAMP WITH TIME ZONE",
+    time: "TIME",
+    UUID: "UUID",
+}
+
+Structure = str | list[Any] | dict[str, Any]
+"""A SQL type as DuckDB's JSON functions write it: `"BIGINT"`, `["VARCHAR"]`, `{"x": "DOUBLE"}`."""
+
+
+class InvalidOutputError(Exception):
+    """The answer does not fit the output model; the message says where."""
+
+
+@dataclass(frozen=True)
+class OutputSchema:
+    """A pydantic model as columns of a table, and as the judge of answers."""
+
+    model: type[BaseModel]
+
+    @cached_property
+    def columns(self) -> dict[str, Structure]:
+        """Name and SQL type of each output field, in order."""
+        return {name: sql_type(field.annotation) for name, field in self.model.model_fields.items()}
+
+    @cached_property
+    def categorical(self) -> str | None:
+        """The first field with a closed list of values: the one whose distribution is worth a look."""
+        for name, field in self.model.model_fields.items():
+            kind = field.annotation
+            closed = isinstance(kind, type) and issubclass(kind, (Enum, bool))
+            if closed or get_origin(kind) is Literal:
+                return name
+        return None
+
+    def check(self, *, keys: tuple[str, ...]) -> None:
+        """Raise `OutputModelError` if columns would collide (names differ in more than case)."""
+        seen: dict[str, str] = {}
+        groups = {"key": keys, "output field": tuple(self.columns), "bookkeeping column": tuple(BOOKKEEPING)}
+        for group, names in groups.items():
+            for name in names:
+                if other := seen.get(name.lower()):
+                    raise OutputModelError(
+                        f"the {group} {name!r} collides with the {other} of that name in the output table "
+                        "(DuckDB ignores case). Rename it."
+                    )
+                seen[name.lower()] = group
+        if not self.columns:
+            raise OutputModelError(f"the output model {self.model.__name__} has no fields; add at least one.")
+
+    def validate(self, text: str) -> dict[str, Any]:
+        """
+        Return the answer's fields as JSON values.
+
+        The capitalization of enum values is not guaranteed by the API (Claude docs, "Structured
+        outputs"), so an answer that only differs in it is accepted. Raises `InvalidOutputError`.
+        """
+        try:
+            answer = self.model.model_validate_json(text)
+        except ValidationError as error:
+            answer = self._validate_tolerantly(text, error)
+        values: dict[str, Any] = answer.model_dump(mode="json")
+        return values
+
+    def _validate_tolerantly(self, text: str, error: ValidationError) -> BaseModel:
+        kinds = {str(problem["type"]) for problem in error.errors()}
+        if kinds & {"literal_error", "enum"}:
+            try:
+                return self.model.model_validate(
+                    _recased(orjson.loads(text), self._json_schema, self._json_schema.get("$defs", {}))
+                )
+            except ValidationError as still_wrong:
+                raise InvalidOutputError(_problem(still_wrong)) from None
+        raise InvalidOutputError(_problem(error)) from None
+
+    @cached_property
+    def _json_schema(self) -> dict[str, Any]:
+        return self.model.model_json_schema()
+
+
+def sql_type(annotation: Any) -> Structure:
+    """Return the SQL type of a Python annotation; JSON for what has no closer match."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return sql_type(arguments[0])
+    if origin is Literal:
+        return _common({type(value) for value in arguments})
+    if origin in (Union, UnionType):
+        kinds = [sql_type(argument) for argument in arguments if argument is not NoneType]
+        return kinds[0] if all(kind == kinds[0] for kind in kinds) else "JSON"
+    if origin in (list, set, frozenset) and arguments:
+        return [sql_type(arguments[0])]
+    if isinstance(annotation, type):
+        return _sql_type_of_class(annotation)
+    return "JSON"
+
+
+def _sql_type_of_class(annotation: type) -> Structure:
+    if annotation in SQL_TYPES:
+        return SQL_TYPES[annotation]
+    if issubclass(annotation, Enum):
+        return _common({type(member.value) for member in annotation})
+    if issubclass(annotation, BaseModel) and annotation.model_fields:
+        return {name: sql_type(field.annotation) for name, field in annotation.model_fields.items()}
+    return "JSON"
+
+
+def _common(kinds: set[type]) -> str:
+    return SQL_TYPES.get(kinds.pop(), "JSON") if len(kinds) == 1 else "JSON"
+
+
+def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
+    """Return the value with every enum string spelled as the schema spells it."""
+    if reference := schema.get("$ref"):
+        return _recased(value, definitions.get(str(reference).rsplit("/", 1)[-1], {}), definitions)
+    for branch in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
+        value = _recased(value, branch, definitions)
+    match value:
+        case str():
+            allowed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+            spelled = {str(item).lower(): item for item in allowed}
+            return spelled.get(value.lower(), value)
+        case list():
+            return [_recased(item, schema.get("items", {}), definitions) for item in value]
+        case dict():
+            properties = schema.get("properties", {})
+            return {name: _recased(item, properties.get(name, {}), definitions) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _problem(error: ValidationError) -> str:
+    """Say where and how an answer is wrong, without repeating what it says."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return "the answer is not JSON"
+    return f"field {where!r}: {first['msg']}" if where else str(first["msg"])

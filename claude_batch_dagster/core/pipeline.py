@@ -1,0 +1,267 @@
+"""The way of a row, from a question to a verdict in the table."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
+from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.ledger import OPEN, TRAVELLING, UNCONFIRMED, Ledger, RowKey, RowRecord, State
+from claude_batch_dagster.core.ports import BatchApi, Clock, Locks
+from claude_batch_dagster.core.recovery import Recovery, settled
+from claude_batch_dagster.core.requests import widened
+from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.verdicts import Ask, Decision, InFlight, Settled, decide
+from claude_batch_dagster.core.waiting import Pace, look
+from claude_batch_dagster.errors import (
+    ApiRefusedError,
+    ApiUnreachableError,
+    CredentialError,
+    HeldChunksError,
+    SpendLimitError,
+)
+
+WINDOW = 1_000
+"""Rows looked up in the ledger at a time."""
+
+MAX_REFUSALS = 8
+"""How often a chunk that provably was not accepted is offered again before the run gives up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands, in requests."""
+
+    n_sent: int
+    n_ended: int
+    n_landed: int
+    n_open_batches: int
+
+
+@dataclass(kw_only=True)
+class Pipeline:
+    """
+    Everything one run does for the rows of one output table.
+
+    Runs first what a crash left behind, then sends, waits and collects, in rounds: a round asks every row
+    that has no final verdict, until none is left.
+    """
+
+    name: str
+    api: BatchApi
+    ledger: Ledger
+    locks: Locks
+    clock: Clock
+    recovery: Recovery
+    submission: Submission
+    collection: Collection
+    entropy: Callable[[int], bytes]
+    limits: Limits = field(default_factory=Limits)
+    max_requests_in_flight: int = 100_000
+    max_attempts: int = 3
+    pace: Pace = field(default_factory=Pace)
+    on_progress: Callable[[Progress], None] = lambda _: None
+    sent: set[str] = field(default_factory=set)
+    """Chunks sent by this run."""
+
+    def answer(self, candidates: Iterable[Candidate]) -> None:
+        """
+        See to it that every candidate has its final verdict in the table.
+
+        `candidates` is read once per round. Returns when no row of them is open. Raises `ApiError` when
+        the API refuses to go on, `HeldChunksError` when a person has to decide; whatever was sent by then
+        is in the ledger, and the next run takes it up.
+        """
+        settled_before: dict[str, set[RowKey]] = defaultdict(set)
+        flying = self._send(candidates, settled_before)
+        while flying:
+            self._wait(flying)
+            flying = self._send(candidates, None)
+        self._restore(settled_before)
+
+    def unfinished(self, candidates: Iterable[Candidate]) -> frozenset[str | None]:
+        """Return the keys of the partitions of which some row has no final verdict yet."""
+        return frozenset(
+            candidate.row.partition_key
+            for window in windows(candidates, WINDOW)
+            for candidate, decision in zip(window, self._decisions(window), strict=True)
+            if not isinstance(decision, Settled)
+        )
+
+    # --- sending -----------------------------------------------------------------------------------
+
+    def _send(self, candidates: Iterable[Candidate], settled_before: dict[str, set[RowKey]] | None) -> set[str]:
+        """Send what may be sent; return the chunks that now carry rows of ours."""
+        flying: set[str] = set()
+        askable = self._askable(candidates, flying, settled_before)
+        for group in chunked(askable, self.limits):
+            self._make_room(len(group))
+            self._offer(group, flying)
+        return flying
+
+    def _askable(
+        self,
+        candidates: Iterable[Candidate],
+        flying: set[str],
+        settled_before: dict[str, set[RowKey]] | None,
+    ) -> Iterator[Candidate]:
+        """Pass on the rows to ask; note those in flight, and those with a verdict the table lacks."""
+        for window in windows(candidates, WINDOW):
+            for candidate, decision in zip(window, self._decisions(window), strict=True):
+                match decision:
+                    case InFlight(chunk_id):
+                        flying.add(chunk_id)
+                    case Settled(chunk_id):
+                        if settled_before is not None and not candidate.landed:
+                            settled_before[chunk_id].add(candidate.row)
+                    case Ask():
+                        yield candidate
+
+    def _decisions(self, window: Sequence[Candidate]) -> list[Decision]:
+        records: dict[tuple[RowKey, str], list[RowRecord]] = defaultdict(list)
+        hashes = list({candidate.request.request_hash for candidate in window})
+        for record in self.ledger.history(self.name, hashes):
+            records[record.row, record.request_hash].append(record)
+        sent = frozenset(self.sent)
+        return [
+            decide(
+                records.get((candidate.row, candidate.request.request_hash), []),
+                run_chunks=sent,
+                max_attempts=self.max_attempts,
+            )
+            for candidate in window
+        ]
+
+    def _offer(self, group: Sequence[Candidate], flying: set[str]) -> None:
+        """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
+        for n_refusals in range(1, MAX_REFUSALS + 1):
+            try:
+                self._submit_when_clear(group, flying)
+            except (CredentialError, SpendLimitError):
+                raise
+            except ApiRefusedError as error:
+                if error.status == 413 and len(group) > 1:  # noqa: PLR2004  (content too large)
+                    middle = len(group) // 2
+                    self._offer(group[:middle], flying)
+                    self._offer(group[middle:], flying)
+                    return
+                if error.status != 429 or n_refusals == MAX_REFUSALS:  # noqa: PLR2004  (rate limit)
+                    raise
+                self.pace.pause(self.clock, at_least=error.retry_after_seconds or 0.0)
+            except ApiUnreachableError:
+                if n_refusals == MAX_REFUSALS:
+                    raise
+                self.pace.pause(self.clock)
+            else:
+                self.pace.restart()
+                return
+
+    def _submit_when_clear(self, group: Sequence[Candidate], flying: set[str]) -> None:
+        """Send a chunk once nothing of this pipeline is unconfirmed."""
+        while True:
+            with self.locks.hold(self.name):
+                if settled(self.recovery):
+                    self._submit(group, flying)
+                    return
+            self._collect_ended()
+            self.pace.pause(self.clock)
+
+    def _submit(self, group: Sequence[Candidate], flying: set[str]) -> None:
+        """Claim the rows that nobody claimed meanwhile, and send them."""
+        passengers = []
+        for window in windows(group, WINDOW):
+            for candidate, decision in zip(window, self._decisions(window), strict=True):
+                if isinstance(decision, Ask):
+                    params = widened(candidate.request.params, n_truncated=decision.n_truncated)
+                    passengers.append(
+                        Passenger(candidate.row, candidate.request.request_hash, params, decision.attempt)
+                    )
+                elif isinstance(decision, InFlight):
+                    flying.add(decision.chunk_id)
+        if not passengers:
+            return
+        chunk = Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
+        self.submission.submit(chunk)
+        flying.add(chunk.nonce)
+        self.sent.add(chunk.nonce)
+        self._report()
+
+    def _make_room(self, n_requests: int) -> None:
+        """Wait until the API has few enough of our requests to take these as well."""
+        while (n_in_flight := self.ledger.n_in_flight(self.name)) > 0:
+            if n_in_flight + n_requests <= self.max_requests_in_flight:
+                return
+            if not self._collect_ended():
+                self.pace.pause(self.clock)
+
+    # --- waiting and collecting --------------------------------------------------------------------
+
+    def _wait(self, chunk_ids: Iterable[str]) -> None:
+        """Wait until every one of the chunks is in the table, or proved not to be at the API."""
+        waiting = set(chunk_ids)
+        while True:
+            self._settle_unconfirmed()
+            progressed = self._collect_ended()
+            waiting = {chunk_id for chunk_id in waiting if self.ledger.chunk(chunk_id).state in OPEN}
+            held = [chunk.chunk_id for chunk in self.ledger.chunks(self.name, [State.HELD])]
+            if held and waiting <= set(held):
+                raise HeldChunksError(held)
+            if not waiting:
+                return
+            if not progressed:
+                self.pace.pause(self.clock)
+
+    def _settle_unconfirmed(self) -> None:
+        if self.ledger.chunks(self.name, UNCONFIRMED):
+            with self.locks.hold(self.name):
+                settled(self.recovery)
+
+    def _collect_ended(self) -> bool:
+        """
+        Look at all of this pipeline's batches once and bring home those that have ended.
+
+        Also those of runs that died: what was paid for is landed by whoever comes by. Returns whether
+        anything came home.
+        """
+        travelling = self.ledger.chunks(self.name, TRAVELLING)
+        asked = {chunk.batch_id: chunk for chunk in travelling if chunk.state is not State.SPOOLED}
+        seen = look(self.api, [batch_id for batch_id in asked if batch_id])
+        if seen.trouble is not None:
+            self.clock.sleep(min(seen.retry_after_seconds, self.pace.longest_seconds))
+        n_home = 0
+        for chunk in travelling:
+            batch = seen.batches.get(chunk.batch_id or "")
+            if chunk.state is State.SPOOLED or chunk.state is State.ENDED or (batch and batch.ended):
+                n_home += self.collection.collect(chunk.chunk_id, batch)
+        if n_home:
+            self.pace.restart()
+        self._report()
+        return n_home > 0
+
+    def _restore(self, settled_before: dict[str, set[RowKey]]) -> None:
+        """Land again what was paid for in earlier runs and is not in the table."""
+        for chunk_id, rows in settled_before.items():
+            self.collection.restore(chunk_id, rows)
+
+    def _report(self) -> None:
+        mine = [self.ledger.chunk(chunk_id) for chunk_id in self.sent]
+        self.on_progress(
+            Progress(
+                n_sent=sum(chunk.n_requests for chunk in mine),
+                n_ended=sum(chunk.n_requests for chunk in mine if chunk.state not in {*UNCONFIRMED, State.ACCEPTED}),
+                n_landed=sum(chunk.n_requests for chunk in mine if chunk.state is State.APPLIED),
+                n_open_batches=sum(chunk.state in OPEN for chunk in mine),
+            )
+        )
+
+
+def windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    """Cut a stream into lists of at most `size`."""
+    window: list[Candidate] = []
+    for item in items:
+        window.append(item)
+        if len(window) == size:
+            yield window
+            window = []
+    if window:
+        yield window

@@ -1,0 +1,134 @@
+"""What runs first after a crash: find out what became of chunks whose answer is not known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from claude_batch_dagster.core.chunks import NONCE_LENGTH
+from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
+from claude_batch_dagster.core.ports import Batch, BatchApi, Clock
+from claude_batch_dagster.core.results import UnreadableLineError, decode
+from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
+
+SKEW = timedelta(seconds=60)
+"""How far the API's clock may be behind ours."""
+
+MIN_SILENT_LISTINGS = 5
+"""Complete listings without a candidate before silence counts."""
+
+OnUnconfirmed = Literal["resubmit", "hold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """Settles chunks whose acceptance is not known. The caller holds the pipeline's lock."""
+
+    api: BatchApi
+    ledger: Ledger
+    clock: Clock
+    pipeline: str
+    quiet_period: timedelta = timedelta(minutes=15)
+    on_unconfirmed: OnUnconfirmed = "resubmit"
+
+    def settle(self) -> list[ChunkRecord]:
+        """
+        Take every unconfirmed chunk one step further and return those still unconfirmed.
+
+        Whoever sent them is dead or done, since we hold the lock. While one remains, send nothing.
+        """
+        for chunk in self.ledger.chunks(self.pipeline, [State.SENDING]):
+            self.ledger.move(chunk.chunk_id, to=State.REFUSED, note="never left whole; its sender died")
+        for chunk in self.ledger.chunks(self.pipeline, [State.RELEASED]):
+            self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="no answer is written; its sender died")
+        waiting = self.ledger.chunks(self.pipeline, [State.AMBIGUOUS])
+        if self.on_unconfirmed == "resubmit":
+            for chunk in self.ledger.chunks(self.pipeline, [State.HELD]):
+                self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="held, then set free by on_unconfirmed")
+        for chunk in waiting:
+            self._reconcile(chunk)
+        return self.ledger.chunks(self.pipeline, UNCONFIRMED)
+
+    def _reconcile(self, chunk: ChunkRecord) -> None:
+        candidates = list(self._candidates(chunk))
+        for batch in candidates:
+            if batch.ended and self._carries(batch, chunk.chunk_id):
+                self._adopt(chunk, batch)
+                return
+        if any(not batch.ended for batch in candidates):
+            self.ledger.note(chunk.chunk_id, quiet_since=None, n_silent_listings=0)
+        else:
+            self._listen(chunk)
+
+    def _candidates(self, chunk: ChunkRecord) -> Iterator[Batch]:
+        """List batches that could be this chunk: unknown, of its size, created since its intent."""
+        known = self.ledger.batch_ids()
+        for batch in self._created_since(chunk):
+            if batch.id not in known and batch.counts.total == chunk.n_requests:
+                yield batch
+
+    def _created_since(self, chunk: ChunkRecord) -> Iterator[Batch]:
+        oldest = chunk.intended_at - SKEW
+        after_id: str | None = None
+        while True:
+            page = self.api.list_batches(after_id=after_id)
+            for batch in page.batches:
+                if batch.created_at < oldest:
+                    return
+                yield batch
+            if not page.has_more or not page.batches:
+                return
+            after_id = page.batches[-1].id
+
+    def _carries(self, batch: Batch, nonce: str) -> bool:
+        """Whether the batch's results begin with our nonce: the proof that it is ours."""
+        head = b""
+        try:
+            with self.api.results(batch.id) as pieces:
+                for piece in pieces:
+                    head += piece
+                    if b"\n" in head:
+                        break
+            return decode(head.split(b"\n", 1)[0]).custom_id[:NONCE_LENGTH] == nonce
+        except UnreadableLineError:
+            return False
+        except ApiRefusedError as error:
+            if error.status == 404:  # noqa: PLR2004  (archived or deleted: it can never be proved ours)
+                return False
+            raise
+
+    def _adopt(self, chunk: ChunkRecord, batch: Batch) -> None:
+        self.ledger.move(
+            chunk.chunk_id,
+            to=State.ADOPTED,
+            batch_id=batch.id,
+            batch_created_at=batch.created_at,
+            note="found in the list of batches and proved by its nonce",
+        )
+
+    def _listen(self, chunk: ChunkRecord) -> None:
+        """Count one more complete listing without a trace; act once the silence has lasted."""
+        now = self.clock.now()
+        since = chunk.quiet_since or now
+        n_listings = chunk.n_silent_listings + 1
+        self.ledger.note(chunk.chunk_id, quiet_since=since, n_silent_listings=n_listings)
+        if now - since < self.quiet_period or n_listings < MIN_SILENT_LISTINGS:
+            return
+        if self.on_unconfirmed == "hold":
+            self.ledger.move(chunk.chunk_id, to=State.HELD, note="not listed for the whole quiet period")
+        else:
+            self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="not listed for the whole quiet period")
+
+
+def settled(recovery: Recovery) -> bool:
+    """
+    Settle what can be settled; `False` while something is unconfirmed or the API does not answer.
+
+    Only a key that is no longer accepted raises (`CredentialError`).
+    """
+    try:
+        return not recovery.settle()
+    except CredentialError:
+        raise
+    except ApiError:
+        return False

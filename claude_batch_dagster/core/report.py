@@ -1,0 +1,77 @@
+"""What is said of a partition in the end."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from claude_batch_dagster.core.verdicts import Verdict
+
+NOT_ERRORS = frozenset({Verdict.SUCCEEDED, Verdict.EXPIRED, Verdict.CANCELED, Verdict.BLOCKED})
+"""Verdicts that say nothing against a row, its request or the service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the output table holds of one partition."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    """Answers by the value of the first categorical output field."""
+    batch_ids: tuple[str, ...] = ()
+    samples: Sequence[Mapping[str, Any]] = ()
+    """A few rows: key, output fields, status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionReport:
+    """One partition after a run."""
+
+    partition_key: str | None
+    n_expected: int
+    """Different keys upstream."""
+    n_asked: int
+    """Rows that went to the ledger to be sent in this run."""
+    n_shared: int
+    """Rows that took over the answer of a row that asks the same."""
+    standing: Standing
+    cost_usd: float | None
+    """What this partition has cost in all, in US dollars at batch prices; None if a price is not known."""
+    live_cost_usd: float | None
+    """What the live API would have cost."""
+    run_cost_usd: float | None
+    """The part of `cost_usd` that this run has spent."""
+    seconds_to_answer: float | None
+    """From the first intent to the last end of the batches that hold the answers."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the output table."""
+        return self.standing.verdicts.total()
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every upstream key has exactly one row."""
+        return self.n_rows == self.n_expected
+
+    def n(self, verdict: Verdict) -> int:
+        """Rows with this verdict."""
+        return self.standing.verdicts[verdict]
+
+    @property
+    def error_rate(self) -> float:
+        """Share of rows whose request failed: errored, invalid, truncated, refused, missing or rejected."""
+        n_errors = sum(n for verdict, n in self.standing.verdicts.items() if verdict not in NOT_ERRORS)
+        return n_errors / self.n_rows if self.n_rows else 0.0
+
+    @property
+    def expiry_rate(self) -> float:
+        """Share of rows that the API did not get to within 24 hours."""
+        return self.n(Verdict.EXPIRED) / self.n_rows if self.n_rows else 0.0
+
+    @property
+    def completeness(self) -> float:
+        """Share of upstream keys with a usable answer; 1 for an empty partition."""
+        return self.n(Verdict.SUCCEEDED) / self.n_expected if self.n_expected else 1.0

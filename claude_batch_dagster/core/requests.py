@@ -1,0 +1,142 @@
+"""From a row to the one question that is asked about it."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from claude_batch_dagster.core.templates import Template, as_text
+from claude_batch_dagster.errors import ConfigurationError
+
+DEFAULT_MODEL = "claude-haiku-5-5"
+"""The cheapest current model (November 2026)."""
+
+REQUEST_BYTES = 32_000_000
+"""The largest body of one Messages call, in bytes (Claude docs, "API errors": 32 MB)."""
+
+PromptFunction = Callable[[Mapping[str, Any]], str | Mapping[str, Any]]
+"""Takes a row by column name; returns the user message, or params to lay over the defaults."""
+
+FORBIDDEN = {
+    "stream": "results of a batch are never streamed",
+    "speed": "fast mode is not offered in batches",
+    "temperature": "current models accept no sampling parameters",
+    "top_p": "current models accept no sampling parameters",
+    "top_k": "current models accept no sampling parameters",
+}
+"""Params that the API refuses, hours later, for every row."""
+
+
+class RejectedRowError(Exception):
+    """The row cannot become a request; the message is the row's `error`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question, encoded exactly as it will be sent."""
+
+    params: bytes
+    request_hash: str
+    """What is asked, not for whom: the same params give the same hash in any run."""
+
+    @classmethod
+    def of(cls, params: bytes) -> "Request":
+        """Wrap encoded params."""
+        return cls(params, hashlib.sha256(params).hexdigest()[:32])
+
+
+def default_thinking(model: str) -> dict[str, str] | None:
+    """
+    Return the `thinking` param under which a small `max_tokens` goes to the answer.
+
+    Current models think by default, and thinking counts toward `max_tokens`. Haiku 5.5 and Opus 5 can
+    switch it off; Sonnet 5.5 can confine it; the others always think or do not know the param, and
+    get none (Claude docs, "Extended thinking" and "Effort").
+    """
+    if model.startswith("claude-haiku-5-5") or model == "claude-opus-5":
+        return {"type": "disabled"}
+    if model.startswith("claude-sonnet-5-5"):
+        return {"type": "between_tools"}
+    return None
+
+
+def default_max_tokens(model: str) -> int:
+    """Return a limit that leaves room for an answer: more where thinking cannot be switched off."""
+    return 1024 if default_thinking(model) == {"type": "disabled"} else 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestBuilder:
+    """Renders rows; the part that all requests share is encoded once."""
+
+    prompt: Template | PromptFunction
+    base: Mapping[str, Any]
+    """Params of every request, without `messages`."""
+
+    def __post_init__(self) -> None:
+        for name, reason in FORBIDDEN.items():
+            if name in self.base:
+                raise ConfigurationError(
+                    f"params must not hold {name!r}: {reason}, and every row would come back errored. Remove it."
+                )
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns needed of each row, or None for all of them."""
+        return self.prompt.columns if isinstance(self.prompt, Template) else None
+
+    def build(self, row: Mapping[str, Any]) -> Request:
+        """
+        Render one row.
+
+        Raises `RejectedRowError` when the row cannot be asked: NULL, blank or not UTF-8.
+        """
+        try:
+            message = self._from_template(row) if isinstance(self.prompt, Template) else self.prompt(row)
+            params = orjson.dumps(self._params(message), option=orjson.OPT_SERIALIZE_NUMPY)
+        except (UnicodeError, orjson.JSONEncodeError) as error:
+            raise RejectedRowError(
+                f"the text cannot be encoded as UTF-8 JSON ({type(error).__name__}); clean it upstream"
+            ) from error
+        if len(params) > REQUEST_BYTES:
+            raise RejectedRowError(
+                f"the request is {len(params):,} bytes, the limit is {REQUEST_BYTES:,}; split the document upstream"
+            )
+        return Request.of(params)
+
+    def _from_template(self, row: Mapping[str, Any]) -> str:
+        template = self.prompt
+        assert isinstance(template, Template)  # noqa: S101  (the only caller has looked)
+        for column in template.columns:
+            if row[column] is None:
+                raise RejectedRowError(f"column {column!r} is NULL; fill it upstream, or leave it out of the prompt")
+        if template.columns and not any(as_text(row[column]).strip() for column in template.columns):
+            named = ", ".join(repr(column) for column in template.columns)
+            raise RejectedRowError(f"nothing to ask about: {named} empty or white space")
+        return template.fill(row)
+
+    def _params(self, message: str | Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(message, str):
+            params = {**self.base, **message}
+            if "messages" not in params:
+                raise ConfigurationError("the prompt function returned params without 'messages'")
+            return params
+        if not message.strip():
+            raise RejectedRowError("nothing to ask about: the prompt is empty")
+        return {**self._encoded_base, "messages": [{"role": "user", "content": message}]}
+
+    @cached_property
+    def _encoded_base(self) -> Mapping[str, Any]:
+        return {name: orjson.Fragment(orjson.dumps(value)) for name, value in self.base.items()}
+
+
+def widened(params: bytes, *, n_truncated: int, ceiling: int = 64_000) -> bytes:
+    """Return the params with `max_tokens` four times as large for each earlier truncation, up to `ceiling`."""
+    if n_truncated == 0:
+        return params
+    body = orjson.loads(params)
+    body["max_tokens"] = max(body["max_tokens"], min(ceiling, body["max_tokens"] * 4**n_truncated))
+    return orjson.dumps(body)

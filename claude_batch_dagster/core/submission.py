@@ -1,0 +1,117 @@
+"""Send one chunk exactly once, leaving a trace before and after."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from claude_batch_dagster.core.chunks import Chunk
+from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowRecord, State
+from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
+from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError
+
+DEFINITE_NO = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
+"""
+Statuses that prove nothing was accepted, when they come with the API's error envelope. Any other answer
+after the last byte has left (408, 409, 5xx, a redirect, a page of HTML, silence) proves nothing.
+"""
+
+
+class Sent(StrEnum):
+    """One of three things is true of a chunk that was sent."""
+
+    YES = "yes"
+    NO = "no"
+    AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """Sends chunks for one pipeline of one run. The caller holds the pipeline's lock."""
+
+    api: BatchApi
+    ledger: Ledger
+    clock: Clock
+    pipeline: str
+    run_id: str
+
+    def submit(self, chunk: Chunk) -> ChunkRecord:
+        """
+        Send one chunk and return what the ledger then knows of it.
+
+        The record's state is `ACCEPTED`, or `AMBIGUOUS` when recovery has to find out. A chunk that was
+        provably not accepted is written down as `REFUSED`, its rows are free, and the error is raised.
+        """
+        self.ledger.intend(*self._intent(chunk))
+        try:
+            batch = self.api.create(self._gated(chunk))
+            _check(batch, chunk)
+        except ApiError as error:
+            return self._failed(chunk, error)
+        # A crash between the answer and this line is what `recovery` is for.
+        return self.ledger.move(chunk.nonce, to=State.ACCEPTED, batch_id=batch.id, batch_created_at=batch.created_at)
+
+    def _intent(self, chunk: Chunk) -> tuple[ChunkRecord, list[RowRecord]]:
+        record = ChunkRecord(
+            chunk_id=chunk.nonce,
+            pipeline=self.pipeline,
+            run_id=self.run_id,
+            account=self.api.account,
+            state=State.SENDING,
+            n_requests=len(chunk.passengers),
+            n_bytes=chunk.body.n_bytes,
+            body_hash=chunk.body_hash,
+            intended_at=self.clock.now(),
+        )
+        rows = [
+            RowRecord(
+                chunk_id=chunk.nonce,
+                ordinal=ordinal,
+                row=passenger.row,
+                custom_id=chunk.custom_ids[ordinal],
+                request_hash=passenger.request_hash,
+                attempt=passenger.attempt,
+                state=State.SENDING,
+            )
+            for ordinal, passenger in enumerate(chunk.passengers)
+        ]
+        return record, rows
+
+    def _gated(self, chunk: Chunk) -> Body:
+        """Withhold the last byte until `RELEASED` is durable: a crash before that sent nothing whole."""
+        body = chunk.body
+
+        def pieces() -> Iterator[bytes]:
+            held = b""
+            for piece in body.pieces:
+                if held:
+                    yield held
+                held = piece
+            yield held[:-1]
+            self.ledger.move(chunk.nonce, to=State.RELEASED, released_at=self.clock.now())
+            yield held[-1:]
+
+        return Body(pieces=pieces(), n_bytes=body.n_bytes)
+
+    def _failed(self, chunk: Chunk, error: ApiError) -> ChunkRecord:
+        released = self.ledger.chunk(chunk.nonce).state is State.RELEASED
+        if classify(error, released=released) is Sent.NO:
+            self.ledger.move(chunk.nonce, to=State.REFUSED, note=str(error))
+            raise error
+        return self.ledger.move(chunk.nonce, to=State.AMBIGUOUS, note=str(error))
+
+
+def classify(error: ApiError, *, released: bool) -> Sent:
+    """Say what a failed create call proves."""
+    if not released:
+        return Sent.NO
+    if isinstance(error, ApiRefusedError) and error.status in DEFINITE_NO and error.kind is not None:
+        return Sent.NO
+    return Sent.AMBIGUOUS
+
+
+def _check(batch: Batch, chunk: Chunk) -> None:
+    if batch.counts.total != len(chunk.passengers):
+        raise ApiResponseError(
+            f"the API accepted a batch of {batch.counts.total} requests as {batch.id}; "
+            f"{len(chunk.passengers)} were sent"
+        )

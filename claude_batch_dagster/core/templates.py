@@ -1,0 +1,63 @@
+"""Prompt templates: documents are substituted into them, never formatted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+from claude_batch_dagster.errors import TemplateError
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    r"""
+    Text with the names of columns in braces: `"Summarize:\\n{text}"`.
+
+    A name is a plain Python identifier; `{{` and `}}` stand for braces. Whatever a document holds
+    (braces, percent signs, code) arrives byte-identical, since only the template is ever parsed.
+    """
+
+    source: str
+    parts: tuple[tuple[str, str | None], ...]
+    """Literal text, and the column that follows it (None at the end)."""
+
+    @classmethod
+    def parse(cls, source: str) -> "Template":
+        """Read a template; raise `TemplateError` for anything but plain names of columns."""
+        parts: list[tuple[str, str | None]] = []
+        try:
+            for literal, name, spec, conversion in Formatter().parse(source):
+                if name is not None:
+                    _check_plain(name, spec, conversion)
+                parts.append((literal, name))
+        except ValueError as error:
+            if isinstance(error, TemplateError):
+                raise
+            raise TemplateError(
+                f"the prompt template cannot be read ({error}). Write {{{{ and }}}} for braces "
+                "that are part of the text, for example of a JSON example."
+            ) from error
+        return cls(source, tuple(parts))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns named, in order of first appearance."""
+        return tuple(dict.fromkeys(name for _, name in self.parts if name is not None))
+
+    def fill(self, row: Mapping[str, Any]) -> str:
+        """Return the text with each name replaced by the row's value."""
+        return "".join(literal if name is None else f"{literal}{as_text(row[name])}" for literal, name in self.parts)
+
+
+def _check_plain(name: str, spec: str | None, conversion: str | None) -> None:
+    if not name.isidentifier() or spec or conversion:
+        shown = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+        raise TemplateError(
+            f"the prompt template holds {{{shown}}}, which is not the plain name of a column. "
+            "Use names such as {text} only; write {{ and }} for braces that are part of the text."
+        )
+
+
+def as_text(value: Any) -> str:
+    """Return a database value as the text that stands in a prompt; bytes must be UTF-8."""
+    return value.decode() if isinstance(value, bytes) else str(value)

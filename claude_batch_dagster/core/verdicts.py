@@ -1,0 +1,103 @@
+"""What can become of a row, and whether it is asked again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from claude_batch_dagster.core.ledger import OPEN, RowRecord
+
+
+class Verdict(StrEnum):
+    """The `status` of a row in the output table: a closed list."""
+
+    SUCCEEDED = "succeeded"
+    """Answered, complete, and valid by the output model."""
+    INVALID = "invalid"
+    """Answered, but the answer does not fit the output model."""
+    TRUNCATED = "truncated"
+    """The answer stopped at `max_tokens` or at the end of the context window."""
+    REFUSED = "refused"
+    """Claude declined to answer."""
+    ERRORED = "errored"
+    """The API reports an error for this request."""
+    EXPIRED = "expired"
+    """Not processed within the API's 24 hours."""
+    CANCELED = "canceled"
+    """The batch was canceled before this request was processed."""
+    MISSING = "missing"
+    """The batch ended without a result for this row."""
+    REJECTED = "rejected"
+    """Never sent: empty, not encodable, too large, or a bad or duplicate key."""
+    BLOCKED = "blocked"
+    """Never sent: the budget does not allow it."""
+
+
+TRANSIENT = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_limit_error"})
+"""Error types of an errored request for which asking the same again can help."""
+
+RETRYABLE_ERROR = "errored:transient"
+"""How the ledger marks an errored row whose error type is transient."""
+
+FREE_TO_REPEAT = frozenset({Verdict.EXPIRED, Verdict.CANCELED, Verdict.MISSING, RETRYABLE_ERROR})
+"""Verdicts that cost nothing and say nothing against the request itself."""
+
+PAID_TO_REPEAT = frozenset({Verdict.INVALID, Verdict.TRUNCATED})
+"""Verdicts that cost as much as an answer: one more try, then final."""
+
+MAX_PAID_ATTEMPTS = 2
+"""How often a request may be paid for without a usable answer, ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The row's question is on its way; wait for its chunk."""
+
+    chunk_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The question has its final verdict, from this chunk."""
+
+    chunk_id: str
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Send the row."""
+
+    attempt: int
+    """1 for the first time this request is asked for this row."""
+    n_truncated: int
+    """How many earlier attempts stopped at `max_tokens`; each widens it."""
+
+
+Decision = InFlight | Settled | Ask
+
+
+def decide(history: Sequence[RowRecord], *, run_chunks: frozenset[str], max_attempts: int) -> Decision:
+    """
+    Say what to do with a row, from what the ledger knows of the same row and request.
+
+    `history` is oldest first, chunks that the API never had left out. `run_chunks` are the chunks sent
+    by this run: a failure that cost nothing is repeated up to `max_attempts` times a run, and again
+    whenever the partition is materialized anew; one that was paid for is repeated once, ever.
+    """
+    flying = [record for record in history if record.state in OPEN]
+    if flying:
+        return InFlight(flying[-1].chunk_id)
+    told = [record for record in history if record.verdict is not None]
+    if not told:
+        return Ask(attempt=1, n_truncated=0)
+    good = [record for record in told if record.verdict == Verdict.SUCCEEDED]
+    if good:
+        return Settled(good[-1].chunk_id, succeeded=True)
+    last = told[-1]
+    n_paid = sum(record.verdict in PAID_TO_REPEAT for record in told)
+    n_this_run = sum(record.chunk_id in run_chunks for record in told)
+    repeatable = last.verdict in FREE_TO_REPEAT or last.verdict in PAID_TO_REPEAT
+    if not repeatable or n_paid >= MAX_PAID_ATTEMPTS or n_this_run >= max_attempts:
+        return Settled(last.chunk_id, succeeded=False)
+    n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
+    return Ask(attempt=last.attempt + 1, n_truncated=n_truncated)

@@ -1,0 +1,47 @@
+"""The live endpoints: the same answers as in a batch, at once."""
+
+from dataclasses import replace
+from typing import Any
+
+from claude_batch_dagster.emulator.batches import betas
+from claude_batch_dagster.emulator.calls import Call
+from claude_batch_dagster.emulator.envelope import parse_json
+from claude_batch_dagster.emulator.faults import Faults
+from claude_batch_dagster.emulator.ids import digest
+from claude_batch_dagster.emulator.messages import message
+from claude_batch_dagster.emulator.params import Setting, complaint_about
+from claude_batch_dagster.emulator.reading import n_input_tokens
+from claude_batch_dagster.emulator.refusals import REFUSALS
+from claude_batch_dagster.emulator.reply import ApiError, Reply, invalid, json_reply
+
+_SHAPES = frozenset(["refusal", "max_tokens", "not_json", "misfit", "wrong_case", "empty_content"])
+
+
+def handle(call: Call, body: bytes | bytearray, faults: Faults, *, salt: int) -> Reply:
+    """Answer a live message, or count its tokens."""
+    params = parse_json(body)
+    if not isinstance(params, dict):
+        raise invalid("Input should be a valid dictionary or object to extract fields from")
+    counting = call.endpoint == "count_tokens"
+    _refuse(call, {"max_tokens": 1, **params} if counting else params)
+    if counting:
+        return json_reply({"input_tokens": n_input_tokens(params)})
+    text = digest(salt, bytes(body))
+    shape = _shape(faults, text)
+    return json_reply(message(params, salt=f"{text}", shape=shape, tier="standard"))
+
+
+def _refuse(call: Call, params: dict[str, Any]) -> None:
+    setting = Setting(version=call.headers["anthropic-version"], betas=betas(call), in_batch=False)
+    if complaint := complaint_about(params, setting):
+        status = 404 if complaint.kind == "not_found_error" else 400
+        raise ApiError(status=status, kind=complaint.kind, message=complaint.message)
+
+
+def _shape(faults: Faults, text: int) -> str:
+    for fault in faults.of_rows():
+        if fault.name in {"errored", *_SHAPES} and faults.strikes(fault, text, "live"):
+            if fault.name == "errored":
+                raise replace(REFUSALS["529"])
+            return fault.name
+    return ""

@@ -1,0 +1,95 @@
+"""What is read off one request before it is answered."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from claude_batch_dagster.emulator.ids import chance
+from claude_batch_dagster.emulator.lexicon import stems
+
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_OF_A_REQUEST = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The text to answer about, and what was seen in it."""
+
+    text: str
+    flip_case: bool = False
+    """Whether enum values are to be answered in the wrong capitalization."""
+
+    @cached_property
+    def words(self) -> Mapping[str, int]:
+        """Stems of the text with their counts."""
+        return stems(self.text)
+
+    def chance(self, *salt: object) -> float:
+        """Return a number in [0, 1) that depends on the text."""
+        return chance(self.text, *salt)
+
+    def extract(self, n_words: int = 12) -> str:
+        """Return the first words of the text."""
+        return " ".join(self.text[:2000].split()[:n_words])
+
+    def first(self, pattern: str) -> str | None:
+        """Return the first match of a pattern in the text."""
+        match = re.search(pattern, self.text)
+        return match[0] if match else None
+
+
+def last_user_text(params: Mapping[str, Any]) -> str:
+    """Return the text of the last user message."""
+    messages = params.get("messages") or []
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return "\n".join(_texts(message.get("content")))
+    return ""
+
+
+def system_text(params: Mapping[str, Any]) -> str:
+    """Return the system prompt."""
+    return "\n".join(_texts(params.get("system")))
+
+
+def n_input_tokens(params: Mapping[str, Any]) -> int:
+    """Estimate the tokens of a request: a quarter of its characters, and a few."""
+    n_characters = len(system_text(params))
+    for message in params.get("messages") or []:
+        n_characters += sum(map(len, _texts(message.get("content"))))
+    extras = [params[name] for name in ("tools", "output_config") if params.get(name)]
+    if extras:
+        n_characters += len(orjson.dumps(extras))
+    return n_characters // _CHARACTERS_PER_TOKEN + _TOKENS_OF_A_REQUEST
+
+
+def n_tokens(text: str) -> int:
+    """Estimate the tokens of a text: a quarter of its characters, rounded up."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def cut_to_tokens(text: str, n: int) -> str:
+    """Return the beginning of a text that has `n` tokens."""
+    return text[: n * _CHARACTERS_PER_TOKEN]
+
+
+def _texts(content: object) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Iterable):
+        for block in content:
+            yield from _block_texts(block)
+
+
+def _block_texts(block: object) -> Iterator[str]:
+    match block:
+        case {"type": "text", "text": str(text)}:
+            yield text
+        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
+            yield text
+        case _:
+            return

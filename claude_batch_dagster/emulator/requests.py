@@ -1,0 +1,130 @@
+"""
+The fate of every request, decided when its batch is accepted.
+
+Deciding is cheap and happens once; answering is dear and waits until somebody
+reads the results.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from claude_batch_dagster.emulator.faults import Fault, Faults
+from claude_batch_dagster.emulator.ids import digest, identifier
+from claude_batch_dagster.emulator.lifecycle import Batch, Standing
+from claude_batch_dagster.emulator.messages import message
+from claude_batch_dagster.emulator.params import Params, Setting, complaint_about
+from claude_batch_dagster.emulator.store import RequestRow
+
+Pair = tuple[str, dict[str, Any]]
+Error = tuple[str, str]
+"""Type and message of an errored request."""
+
+_ERRORED = (("api_error", "Internal server error"), ("overloaded_error", "Overloaded"))
+_UNDONE = frozenset(["errored", "invalid_request", "invalid", "expired", "canceled"])
+_PIECE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What will become of one request, unless its batch is canceled or expires first."""
+
+    name: str
+    """A row fault, `invalid`, or empty for an ordinary answer."""
+    error: Error | None = None
+
+    @property
+    def kind(self) -> str:
+        """The `type` of its result."""
+        if self.name not in _UNDONE:
+            return "succeeded"
+        return self.name if self.name in {"expired", "canceled"} else "errored"
+
+
+class Prepared:
+    """Requests in the order they are worked on, ready to be kept."""
+
+    def __init__(self, pairs: list[Pair], fates: "Fates", number: int) -> None:
+        order = sorted(range(len(pairs)), key=lambda index: crc32(pairs[index][0].encode(), number))
+        self.rows: list[RequestRow] = []
+        self.lines: list[bytes] = []
+        for position, index in enumerate(order):
+            custom_id, params = pairs[index]
+            fate = fates.of(custom_id, params, number)
+            canonical = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
+            self.rows.append((position, custom_id, sha256(canonical).digest(), fate.kind))
+            self.lines.append(orjson.dumps((custom_id, fate.name, fate.error, params)))
+            # A large batch is not kept twice: what is written out is let go.
+            pairs[index] = ("", {})
+
+
+class Fates:
+    """Decides for each request of one batch."""
+
+    def __init__(self, faults: Faults, setting: Setting, seed: int) -> None:
+        self._faults, self._setting, self._seed = faults, setting, seed
+        self._active = faults.of_rows()
+
+    def of(self, custom_id: str, params: Params, number: int) -> Fate:
+        """Return the fate of one request."""
+        if complaint := complaint_about(params, self._setting):
+            return Fate("invalid", (complaint.kind, complaint.message))
+        for fault in self._active:
+            if self._faults.strikes(fault, custom_id, number):
+                return self._struck(fault, custom_id, number)
+        return Fate("")
+
+    def _struck(self, fault: Fault, custom_id: str, number: int) -> Fate:
+        if fault.name == "errored":
+            return Fate("errored", _ERRORED[digest(self._seed, custom_id, number) % 2])
+        if fault.name == "invalid_request":
+            return Fate("invalid_request", ("invalid_request_error", "Could not process image"))
+        return Fate(fault.name)
+
+
+def result_lines(batch: Batch, standing: Standing, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the results of an ended batch, one line at a time, computing each answer when it is due."""
+    for position, line in enumerate(lines):
+        custom_id, fate, error, params = orjson.loads(line)
+        if position >= standing.n_done:
+            result: dict[str, Any] = {"type": standing.rest}
+        else:
+            result = _result(batch, custom_id, params, Fate(fate, error))
+        yield orjson.dumps({"custom_id": custom_id, "result": result}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def in_pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Gather lines into pieces worth sending."""
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+def _result(batch: Batch, custom_id: str, params: Params, fate: Fate) -> dict[str, Any]:
+    if fate.error:
+        return {"type": "errored", "error": _error(batch, custom_id, fate, *fate.error)}
+    if fate.kind != "succeeded":
+        return {"type": fate.kind}
+    salt = f"{batch.id}:{custom_id}"
+    return {"type": "succeeded", "message": message(params, salt=salt, shape=fate.name)}
+
+
+def _error(batch: Batch, custom_id: str, fate: Fate, kind: str, text: str) -> dict[str, Any]:
+    # Requests refused before they ran carry no id of a worker; those that failed while running do.
+    refused = fate.name == "invalid"
+    details = {"error_visibility": "user_facing"} if refused else None
+    worker = None if refused else identifier("workerreq", batch.id, custom_id)
+    return {
+        "type": "error",
+        "error": {"details": details, "type": kind, "message": text},
+        "request_id": worker,
+    }

@@ -1,0 +1,207 @@
+"""Where accepted batches live: in memory, or in a folder that survives a kill."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from claude_batch_dagster.emulator.lifecycle import Batch
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS batches (
+  number INTEGER PRIMARY KEY, id TEXT UNIQUE, workspace TEXT, created_at INTEGER, seconds REAL,
+  n_requests INTEGER, version TEXT, sha256 TEXT, n_retries INTEGER, cancel_at INTEGER, deleted INTEGER
+);
+CREATE TABLE IF NOT EXISTS requests (
+  batch INTEGER, position INTEGER, custom_id TEXT, params_sha256 BLOB, kind TEXT,
+  PRIMARY KEY (batch, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS posts (at INTEGER, status INTEGER, batch INTEGER, n_retries INTEGER);
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value REAL);
+"""
+_COLUMNS = "number, id, workspace, created_at, seconds, n_requests, version, sha256, n_retries, cancel_at, deleted"
+
+RequestRow = tuple[int, str, bytes, str]
+"""Position, custom_id, digest of the params, kind of result."""
+
+
+class Shelf:
+    """Lines of accepted requests, one pile for each batch, in memory."""
+
+    def __init__(self) -> None:
+        self._piles: dict[str, Sequence[bytes]] = {}
+
+    def put(self, batch_id: str, lines: Sequence[bytes]) -> None:
+        """Keep the lines of a batch."""
+        self._piles[batch_id] = lines
+
+    def lines(self, batch_id: str) -> Iterator[bytes]:
+        """Return the lines of a batch as they were put."""
+        return iter(self._piles.get(batch_id, ()))
+
+    def drop(self, batch_id: str) -> None:
+        """Forget the lines of a batch."""
+        self._piles.pop(batch_id, None)
+
+
+class FolderShelf(Shelf):
+    """Lines of accepted requests, one file for each batch."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def put(self, batch_id: str, lines: Sequence[bytes]) -> None:
+        """Write the lines of a batch; a kill leaves either no file that counts or a whole one."""
+        with self._file(batch_id).open("wb", buffering=1 << 20) as file:
+            for line in lines:
+                file.write(line)
+                file.write(b"\n")
+
+    def lines(self, batch_id: str) -> Iterator[bytes]:
+        """Read the lines of a batch as they were put."""
+        with self._file(batch_id).open("rb", buffering=1 << 18) as file:
+            yield from file
+
+    def drop(self, batch_id: str) -> None:
+        """Remove the lines of a batch."""
+        self._file(batch_id).unlink(missing_ok=True)
+
+    def _file(self, batch_id: str) -> Path:
+        return self._folder / f"{batch_id}.jsonl"
+
+
+class Store:
+    """Batches, digests of their requests, and every attempt to create one."""
+
+    def __init__(self, state: Path | None) -> None:
+        self.shelf: Shelf = Shelf() if state is None else FolderShelf(state / "requests")
+        self._db = sqlite3.connect(
+            ":memory:" if state is None else state / "state.sqlite",
+            check_same_thread=False,  # the emulator holds a lock around every use
+            isolation_level=None,
+        )
+        # A killed process loses nothing that was committed; only the machine's own death could.
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _TABLES)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._db.close()
+
+    def add(self, batch: Batch, rows: Iterable[RequestRow], lines: Sequence[bytes]) -> None:
+        """Keep a batch; when this returns it is there for good."""
+        # The file comes first: without its row in the database it does not count.
+        self.shelf.put(batch.id, lines)
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute(
+            f"INSERT INTO batches ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant columns
+            (
+                *(batch.number, batch.id, batch.workspace, _micros(batch.created_at), batch.seconds),
+                *(batch.n_requests, batch.version, batch.sha256, batch.n_retries, None, 0),
+            ),
+        )
+        self._db.executemany(
+            f"INSERT INTO requests VALUES ({batch.number},?,?,?,?)",  # noqa: S608 - a number of ours
+            rows,
+        )
+        self._db.execute("COMMIT")
+
+    def cancel(self, batch: Batch, at: datetime) -> None:
+        """Write down that a batch was asked to cancel."""
+        self._db.execute("UPDATE batches SET cancel_at = ? WHERE number = ?", (_micros(at), batch.number))
+
+    def delete(self, batch: Batch) -> None:
+        """Forget what a batch asked; that it was accepted stays known."""
+        self._db.execute("UPDATE batches SET deleted = 1 WHERE number = ?", (batch.number,))
+        self.shelf.drop(batch.id)
+
+    def next_number(self) -> int:
+        """Return the number of the next batch."""
+        return int(self._one("SELECT coalesce(max(number), 0) + 1 FROM batches"))
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """Return a batch by its id, deleted or not."""
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM batches WHERE id = ?", (batch_id,))  # noqa: S608
+        return next((_batch(row) for row in rows), None)
+
+    def batches(self) -> list[Batch]:
+        """Return every batch ever accepted, oldest first."""
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM batches ORDER BY number")  # noqa: S608
+        return [_batch(row) for row in rows]
+
+    def counts(self, batch: Batch, n_done: int) -> dict[str, int]:
+        """Count the outcomes of the first `n_done` requests by kind."""
+        return dict(
+            self._db.execute(
+                "SELECT kind, count(*) FROM requests WHERE batch = ? AND position < ? GROUP BY kind",
+                (batch.number, n_done),
+            )
+        )
+
+    def requests(self, batch: Batch) -> list[tuple[int, str, str, str]]:
+        """Return position, custom_id, digest of the params and kind of every request of a batch."""
+        return self._db.execute(
+            "SELECT position, custom_id, lower(hex(params_sha256)), kind FROM requests"
+            " WHERE batch = ? ORDER BY position",
+            (batch.number,),
+        ).fetchall()
+
+    def add_post(self, *, at: datetime, status: int, batch: int | None, n_retries: int | None) -> None:
+        """Write down that somebody tried to create a batch."""
+        self._db.execute("INSERT INTO posts VALUES (?,?,?,?)", (_micros(at), status, batch, n_retries))
+
+    def n_posts(self, *, refused: bool = False) -> int:
+        """Count the attempts to create a batch, or those that came to nothing."""
+        return int(self._one(f"SELECT count(*) FROM posts {'WHERE batch IS NULL' if refused else ''}"))  # noqa: S608
+
+    def set(self, name: str, value: float) -> None:
+        """Keep a setting."""
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?,?)", (name, value))
+
+    def get(self, name: str) -> float | None:
+        """Return a setting that was kept."""
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def _one(self, query: str) -> Any:
+        return self._db.execute(query).fetchone()[0]
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def _moment(micros: int) -> datetime:
+    seconds, rest = divmod(micros, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def _batch(row: Sequence[Any]) -> Batch:
+    (
+        number,
+        batch_id,
+        workspace,
+        created_at,
+        seconds,
+        n_requests,
+        version,
+        sha256,
+        n_retries,
+        cancel_at,
+        deleted,
+    ) = row
+    return Batch(
+        number=number,
+        id=batch_id,
+        workspace=workspace,
+        created_at=_moment(created_at),
+        seconds=seconds,
+        n_requests=n_requests,
+        version=version,
+        sha256=sha256,
+        n_retries=n_retries,
+        cancel_at=None if cancel_at is None else _moment(cancel_at),
+        deleted=bool(deleted),
+    )

@@ -1,0 +1,260 @@
+"""One run of one asset: read, ask, land, report. Knows nothing of Dagster."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Spend, State
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.pipeline import Pipeline, Progress
+from claude_batch_dagster.core.ports import BatchApi, Clock
+from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
+from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.survey import Survey
+from claude_batch_dagster.core.waiting import Pace
+from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outbox import Outbox
+from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.spool import FileSpool
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.statistics import Documents, standings
+from claude_batch_dagster.storage.upstream import FRAME, Reader, Upstream, encodable
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a definition asks of which rows, and where the answers go."""
+
+    target: TableName
+    upstream: Upstream
+    builder: RequestBuilder
+    schema: OutputSchema
+    max_attempts: int = 3
+    """How often a row is asked in one run, if its failures cost nothing."""
+    sample_columns: tuple[str, ...] = ()
+    """Upstream columns to show in sample rows: none, unless documents may be seen in the UI."""
+
+    @property
+    def pipeline(self) -> str:
+        """The name under which the ledger keeps the chunks of this table."""
+        return str(self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pacing:
+    """How much is sent at a time, and how often the API is asked."""
+
+    limits: Limits = field(default_factory=Limits)
+    max_requests_in_flight: int = 100_000
+    poll_seconds: float = 10.0
+    max_poll_seconds: float = 60.0
+    poll_growth: float = 1.5
+    quiet_period: timedelta = timedelta(minutes=15)
+    on_unconfirmed: OnUnconfirmed = "resubmit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a run did."""
+
+    partitions: Sequence[PartitionReport]
+    n_sent: int
+    """Requests sent by this run."""
+    failure: ClaudeBatchError | None = None
+    """Why not every row has its verdict yet, if so. What was sent is in the ledger for the next run."""
+    unfinished: frozenset[str | None] = frozenset()
+    """Keys of the partitions with rows that have no final verdict."""
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """Everything of one run, opened together."""
+
+    question: Question
+    api: BatchApi
+    warehouse: Warehouse
+    ledger: SqlLedger
+    state: StateDirectory
+    pacing: Pacing
+    run_id: str
+    clock: Clock = field(default_factory=SystemClock)
+    on_survey: Callable[[Survey], None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
+
+    def run(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> RunReport:
+        """
+        Bring every row of the partitions to its final verdict, and report.
+
+        Trouble with the API after the start is part of the report (`failure`), so that partitions which are
+        complete all the same can be told apart. Trouble before anything is sent raises.
+        """
+        with self._outbox() as outbox:
+            survey, table = self._read(partitions, frame, outbox)
+            self.on_survey(survey)
+            pipeline = self._pipeline(table)
+            failure: ClaudeBatchError | None = None
+            unfinished: frozenset[str | None] = frozenset()
+            try:
+                pipeline.answer(outbox)
+            except (ApiError, HeldChunksError) as error:
+                failure, unfinished = error, pipeline.unfinished(outbox)
+            table.settle(survey)
+        return RunReport(
+            partitions=self._reports(partitions, survey, frame),
+            n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
+            failure=failure,
+            unfinished=unfinished,
+        )
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self.api.close()
+        self.ledger.dispose()
+
+    def cancel(self) -> list[str]:
+        """Ask the API to stop the batches of this run that have not ended; return their ids."""
+        canceled = []
+        for chunk in self.ledger.chunks(self.question.pipeline, TRAVELLING, run_id=self.run_id):
+            if chunk.state in {State.ACCEPTED, State.ADOPTED} and chunk.batch_id:
+                self.api.cancel(chunk.batch_id)
+                canceled.append(chunk.batch_id)
+        return canceled
+
+    @contextmanager
+    def _outbox(self) -> Iterator[Outbox]:
+        outbox = Outbox(self.state.outbox(f"{self.run_id} {self.question.pipeline}"))
+        try:
+            yield outbox
+        finally:
+            outbox.remove()
+
+    def _read(
+        self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
+    ) -> tuple[Survey, OutputTable]:
+        question, upstream = self.question, self.question.upstream
+        if frame is not None:
+            upstream = replace(upstream, relation=FRAME, frame=frame)
+        with self.warehouse.connect() as connection, outbox:
+            connection.begin()  # one snapshot for all the queries
+            reader = Reader(connection=connection, upstream=upstream, target=question.target)
+            survey, key_types = reader.survey(partitions, question.builder, outbox)
+        table = OutputTable(
+            warehouse=self.warehouse, target=question.target, key_types=key_types, schema=question.schema
+        )
+        table.prepare()
+        return survey, table
+
+    def _pipeline(self, table: OutputTable) -> Pipeline:
+        name, pacing = self.question.pipeline, self.pacing
+        return Pipeline(
+            name=name,
+            api=self.api,
+            ledger=self.ledger,
+            locks=self.state,
+            clock=self.clock,
+            recovery=Recovery(
+                api=self.api,
+                ledger=self.ledger,
+                clock=self.clock,
+                pipeline=name,
+                quiet_period=pacing.quiet_period,
+                on_unconfirmed=pacing.on_unconfirmed,
+            ),
+            submission=Submission(
+                api=self.api, ledger=self.ledger, clock=self.clock, pipeline=name, run_id=self.run_id
+            ),
+            collection=Collection(
+                api=self.api,
+                ledger=self.ledger,
+                spool=FileSpool(self.state.spool),
+                answers=table,
+                schema=self.question.schema,
+                clock=self.clock,
+                locks=self.state,
+            ),
+            entropy=os.urandom,
+            limits=pacing.limits,
+            max_requests_in_flight=pacing.max_requests_in_flight,
+            max_attempts=self.question.max_attempts,
+            pace=Pace(
+                first_seconds=pacing.poll_seconds,
+                longest_seconds=pacing.max_poll_seconds,
+                growth=pacing.poll_growth,
+            ),
+            on_progress=self.on_progress,
+        )
+
+    def _reports(
+        self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None
+    ) -> list[PartitionReport]:
+        question, keys = self.question, [partition.key for partition in partitions]
+        upstream = question.upstream
+        with self.warehouse.connect() as connection:
+            if frame is not None:
+                connection.register(FRAME, encodable(frame)[0])
+            relation = upstream.relation if frame is None else FRAME
+            standing = standings(
+                connection,
+                question.target,
+                keys,
+                label=question.schema.categorical,
+                shown=[*upstream.key, *question.schema.columns, "status"],
+                documents=Documents(relation, upstream.key, question.sample_columns)
+                if question.sample_columns
+                else None,
+            )
+        ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline)}
+        now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
+        chunks = {chunk.batch_id: chunk for chunk in self.ledger.chunks(question.pipeline, [State.APPLIED])}
+        shared = survey.n_shared
+        nothing = Spend(
+            partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
+        )
+        return [
+            PartitionReport(
+                partition_key=key,
+                n_expected=survey.n_keys[key],
+                n_asked=survey.n_to_ask[key],
+                n_shared=shared[key],
+                standing=standing[key],
+                cost_usd=ever.get(key, nothing).cost_usd,
+                live_cost_usd=ever.get(key, nothing).live_cost_usd,
+                run_cost_usd=now.get(key, nothing).cost_usd,
+                seconds_to_answer=_duration(
+                    [chunks[batch_id] for batch_id in standing[key].batch_ids if batch_id in chunks]
+                ),
+            )
+            for key in keys
+        ]
+
+
+def _duration(chunks: Sequence[ChunkRecord]) -> float | None:
+    ends = [chunk.ended_at for chunk in chunks if chunk.ended_at]
+    if not ends:
+        return None
+    return (max(ends) - min(chunk.intended_at for chunk in chunks)).total_seconds()

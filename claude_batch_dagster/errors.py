@@ -1,0 +1,150 @@
+"""
+Everything this package raises.
+
+    ClaudeBatchError
+    ├── ConfigurationError          a setting or a definition cannot work
+    │   ├── TemplateError           a prompt template names no plain column
+    │   ├── OutputModelError        an output model does not fit into a table
+    │   └── StateDirectoryError     the state directory cannot be used
+    ├── UpstreamError               the upstream table or a column of it is missing
+    ├── ApiError                    the API did not do what was asked
+    │   ├── ApiUnreachableError     no complete answer came back
+    │   ├── ApiResponseError        an answer came back that cannot be read
+    │   └── ApiRefusedError         the API answered with an error status
+    │       ├── CredentialError     401 or 403
+    │       └── SpendLimitError     billing or a spend limit
+    ├── WarehouseError              DuckDB did not do what was asked
+    │   ├── WarehouseLockedError    another process holds the file
+    │   └── WarehouseCorruptError   the file is not a DuckDB database (any more)
+    ├── LedgerError                 the ledger cannot be read or written
+    │   └── LedgerConflictError     a chunk cannot move to the state asked for
+    └── HeldChunksError             chunks wait for a person to decide
+
+A row that fails is data (a verdict in the output table), never an exception. Messages say what to
+do next; the facts are attributes.
+"""
+
+from pathlib import Path
+
+
+class ClaudeBatchError(Exception):
+    """The base of everything this package raises."""
+
+
+class ConfigurationError(ClaudeBatchError, ValueError):
+    """A setting or a definition cannot work; the message says which and how to mend it."""
+
+
+class TemplateError(ConfigurationError):
+    """A prompt template holds something that is not the plain name of a column."""
+
+
+class OutputModelError(ConfigurationError):
+    """An output model cannot be laid out as columns of a table."""
+
+
+class StateDirectoryError(ConfigurationError):
+    """The state directory cannot be created or written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"the state directory {str(path)!r} cannot be used ({reason}). Nothing was sent. "
+            "Set state_directory to a folder that this user can write."
+        )
+        self.path, self.reason = path, reason
+
+
+class UpstreamError(ClaudeBatchError):
+    """The upstream table, a column of it, or its partition expression does not work."""
+
+
+class ApiError(ClaudeBatchError):
+    """The API did not do what was asked of it."""
+
+
+class ApiUnreachableError(ApiError):
+    """No complete answer came back: refused, reset, timed out or cut off."""
+
+
+class ApiResponseError(ApiError):
+    """An answer came back that is not what the API documents."""
+
+
+class ApiRefusedError(ApiError):
+    """The API answered with an error status."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        kind: str | None,
+        request_id: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        trace = f" (request id {request_id})" if request_id else ""
+        super().__init__(f"HTTP {status} {kind or 'without an error type'}: {message}{trace}")
+        self.message, self.status, self.kind = message, status, kind
+        self.request_id, self.retry_after_seconds = request_id, retry_after_seconds
+
+
+class CredentialError(ApiRefusedError):
+    """The API does not accept the key (401), or the key may not do this (403)."""
+
+
+class SpendLimitError(ApiRefusedError):
+    """The account cannot pay or has reached a limit; sending again soon is of no use."""
+
+
+class WarehouseError(ClaudeBatchError):
+    """DuckDB did not do what was asked of it."""
+
+
+class WarehouseLockedError(WarehouseError):
+    """Another process holds the DuckDB file and did not let go in time."""
+
+    def __init__(self, database: str, *, waited_seconds: float, reason: str) -> None:
+        super().__init__(
+            f"the DuckDB file {database!r} is held by another process; waited {waited_seconds:.0f} s "
+            f"({reason}). Nothing that was paid for is lost: close the other connection and "
+            "materialize again."
+        )
+        self.database, self.waited_seconds, self.reason = database, waited_seconds, reason
+
+
+class WarehouseCorruptError(WarehouseError):
+    """The file is not a DuckDB database, or not one any more."""
+
+    def __init__(self, database: str, *, reason: str) -> None:
+        super().__init__(
+            f"{database!r} cannot be opened as a DuckDB database ({reason}). Move it away and "
+            "materialize again: answers already paid for are restored from the spool at no cost."
+        )
+        self.database, self.reason = database, reason
+
+
+class LedgerError(ClaudeBatchError):
+    """The ledger cannot be read or written; nothing is sent without it."""
+
+
+class LedgerConflictError(LedgerError):
+    """A chunk cannot move to the state it was asked to move to."""
+
+    def __init__(self, chunk_id: str, *, was: str | None, wanted: str) -> None:
+        super().__init__(
+            f"chunk {chunk_id} is {was or 'unknown'} and cannot become {wanted}; "
+            "another run probably moved it. Materialize again to take up its state."
+        )
+        self.chunk_id, self.was, self.wanted = chunk_id, was, wanted
+
+
+class HeldChunksError(ClaudeBatchError):
+    """Chunks may or may not have been accepted, and `on_unconfirmed` is `hold`."""
+
+    def __init__(self, chunk_ids: list[str]) -> None:
+        super().__init__(
+            f"{len(chunk_ids)} chunk(s) may or may not have been accepted by the API and are held: "
+            f"{', '.join(chunk_ids)}. Look for them in the Claude Console; set on_unconfirmed to "
+            "'resubmit' to send their rows again."
+        )
+        self.chunk_ids = chunk_ids

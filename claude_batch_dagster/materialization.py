@@ -1,0 +1,132 @@
+"""One run of the asset, as Dagster sees it: progress, materializations, checks, and how it stops."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from claude_batch_dagster.checks import Check, evaluations, results
+from claude_batch_dagster.core.pipeline import Progress
+from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.core.survey import Survey
+from claude_batch_dagster.engine import Engine, Question, RunReport
+from claude_batch_dagster.errors import ApiError
+from claude_batch_dagster.metadata import partition_metadata
+from claude_batch_dagster.partitions import partitions_of
+from claude_batch_dagster.resource import ClaudeBatchResource
+
+QUIET_SECONDS = 180.0
+"""How long the run log may stay silent while a batch is waited for."""
+
+
+@dataclass
+class Materialization:
+    """Runs the engine for the partitions of one Dagster run and tells Dagster what came of it."""
+
+    context: dg.AssetExecutionContext
+    resource: ClaudeBatchResource
+    question: Question
+    checks: Sequence[Check]
+    _last: Progress | None = field(default=None, init=False)
+    _last_at: float = field(default=0.0, init=False)
+
+    def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
+        """Yield what a Dagster asset body yields."""
+        engine = self.resource.open_engine(self.question, run_id=self.context.run_id)
+        engine.on_survey, engine.on_progress = self._tell_survey, self._tell_progress
+        try:
+            report = engine.run(partitions_of(self.context), frame)
+        except dg.DagsterExecutionInterruptedError:
+            self._stop(engine)
+            raise
+        finally:
+            engine.close()
+        yield from self._events(report)
+
+    # --- the run log -------------------------------------------------------------------------------
+
+    def _tell_survey(self, survey: Survey) -> None:
+        self.context.log.info(
+            f"{survey.n_rows.total():,} upstream rows: {survey.n_answered.total():,} answered already, "
+            f"{survey.n_to_ask.total():,} to ask, {len(survey.shared):,} share another row's answer, "
+            f"{len(survey.rejected):,} can never be asked"
+        )
+
+    def _tell_progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress == self._last and now - self._last_at < QUIET_SECONDS:
+            return
+        self._last, self._last_at = progress, now
+        if progress.n_sent:
+            self.context.log.info(
+                f"{progress.n_sent:,} requests sent, {progress.n_ended:,} ended, {progress.n_landed:,} landed; "
+                f"{progress.n_open_batches} batches open"
+            )
+
+    # --- events ------------------------------------------------------------------------------------
+
+    def _events(self, report: RunReport) -> Iterator[Any]:
+        key, context = self.context.asset_key, self.context
+        done = [part for part in report.partitions if part.partition_key not in report.unfinished]
+        if context.has_partition_key_range and not context.has_partition_key:
+            for evaluation in evaluations(key, self.checks, done):
+                context.log_event(evaluation)
+        if report.failure is None:
+            for part in done:
+                self._add_metadata(part)
+            yield dg.MaterializeResult(asset_key=key)
+            yield from results(key, self.checks, done)
+            return
+        for part in done:
+            context.log_event(
+                dg.AssetMaterialization(key, partition=part.partition_key, metadata=partition_metadata(part))
+            )
+        yield from results(key, self.checks, report.partitions)
+        raise self._failure(report, n_done=len(done)) from report.failure
+
+    def _add_metadata(self, part: PartitionReport) -> None:
+        metadata = partition_metadata(part)
+        if part.partition_key is None:
+            self.context.add_asset_metadata(metadata, asset_key=self.context.asset_key)
+        else:
+            self.context.add_asset_metadata(
+                metadata, asset_key=self.context.asset_key, partition_key=part.partition_key
+            )
+
+    def _failure(self, report: RunReport, *, n_done: int) -> dg.Failure:
+        return dg.Failure(
+            f"{n_done} of {len(report.partitions)} partitions are complete. The others are not: {report.failure}",
+            allow_retries=False,
+        )
+
+    # --- stopping ----------------------------------------------------------------------------------
+
+    def _stop(self, engine: Engine) -> None:
+        """Cancel the batches if a person stopped the run; leave them if the machine did."""
+        if self.resource.on_terminate == "leave" or not terminated_by_person(self.context):
+            self.context.log.warning("Stopped while waiting. The batches go on; the next run lands their answers.")
+            return
+        try:
+            canceled = engine.cancel()
+        except ApiError as error:
+            self.context.log.warning(f"Stopped, but the batches could not be canceled: {error}")
+            return
+        self.context.log.warning(
+            f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
+            "with the next run."
+        )
+
+
+def terminated_by_person(context: dg.AssetExecutionContext) -> bool:
+    """Tell a click on Terminate from `max_runtime`, SIGTERM and Ctrl-C."""
+    run = context.instance.get_run_by_id(context.run_id)
+    if run is None or run.status is not dg.DagsterRunStatus.CANCELING:
+        return False
+    events = context.instance.get_records_for_run(
+        context.run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING
+    ).records
+    messages = [record.event_log_entry.get_dagster_event().message or "" for record in events]
+    return not any(message.startswith("Canceling due to exceeding maximum runtime") for message in messages)

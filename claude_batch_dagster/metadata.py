@@ -1,0 +1,111 @@
+"""What the Dagster UI shows of an asset and of each of its partitions."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from claude_batch_dagster.core.outputs import BOOKKEEPING, BOOKKEEPING_MEANING, OutputSchema
+from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outputs import ddl
+
+N_LABELS = 12
+"""Labels in a chart; the UI draws markdown in place only below 1,000 characters."""
+
+BAR_CELLS = 20
+MAX_CELL = 200
+"""Characters of a sample's cell."""
+
+
+def definition_metadata(
+    target: TableName,
+    keys: tuple[str, ...],
+    schema: OutputSchema,
+    *,
+    partition_expr: str | None,
+    model: str,
+) -> dict[str, Any]:
+    """Describe the table: its name, columns, and how IO managers select its partitions."""
+    columns = [dg.TableColumn(key, "VARCHAR", "Key of the upstream row.") for key in keys]
+    fields = schema.model.model_fields
+    columns += [dg.TableColumn(name, ddl(kind), fields[name].description) for name, kind in schema.columns.items()]
+    columns += [dg.TableColumn(name, kind, BOOKKEEPING_MEANING[name]) for name, kind in BOOKKEEPING.items()]
+    metadata: dict[str, Any] = {
+        "dagster/table_name": str(target),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "schema": target.schema,
+        "claude_batch/model": model,
+    }
+    return {**metadata, "partition_expr": partition_expr} if partition_expr else metadata
+
+
+def partition_metadata(report: PartitionReport) -> dict[str, Any]:
+    """Describe one partition after a run."""
+    standing = report.standing
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": report.n_rows,
+        "claude_batch/rows": report.n_rows,
+        "claude_batch/succeeded": report.n(Verdict.SUCCEEDED),
+        "claude_batch/error_rate": report.error_rate,
+        "claude_batch/expiry_rate": report.expiry_rate,
+        "claude_batch/rows_asked": report.n_asked,
+        "claude_batch/rows_shared": report.n_shared,
+        "claude_batch/input_tokens": standing.input_tokens,
+        "claude_batch/output_tokens": standing.output_tokens,
+        "claude_batch/batch_ids": list(standing.batch_ids),
+        **_cost(report),
+    }
+    if report.n_expected == 0:
+        metadata["claude_batch/note"] = "no upstream rows in this partition: nothing to ask"
+    if standing.verdicts:
+        metadata["claude_batch/verdicts"] = _table(
+            {"verdict": verdict, "rows": n} for verdict, n in _ranked(standing.verdicts)
+        )
+    if standing.labels:
+        metadata["claude_batch/labels"] = _table({"label": label, "rows": n} for label, n in _ranked(standing.labels))
+        metadata["claude_batch/label_chart"] = dg.MetadataValue.md(bars(standing.labels))
+    if standing.samples:
+        metadata["claude_batch/samples"] = _table(_shown(row) for row in standing.samples)
+    if report.seconds_to_answer is not None:
+        metadata["claude_batch/seconds_to_answer"] = report.seconds_to_answer
+    return metadata
+
+
+def bars(counts: Counter[str]) -> str:
+    """Draw a distribution as a small markdown table, largest first; short enough to be shown in place."""
+    largest, total = max(counts.values()), counts.total()
+    lines = [
+        f"|{label.replace('|', '/')[:32]}|{n:,}|{n / total:.0%}|{'█' * max(1, round(BAR_CELLS * n / largest))}|"
+        for label, n in _ranked(counts)[:N_LABELS]
+    ]
+    return "\n".join(["|label|rows|share||", "|--|--:|--:|--|", *lines])
+
+
+def _cost(report: PartitionReport) -> dict[str, float]:
+    """Give dollars, or nothing at all where a price is not known."""
+    if report.cost_usd is None or report.live_cost_usd is None:
+        return {}
+    return {
+        "claude_batch/cost_usd": report.cost_usd,
+        "claude_batch/live_cost_usd": report.live_cost_usd,
+        "claude_batch/saved_usd": report.live_cost_usd - report.cost_usd,
+        "claude_batch/run_cost_usd": report.run_cost_usd or 0.0,
+    }
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _table(rows: Any) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if value is None or isinstance(value, (bool, int, float)) else str(value)[:MAX_CELL]
+        for name, value in row.items()
+    }

@@ -1,0 +1,145 @@
+"""The resource that assets share: the client, the database, and how patiently to work."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from claude_batch_dagster.client import Anthropic, AnthropicBatches, new_client
+from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.engine import Engine, Pacing, Question
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+LOOKS_LIKE_A_KEY = re.compile(r"sk-.+|[A-Za-z0-9_-]{40,}")
+
+
+class ClaudeBatchResource(dg.ConfigurableResource[None]):
+    """
+    Claude's Message Batches API, the DuckDB database of documents and answers, and a ledger of both.
+
+    Example:
+        ```python
+        ClaudeBatchResource(
+            api_key=dg.EnvVar("ANTHROPIC_API_KEY"),
+            database=DuckDBResource(database="warehouse.duckdb"),
+        )
+        ```
+
+    """
+
+    api_key: str = Field(
+        description="The API key, as dg.EnvVar('ANTHROPIC_API_KEY'). A key written out here would be shown in "
+        "the Dagster UI and is refused.",
+        repr=False,
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="Base URL of the API; default https://api.anthropic.com. https, or loopback.",
+    )
+    workspace_id: str | None = Field(
+        default=None,
+        description="Workspace to run in, for keys that may act in several. A pipeline of real weight deserves "
+        "a workspace of its own: then every batch listed there is its.",
+    )
+    database: dg.ResourceDependency[DuckDBResource]
+    state_directory: str = Field(
+        default=".claude_batch",
+        description="Folder for the ledger, raw results and locks; made if need be, readable by its owner only. "
+        "Keep it: it is the memory of what was paid for.",
+    )
+    ledger_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the ledger; default ledger.sqlite in the state directory. Postgres where "
+        "several machines run the pipeline.",
+    )
+    poll_interval_seconds: float = Field(default=10.0, gt=0, description="Seconds until a batch is first asked after.")
+    max_poll_interval_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds between two looks at most, once nothing changes."
+    )
+    poll_interval_growth: float = Field(
+        default=1.5, ge=1, description="Factor by which the interval grows while nothing changes."
+    )
+    max_requests_per_batch: int = Field(
+        default=10_000, ge=1, le=100_000, description="Requests in one batch at most. The API takes 100,000."
+    )
+    max_bytes_per_batch: int = Field(
+        default=64_000_000,
+        ge=1_000,
+        le=240_000_000,
+        description="Bytes of one batch at most. The API takes 256 MB.",
+    )
+    max_requests_in_flight: int = Field(
+        default=100_000,
+        ge=1,
+        description="Requests waiting at the API at most, for one asset. The lowest usage tier queues 200,000 in all.",
+    )
+    quiet_period_seconds: float = Field(
+        default=900.0,
+        ge=0,
+        description="How long a batch whose acceptance is not known must be absent from the API's list, in "
+        "seconds, before on_unconfirmed decides.",
+    )
+    on_unconfirmed: Literal["resubmit", "hold"] = Field(
+        default="resubmit",
+        description="After the quiet period: 'resubmit' sends the rows again (the one case that can pay twice, "
+        "reported, one batch at a time), 'hold' waits for a person.",
+    )
+    on_terminate: Literal["cancel", "leave"] = Field(
+        default="cancel",
+        description="When a person terminates the run: 'cancel' the batches at the API, or 'leave' them running. "
+        "Either way the next run lands what was answered.",
+    )
+    lock_timeout_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="How long to wait for another process to let go of the DuckDB file, in seconds.",
+    )
+
+    def get_resource_definition(self) -> Any:
+        """Refuse a key written out in code: Dagster would store it and show it."""
+        key = self.api_key
+        if not isinstance(key, dg.EnvVar) and LOOKS_LIKE_A_KEY.fullmatch(key):
+            raise ConfigurationError(
+                "api_key is written out in code (or read with os.environ at load time), so Dagster would store it and "
+                "show it in its UI. Write api_key=dg.EnvVar('ANTHROPIC_API_KEY') instead."
+            )
+        return super().get_resource_definition()
+
+    def get_client(self) -> Anthropic:
+        """
+        Return the SDK's client for this key, workspace and base URL.
+
+        It does not retry and follows no redirect; see `claude_batch_dagster.client.new_client`.
+        """
+        return new_client(api_key=self.api_key, base_url=self.base_url, workspace_id=self.workspace_id)
+
+    def open_engine(self, question: Question, *, run_id: str) -> Engine:
+        """Open everything one run needs; raise before money is spent if something of it cannot work."""
+        state = StateDirectory.open(Path(self.state_directory))
+        return Engine(
+            question=question,
+            api=AnthropicBatches(self.get_client(), workspace_id=self.workspace_id),
+            warehouse=Warehouse(self.database.database, self.database.connection_config, self.lock_timeout_seconds),
+            ledger=SqlLedger(self.ledger_url or state.ledger_url),
+            state=state,
+            pacing=self._pacing(),
+            run_id=run_id,
+        )
+
+    def _pacing(self) -> Pacing:
+        return Pacing(
+            limits=Limits(max_requests=self.max_requests_per_batch, max_bytes=self.max_bytes_per_batch),
+            max_requests_in_flight=self.max_requests_in_flight,
+            poll_seconds=self.poll_interval_seconds,
+            max_poll_seconds=max(self.poll_interval_seconds, self.max_poll_interval_seconds),
+            poll_growth=self.poll_interval_growth,
+            quiet_period=timedelta(seconds=self.quiet_period_seconds),
+            on_unconfirmed=self.on_unconfirmed,
+        )

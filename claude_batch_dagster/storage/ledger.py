@@ -1,0 +1,262 @@
+"""The ledger on any database SQLAlchemy speaks: SQLite by default, Postgres by URL."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from claude_batch_dagster.core.ledger import (
+    NEXT,
+    UNCONFIRMED,
+    ChunkRecord,
+    RowKey,
+    RowRecord,
+    Spend,
+    State,
+)
+from claude_batch_dagster.errors import LedgerConflictError, LedgerError
+from claude_batch_dagster.storage import schema
+from claude_batch_dagster.storage.migrations import upgrade
+
+BUSY_SECONDS = 60
+"""How long SQLite waits for another writer."""
+
+AT_THE_API = [*UNCONFIRMED, State.ACCEPTED, State.ADOPTED]
+"""States in which a chunk's requests may be waiting at the API."""
+
+
+class SqlLedger:
+    """The ledger; safe to use from many processes at once."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        with _translated():
+            upgrade(self._engine)
+
+    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
+        """Write down a chunk and its rows, before anything of it is sent."""
+        values = [
+            {
+                "chunk_id": row.chunk_id,
+                "ordinal": row.ordinal,
+                "partition_key": row.row.partition_key,
+                "key": row.row.key,
+                "custom_id": row.custom_id,
+                "request_hash": row.request_hash,
+                "attempt": row.attempt,
+            }
+            for row in rows
+        ]
+        with self._transaction() as connection:
+            connection.execute(sa.insert(schema.chunks), [asdict(chunk)])
+            connection.execute(sa.insert(schema.rows), values)
+            _event(connection, chunk.chunk_id, chunk.state, None)
+
+    def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
+        """Move a chunk to a state allowed by `NEXT`, with what was learned; raise on any other."""
+        with self._transaction() as connection:
+            _move(connection, chunk_id, to, facts)
+            return _chunk(connection, chunk_id)
+
+    def note(self, chunk_id: str, **facts: Any) -> ChunkRecord:
+        """Write down what was learned of a chunk without moving it."""
+        with self._transaction() as connection:
+            connection.execute(sa.update(schema.chunks).where(schema.chunks.c.chunk_id == chunk_id).values(**facts))
+            return _chunk(connection, chunk_id)
+
+    def chunk(self, chunk_id: str) -> ChunkRecord:
+        """Return one chunk; raise `LedgerError` if it is not known."""
+        with self._transaction() as connection:
+            return _chunk(connection, chunk_id)
+
+    def chunks(self, pipeline: str, states: Iterable[State], *, run_id: str | None = None) -> list[ChunkRecord]:
+        """Return the pipeline's chunks in these states, oldest first; of one run if given."""
+        table = schema.chunks
+        query = (
+            sa.select(table)
+            .where(table.c.pipeline == pipeline, table.c.state.in_([str(state) for state in states]))
+            .order_by(table.c.chunk_id)
+        )
+        if run_id is not None:
+            query = query.where(table.c.run_id == run_id)
+        with self._transaction() as connection:
+            return [_chunk_record(row) for row in connection.execute(query)]
+
+    def batch_ids(self) -> frozenset[str]:
+        """Return every batch id this ledger knows."""
+        query = sa.select(schema.chunks.c.batch_id).where(schema.chunks.c.batch_id.is_not(None))
+        with self._transaction() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    def rows(self, chunk_id: str) -> list[RowRecord]:
+        """Return the rows of a chunk by ordinal."""
+        query = _ROWS.where(schema.rows.c.chunk_id == chunk_id).order_by(schema.rows.c.ordinal)
+        with self._transaction() as connection:
+            return [_row_record(row) for row in connection.execute(query)]
+
+    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
+        """Return every earlier row that asked one of these requests, oldest first."""
+        query = _ROWS.where(
+            schema.chunks.c.pipeline == pipeline, schema.rows.c.request_hash.in_(request_hashes)
+        ).order_by(schema.rows.c.chunk_id)
+        with self._transaction() as connection:
+            return [_row_record(row) for row in connection.execute(query)]
+
+    def n_in_flight(self, pipeline: str) -> int:
+        """Return the number of the pipeline's requests that may be waiting at the API."""
+        table = schema.chunks
+        query = sa.select(sa.func.coalesce(sa.func.sum(table.c.n_requests), 0)).where(
+            table.c.pipeline == pipeline, table.c.state.in_([str(state) for state in AT_THE_API])
+        )
+        with self._transaction() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
+        """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""
+        table = schema.rows
+        told = (
+            sa.update(table)
+            .where(table.c.chunk_id == chunk_id, table.c.ordinal == sa.bindparam("at_ordinal"))
+            .values(verdict=sa.bindparam("told"))
+        )
+        values = [{"at_ordinal": ordinal, "told": verdict} for ordinal, verdict in enumerate(verdicts)]
+        with self._transaction() as connection:
+            _move(connection, chunk_id, to, {})
+            connection.execute(told, values)
+            if spends:
+                connection.execute(sa.insert(schema.spend), [{"chunk_id": chunk_id, **asdict(item)} for item in spends])
+
+    def spends(self, pipeline: str, *, run_id: str | None = None) -> list[Spend]:
+        """Return what each partition has cost so far, or cost in one run."""
+        table, chunk = schema.spend, schema.chunks
+        sums = [sa.func.sum(table.c[name]).label(name) for name in _SUMMED]
+        unknown = [
+            sa.func.count().filter(table.c[name].is_(None)).label(f"{name}_unknown")
+            for name in ("cost_usd", "live_cost_usd")
+        ]
+        query = (
+            sa.select(table.c.partition_key, *sums, *unknown)
+            .join(chunk, chunk.c.chunk_id == table.c.chunk_id)
+            .where(chunk.c.pipeline == pipeline)
+            .group_by(table.c.partition_key)
+        )
+        if run_id is not None:
+            query = query.where(chunk.c.run_id == run_id)
+        with self._transaction() as connection:
+            return [_spend(row) for row in connection.execute(query)]
+
+    def dispose(self) -> None:
+        """Close the connections kept open."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+
+_SUMMED = ("n_requests", "input_tokens", "output_tokens", "cost_usd", "live_cost_usd")
+
+_ROWS = sa.select(schema.rows, schema.chunks.c.state).join(
+    schema.chunks, schema.chunks.c.chunk_id == schema.rows.c.chunk_id
+)
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        engine = sa.create_engine(url)
+    except (SQLAlchemyError, ImportError) as error:
+        raise LedgerError(
+            f"the ledger URL cannot be used ({type(error).__name__}). Use sqlite:///path/to/ledger.sqlite or postgresql://…"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    """Write ahead, sync at every commit, wait for other writers, and leave BEGIN to us."""
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS}000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    """Take the write lock at once: a reader that turns writer could not wait for it."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise LedgerError(
+            f"the ledger does not work ({type(cause).__name__}: {cause}). Nothing is sent without it; "
+            "check its disk space and permissions, or restore it from a backup."
+        ) from None
+
+
+def _move(connection: sa.Connection, chunk_id: str, to: State, facts: dict[str, Any]) -> None:
+    table = schema.chunks
+    allowed = [str(state) for state, following in NEXT.items() if to in following]
+    moved = connection.execute(
+        sa.update(table).where(table.c.chunk_id == chunk_id, table.c.state.in_(allowed)).values(state=str(to), **facts)
+    )
+    if moved.rowcount != 1:
+        was = connection.execute(sa.select(table.c.state).where(table.c.chunk_id == chunk_id)).scalar()
+        raise LedgerConflictError(chunk_id, was=was, wanted=to)
+    _event(connection, chunk_id, to, facts.get("note"))
+
+
+def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:
+    connection.execute(
+        sa.insert(schema.events).values(chunk_id=chunk_id, at=datetime.now(UTC), state=str(state), note=note)
+    )
+
+
+def _chunk(connection: sa.Connection, chunk_id: str) -> ChunkRecord:
+    row = connection.execute(sa.select(schema.chunks).where(schema.chunks.c.chunk_id == chunk_id)).first()
+    if row is None:
+        raise LedgerError(f"the ledger knows no chunk {chunk_id}")
+    return _chunk_record(row)
+
+
+def _chunk_record(row: Any) -> ChunkRecord:
+    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
+    return ChunkRecord(**{**values, "state": State(values["state"])})
+
+
+def _row_record(row: Any) -> RowRecord:
+    return RowRecord(
+        chunk_id=row.chunk_id,
+        ordinal=row.ordinal,
+        row=RowKey(row.partition_key, row.key),
+        custom_id=row.custom_id,
+        request_hash=row.request_hash,
+        attempt=row.attempt,
+        state=State(row.state),
+        verdict=row.verdict,
+    )
+
+
+def _spend(row: Any) -> Spend:
+    return Spend(
+        partition_key=row.partition_key,
+        n_requests=int(row.n_requests),
+        input_tokens=int(row.input_tokens),
+        output_tokens=int(row.output_tokens),
+        cost_usd=None if row.cost_usd_unknown else row.cost_usd,
+        live_cost_usd=None if row.live_cost_usd_unknown else row.live_cost_usd,
+    )

@@ -1,0 +1,32 @@
+"""Upgrades of the ledger, one file a step, run by Alembic when a ledger is opened."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from claude_batch_dagster.errors import LedgerError
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring a ledger to this version's tables; refuse one that a newer version has written."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    script = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current == script.get_current_head():
+        return
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerError(
+                f"the ledger was written by a newer version of claude-batch-dagster (revision {current}). "
+                "Upgrade the package; nothing was sent or changed."
+            ) from error

@@ -1,0 +1,90 @@
+"""The tables of the ledger."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware time, kept in UTC; databases without zones hold it naive."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        """Strip the zone after moving to UTC."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        """Put UTC back."""
+        return value.replace(tzinfo=UTC) if value is not None else None
+
+
+chunks = sa.Table(
+    "chunks",
+    metadata,
+    sa.Column("chunk_id", sa.String(26), primary_key=True),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("n_requests", sa.Integer, nullable=False),
+    sa.Column("n_bytes", sa.BigInteger, nullable=False),
+    sa.Column("body_hash", sa.String(64), nullable=False),
+    sa.Column("intended_at", UtcDateTime, nullable=False),
+    sa.Column("batch_id", sa.Text, unique=True),
+    sa.Column("released_at", UtcDateTime),
+    sa.Column("batch_created_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("quiet_since", UtcDateTime),
+    sa.Column("n_silent_listings", sa.Integer, nullable=False, default=0),
+    sa.Column("note", sa.Text),
+    sa.Index("chunks_by_state", "pipeline", "state"),
+)
+
+rows = sa.Table(
+    "rows",
+    metadata,
+    sa.Column("chunk_id", sa.String(26), sa.ForeignKey("chunks.chunk_id"), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True),
+    sa.Column("partition_key", sa.Text),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("custom_id", sa.String(64), nullable=False),
+    sa.Column("request_hash", sa.String(32), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("verdict", sa.String(24)),
+    sa.Index("rows_by_request", "request_hash"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("chunk_id", sa.String(26), sa.ForeignKey("chunks.chunk_id"), nullable=False, index=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("note", sa.Text),
+)
+
+spend = sa.Table(
+    "spend",
+    metadata,
+    sa.Column("spend_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("chunk_id", sa.String(26), sa.ForeignKey("chunks.chunk_id"), nullable=False, index=True),
+    sa.Column("partition_key", sa.Text),
+    sa.Column("n_requests", sa.Integer, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_usd", sa.Float),
+    sa.Column("live_cost_usd", sa.Float),
+)
+
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("ledger_id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,56 @@
+"""Raw results as they came: from here on no fault of ours can lose an answer that was paid for."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_batch_dagster.storage.state_directory import open_private
+
+
+@dataclass(frozen=True)
+class FileSpool:
+    """One file for each batch."""
+
+    folder: Path
+
+    def write(self, batch_id: str, chunks: Iterable[bytes]) -> None:
+        """Keep the results of a batch: on disk and whole when this returns, absent before."""
+        final = self._path(batch_id)
+        partial = final.with_suffix(f".{os.getpid()}.partial")
+        try:
+            with open_private(partial) as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._sync_folder()
+
+    def lines(self, batch_id: str) -> Iterator[bytes]:
+        """Read the results line by line; a blank line or a carriage return is no part of them."""
+        with self._path(batch_id).open("rb") as file:
+            for line in file:
+                if stripped := line.strip(b"\r\n \t\xef\xbb\xbf"):
+                    yield stripped
+
+    def has(self, batch_id: str) -> bool:
+        """Whether results of the batch are kept."""
+        return self._path(batch_id).exists()
+
+    def discard(self, batch_id: str) -> None:
+        """Forget the results of the batch, so that they are downloaded again."""
+        self._path(batch_id).unlink(missing_ok=True)
+
+    def _path(self, batch_id: str) -> Path:
+        safe = "".join(character if character.isalnum() or character in "_-" else "-" for character in batch_id)
+        return self.folder / f"{safe}.jsonl"
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

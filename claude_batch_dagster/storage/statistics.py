@@ -1,0 +1,114 @@
+"""Ask the output table what it holds of some partitions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from claude_batch_dagster.core.report import Standing
+from claude_batch_dagster.storage.names import TableName, listed, quoted
+
+N_SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Columns of the upstream table to be shown beside answers."""
+
+    relation: str
+    key: Sequence[str]
+    columns: Sequence[str]
+
+
+@dataclass
+class _Gathered:
+    verdicts: Counter[str] = field(default_factory=Counter)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    batch_ids: tuple[str, ...] = ()
+    samples: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+def standings(  # noqa: PLR0913  (three of them say what to show)
+    connection: duckdb.DuckDBPyConnection,
+    target: TableName,
+    partition_keys: Sequence[str | None],
+    *,
+    label: str | None,
+    shown: Sequence[str],
+    documents: Documents | None = None,
+) -> dict[str | None, Standing]:
+    """
+    Return what the table holds of each partition, those without rows included.
+
+    `label` is the column whose values are counted; `shown` are the columns of the sample rows, to which
+    `documents` adds columns of the upstream table.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE _cb_asked AS SELECT unnest(?::VARCHAR[]) AS _cb_partition",
+        [list(partition_keys)],
+    )
+    rows = (
+        f"(SELECT t.* FROM {target.sql} AS t JOIN _cb_asked "
+        "ON t.partition_key IS NOT DISTINCT FROM _cb_asked._cb_partition)"
+    )
+    gathered: dict[str | None, _Gathered] = defaultdict(_Gathered)
+    _count(connection, rows, gathered)
+    if label is not None:
+        query = (
+            f"SELECT partition_key, {quoted(label)}::VARCHAR, count(*) FROM {rows} "
+            f"WHERE {quoted(label)} IS NOT NULL GROUP BY ALL"
+        )
+        for partition_key, value, n in connection.execute(query).fetchall():
+            gathered[partition_key].labels[value] = n
+    _sample(connection, rows, shown, documents, gathered)
+    return {
+        key: Standing(
+            verdicts=found.verdicts,
+            input_tokens=found.input_tokens,
+            output_tokens=found.output_tokens,
+            labels=found.labels,
+            batch_ids=found.batch_ids,
+            samples=found.samples,
+        )
+        for key, found in ((key, gathered[key]) for key in partition_keys)
+    }
+
+
+def _count(connection: duckdb.DuckDBPyConnection, rows: str, gathered: dict[str | None, _Gathered]) -> None:
+    query = (
+        "SELECT partition_key, status, count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), "
+        f"list(DISTINCT batch_id) FILTER (batch_id IS NOT NULL) FROM {rows} GROUP BY ALL"
+    )
+    for partition_key, status, n, n_in, n_out, batch_ids in connection.execute(query).fetchall():
+        found = gathered[partition_key]
+        found.verdicts[status] = n
+        found.input_tokens += int(n_in)
+        found.output_tokens += int(n_out)
+        found.batch_ids = tuple(sorted({*found.batch_ids, *(batch_ids or ())}))
+
+
+def _sample(
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    shown: Sequence[str],
+    documents: Documents | None,
+    gathered: dict[str | None, _Gathered],
+) -> None:
+    """Pick rows by a hash, so that the same rows are shown each time."""
+    picked = (
+        f"(SELECT * FROM {rows} QUALIFY row_number() OVER "
+        f"(PARTITION BY partition_key ORDER BY hash({quoted(shown[0])})) <= {N_SAMPLES})"
+    )
+    added, join = "", ""
+    if documents is not None:
+        added = f", {listed(documents.columns, 'u.')}"
+        same_key = " AND ".join(f"u.{quoted(name)} = t.{quoted(name)}" for name in documents.key)
+        join = f"LEFT JOIN {documents.relation} AS u ON {same_key}"
+    names = (*shown, *(documents.columns if documents else ()))
+    query = f"SELECT t.partition_key, {listed(shown, 't.')}{added} FROM {picked} AS t {join}"
+    for partition_key, *cells in connection.execute(query).fetchall():
+        gathered[partition_key].samples.append(dict(zip(names, cells, strict=True)))

@@ -1,0 +1,101 @@
+"""The user's DuckDB database: opened for seconds, shared with others, its errors translated."""
+
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from claude_batch_dagster.errors import (
+    ConfigurationError,
+    WarehouseCorruptError,
+    WarehouseError,
+    WarehouseLockedError,
+)
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """One DuckDB database, by path."""
+
+    database: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    lock_timeout_seconds: float = 120.0
+    """How long to wait for another process to let go of the file."""
+
+    def __post_init__(self) -> None:
+        if self.database in {"", ":memory:"}:
+            raise ConfigurationError(
+                "the database is in memory, so its answers would be gone when the run ends. "
+                "Give DuckDBResource a file: database='warehouse.duckdb'."
+            )
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """
+        Open the database, waiting for other processes; close it also when the body raises.
+
+        Raises `WarehouseLockedError` after `lock_timeout_seconds`, `WarehouseCorruptError` for a file that
+        is no database, `WarehouseError` for anything else DuckDB says.
+        """
+        connection = self._open()
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+        except duckdb.Error as error:
+            raise WarehouseError(f"DuckDB: {first_line(error)}") from error
+        finally:
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the database for one transaction: all of it happens, or nothing."""
+        with self.connect() as connection:
+            connection.begin()
+            yield connection
+            connection.commit()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return duckdb.connect(self.database, config={"custom_user_agent": "dagster", **self.config})
+            except duckdb.Error as error:
+                waited = time.monotonic() - began
+                if not _passes(error):
+                    raise _translated(error, self.database) from error
+                if waited > self.lock_timeout_seconds:
+                    raise WarehouseLockedError(self.database, waited_seconds=waited, reason=_holder(error)) from error
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter, not a secret)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _passes(error: duckdb.Error) -> bool:
+    """Whether the file is in use, by another process or, set up otherwise, by this one."""
+    return "Could not set lock on file" in str(error) or "different configuration" in str(error)
+
+
+def _holder(error: duckdb.Error) -> str:
+    found = re.search(r"\(PID (\d+)\)", str(error))
+    return f"held by process {found[1]}" if found else "held by another connection of this process"
+
+
+def _translated(error: duckdb.Error, database: str) -> Exception:
+    text = str(error)
+    if "not a valid DuckDB" in text or "Corrupt" in text or "corrupt" in text or "checksum" in text:
+        return WarehouseCorruptError(database, reason=first_line(error))
+    if "Trying to read a database file with version" in text:
+        return WarehouseError(f"{first_line(error)}. Open it with the DuckDB version that wrote it.")
+    return WarehouseError(f"{database!r} cannot be opened: {first_line(error)}. Check the path and its permissions.")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text: the rest of DuckDB's repeats the statement."""
+    return str(error).split("\n", 1)[0].strip()
