@@ -364,7 +364,7 @@ def _description(prompt: Prompt, system: str | None, model: str) -> str:
         f"**Prompt**\n\n{asked}",
     ]
     if system:
-        lines.append(f"**System prompt**\n\n{system}")
+        lines.append(f"**System prompt**\n\n```\n{system}\n```")
     return "\n\n".join(lines)
 
 

@@ -16,6 +16,9 @@ N_LABELS = 12
 """Labels in a chart; the UI draws markdown in place only below 1,000 characters."""
 
 BAR_CELLS = 20
+USD_DIGITS = 8
+"""Digits kept behind the point of an amount in US dollars."""
+
 MAX_CELL = 200
 """Characters of a sample's cell."""
 
@@ -30,8 +33,7 @@ def definition_metadata(
 ) -> dict[str, Any]:
     """Describe the table: its name, columns, and how IO managers select its partitions."""
     columns = [dg.TableColumn(key, "VARCHAR", "Key of the upstream row.") for key in keys]
-    fields = schema.model.model_fields
-    columns += [dg.TableColumn(name, ddl(kind), fields[name].description) for name, kind in schema.columns.items()]
+    columns += [dg.TableColumn(name, ddl(kind), schema.meaning(name)) for name, kind in schema.columns.items()]
     columns += [dg.TableColumn(name, kind, BOOKKEEPING_MEANING[name]) for name, kind in BOOKKEEPING.items()]
     metadata: dict[str, Any] = {
         "dagster/table_name": str(target),
@@ -43,35 +45,37 @@ def definition_metadata(
 
 
 def partition_metadata(report: PartitionReport) -> dict[str, Any]:
-    """Describe one partition after a run."""
+    """Describe one partition after a run: first what people look for, figures named so that they plot."""
     standing = report.standing
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": report.n_rows,
         "claude_batch/rows": report.n_rows,
         "claude_batch/succeeded": report.n(Verdict.SUCCEEDED),
-        "claude_batch/error_rate": report.error_rate,
-        "claude_batch/expiry_rate": report.expiry_rate,
-        "claude_batch/rows_asked": report.n_asked,
-        "claude_batch/rows_shared": report.n_shared,
-        "claude_batch/input_tokens": standing.input_tokens,
-        "claude_batch/output_tokens": standing.output_tokens,
-        "claude_batch/batch_ids": list(standing.batch_ids),
-        **_cost(report),
     }
     if report.n_expected == 0:
         metadata["claude_batch/note"] = "no upstream rows in this partition: nothing to ask"
+    if standing.labels:
+        metadata["claude_batch/label_chart"] = dg.MetadataValue.md(bars(standing.labels))
     if standing.verdicts:
         metadata["claude_batch/verdicts"] = _table(
             {"verdict": verdict, "rows": n} for verdict, n in _ranked(standing.verdicts)
         )
-    if standing.labels:
-        metadata["claude_batch/labels"] = _table({"label": label, "rows": n} for label, n in _ranked(standing.labels))
-        metadata["claude_batch/label_chart"] = dg.MetadataValue.md(bars(standing.labels))
-    if standing.samples:
-        metadata["claude_batch/samples"] = _table(_shown(row) for row in standing.samples)
+    metadata |= {
+        "claude_batch/error_rate": report.error_rate,
+        "claude_batch/expiry_rate": report.expiry_rate,
+        **_cost(report),
+        "claude_batch/input_tokens": standing.input_tokens,
+        "claude_batch/output_tokens": standing.output_tokens,
+        "claude_batch/rows_asked": report.n_asked,
+        "claude_batch/rows_shared": report.n_shared,
+    }
     if report.seconds_to_answer is not None:
         metadata["claude_batch/seconds_to_answer"] = report.seconds_to_answer
-    return metadata
+    if standing.labels:
+        metadata["claude_batch/labels"] = _table({"label": label, "rows": n} for label, n in _ranked(standing.labels))
+    if standing.samples:
+        metadata["claude_batch/samples"] = _table(_shown(row) for row in standing.samples)
+    return {**metadata, "claude_batch/batch_ids": list(standing.batch_ids)}
 
 
 def bars(counts: Counter[str]) -> str:
@@ -89,10 +93,10 @@ def _cost(report: PartitionReport) -> dict[str, float]:
     if report.cost_usd is None or report.live_cost_usd is None:
         return {}
     return {
-        "claude_batch/cost_usd": report.cost_usd,
-        "claude_batch/live_cost_usd": report.live_cost_usd,
-        "claude_batch/saved_usd": report.live_cost_usd - report.cost_usd,
-        "claude_batch/run_cost_usd": report.run_cost_usd or 0.0,
+        "claude_batch/cost_usd": round(report.cost_usd, USD_DIGITS),
+        "claude_batch/live_cost_usd": round(report.live_cost_usd, USD_DIGITS),
+        "claude_batch/saved_usd": round(report.live_cost_usd - report.cost_usd, USD_DIGITS),
+        "claude_batch/run_cost_usd": round(report.run_cost_usd or 0.0, USD_DIGITS),
     }
 
 

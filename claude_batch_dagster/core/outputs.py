@@ -91,6 +91,13 @@ class OutputSchema:
                 return name
         return None
 
+    def meaning(self, name: str) -> str | None:
+        """Say what a field holds: its values if their list is closed, else its description."""
+        field = self.model.model_fields[name]
+        if get_origin(field.annotation) is Literal:
+            return f"One of: {', '.join(str(value) for value in get_args(field.annotation))}."
+        return field.description
+
     def check(self, *, keys: tuple[str, ...]) -> None:
         """Raise `OutputModelError` if columns would collide (names differ in more than case)."""
         seen: dict[str, str] = {}

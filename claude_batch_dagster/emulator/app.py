@@ -10,7 +10,7 @@ from claude_batch_dagster.emulator import control, live
 from claude_batch_dagster.emulator.access import ORGANIZATION, Access
 from claude_batch_dagster.emulator.audit import Audit
 from claude_batch_dagster.emulator.bad_replies import instead, spoiled
-from claude_batch_dagster.emulator.batches import Batches, Limits, Pace
+from claude_batch_dagster.emulator.batches import Batches
 from claude_batch_dagster.emulator.calls import Body, BodyTooLargeError, Call, gather, read_half
 from claude_batch_dagster.emulator.clock import Clock, ManualClock
 from claude_batch_dagster.emulator.fault_names import RESULTS, SPOILING
@@ -25,6 +25,7 @@ from claude_batch_dagster.emulator.reply import (
     json_reply,
     not_found,
 )
+from claude_batch_dagster.emulator.settings import Limits, Pace
 from claude_batch_dagster.emulator.store import Store
 
 _OFFSET = "clock_advanced_seconds"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -85,12 +85,13 @@ class Audit:
 
     def report(self) -> dict[str, Any]:
         """Return all of it as JSON."""
+        requests = list(self.requests())
         return {
             "posts": self.n_posts(),
             "refused": self.n_refused(),
-            "accepted": [asdict(batch) for batch in self.accepted()],
-            "billed": self.billed(),
-            "requests": [asdict(request) for request in self.requests()],
+            "accepted": [vars(batch) for batch in self.accepted()],
+            "billed": Counter(request.params_sha256 for request in requests if request.billed),
+            "requests": [vars(request) for request in requests],
         }
 
     def _batches(self) -> list[Batch]:

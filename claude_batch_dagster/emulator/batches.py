@@ -1,7 +1,7 @@
 """Message batches: their six endpoints, apart from HTTP."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from math import ceil
@@ -18,41 +18,13 @@ from claude_batch_dagster.emulator.lifecycle import RETENTION, WINDOW, Batch, St
 from claude_batch_dagster.emulator.params import Setting
 from claude_batch_dagster.emulator.reply import ApiError, Framing, Reply, invalid, json_reply, not_found
 from claude_batch_dagster.emulator.requests import Fates, Prepared, in_pieces, result_lines
+from claude_batch_dagster.emulator.settings import Limits, Pace
 from claude_batch_dagster.emulator.store import Store
 
 _MOST_PER_PAGE = 1000
 _PER_PAGE = 20
 _LONGEST_PAUSE = 10
 _KINDS = ("succeeded", "errored", "canceled", "expired")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How much the API takes; None for as much as comes."""
-
-    max_requests: int = 100_000
-    """In one batch."""
-    max_body_bytes: int = 256_000_000
-    max_live_body_bytes: int = 32_000_000
-    requests_per_minute: int | None = None
-    """HTTP calls of a workspace."""
-    queued_requests: int | None = None
-    """Requests of a workspace that wait for their outcome."""
-
-
-@dataclass(kw_only=True)
-class Pace:
-    """How long batches accepted from now on take to end."""
-
-    batch_seconds: float
-    request_seconds: float = 0
-    """For each request, on top."""
-    progressive_counts: bool = False
-    """Whether counts move while a batch is processed; the documentation says they do not."""
-
-    def seconds(self, n_requests: int) -> float:
-        """Return how long a batch of that many requests takes."""
-        return self.batch_seconds + self.request_seconds * n_requests
 
 
 class Batches:
@@ -83,8 +55,10 @@ class Batches:
         batch = self._new(call, workspace, n_requests=len(pairs), digest=digest)
         setting = Setting(version=batch.version, betas=betas(call))
         prepared = Prepared(pairs, Fates(self._faults, setting, self._seed), batch.number)
+        # The lines come first: without its row in the database a batch does not count.
+        self._store.shelf.put(batch.id, prepared.lines)
         with self._lock:
-            self._store.add(batch, prepared.rows, prepared.lines)
+            self._store.add(batch, prepared.rows)
         return batch, json_reply(self._view(batch, call, at=batch.created_at))
 
     def retrieve(self, call: Call, workspace: str) -> Reply:

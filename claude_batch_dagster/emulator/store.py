@@ -77,6 +77,7 @@ class Store:
     """Batches, digests of their requests, and every attempt to create one."""
 
     def __init__(self, state: Path | None) -> None:
+        self._counts: dict[tuple[int, int], dict[str, int]] = {}
         self.shelf: Shelf = Shelf() if state is None else FolderShelf(state / "requests")
         self._db = sqlite3.connect(
             ":memory:" if state is None else state / "state.sqlite",
@@ -90,10 +91,8 @@ class Store:
         """Let go of the files."""
         self._db.close()
 
-    def add(self, batch: Batch, rows: Iterable[RequestRow], lines: Sequence[bytes]) -> None:
-        """Keep a batch; when this returns it is there for good."""
-        # The file comes first: without its row in the database it does not count.
-        self.shelf.put(batch.id, lines)
+    def add(self, batch: Batch, rows: Iterable[RequestRow]) -> None:
+        """Keep a batch whose lines are on the shelf; when this returns it is there for good."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(
             f"INSERT INTO batches ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant columns
@@ -133,12 +132,11 @@ class Store:
 
     def counts(self, batch: Batch, n_done: int) -> dict[str, int]:
         """Count the outcomes of the first `n_done` requests by kind."""
-        return dict(
-            self._db.execute(
-                "SELECT kind, count(*) FROM requests WHERE batch = ? AND position < ? GROUP BY kind",
-                (batch.number, n_done),
-            )
-        )
+        at = (batch.number, n_done)
+        if at not in self._counts:
+            query = "SELECT kind, count(*) FROM requests WHERE batch = ? AND position < ? GROUP BY kind"
+            self._counts[at] = dict(self._db.execute(query, at))
+        return self._counts[at]
 
     def requests(self, batch: Batch) -> list[tuple[int, str, str, str]]:
         """Return position, custom_id, digest of the params and kind of every request of a batch."""
