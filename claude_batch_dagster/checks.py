@@ -153,8 +153,12 @@ def results(
             check_name=check.name,
             passed=judgement.passed,
             severity=judgement.severity,
-            description=f"worst of {len(judged)} partitions: {report.partition_key}; {n_bad} do not pass"
-            if len(judged) > 1
-            else None,
+            description=_summary(n_bad, len(judged), report.partition_key),
             metadata=dict(judgement.metadata),
         )
+
+
+def _summary(n_bad: int, n: int, worst: str | None) -> str | None:
+    if n == 1:
+        return None
+    return f"{n_bad} of {n} partitions do not pass; the worst is {worst}" if n_bad else f"all {n} partitions pass"

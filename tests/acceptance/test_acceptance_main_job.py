@@ -1,0 +1,153 @@
+"""The main job as a newcomer runs it: every paragraph classified, and seen in Dagster."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from tests.acceptance.studio import REPOSITORY, DagsterDev, Visitor, dagster_dev, environment
+
+MINUTES_ALLOWED = 5
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished main job."""
+
+    home: Path
+    output: str
+    exit_code: int
+    seconds: float
+
+
+def run_main_job(home: Path) -> Job:
+    """Run what `make run` runs."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "example_project.run"],
+        env=environment(home),
+        cwd=REPOSITORY,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return Job(home, done.stdout + done.stderr, done.returncode, time.monotonic() - began)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Run the main job, once for all tests of this file."""
+    return run_main_job(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def dev(job: Job) -> Iterator[DagsterDev]:
+    """`make ui` on the finished main job."""
+    with dagster_dev(job.home) as running:
+        yield running
+
+
+def query(job: Job, sql: str) -> list[tuple[object, ...]]:
+    """Ask the warehouse."""
+    with duckdb.connect(str(job.home / "warehouse.duckdb"), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_main_job_succeeds_within_its_minutes(job: Job) -> None:
+    """The whole example runs without a key and without a network, in less than five minutes."""
+    assert job.exit_code == 0, job.output
+    assert job.seconds < 60 * MINUTES_ALLOWED
+
+
+def test_every_paragraph_has_exactly_one_row(job: Job) -> None:
+    """More than 20,000 paragraphs go in; each comes out once, more than 90 % with a theme."""
+    [(n_documents,)] = query(job, "SELECT count(*) FROM public.documents")
+    [(n_matched, n_rows)] = query(
+        job,
+        "SELECT count(DISTINCT d.id), (SELECT count(*) FROM public.classified_documents) "
+        "FROM public.documents AS d JOIN public.classified_documents AS c ON d.id = c.id "
+        "AND c.partition_key = strftime(d.published_on, '%Y')",
+    )
+    verdicts: Counter[object] = Counter()
+    for status, n in query(job, "SELECT status, count(*) FROM public.classified_documents GROUP BY ALL"):
+        verdicts[status] = int(str(n))
+
+    assert isinstance(n_documents, int)
+    assert n_documents > 20_000
+    assert n_matched == n_rows == n_documents
+    assert verdicts["succeeded"] > 0.9 * n_documents
+
+
+def test_every_year_is_a_materialized_partition(job: Job) -> None:
+    """More than 225 years are materialized, the year without a message among them, with no rows."""
+    with dg.DagsterInstance.from_config(str(job.home / "dagster_home")) as instance:
+        done = instance.get_materialized_partitions(dg.AssetKey("classified_documents"))
+
+    [(n_rows,)] = query(job, "SELECT count(*) FROM public.classified_documents WHERE partition_key = '1933'")
+    assert len(done) > 225
+    assert "1933" in done
+    assert n_rows == 0
+
+
+def test_the_summary_says_what_was_done_and_what_to_do_next(job: Job) -> None:
+    """The output ends with verdicts, tokens, dollars, dollars saved, the database, and the next command."""
+    words = ["succeeded", "tokens in", "paid", "saved", str(job.home / "warehouse.duckdb"), "make ui"]
+
+    assert [word for word in words if word not in job.output] == []
+
+
+def test_nothing_is_paid_for_twice(job: Job) -> None:
+    """A second main job sends nothing and says so."""
+    before = query(job, "SELECT id, batch_id, custom_id FROM public.classified_documents ORDER BY id")
+
+    again = run_main_job(job.home)
+
+    assert again.exit_code == 0, again.output
+    assert "0 requests sent" in again.output
+    assert query(job, "SELECT id, batch_id, custom_id FROM public.classified_documents ORDER BY id") == before
+
+
+@pytest.mark.dagster
+@pytest.mark.browser
+def test_asset_page_shows_the_table_and_its_checks(dev: DagsterDev, visitor: Visitor) -> None:
+    """The asset's page shows prompt, columns, kinds, and three passing checks."""
+    text = visitor.visit(
+        f"{dev.url}/assets/classified_documents", expect="Latest check results", picture="asset", height=1150
+    )
+
+    for word in ("Claude", "DuckDB", "public.classified_documents", "claude-haiku-5-5", "request_hash", "<document>"):
+        assert word in text
+    assert visitor.errors == []
+
+
+@pytest.mark.dagster
+@pytest.mark.browser
+def test_partition_page_shows_figures_and_a_chart(dev: DagsterDev, visitor: Visitor) -> None:
+    """A partition's page shows its labels as a chart, dollars against the live price, and sample rows."""
+    text = visitor.visit(
+        f"{dev.url}/assets/classified_documents?view=partitions&partition=1862",
+        expect="claude_batch/label_chart",
+        picture="partition",
+        height=1500,
+    )
+
+    for word in ("237 Partitions Selected", "claude_batch/saved_usd", "claude_batch/samples", "█"):
+        assert word in text
+    assert visitor.errors == []
+
+
+@pytest.mark.dagster
+@pytest.mark.browser
+def test_downstream_chart_is_drawn(dev: DagsterDev, visitor: Visitor) -> None:
+    """The page of themes_by_decade shows what two centuries talked about."""
+    text = visitor.visit(f"{dev.url}/assets/themes_by_decade", expect="heat_map", picture="themes", height=1900)
+
+    assert "war and defense" in text
+    assert visitor.errors == []
