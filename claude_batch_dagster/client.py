@@ -45,11 +45,9 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
     documents to another host. Raises `ConfigurationError` for a base URL that is not https (but for
     loopback) or that holds credentials.
     """
-    if base_url is not None:
-        check_base_url(base_url)
     headers = {"anthropic-workspace-id": workspace_id} if workspace_id else None
     logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
-    return Anthropic(
+    client = Anthropic(
         api_key=api_key,
         base_url=base_url,
         max_retries=0,
@@ -57,6 +55,8 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
         default_headers=headers,
         http_client=DefaultHttpxClient(follow_redirects=False),
     )
+    check_base_url(str(client.base_url))  # the SDK also takes it from ANTHROPIC_BASE_URL
+    return client
 
 
 def check_base_url(base_url: str) -> None:

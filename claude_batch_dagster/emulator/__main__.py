@@ -1,6 +1,8 @@
 """`python -m claude_batch_dagster.emulator`: the emulator as a server."""
 
 import re
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ from claude_batch_dagster.emulator.clock import SystemClock
 from claude_batch_dagster.emulator.fault_names import NAMES, TIMED
 from claude_batch_dagster.emulator.faults import Fault
 from claude_batch_dagster.emulator.server import listen, serve, url_of, write_ready
+from claude_batch_dagster.emulator.store import StateInUseError
 
 _FAULT = re.compile(r"(?P<name>[a-z0-9_]+)(?:=(?P<value>[\d.]+))?(?::(?P<times>\d+))?(?:@(?P<on>.+))?")
 _URL_FAULT = re.compile(r"(?P<name>redirect_307(?:_after_accept)?|foreign_results_url)=(?P<url>https?://.+)")
@@ -25,6 +28,7 @@ def parse_fault(text: str) -> Fault:
     (`GET/v1/messages/batches/*`). Timed faults take seconds for RATE, those
     that lead elsewhere take a URL.
     """
+    # A URL contains the colon that otherwise sets off the number of times.
     if match := _URL_FAULT.fullmatch(text):
         return Fault(name=match["name"], url=match["url"])
     if not (match := _FAULT.fullmatch(text)):
@@ -81,29 +85,33 @@ def main(  # noqa: PLR0913 - one argument for each option
 ) -> None:
     """Emulate the Claude Message Batches API; answers are lexical, not Claude's."""
     seconds, per_request = parse_pace(batch_seconds)
-    emulator = Emulator(
-        clock=SystemClock(),
-        seed=seed,
-        batch_seconds=seconds,
-        request_seconds=per_request,
-        progressive_counts=progressive_counts,
-        keys=dict(_key(text) for text in keys) or None,
-        state=state,
-        faults=[parse_fault(text) for text in faults],
-    )
-    listener = listen(host, port)
-    url = url_of(listener)
-
-    def announce() -> None:
-        if ready_file:
-            write_ready(ready_file, url)
-        click.echo(f"claude emulator listens on {url}")
-
+    scripted = [parse_fault(text) for text in faults]
     try:
-        serve(emulator, listener, idle_exit_seconds=idle_exit_seconds, on_start=announce)
-    finally:
-        listener.close()
-        emulator.close()
+        with (
+            listen(host, port) as listener,
+            closing(
+                Emulator(
+                    clock=SystemClock(),
+                    seed=seed,
+                    batch_seconds=seconds,
+                    request_seconds=per_request,
+                    progressive_counts=progressive_counts,
+                    keys=dict(_key(text) for text in keys) or None,
+                    state=state,
+                    faults=scripted,
+                )
+            ) as emulator,
+        ):
+            announce = partial(_announce, url_of(listener), ready_file)
+            serve(emulator, listener, idle_exit_seconds=idle_exit_seconds, on_start=announce)
+    except (OSError, StateInUseError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _announce(url: str, ready_file: Path | None) -> None:
+    if ready_file:
+        write_ready(ready_file, url)
+    click.echo(f"claude emulator listens on {url}")
 
 
 def _key(text: str) -> tuple[str, str]:

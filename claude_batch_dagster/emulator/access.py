@@ -49,6 +49,7 @@ class Access:
         with self._lock:
             self._calls[workspace, minute] += 1
             used = self._calls[workspace, minute]
+            # Only the present minute matters; the rest would pile up for as long as the server runs.
             if len(self._calls) > _MINUTE:
                 self._calls = Counter({(workspace, minute): used})
         limit = self._most or _USUAL_CALLS_PER_MINUTE

@@ -72,8 +72,10 @@ class _Compiler:
 
     def compile(self, schema: Schema, *, path: str, depth: int = 0) -> Answerer:
         schema = self._resolved(schema)
+        # Recursive schemas are refused elsewhere; this only bounds the harm.
         if depth > _DEEPEST:
             return _nothing(path)
+        # Before everything else: a choice among strings is the one question worth reading the text for.
         if labels := self._labels(schema):
             return _choice(Scorer(labels))
         if "const" in schema or "enum" in schema:
@@ -96,6 +98,7 @@ class _Compiler:
 
     def _object(self, schema: Schema, path: str, depth: int) -> Answerer:
         properties, required = schema.get("properties", {}), schema.get("required", [])
+        # The API puts required properties first, whatever order the schema has.
         names = [name for name in properties if name in required]
         names += [name for name in properties if name not in required]
         fields = [(name, self.compile(properties[name], path=f"{path}.{name}", depth=depth + 1)) for name in names]

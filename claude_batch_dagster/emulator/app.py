@@ -88,6 +88,7 @@ class Emulator:
             return control.handle(self, call, gather(body, max_bytes=self.limits.max_body_bytes))
         number = next(self._numbers)
         fault = self.faults.for_call(call, number)
+        # The start is part of it: ids of two lives of one server must differ.
         request_id = identifier("req", self._seed, self._started, number)
         reply, batch_number = self._answered(call, body, fault, request_id)
         if call.endpoint == "create" and reply.connection is not Connection.REFUSED:
@@ -114,6 +115,7 @@ class Emulator:
                 read_half(body, n_bytes=call.n_bytes)
             return instead(fault, call, request_id), None
         try:
+            # A server that answers early still takes the body; clients rely on being able to send it.
             gathered = gather(body, max_bytes=self._most_bytes(call))
             if fault and not fault.strikes_after and fault.name not in RESULTS:
                 return instead(fault, call, request_id), None
@@ -137,9 +139,10 @@ class Emulator:
             case "create":
                 batch, reply = self._batches.create(call, workspace, body)
                 return reply, batch.number
-            case "results" if fault and fault.name in RESULTS:
-                return self._batches.bent_results(call, workspace, fault), None
-            case "retrieve" | "cancel" | "delete" | "results" as name:
+            case "results":
+                bend = fault if fault and fault.name in RESULTS else None
+                return self._batches.results(call, workspace, bend), None
+            case "retrieve" | "cancel" | "delete" as name:
                 return getattr(self._batches, name)(call, workspace), None
             case "list":
                 return self._batches.page(call, workspace), None

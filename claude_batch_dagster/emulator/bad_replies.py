@@ -11,6 +11,7 @@ from claude_batch_dagster.emulator.faults import Fault
 from claude_batch_dagster.emulator.refusals import REFUSALS
 from claude_batch_dagster.emulator.reply import TOO_LARGE, Connection, Reply, json_reply
 
+# What the login page of a hotel or a proxy looks like to a client that asked for JSON.
 _HTML = (
     b"<!DOCTYPE html><html><head><title>Sign in</title></head>"
     b"<body><h1>Please sign in to the network</h1></body></html>"

@@ -12,12 +12,12 @@ from claude_batch_dagster.emulator.calls import Call
 from claude_batch_dagster.emulator.clock import Clock, stamp
 from claude_batch_dagster.emulator.downloads import HEADERS, bent
 from claude_batch_dagster.emulator.envelope import parse_envelope
-from claude_batch_dagster.emulator.faults import Faults
+from claude_batch_dagster.emulator.faults import Fault, Faults
 from claude_batch_dagster.emulator.ids import identifier
 from claude_batch_dagster.emulator.lifecycle import RETENTION, WINDOW, Batch, Standing, Status, standing
 from claude_batch_dagster.emulator.params import Setting
 from claude_batch_dagster.emulator.reply import ApiError, Framing, Reply, invalid, json_reply, not_found
-from claude_batch_dagster.emulator.requests import Fates, Prepared, in_pieces, result_lines
+from claude_batch_dagster.emulator.requests import Fates, Queue, in_pieces, result_lines
 from claude_batch_dagster.emulator.settings import Limits, Pace
 from claude_batch_dagster.emulator.store import Store
 
@@ -54,11 +54,11 @@ class Batches:
         self._refuse_overflow(workspace, len(pairs))
         batch = self._new(call, workspace, n_requests=len(pairs), digest=digest)
         setting = Setting(version=batch.version, betas=betas(call))
-        prepared = Prepared(pairs, Fates(self._faults, setting, self._seed), batch.number)
+        queue = Queue(pairs, Fates(self._faults, setting, self._seed), batch.number, self._seed)
         # The lines come first: without its row in the database a batch does not count.
-        self._store.shelf.put(batch.id, prepared.lines)
+        self._store.shelf.put(batch.id, queue.lines())
         with self._lock:
-            self._store.add(batch, prepared.rows)
+            self._store.add(batch, queue.rows)
         return batch, json_reply(self._view(batch, call, at=batch.created_at))
 
     def retrieve(self, call: Call, workspace: str) -> Reply:
@@ -81,10 +81,9 @@ class Batches:
         now = self._clock.now()
         if standing(batch, now).ended:
             raise invalid(f"Batch {batch.id} has already ended and cannot be canceled.")
-        if batch.cancel_at is None:
-            with self._lock:
-                self._store.cancel(batch, now)
-            batch = replace(batch, cancel_at=now)
+        with self._lock:
+            self._store.cancel(batch, now)
+        batch = replace(batch, cancel_at=batch.cancel_at or now)
         return json_reply(self._view(batch, call, at=now, canceling=True))
 
     def delete(self, call: Call, workspace: str) -> Reply:
@@ -96,22 +95,16 @@ class Batches:
             self._store.delete(batch)
         return json_reply({"id": batch.id, "type": "message_batch_deleted"})
 
-    def results(self, call: Call, workspace: str) -> Reply:
-        """Stream the results of an ended batch, in no particular order."""
+    def results(self, call: Call, workspace: str, fault: Fault | None) -> Reply:
+        """Stream the results of an ended batch, in no particular order, as a fault leaves them."""
         batch = self._find(call, workspace)
         now, stands = self._clock.now(), standing(batch, self._clock.now())
         if not stands.ended or now >= batch.created_at + RETENTION or self._is_late(call, stands, now):
             raise not_found(f"Message Batch {batch.id} has no available results.")
         lines = result_lines(batch, stands, self._store.shelf.lines(batch.id))
+        if fault:
+            return bent(fault, lines, batch.n_requests)
         return Reply(headers=HEADERS, body=in_pieces(lines), framing=Framing.CHUNKED)
-
-    def bent_results(self, call: Call, workspace: str, fault: Any) -> Reply:
-        """Stream the results as a fault leaves them."""
-        self.results(call, workspace)
-        batch = self._find(call, workspace)
-        stands = standing(batch, self._clock.now())
-        lines = result_lines(batch, stands, self._store.shelf.lines(batch.id))
-        return bent(fault, lines, batch.n_requests)
 
     def _new(self, call: Call, workspace: str, *, n_requests: int, digest: str) -> Batch:
         with self._lock:
@@ -175,6 +168,7 @@ class Batches:
         stands = standing(batch, now)
         if stands.ended:
             return {}
+        # The API always says 10; a batch that ends sooner here should be polled sooner.
         left = _LONGEST_PAUSE if stands.ends_at is None else ceil((stands.ends_at - now).total_seconds())
         return {"retry-after": str(min(max(left, 1), _LONGEST_PAUSE))}
 

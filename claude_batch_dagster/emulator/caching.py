@@ -7,7 +7,9 @@ from typing import Any
 from claude_batch_dagster.emulator.ids import chance
 from claude_batch_dagster.emulator.reading import last_user_text, n_tokens, system_text
 
+# Of the newest models; older ones ask for more.
 _SMALLEST_TOKENS = 512
+# Requests of a batch run side by side, so that some come before the cache is written.
 _HIT_RATE = 0.8
 
 

@@ -59,6 +59,7 @@ class Call:
     @cached_property
     def key(self) -> str:
         """The API key, from either of the two headers; empty if neither came."""
+        # SDKs before 2.0 send the first header, later ones the second.
         if key := self.headers.get("x-api-key", "").strip():
             return key
         scheme, _, token = self.headers.get("authorization", "").partition(" ")

@@ -27,6 +27,7 @@ _BENDS: Mapping[str, Bend] = {
 
 def bent(fault: Fault, lines: Iterator[bytes], n_lines: int) -> Reply:
     """Return a download of `lines` as the fault leaves it."""
+    # In the middle, so that what comes before and after it can be seen to be whole.
     middle = n_lines // 2
     if bend := _BENDS.get(fault.name):
         return _reply(_bent_at(middle, bend, lines))

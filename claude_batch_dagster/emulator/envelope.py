@@ -23,6 +23,7 @@ def parse_json(body: bytes | bytearray) -> Any:
 
 def parse_envelope(body: bytes | bytearray, *, max_requests: int) -> list[tuple[str, dict[str, Any]]]:
     """Return custom_id and params of every request; the first broken rule refuses the whole batch."""
+    # Everything inside `params` is looked at later: a bad model must be accepted here.
     requests = _requests(parse_json(body))
     if not requests:
         raise invalid("requests: List should have at least 1 item after validation, not 0")
@@ -75,6 +76,7 @@ def _complaint(request: Mapping[str, Any]) -> str:
 
 
 def _refuse_duplicates(pairs: list[tuple[str, dict[str, Any]]]) -> None:
+    # After the single requests, as the API does: a malformed id is reported before a repeated one.
     seen: set[str] = set()
     for custom_id, _ in pairs:
         if custom_id in seen:

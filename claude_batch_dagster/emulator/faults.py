@@ -21,6 +21,8 @@ from claude_batch_dagster.emulator.fault_names import (
 from claude_batch_dagster.emulator.ids import chance
 
 _SECONDS = {"404_after_create": 5.0, "404_after_end": 5.0, "list_lag": 5.0, "slow_trickle": 0.05}
+_OF_ONE_BATCH = frozenset(["empty_id_200", "wrong_count_200"])
+_SHOWING_ONE_BATCH = frozenset(["", "create", "retrieve", "cancel"])
 _BEFORE_CALL = frozenset(["connect_error", "drop_mid_body"])
 
 
@@ -53,6 +55,8 @@ class Fault:
             raise ValueError(f"there is no fault named {self.name!r}; there are {', '.join(sorted(NAMES))}")
         if self.endpoint and self.endpoint not in ENDPOINTS:
             raise ValueError(f"there is no endpoint named {self.endpoint!r}; there are {sorted(ENDPOINTS)}")
+        if self.name in _OF_ONE_BATCH and self.endpoint not in _SHOWING_ONE_BATCH:
+            raise ValueError(f"{self.name} needs a reply that shows one batch, and not that of {self.endpoint}")
         if not 0 <= self.rate <= 1:
             raise ValueError(f"the rate of {self.name} is {self.rate}, and not between 0 and 1")
 
@@ -121,6 +125,7 @@ class Faults:
     def put(self, fault: Fault) -> None:
         """Put a fault in force."""
         with self._lock:
+            # An id may have belonged to a fault that is gone.
             self._struck[id(fault)] = 0
             self._faults = [*self._faults, fault]
 
@@ -143,6 +148,7 @@ class Faults:
 
     def for_call(self, call: Call, number: int) -> Fault | None:
         """Return the fault that strikes this call, if any, and count it."""
+        # These are looked up where they matter, and must not use up the one fault a call can have.
         apart = ROW | TIMED | STANDING | {"never_ends"}
         for fault in self.active():
             if fault.name not in apart and fault.aims_at(call) and self.strikes(fault, number):
@@ -156,6 +162,7 @@ class Faults:
 
     def strikes(self, fault: Fault, *at: object) -> bool:
         """Decide by hash whether the fault strikes here, and count it if it does."""
+        # By hash, not by a generator: the verdict must not depend on the order of the calls.
         if fault.rate < 1 and chance(self._seed, fault.name, *at) >= fault.rate:
             return False
         with self._lock:

@@ -2,12 +2,14 @@
 
 from hashlib import blake2b
 
+# Without 0, O, I and l, as the real ids appear to be.
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _TAIL = 22
 
 
 def digest(*parts: object) -> int:
     """Return a 64-bit number that depends on every part and on nothing else."""
+    # A separator that no part contains: ("a", "bc") and ("ab", "c") must differ.
     text = "\x1f".join(map(str, parts))
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 

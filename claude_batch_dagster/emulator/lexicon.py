@@ -14,16 +14,18 @@ from math import log, log1p, sqrt
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORTEST = 3
+# A name was chosen to tell labels apart; a description is only prose about it.
 _NAME_WEIGHT = 2
 _FALLBACKS = frozenset(("other", "others", "none", "unknown", "misc", "miscellaneous"))
 _STOP = frozenset(
     _WORD.findall(
         """
-        about above after again all also and any are because been before being between both but can could
-        did does doing down during each few for from further had has have having her here hers him his how
-        into its itself just more most not now off once only our ours out over own same shall she should
-        some such than that the their theirs them then there these they this those through too under until
-        upon very was were what when where which while who whom why will with would you your
+        about above after again all also and any anything are because been before being between both but can
+        could did does doing down during each else everything few for from further had has have having her
+        here hers him his how into its itself just more most not now off once only other others our ours out
+        over own rest same shall she should some something such than that the their theirs them then there
+        these they this those through too under until upon very was were what when where which while who
+        whom why will with would you your
         """
     )
 )
@@ -42,6 +44,7 @@ def stem(word: str) -> str:
         if word.endswith(suffix) and len(word) - len(suffix) >= _SHORTEST:
             word = word[: -len(suffix)]
             break
+    # A last soft letter goes too, so that "treaty" meets "treaties" and "trade" meets "trading".
     return word[:-1] if len(word) > _SHORTEST and word[-1] in "eiy" else word
 
 
@@ -62,6 +65,7 @@ class Scorer:
         rarity = {word: log(1 + len(bags) / n) for word, n in spread.items()}
         self._weights: dict[str, list[tuple[int, float]]] = {}
         for index, bag in enumerate(bags):
+            # Long descriptions would win by their length alone.
             length = sqrt(sum(rarity[word] for word in bag)) or 1.0
             for word, weight in bag.items():
                 self._weights.setdefault(word, []).append((index, weight * rarity[word] / length))
@@ -72,6 +76,7 @@ class Scorer:
         totals = [0.0] * len(self.labels)
         for word, n in words.items():
             for index, weight in self._weights.get(word, ()):
+                # The tenth mention of a word says less than the first.
                 totals[index] += weight * log1p(n)
         return totals
 
@@ -84,7 +89,9 @@ class Scorer:
 
 def _bag(name: str, description: str) -> dict[str, float]:
     bag: dict[str, float] = dict.fromkeys(stems(description), 1.0)
-    return bag | dict.fromkeys(stems(_spaced(name)), float(_NAME_WEIGHT))
+    # "None" and its like are names for what is absent; as words of a text they would be a coincidence.
+    named = {} if name.lower() in _FALLBACKS else stems(_spaced(name))
+    return bag | dict.fromkeys(named, float(_NAME_WEIGHT))
 
 
 def _spaced(name: str) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 WINDOW = timedelta(hours=24)
 RETENTION = timedelta(days=29)
 _DRAIN = timedelta(seconds=25)
+# How many requests the model works on at the same time, at most.
 _IN_FLIGHT = 100
 
 
@@ -73,6 +74,7 @@ def standing(batch: Batch, now: datetime) -> Standing:
 
 
 def _end(batch: Batch) -> tuple[datetime | None, str]:
+    # A batch that hangs is a fault: it breaks the promise of 24 hours on purpose.
     limit = batch.created_at + WINDOW
     natural = None
     if batch.seconds is not None:

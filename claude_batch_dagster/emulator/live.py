@@ -23,6 +23,7 @@ def handle(call: Call, body: bytes | bytearray, faults: Faults, *, salt: int) ->
     if not isinstance(params, dict):
         raise invalid("Input should be a valid dictionary or object to extract fields from")
     counting = call.endpoint == "count_tokens"
+    # Counting tokens takes the params of a message, only without a limit.
     _refuse(call, {"max_tokens": 1, **params} if counting else params)
     if counting:
         return json_reply({"input_tokens": n_input_tokens(params)})
@@ -42,6 +43,7 @@ def _shape(faults: Faults, text: int) -> str:
     for fault in faults.of_rows():
         if fault.name in {"errored", *_SHAPES} and faults.strikes(fault, text, "live"):
             if fault.name == "errored":
+                # A copy: an exception that is raised twice would carry the traceback of both.
                 raise replace(REFUSALS["529"])
             return fault.name
     return ""

@@ -71,6 +71,7 @@ def _usage(params: Mapping[str, Any], answer: _Answer, tier: str) -> dict[str, A
 
 
 def _answer(params: Mapping[str, Any], shape: str) -> _Answer:
+    # A refusal comes before any text, and is billed for next to nothing.
     if shape == "refusal":
         return _Answer([], "refusal", 1)
     if shape == "empty_content":
@@ -79,6 +80,7 @@ def _answer(params: Mapping[str, Any], shape: str) -> _Answer:
     most = max(1, n_tokens(text) // 2) if shape == "max_tokens" else params["max_tokens"]
     thinking = _thinking(params)
     n_thinking = min(_THINKING_TOKENS, most) if thinking and shape != "max_tokens" else 0
+    # Thoughts count toward `max_tokens`: a small limit can be eaten up by them.
     left = most - n_thinking
     stop_reason = "end_turn"
     if n_tokens(text) > left:

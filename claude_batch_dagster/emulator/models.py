@@ -40,6 +40,7 @@ _FAMILIES = (
     Model(id="claude-haiku-4-5", max_tokens=64_000, takes_budget=True, takes_adaptive=False, takes_prefill=True),
 )
 _BY_ID = {model.id: model for model in _FAMILIES}
+# Most aliases are answered under their own name.
 _SNAPSHOTS = {"claude-haiku-4-5": "claude-haiku-4-5-20251001"}
 
 

@@ -113,6 +113,7 @@ def _max_tokens(params: Params, model: Model, setting: Setting) -> str:
 
 
 def _sampling(params: Params, _: Model, setting: Setting) -> str:
+    # Versions are dates, and compare as text.
     if setting.version < _NO_SAMPLING_SINCE:
         return ""
     extra = next((name for name in _SAMPLING if name in params), "")
@@ -157,6 +158,7 @@ def _format(params: Params, _: Model, __: Setting) -> str:
             return "output_config.format: Input should be a json_schema with a schema"
 
 
+# The order decides which complaint a request with several faults gets.
 _RULES: tuple[Callable[[Params, Model, Setting], str], ...] = (
     _stream,
     _speed,

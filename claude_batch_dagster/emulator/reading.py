@@ -11,6 +11,7 @@ import orjson
 from claude_batch_dagster.emulator.ids import chance
 from claude_batch_dagster.emulator.lexicon import stems
 
+# Of English prose, roughly; good enough to see costs add up.
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_OF_A_REQUEST = 8
 

@@ -45,21 +45,28 @@ class Fate:
         return self.name if self.name in {"expired", "canceled"} else "errored"
 
 
-class Prepared:
-    """Requests in the order they are worked on, ready to be kept."""
+class Queue:
+    """The requests of a batch in the order they are worked on."""
 
-    def __init__(self, pairs: list[Pair], fates: "Fates", number: int) -> None:
-        order = sorted(range(len(pairs)), key=lambda index: crc32(pairs[index][0].encode(), number))
+    def __init__(self, pairs: list[Pair], fates: "Fates", number: int, seed: int) -> None:
+        self._start = digest(seed, number)
+        self._pairs, self._fates, self._number = pairs, fates, number
         self.rows: list[RequestRow] = []
-        self.lines: list[bytes] = []
+        """What the audit keeps of each request; complete once the lines were taken."""
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield each request with its fate, ready to be kept; works once, for it lets go of what it yields."""
+        pairs = self._pairs
+        order = sorted(range(len(pairs)), key=lambda index: crc32(pairs[index][0].encode(), self._start))
         for position, index in enumerate(order):
             custom_id, params = pairs[index]
-            fate = fates.of(custom_id, params, number)
+            # A batch may have 256 MB: what was written out is let go.
+            pairs[index] = ("", {})
+            fate = self._fates.of(custom_id, params, self._number)
+            # Two requests that ask the same are the same, whatever the order of their keys.
             canonical = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
             self.rows.append((position, custom_id, sha256(canonical).digest(), fate.kind))
-            self.lines.append(orjson.dumps((custom_id, fate.name, fate.error, params)))
-            # A large batch is not kept twice: what is written out is let go.
-            pairs[index] = ("", {})
+            yield orjson.dumps((custom_id, fate.name, fate.error, params))
 
 
 class Fates:

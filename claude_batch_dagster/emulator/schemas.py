@@ -20,6 +20,7 @@ def schema_complaint(encoded: bytes) -> str:
     """Return what is wrong with a schema, empty if nothing is."""
     schema = orjson.loads(encoded)
     try:
+        # First, for the other rules would not come back from a circle.
         _refuse_recursion(schema, schema, ())
         return next(_complaints(schema), "")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:

@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
                 application,
                 http=Wire,
                 ws="none",
+                # Nothing is started or stopped with the application; the emulator is there already.
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -85,6 +86,7 @@ def serving(emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> It
             sleep(_MOMENT)
         yield url_of(listener)
     finally:
+        # A stalled call is waited for one second, then dropped.
         server.should_exit = True
         thread.join()
         listener.close()
@@ -104,6 +106,7 @@ def serve(
 def write_ready(path: Path, url: str) -> None:
     """Tell other programs where the server is; they see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own, so that two servers never write the same draft.
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.write_bytes(orjson.dumps({"url": url, "pid": os.getpid()}))
     draft.replace(path)

@@ -22,8 +22,16 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value REAL);
 """
 _COLUMNS = "number, id, workspace, created_at, seconds, n_requests, version, sha256, n_retries, cancel_at, deleted"
 
+# A killed process loses nothing that was committed; only the machine's own death could.
+_PRAGMAS = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; BEGIN EXCLUSIVE; COMMIT;"
+_PATIENCE_SECONDS = 1.0
+
 RequestRow = tuple[int, str, bytes, str]
 """Position, custom_id, digest of the params, kind of result."""
+
+
+class StateInUseError(RuntimeError):
+    """The folder of the state belongs to another emulator that is still running."""
 
 
 class Shelf:
@@ -32,9 +40,9 @@ class Shelf:
     def __init__(self) -> None:
         self._piles: dict[str, Sequence[bytes]] = {}
 
-    def put(self, batch_id: str, lines: Sequence[bytes]) -> None:
+    def put(self, batch_id: str, lines: Iterable[bytes]) -> None:
         """Keep the lines of a batch."""
-        self._piles[batch_id] = lines
+        self._piles[batch_id] = list(lines)
 
     def lines(self, batch_id: str) -> Iterator[bytes]:
         """Return the lines of a batch as they were put."""
@@ -53,7 +61,7 @@ class FolderShelf(Shelf):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def put(self, batch_id: str, lines: Sequence[bytes]) -> None:
+    def put(self, batch_id: str, lines: Iterable[bytes]) -> None:
         """Write the lines of a batch; a kill leaves either no file that counts or a whole one."""
         with self._file(batch_id).open("wb", buffering=1 << 20) as file:
             for line in lines:
@@ -83,9 +91,13 @@ class Store:
             ":memory:" if state is None else state / "state.sqlite",
             check_same_thread=False,  # the emulator holds a lock around every use
             isolation_level=None,
+            timeout=_PATIENCE_SECONDS,
         )
-        # A killed process loses nothing that was committed; only the machine's own death could.
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _TABLES)
+        try:
+            self._db.executescript(_PRAGMAS + _TABLES)
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise StateInUseError(f"{state} is in use by another emulator; stop it or choose another folder") from error
 
     def close(self) -> None:
         """Let go of the files."""
@@ -109,7 +121,9 @@ class Store:
 
     def cancel(self, batch: Batch, at: datetime) -> None:
         """Write down that a batch was asked to cancel."""
-        self._db.execute("UPDATE batches SET cancel_at = ? WHERE number = ?", (_micros(at), batch.number))
+        self._db.execute(
+            "UPDATE batches SET cancel_at = ? WHERE number = ? AND cancel_at IS NULL", (_micros(at), batch.number)
+        )
 
     def delete(self, batch: Batch) -> None:
         """Forget what a batch asked; that it was accepted stays known."""

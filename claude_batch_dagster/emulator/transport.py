@@ -22,6 +22,7 @@ class EmulatorTransport(httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one request."""
         headers = {**dict(request.headers), "x-forwarded-proto": request.url.scheme}
+        # Streamed, not read: a caller whose body is a generator relies on when it is driven.
         pieces = request.stream if isinstance(request.stream, httpx2.SyncByteStream) else [request.read()]
         reply = self._emulator.handle(request.method, request.url.raw_path.decode(), headers, iter(pieces))
         _raise_for(reply, request)
@@ -35,6 +36,7 @@ class _ReplyStream(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         yield from self._reply.pieces()
         if self._reply.connection is Connection.CUT and self._reply.framing is not Framing.CLOSE:
+            # Without framing the client has no way to know, and gets no exception either.
             raise httpx2.RemoteProtocolError("peer closed connection without sending complete message body")
 
 

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from claude_batch_dagster.emulator.app import Emulator
 from claude_batch_dagster.emulator.reply import Connection, Framing, Reply
 
-_TRANSPORTS: dict[tuple[str, int], asyncio.Transport] = {}
-"""Open connections by the address of the client; ASGI itself does not let an application hang up."""
+_TRANSPORTS: dict[tuple[object, object], asyncio.Transport] = {}
+"""Open connections by the addresses of both ends; ASGI itself does not let an application hang up."""
 
 
 class Wire(H11Protocol):
@@ -24,14 +24,12 @@ class Wire(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the connection."""
         super().connection_made(transport)
-        if self.client:
-            _TRANSPORTS[self.client] = transport
+        _TRANSPORTS[self.client, self.server] = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
-        if self.client:
-            _TRANSPORTS.pop(self.client, None)
+        _TRANSPORTS.pop((self.client, self.server), None)
 
 
 class Application:
@@ -62,12 +60,13 @@ class Application:
             reply = await run_in_threadpool(
                 self._emulator.handle, request.method, target, dict(request.headers), _body(request)
             )
+        # Nobody is left to answer, and what was not received to its end was not accepted.
         except ClientDisconnect:
             return
         if reply.connection is Connection.KEPT:
             await _response(reply)(scope, receive, send)
         else:
-            await _break(reply, _TRANSPORTS[scope["client"]], receive)
+            await _break(reply, _TRANSPORTS[scope["client"], scope["server"]], receive)
 
 
 def _body(request: Request) -> Iterator[bytes]:
@@ -104,6 +103,7 @@ async def _break(reply: Reply, transport: asyncio.Transport, receive: Receive) -
         transport.write("\r\n".join(head).encode("latin-1"))
         for piece in await run_in_threadpool(list, reply.pieces()):
             transport.write(frame(piece))
+    # `close` sends what is still buffered first, then ends the connection.
     if reply.connection is not Connection.STALLED:
         transport.close()
     while (await receive())["type"] != "http.disconnect":

@@ -1,0 +1,89 @@
+"""What README and docs say is true: their code runs, their tables are complete, their pictures are there."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import claude_batch_dagster
+from claude_batch_dagster.core.outputs import BOOKKEEPING
+from claude_batch_dagster.core.verdicts import Verdict
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text()
+
+
+def code_of(page: Path) -> str:
+    """Return the page's Python blocks, one after the other, each on the lines it has on the page."""
+    lines: list[str] = []
+    inside = False
+    for line in page.read_text().splitlines():
+        fence = line.strip().startswith("```")
+        lines.append(line if inside and not fence else "")
+        inside = line.strip() == "```python" if fence else inside
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with the warehouse that the README talks of."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "any")
+    with duckdb.connect("warehouse.duckdb") as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS public")
+        connection.execute(
+            "CREATE TABLE public.tickets AS SELECT * FROM (VALUES "
+            "('t1', 'Invoice', 'I was billed twice, please refund the payment', TIMESTAMP '2026-11-02 09:00'), "
+            "('t2', 'Down', 'Your service is down and returns errors', TIMESTAMP '2026-11-02 10:00')) "
+            "AS t(id, subject, body, created_at)"
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks_run(page: Path, tickets: Path) -> None:
+    """Every Python block of a page runs as it stands, in order."""
+    namespace: dict[str, Any] = {"__name__": "__page__"}
+
+    exec(compile(code_of(page), str(page), "exec"), namespace)
+
+    assert namespace.get("result") is None or namespace["result"].success
+
+
+def test_readme_classifies_tickets(tickets: Path) -> None:
+    """After the README's code the tickets are classified, offline."""
+    exec(compile(code_of(PAGES[0]), "README.md", "exec"), {"__name__": "__page__"})
+
+    with duckdb.connect("warehouse.duckdb") as connection:
+        rows = connection.execute("SELECT id, label, status FROM public.classified_tickets ORDER BY id").fetchall()
+
+    assert rows == [("t1", "billing", "succeeded"), ("t2", "outage", "succeeded")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link and picture of a page exists."""
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def test_reference_names_every_option() -> None:
+    """The reference has a line for every option of the resource and every parameter of the factories."""
+    options = [*claude_batch_dagster.ClaudeBatchResource.model_fields]
+    factories = (claude_batch_dagster.build_batch_asset, claude_batch_dagster.build_classification_asset)
+    parameters = [name for factory in factories for name in inspect.signature(factory).parameters if name != "options"]
+
+    assert [name for name in (*options, *parameters) if f"`{name}`" not in REFERENCE] == []
+
+
+def test_readme_names_every_column_and_docs_every_verdict() -> None:
+    """The README lists the columns of the output table, the docs every status a row can have."""
+    readme, story = PAGES[0].read_text(), (REPOSITORY / "docs" / "how-it-works.md").read_text()
+
+    assert [name for name in BOOKKEEPING if f"`{name}`" not in readme] == []
+    assert [verdict for verdict in Verdict if f"| `{verdict}` |" not in story] == []
