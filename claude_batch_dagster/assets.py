@@ -23,7 +23,7 @@ from claude_batch_dagster.core.requests import (
 )
 from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.engine import Question
-from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.errors import ConfigurationError, TemplateError
 from claude_batch_dagster.materialization import Materialization
 from claude_batch_dagster.metadata import definition_metadata
 from claude_batch_dagster.partitions import output_partition_expr, partition_rule
@@ -199,11 +199,17 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         ),
     )
     source = _Source.of(upstream)
-    source.check_columns(builder, keys)
+    if sql is None:
+        source.check_columns(builder, (*keys, *sample_columns))
+    elif source.ins:
+        raise ConfigurationError(
+            "sql= and upstream=AssetIn(...) contradict each other: the IO manager's DataFrame would be read, the query "
+            "would not. Leave one out."
+        )
     question = Question(
         target=TableName(schema or _schema_of(asset_key), name),
         upstream=Upstream(
-            relation=f"({sql})" if sql else source.table.sql,
+            relation=f"({_subquery(sql)})" if sql else source.table.sql,
             shown_as="query sql=" if sql else f"table {source.table}",
             key=keys,
             rule=partition_rule(partitions_def, partition_expr),
@@ -273,6 +279,8 @@ class _Source:
     key: dg.AssetKey
     deps: Sequence[dg.AssetDep]
     ins: Mapping[str, dg.AssetIn]
+    schema: str
+    """Schema of its table: the one it declares, or by its key."""
     columns: frozenset[str] | None
     """Its columns, if the asset declares them."""
 
@@ -281,35 +289,47 @@ class _Source:
         if isinstance(upstream, dg.AssetIn):
             if upstream.key is None:
                 raise ConfigurationError("upstream=AssetIn(...) needs the key of the asset: AssetIn('documents').")
-            return cls(key=upstream.key, deps=(), ins={_FRAME_INPUT: upstream}, columns=None)
+            dep = dg.AssetDep(upstream.key, partition_mapping=upstream.partition_mapping)
+            ins = {_FRAME_INPUT: upstream}
+            return cls(key=upstream.key, deps=(dep,), ins=ins, schema=_schema_of(upstream.key), columns=None)
         dep = upstream if isinstance(upstream, dg.AssetDep) else dg.AssetDep(upstream)
-        return cls(key=dep.asset_key, deps=(dep,), ins={}, columns=_declared_columns(upstream, dep.asset_key))
+        metadata = _declared_metadata(upstream, dep.asset_key)
+        schema = metadata.get("schema") or _schema_of(dep.asset_key)
+        return cls(key=dep.asset_key, deps=(dep,), ins={}, schema=schema, columns=_declared_columns(metadata))
 
     @property
     def table(self) -> TableName:
-        return TableName(_schema_of(self.key), self.key.path[-1])
+        return TableName(self.schema, self.key.path[-1])
 
-    def check_columns(self, builder: RequestBuilder, keys: Sequence[str]) -> None:
+    def check_columns(self, builder: RequestBuilder, named: Sequence[str]) -> None:
         """Raise `ConfigurationError` at definition time if the asset declares its columns and one is missing."""
-        for column in (*keys, *(builder.columns or ())):
+        self._check(named, ConfigurationError)
+        self._check(builder.columns or (), TemplateError)
+
+    def _check(self, names: Sequence[str], kind: type[ConfigurationError]) -> None:
+        for column in names:
             if self.columns is not None and column.lower() not in self.columns:
-                raise ConfigurationError(
+                raise kind(
                     f"column {column!r} is not among the columns that asset {self.key.to_user_string()!r} declares: "
                     f"{', '.join(sorted(self.columns))}."
                 )
 
 
-def _declared_columns(upstream: Any, key: dg.AssetKey) -> frozenset[str] | None:
-    metadata: Mapping[str, Any] = {}
+def _declared_metadata(upstream: Any, key: dg.AssetKey) -> Mapping[str, Any]:
     if isinstance(upstream, dg.AssetsDefinition):
-        metadata = upstream.metadata_by_key.get(key, {})
-    elif isinstance(upstream, dg.AssetSpec):
-        metadata = upstream.metadata
+        return upstream.metadata_by_key.get(key, {})
+    return upstream.metadata if isinstance(upstream, dg.AssetSpec) else {}
+
+
+def _declared_columns(metadata: Mapping[str, Any]) -> frozenset[str] | None:
     declared = metadata.get("dagster/column_schema")
     schema = declared.value if isinstance(declared, dg.TableSchemaMetadataValue) else declared
-    if isinstance(schema, dg.TableColumnConstraints) or not isinstance(schema, dg.TableSchema):
-        return None
-    return frozenset(column.name.lower() for column in schema.columns)
+    return frozenset(column.name.lower() for column in schema.columns) if isinstance(schema, dg.TableSchema) else None
+
+
+def _subquery(sql: str) -> str:
+    """Return a query as it can stand in parentheses: without a semicolon, and a last comment ends before them."""
+    return f"{sql.strip().removesuffix(';')}\n"
 
 
 def _schema_of(key: dg.AssetKey) -> str:
@@ -370,10 +390,15 @@ def _description(prompt: Prompt, system: str | None, model: str) -> str:
 
 def _whole_frame(handed: Any) -> pd.DataFrame:
     """Return one DataFrame of what an IO manager handed over: a frame, or one for each partition."""
-    if isinstance(handed, pd.DataFrame):
-        return handed
-    if isinstance(handed, Mapping) and all(isinstance(frame, pd.DataFrame) for frame in handed.values()):
-        return pd.concat(handed.values(), ignore_index=True) if handed else pd.DataFrame()
-    raise ConfigurationError(
-        f"the upstream's IO manager handed over a {type(handed).__name__}; a pandas DataFrame is needed."
-    )
+    frames = list(handed.values()) if isinstance(handed, Mapping) else [handed]
+    for frame in frames:
+        if not isinstance(frame, pd.DataFrame):
+            raise ConfigurationError(
+                f"the upstream's IO manager handed over a {type(frame).__name__}; a pandas DataFrame is needed."
+            )
+    if not any(len(frame.columns) for frame in frames):
+        raise ConfigurationError(
+            "the upstream's IO manager handed over a DataFrame without columns. Where there are no rows, let it "
+            "hand over an empty one that has its columns."
+        )
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)

@@ -80,7 +80,12 @@ class Judgement:
 
 
 def checks(*, error_rate: Thresholds, expiry_rate: Thresholds, complete: Thresholds) -> tuple[Check, ...]:
-    """Return the checks of an asset."""
+    """Return the checks of an asset; raise if one would fail before it warns."""
+    for name, limits in (("error_rate", error_rate), ("expiry_rate", expiry_rate)):
+        if limits.warn > limits.fail:
+            raise ConfigurationError(f"{name} would fail before it warns: warn must not be above fail.")
+    if complete.warn < complete.fail:
+        raise ConfigurationError("complete would fail before it warns: warn must not be below fail.")
     return (
         Check(
             name="error_rate",

@@ -61,6 +61,11 @@ class UpstreamError(ClaudeBatchError):
 class ApiError(ClaudeBatchError):
     """The API did not do what was asked of it."""
 
+    @property
+    def brief(self) -> str:
+        """What happened, in words of ours: the ledger keeps nothing that a request may have held."""
+        return type(self).__name__
+
 
 class ApiUnreachableError(ApiError):
     """No complete answer came back: refused, reset, timed out or cut off."""
@@ -86,6 +91,11 @@ class ApiRefusedError(ApiError):
         super().__init__(f"HTTP {status} {kind or 'without an error type'}: {message}{trace}")
         self.message, self.status, self.kind = message, status, kind
         self.request_id, self.retry_after_seconds = request_id, retry_after_seconds
+
+    @property
+    def brief(self) -> str:
+        """Status, error type and request id, without the message."""
+        return f"HTTP {self.status} {self.kind}, request id {self.request_id}"
 
 
 class CredentialError(ApiRefusedError):

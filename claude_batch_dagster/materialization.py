@@ -35,7 +35,7 @@ class Materialization:
 
     def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
-        engine = self.resource.open_engine(self.question, run_id=self.context.run_id)
+        engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
         engine.on_survey, engine.on_progress = self._tell_survey, self._tell_progress
         try:
             report = engine.run(partitions_of(self.context), frame)
@@ -71,7 +71,7 @@ class Materialization:
     def _events(self, report: RunReport) -> Iterator[Any]:
         key, context = self.context.asset_key, self.context
         done = [part for part in report.partitions if part.partition_key not in report.unfinished]
-        if context.has_partition_key_range and not context.has_partition_key:
+        if context.assets_def.partitions_def is not None and not context.has_partition_key:  # a range
             for evaluation in evaluations(key, self.checks, done):
                 context.log_event(evaluation)
         if report.failure is None:
@@ -122,11 +122,9 @@ class Materialization:
 
 def terminated_by_person(context: dg.AssetExecutionContext) -> bool:
     """Tell a click on Terminate from `max_runtime`, SIGTERM and Ctrl-C."""
-    run = context.instance.get_run_by_id(context.run_id)
+    run = context.instance.get_run_by_id(context.run.run_id)
     if run is None or run.status is not dg.DagsterRunStatus.CANCELING:
         return False
-    events = context.instance.get_records_for_run(
-        context.run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING
-    ).records
+    events = context.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING).records
     messages = [record.event_log_entry.get_dagster_event().message or "" for record in events]
     return not any(message.startswith("Canceling due to exceeding maximum runtime") for message in messages)

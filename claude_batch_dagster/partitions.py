@@ -28,9 +28,9 @@ def partition_rule(partitions_def: dg.PartitionsDefinition[str] | None, expr: st
 
 def partitions_of(context: dg.AssetExecutionContext) -> list[Partition]:
     """Return the partitions this run is asked for: one, a range, or the whole of an unpartitioned asset."""
-    if not context.has_partition_key and not context.has_partition_key_range:
-        return [Partition(key=None)]
     partitions_def = context.assets_def.partitions_def
+    if partitions_def is None:  # even when the run has a partition, for the sake of a neighbor
+        return [Partition(key=None)]
     keys: Sequence[str] = context.partition_keys
     if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return [Partition(key=key) for key in keys]

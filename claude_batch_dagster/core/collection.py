@@ -61,27 +61,24 @@ class Collection:
                 self._land(chunk, self._reconcile(chunk))
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
 
-    def restore(self, chunk_id: str, wanted: Members[RowKey]) -> bool:
-        """Land rows of a chunk again from the spool, at no cost; `False` if the spool no longer has it."""
-        chunk = self.ledger.chunk(chunk_id)
-        batch_id = chunk.batch_id
-        if batch_id is None or not self.spool.has(batch_id):
-            return False
-        told = self._told(chunk, self._reconcile(chunk))
-        self.answers.restore(_answers(chunk, (one for one in told if one.row.row in wanted), self.clock.now()))
-        return True
+    def restore(self, chunk_id: str, wanted: Members[RowKey]) -> None:
+        """
+        Land rows of a chunk again, at no cost: from the spool, or from the API while it has the results.
+
+        Rows whose results neither has get the verdict `missing`: they were paid for and are not sent again.
+        """
+        with self.locks.hold(f"collect {chunk_id}"):
+            chunk = self.ledger.chunk(chunk_id)
+            here = self.spool.has(_batch_id(chunk)) or self._fetch(_batch_id(chunk))
+            told = self._told(chunk, self._reconcile(chunk)) if here else self._gone(chunk)
+            self.answers.restore(_answers(chunk, (one for one in told if one.row.row in wanted), self.clock.now()))
 
     def _download(self, chunk: ChunkRecord, batch: Batch | None) -> dict[int, Result] | None:
         batch_id = _batch_id(chunk)
         if batch is not None and (batch.archived_at or self.clock.now() - batch.created_at > RETENTION):
             self._write_off(chunk)
             return None
-        try:
-            with self.api.results(batch_id) as pieces:
-                self.spool.write(batch_id, pieces)
-        except CredentialError:
-            raise
-        except ApiError:
+        if not self._fetch(batch_id):
             return None  # a 404 right after the end passes; a cut stream is downloaded again
         self.downloads[chunk.chunk_id] += 1
         found = self._reconcile(chunk)
@@ -89,6 +86,16 @@ class Collection:
             self.spool.discard(batch_id)
             return None
         return found
+
+    def _fetch(self, batch_id: str) -> bool:
+        try:
+            with self.api.results(batch_id) as pieces:
+                self.spool.write(batch_id, pieces)
+        except CredentialError:
+            raise
+        except ApiError:
+            return False
+        return True
 
     def _reconcile(self, chunk: ChunkRecord) -> dict[int, Result]:
         """
@@ -126,10 +133,13 @@ class Collection:
         return [_Outcome(row, result, tell(result, self.schema)) for row, result in zip(rows, results, strict=True)]
 
     def _write_off(self, chunk: ChunkRecord) -> None:
-        gone = Told(Verdict.MISSING, GONE_ERROR)
-        lost = [_Outcome(row, None, gone) for row in self.ledger.rows(chunk.chunk_id)]
+        lost = self._gone(chunk)
         self.answers.apply(chunk.chunk_id, _answers(chunk, lost, self.clock.now()))
         self.ledger.close(chunk.chunk_id, to=State.LOST, verdicts=[GONE] * len(lost), spends=[])
+
+    def _gone(self, chunk: ChunkRecord) -> list["_Outcome"]:
+        told = Told(Verdict.MISSING, GONE_ERROR)
+        return [_Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,16 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
+from itertools import chain, repeat
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
 
+from claude_batch_dagster.core.keys import INT64
 from claude_batch_dagster.errors import OutputModelError
 
 BOOKKEEPING: Mapping[str, str] = {
@@ -62,6 +65,12 @@ SQL_TYPES: Mapping[Any, str] = {
     UUID: "UUID",
 }
 
+MAX_DECIMAL = 10**28 - 1
+"""The largest number that `DECIMAL(38,10)` holds in any case."""
+
+MISSPELLED = frozenset({"literal_error", "enum", "union_tag_invalid"})
+"""Errors of pydantic that a difference in capitalization alone can cause."""
+
 Structure = str | list[Any] | dict[str, Any]
 """A SQL type as DuckDB's JSON functions write it: `"BIGINT"`, `["VARCHAR"]`, `{"x": "DOUBLE"}`."""
 
@@ -79,7 +88,17 @@ class OutputSchema:
     @cached_property
     def columns(self) -> dict[str, Structure]:
         """Name and SQL type of each output field, in order."""
-        return {name: sql_type(field.annotation) for name, field in self.model.model_fields.items()}
+        if issubclass(self.model, RootModel):
+            raise OutputModelError(
+                f"the output model {self.model.__name__} is not an object with fields; wrap it in one."
+            )
+        try:
+            return _columns_of(self.model)
+        except RecursionError:
+            raise OutputModelError(
+                f"the output model {self.model.__name__} refers to itself, so it cannot be laid out as columns. "
+                "Nest models to a fixed depth."
+            ) from None
 
     @cached_property
     def categorical(self) -> str | None:
@@ -124,19 +143,34 @@ class OutputSchema:
             answer = self.model.model_validate_json(text)
         except ValidationError as error:
             answer = self._validate_tolerantly(text, error)
-        values: dict[str, Any] = answer.model_dump(mode="json")
+        dumped = answer.model_dump(mode="json", by_alias=False)
+        values = {name: dumped.get(name) for name in self.columns}
+        for name, kind in self.columns.items():
+            if not _holds(kind, values[name]):
+                raise InvalidOutputError(f"field {name!r}: a number in it is too large for the table")
         return values
 
     def _validate_tolerantly(self, text: str, error: ValidationError) -> BaseModel:
-        kinds = {str(problem["type"]) for problem in error.errors()}
-        if kinds & {"literal_error", "enum"}:
+        if MISSPELLED.intersection(problem["type"] for problem in error.errors()):
+            recased = _recased(from_json(text), self._json_schema, self._json_schema.get("$defs", {}))
             try:
-                return self.model.model_validate(
-                    _recased(orjson.loads(text), self._json_schema, self._json_schema.get("$defs", {}))
-                )
+                return self.model.model_validate_json(to_json(recased, inf_nan_mode="constants"))
             except ValidationError as still_wrong:
-                raise InvalidOutputError(_problem(still_wrong)) from None
-        raise InvalidOutputError(_problem(error)) from None
+                error = still_wrong
+        raise InvalidOutputError(self._problem(error)) from None
+
+    def _problem(self, error: ValidationError) -> str:
+        """Say where and how an answer is wrong, without repeating what it says: not even names it made up."""
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in self._names)
+        what = _meaning(first)
+        return f"field {where!r}: {what}" if where else what
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Names of fields, at any depth, as answers spell them."""
+        objects = (self._json_schema, *self._json_schema.get("$defs", {}).values())
+        return frozenset(name for schema in objects for name in schema.get("properties", {}))
 
     @cached_property
     def _json_schema(self) -> dict[str, Any]:
@@ -166,8 +200,12 @@ def _sql_type_of_class(annotation: type) -> Structure:
     if issubclass(annotation, Enum):
         return _common({type(member.value) for member in annotation})
     if issubclass(annotation, BaseModel) and annotation.model_fields:
-        return {name: sql_type(field.annotation) for name, field in annotation.model_fields.items()}
+        return _columns_of(annotation)
     return "JSON"
+
+
+def _columns_of(model: type[BaseModel]) -> dict[str, Structure]:
+    return {name: sql_type(field.annotation) for name, field in model.model_fields.items() if not field.exclude}
 
 
 def _common(kinds: set[type]) -> str:
@@ -178,7 +216,7 @@ def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, An
     """Return the value with every enum string spelled as the schema spells it."""
     if reference := schema.get("$ref"):
         return _recased(value, definitions.get(str(reference).rsplit("/", 1)[-1], {}), definitions)
-    for branch in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
+    for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
         value = _recased(value, branch, definitions)
     match value:
         case str():
@@ -186,18 +224,47 @@ def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, An
             spelled = {str(item).lower(): item for item in allowed}
             return spelled.get(value.lower(), value)
         case list():
-            return [_recased(item, schema.get("items", {}), definitions) for item in value]
+            kinds = chain(schema.get("prefixItems", ()), repeat(schema.get("items", {})))
+            return [_recased(item, kind, definitions) for item, kind in zip(value, kinds, strict=False)]
         case dict():
-            properties = schema.get("properties", {})
-            return {name: _recased(item, properties.get(name, {}), definitions) for name, item in value.items()}
+            properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+            other = others if isinstance(others, dict) else {}
+            return {name: _recased(item, properties.get(name, other), definitions) for name, item in value.items()}
         case _:
             return value
 
 
-def _problem(error: ValidationError) -> str:
-    """Say where and how an answer is wrong, without repeating what it says."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "json_invalid":
-        return "the answer is not JSON"
-    return f"field {where!r}: {first['msg']}" if where else str(first["msg"])
+def _meaning(problem: ErrorDetails) -> str:
+    match problem:
+        case {"type": "json_invalid"}:
+            return "the answer is not JSON"
+        case {"type": "union_tag_invalid", "ctx": {"expected_tags": expected}}:
+            return f"its kind should be one of {expected}"
+        case _:
+            return problem["msg"]
+
+
+def _holds(kind: Structure, value: Any) -> bool:
+    """Whether a column of this type has room for a JSON value."""
+    match kind, value:
+        case "BIGINT", int():
+            return value in INT64
+        case "DECIMAL(38,10)", str() | int() | float():
+            number = Decimal(str(value))
+            return number.is_finite() and abs(number) <= MAX_DECIMAL
+        case "JSON", _:
+            return _is_plain_json(value)
+        case [item], list():
+            return all(_holds(item, one) for one in value)
+        case dict(), dict():
+            return all(_holds(field, value.get(name)) for name, field in kind.items())
+        case _:
+            return True
+
+
+def _is_plain_json(value: Any) -> bool:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True

@@ -77,11 +77,7 @@ class RequestBuilder:
     """Params of every request, without `messages`."""
 
     def __post_init__(self) -> None:
-        for name, reason in FORBIDDEN.items():
-            if name in self.base:
-                raise ConfigurationError(
-                    f"params must not hold {name!r}: {reason}, and every row would come back errored. Remove it."
-                )
+        _check_allowed(self.base)
 
     @property
     def columns(self) -> tuple[str, ...] | None:
@@ -121,6 +117,7 @@ class RequestBuilder:
     def _params(self, message: str | Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(message, str):
             params = {**self.base, **message}
+            _check_allowed(message)
             if "messages" not in params:
                 raise ConfigurationError("the prompt function returned params without 'messages'")
             return params
@@ -131,6 +128,14 @@ class RequestBuilder:
     @cached_property
     def _encoded_base(self) -> Mapping[str, Any]:
         return {name: orjson.Fragment(orjson.dumps(value)) for name, value in self.base.items()}
+
+
+def _check_allowed(params: Mapping[str, Any]) -> None:
+    for name, reason in FORBIDDEN.items():
+        if name in params:
+            raise ConfigurationError(
+                f"params must not hold {name!r}: {reason}, and every row would come back errored. Remove it."
+            )
 
 
 def widened(params: bytes, *, n_truncated: int, ceiling: int = 64_000) -> bytes:

@@ -7,6 +7,9 @@ from typing import Any
 
 import orjson
 
+MAX_TOKENS = 10**12
+"""No message has more tokens; a larger number is a fault of the answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -114,11 +117,11 @@ def _succeeded(custom_id: str, message: Mapping[str, Any], *, sanitized: bool) -
     details = message.get("stop_details")
     return Succeeded(
         custom_id,
-        model=str(message.get("model", "")),
-        stop_reason=message.get("stop_reason"),
+        model=_text(message.get("model")) or "",
+        stop_reason=_text(message.get("stop_reason")),
         text="".join(_text_of(block) for block in blocks),
         usage=_usage(message.get("usage")),
-        stop_explanation=details.get("category") if isinstance(details, dict) else None,
+        stop_explanation=_text(details.get("category")) if isinstance(details, dict) else None,
         sanitized=sanitized,
     )
 
@@ -137,13 +140,24 @@ def _usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     detail = usage.get("cache_creation")
+    cache_write_tokens = _count(usage.get("cache_creation_input_tokens"))
+    cache_write_1h_tokens = _count(detail.get("ephemeral_1h_input_tokens")) if isinstance(detail, dict) else 0
     return Usage(
-        input_tokens=usage.get("input_tokens") or 0,
-        output_tokens=usage.get("output_tokens") or 0,
-        cache_write_tokens=usage.get("cache_creation_input_tokens") or 0,
-        cache_write_1h_tokens=(detail.get("ephemeral_1h_input_tokens") or 0) if isinstance(detail, dict) else 0,
-        cache_read_tokens=usage.get("cache_read_input_tokens") or 0,
+        input_tokens=_count(usage.get("input_tokens")),
+        output_tokens=_count(usage.get("output_tokens")),
+        cache_write_tokens=cache_write_tokens,
+        cache_write_1h_tokens=min(cache_write_1h_tokens, cache_write_tokens),
+        cache_read_tokens=_count(usage.get("cache_read_input_tokens")),
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: Any) -> int:
+    """Take a number of tokens for what it says, and anything else for none: the books must add up."""
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0
 
 
 def _errored(custom_id: str, error: Any) -> Errored:

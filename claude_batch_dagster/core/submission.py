@@ -95,9 +95,9 @@ class Submission:
     def _failed(self, chunk: Chunk, error: ApiError) -> ChunkRecord:
         released = self.ledger.chunk(chunk.nonce).state is State.RELEASED
         if classify(error, released=released) is Sent.NO:
-            self.ledger.move(chunk.nonce, to=State.REFUSED, note=str(error))
+            self.ledger.move(chunk.nonce, to=State.REFUSED, note=error.brief)
             raise error
-        return self.ledger.move(chunk.nonce, to=State.AMBIGUOUS, note=str(error))
+        return self.ledger.move(chunk.nonce, to=State.AMBIGUOUS, note=error.brief)
 
 
 def classify(error: ApiError, *, released: bool) -> Sent:

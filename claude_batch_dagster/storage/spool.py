@@ -1,11 +1,16 @@
 """Raw results as they came: from here on no fault of ours can lose an answer that was paid for."""
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from claude_batch_dagster.storage.state_directory import open_private
+
+PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""Batch ids that can be names of files; any other is hashed."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ class FileSpool:
         self._path(batch_id).unlink(missing_ok=True)
 
     def _path(self, batch_id: str) -> Path:
-        safe = "".join(character if character.isalnum() or character in "_-" else "-" for character in batch_id)
-        return self.folder / f"{safe}.jsonl"
+        plain = PLAIN_ID.fullmatch(batch_id)
+        name = batch_id if plain else hashlib.sha256(batch_id.encode(errors="surrogatepass")).hexdigest()
+        return self.folder / f"{name}.jsonl"
 
     def _sync_folder(self) -> None:
         folder = os.open(self.folder, os.O_RDONLY)

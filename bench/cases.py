@@ -1,0 +1,147 @@
+"""The cases. Each returns the seconds of the part that is measured; run one as `python -m bench.cases NAME ROWS`."""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import orjson
+import pandas as pd
+from pydantic import BaseModel
+
+from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
+from claude_batch_dagster.client import AnthropicBatches, output_format
+from claude_batch_dagster.core.chunks import Chunk, Passenger
+from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.engine import SystemClock
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.spool import FileSpool
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+NONCE = "0" * 26
+SYSTEM = "You classify documents. Choose the one label whose description fits best."
+
+
+class Answer(BaseModel):
+    """What each document gets."""
+
+    label: Literal["economy", "war", "law", "health", "other"]
+
+
+def base_params() -> dict[str, object]:
+    """Return what all requests share."""
+    return {
+        "model": "claude-haiku-5-5",
+        "max_tokens": 1024,
+        "system": SYSTEM,
+        "output_config": {"format": output_format(Answer)},
+    }
+
+
+def submit_plain(n: int, folder: Path) -> float:  # noqa: ARG001  (a case takes what cases take)
+    """Submit through the SDK's `messages.batches.create`: no ledger, nothing durable."""
+    documents = [text(row) for row in range(n)]
+    sdk, params = client(CannedApi(n)), base_params()
+    began = time.perf_counter()
+    requests = [
+        {"custom_id": f"row-{row}", "params": {**params, "messages": [{"role": "user", "content": document}]}}
+        for row, document in enumerate(documents)
+    ]
+    sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]
+    return time.perf_counter() - began
+
+
+def submit_ours(n: int, folder: Path) -> float:
+    """Render, write the intent with every row to the ledger, and send through the gate."""
+    documents = [text(row) for row in range(n)]
+    ledger = SqlLedger(f"sqlite:///{folder / 'ledger.sqlite'}")
+    api = AnthropicBatches(client(CannedApi(n)))
+    submission = Submission(api=api, ledger=ledger, clock=SystemClock(), pipeline="bench", run_id="run")
+    began = time.perf_counter()
+    builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
+    requests = [builder.build({"text": document}) for document in documents]
+    passengers = [
+        Passenger(RowKey(None, str(row)), request.request_hash, request.params, 1)
+        for row, request in enumerate(requests)
+    ]
+    submission.submit(Chunk(NONCE, passengers))
+    return time.perf_counter() - began
+
+
+def collect_plain(n: int, folder: Path) -> float:
+    """Collect as the SDK's documentation shows: its iterator, a DataFrame, a DuckDB table."""
+    results = b"".join(result_line(f"row-{row}", row) for row in range(n))
+    sdk = client(CannedApi(n, results))
+    began = time.perf_counter()
+    rows = []
+    for line in sdk.messages.batches.results(BATCH_ID):
+        if line.result.type == "succeeded":
+            block = line.result.message.content[0]
+            answer = Answer.model_validate_json(block.text if block.type == "text" else "")
+            rows.append({"id": line.custom_id, "label": answer.label, "tokens": line.result.message.usage.input_tokens})
+    frame = pd.DataFrame(rows)
+    with duckdb.connect(str(folder / "plain.duckdb")) as connection:
+        connection.register("frame", frame)
+        connection.execute("CREATE TABLE answers AS SELECT * FROM frame")
+    return time.perf_counter() - began
+
+
+def collect_ours(n: int, folder: Path) -> float:
+    """Spool, reconcile, validate, price, land in one transaction, and close the books in the ledger."""
+    chunk = Chunk(NONCE, [Passenger(RowKey(None, str(row)), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
+    results = b"".join(result_line(name, row) for row, name in enumerate(chunk.custom_ids))
+    state = StateDirectory.open(folder / "state")
+    ledger, clock = SqlLedger(state.ledger_url), SystemClock()
+    api = AnthropicBatches(client(CannedApi(n, results)))
+    Submission(api=api, ledger=ledger, clock=clock, pipeline="bench", run_id="run").submit(chunk)
+    table = OutputTable(
+        warehouse=Warehouse(str(folder / "ours.duckdb")),
+        target=TableName("public", "answers"),
+        key_types={"id": "BIGINT"},
+        schema=OutputSchema(Answer),
+    )
+    table.prepare()
+    collection = Collection(
+        api=api,
+        ledger=ledger,
+        spool=FileSpool(state.spool),
+        answers=table,
+        schema=OutputSchema(Answer),
+        clock=clock,
+        locks=state,
+    )
+    began = time.perf_counter()
+    collection.collect(NONCE, api.retrieve(BATCH_ID))
+    return time.perf_counter() - began
+
+
+CASES: dict[str, Callable[[int, Path], float]] = {
+    case.__name__: case for case in (submit_plain, submit_ours, collect_plain, collect_ours)
+}
+
+
+def main() -> None:
+    """Run one case and print its figures as JSON."""
+    name, n = sys.argv[1], int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = CASES[name](n, Path(folder))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    print(orjson.dumps({"case": name, "rows": n, "seconds": seconds, "peak_mb": peak_mb, "at": at}).decode())
+
+
+if __name__ == "__main__":
+    main()

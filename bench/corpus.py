@@ -1,0 +1,94 @@
+"""Documents, answers and an API for the cases: made up, the same each time."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx2
+import orjson
+from anthropic import Anthropic, DefaultHttpxClient
+
+LABELS = ("economy", "war", "law", "health", "other")
+WORDS = ("tariff", "treaty", "navy", "court", "harvest", "railroad", "school", "debt", "frontier", "vote")
+BATCH_ID = "msgbatch_01benchbenchbenchbenchbe"
+
+
+def text(n: int) -> str:
+    """Return a document of about 1 KB."""
+    return " ".join(f"{WORDS[(n + place) % len(WORDS)]}{(n * place) % 97}" for place in range(110))
+
+
+def result_line(custom_id: str, n: int) -> bytes:
+    """Return one line of results, about 0.7 KB, as the API writes it."""
+    message = {
+        "model": "claude-haiku-5-5",
+        "id": f"msg_01{n:022d}",
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": f'{{"label":"{LABELS[n % len(LABELS)]}"}}'}],
+        "container": None,
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "stop_details": None,
+        "usage": {
+            "input_tokens": 300 + n % 400,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": 6,
+            "service_tier": "batch",
+            "inference_geo": "not_available",
+        },
+        "diagnostics": None,
+    }
+    return orjson.dumps({"custom_id": custom_id, "result": {"type": "succeeded", "message": message}}) + b"\n"
+
+
+class CannedApi(httpx2.BaseTransport):
+    """Accepts one batch and hands out prepared results: the work of the client is all that is measured."""
+
+    def __init__(self, n_requests: int, results: bytes = b"") -> None:
+        self.results = results
+        self.batch = {
+            "id": BATCH_ID,
+            "type": "message_batch",
+            "processing_status": "ended" if results else "in_progress",
+            "request_counts": {
+                "processing": 0 if results else n_requests,
+                "succeeded": n_requests if results else 0,
+                "errored": 0,
+                "canceled": 0,
+                "expired": 0,
+            },
+            "ended_at": datetime.now(UTC).isoformat() if results else None,
+            "created_at": datetime.now(UTC).isoformat(),
+            "expires_at": datetime.now(UTC).isoformat(),
+            "archived_at": None,
+            "cancel_initiated_at": None,
+            "results_url": f"https://api.anthropic.com/v1/messages/batches/{BATCH_ID}/results",
+        }
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Read the request to its end and answer."""
+        for _ in request.stream:  # type: ignore[union-attr]
+            pass
+        if request.url.path.endswith("/results"):
+            headers = {"content-type": "application/x-jsonl", "content-length": str(len(self.results))}
+            return httpx2.Response(200, headers=headers, stream=Pieces(self.results))
+        return httpx2.Response(200, json=self.batch)
+
+
+class Pieces(httpx2.SyncByteStream):
+    """A body that arrives in pieces of 64 KB, as from a socket."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces."""
+        for start in range(0, len(self.body), 1 << 16):
+            yield self.body[start : start + (1 << 16)]
+
+
+def client(api: CannedApi) -> Anthropic:
+    """Return the SDK's client in front of the canned API."""
+    return Anthropic(api_key="bench", max_retries=0, http_client=DefaultHttpxClient(transport=api))
