@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -84,6 +85,18 @@ class AnthropicBatches:
         secret = client.api_key or client.auth_token or ""
         tag = hashlib.sha256(secret.encode()).hexdigest()[:8]
         self.account = f"{str(client.base_url).rstrip('/')} {workspace_id or 'default'} {tag}"
+
+    @cached_property
+    def answerer(self) -> str:
+        """`emulator` for our emulator on this machine, which says so when asked; else empty."""
+        if self._client.base_url.host not in LOOPBACK:
+            return ""
+        with _translated():
+            try:
+                health = self._client.get("/_emulator/health", cast_to=httpx2.Response)
+            except APIStatusError:
+                return ""  # some other server on this machine, such as a gateway
+        return "emulator" if b'"emulator"' in health.content else ""
 
     def close(self) -> None:
         """Close the connections kept open."""

@@ -105,6 +105,7 @@ class Engine:
     clock: Clock = field(default_factory=SystemClock)
     on_survey: Callable[[Survey], None] = lambda _: None
     on_progress: Callable[[Progress], None] = lambda _: None
+    on_trouble: Callable[[ApiError], None] = lambda _: None
 
     def run(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> RunReport:
         """
@@ -157,12 +158,13 @@ class Engine:
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
     ) -> tuple[Survey, OutputTable]:
         question, upstream = self.question, self.question.upstream
+        builder = replace(question.builder, asked_of=self.api.answerer)
         if frame is not None:
             upstream = replace(upstream, relation=FRAME, frame=frame)
         with self.warehouse.connect() as connection, outbox:
             connection.begin()  # one snapshot for all the queries
             reader = Reader(connection=connection, upstream=upstream, target=question.target)
-            survey, key_types = reader.survey(partitions, question.builder, outbox)
+            survey, key_types = reader.survey(partitions, builder, outbox)
         table = OutputTable(
             warehouse=self.warehouse, target=question.target, key_types=key_types, schema=question.schema
         )
@@ -207,6 +209,7 @@ class Engine:
                 growth=pacing.poll_growth,
             ),
             on_progress=self.on_progress,
+            on_trouble=self.on_trouble,
         )
 
     def _reports(
@@ -216,7 +219,7 @@ class Engine:
         upstream = question.upstream
         with self.warehouse.connect() as connection:
             if frame is not None:
-                connection.register(FRAME, encodable(frame)[0])
+                connection.register(FRAME, encodable(frame, key=upstream.key)[0])
             relation = upstream.relation if frame is None else FRAME
             standing = standings(
                 connection,

@@ -32,11 +32,14 @@ class Materialization:
     checks: Sequence[Check]
     _last: Progress | None = field(default=None, init=False)
     _last_at: float = field(default=0.0, init=False)
+    _last_trouble: str = field(default="", init=False)
+    _last_trouble_at: float = field(default=0.0, init=False)
 
     def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
         engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
         engine.on_survey, engine.on_progress = self._tell_survey, self._tell_progress
+        engine.on_trouble = self._tell_trouble
         try:
             report = engine.run(partitions_of(self.context), frame)
         except dg.DagsterExecutionInterruptedError:
@@ -65,6 +68,12 @@ class Materialization:
                 f"{progress.n_sent:,} requests sent, {progress.n_ended:,} ended, {progress.n_landed:,} landed; "
                 f"{progress.n_open_batches} batches open"
             )
+
+    def _tell_trouble(self, error: ApiError) -> None:
+        now, text = time.monotonic(), str(error)
+        if text != self._last_trouble or now - self._last_trouble_at > QUIET_SECONDS:
+            self._last_trouble, self._last_trouble_at = text, now
+            self.context.log.warning(f"{text}. Nothing is lost; trying again")
 
     # --- events ------------------------------------------------------------------------------------
 

@@ -118,7 +118,13 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
 
         It does not retry and follows no redirect; see `claude_batch_dagster.client.new_client`.
         """
-        return new_client(api_key=self.api_key, base_url=self.base_url, workspace_id=self.workspace_id)
+        key = self.api_key
+        if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+            raise ConfigurationError(
+                "api_key is empty, or holds white space or characters that no key has. Nothing was sent. Check the "
+                "environment variable it comes from."
+            )
+        return new_client(api_key=key, base_url=self.base_url, workspace_id=self.workspace_id)
 
     def open_engine(self, question: Question, *, run_id: str) -> Engine:
         """Open everything one run needs; raise before money is spent if something of it cannot work."""

@@ -14,6 +14,7 @@ from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.verdicts import Ask, Decision, InFlight, Settled, decide
 from claude_batch_dagster.core.waiting import Pace, look
 from claude_batch_dagster.errors import (
+    ApiError,
     ApiRefusedError,
     ApiUnreachableError,
     CredentialError,
@@ -61,6 +62,8 @@ class Pipeline:
     max_attempts: int = 3
     pace: Pace = field(default_factory=Pace)
     on_progress: Callable[[Progress], None] = lambda _: None
+    on_trouble: Callable[[ApiError], None] = lambda _: None
+    """Told of each fault that is waited out."""
     sent: set[str] = field(default_factory=set)
     """Chunks sent by this run."""
 
@@ -147,10 +150,12 @@ class Pipeline:
                     return
                 if error.status != 429 or n_refusals == MAX_REFUSALS:  # noqa: PLR2004  (rate limit)
                     raise
+                self.on_trouble(error)
                 self.pace.pause(self.clock, at_least=error.retry_after_seconds or 0.0)
-            except ApiUnreachableError:
+            except ApiUnreachableError as error:
                 if n_refusals == MAX_REFUSALS:
                     raise
+                self.on_trouble(error)
                 self.pace.pause(self.clock)
             else:
                 self.pace.restart()
@@ -160,7 +165,7 @@ class Pipeline:
         """Send a chunk once nothing of this pipeline is unconfirmed."""
         while True:
             with self.locks.hold(self.name):
-                if settled(self.recovery):
+                if settled(self.recovery, self.on_trouble):
                     self._submit(group, flying)
                     return
             self._collect_ended()
@@ -214,7 +219,7 @@ class Pipeline:
     def _settle_unconfirmed(self) -> None:
         if self.ledger.chunks(self.name, UNCONFIRMED):
             with self.locks.hold(self.name):
-                settled(self.recovery)
+                settled(self.recovery, self.on_trouble)
 
     def _collect_ended(self) -> bool:
         """
@@ -227,6 +232,7 @@ class Pipeline:
         asked = {chunk.batch_id: chunk for chunk in travelling if chunk.state is not State.SPOOLED}
         seen = look(self.api, [batch_id for batch_id in asked if batch_id])
         if seen.trouble is not None:
+            self.on_trouble(seen.trouble)
             self.clock.sleep(min(seen.retry_after_seconds, self.pace.longest_seconds))
         n_home = 0
         for chunk in travelling:

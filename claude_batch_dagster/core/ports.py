@@ -76,6 +76,10 @@ class BatchApi(Protocol):
     def account(self) -> str:
         """A tag of base URL, workspace and key: tells accounts apart and never holds the key."""
 
+    @property
+    def answerer(self) -> str:
+        """Who answers, if it is not Claude (`emulator`); else empty. Asks the API only on loopback."""
+
     def close(self) -> None:
         """Close the connections kept open."""
 

@@ -1,6 +1,6 @@
 """What runs first after a crash: find out what became of chunks whose answer is not known."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -120,15 +120,16 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="not listed for the whole quiet period")
 
 
-def settled(recovery: Recovery) -> bool:
+def settled(recovery: Recovery, on_trouble: Callable[[ApiError], None] = lambda _: None) -> bool:
     """
     Settle what can be settled; `False` while something is unconfirmed or the API does not answer.
 
-    Only a key that is no longer accepted raises (`CredentialError`).
+    Only a key that is no longer accepted raises (`CredentialError`); `on_trouble` is told of other faults.
     """
     try:
         return not recovery.settle()
     except CredentialError:
         raise
-    except ApiError:
+    except ApiError as error:
+        on_trouble(error)
         return False

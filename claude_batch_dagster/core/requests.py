@@ -30,6 +30,9 @@ FORBIDDEN = {
 """Params that the API refuses, hours later, for every row."""
 
 
+NOT_ENCODABLE = "the text cannot be encoded as UTF-8 JSON"
+
+
 class RejectedRowError(Exception):
     """The row cannot become a request; the message is the row's `error`."""
 
@@ -43,9 +46,9 @@ class Request:
     """What is asked, not for whom: the same params give the same hash in any run."""
 
     @classmethod
-    def of(cls, params: bytes) -> "Request":
-        """Wrap encoded params."""
-        return cls(params, hashlib.sha256(params).hexdigest()[:32])
+    def of(cls, params: bytes, *, asked_of: str = "") -> "Request":
+        """Wrap encoded params. What is asked of an emulator is another question than what is asked of Claude."""
+        return cls(params, hashlib.sha256(asked_of.encode() + params).hexdigest()[:32])
 
 
 def default_thinking(model: str) -> dict[str, str] | None:
@@ -75,6 +78,8 @@ class RequestBuilder:
     prompt: Template | PromptFunction
     base: Mapping[str, Any]
     """Params of every request, without `messages`."""
+    asked_of: str = ""
+    """Who answers, if it is not Claude: answers of an emulator are never taken for Claude's."""
 
     def __post_init__(self) -> None:
         _check_allowed(self.base)
@@ -92,16 +97,20 @@ class RequestBuilder:
         """
         try:
             message = self._from_template(row) if isinstance(self.prompt, Template) else self.prompt(row)
-            params = orjson.dumps(self._params(message), option=orjson.OPT_SERIALIZE_NUMPY)
-        except (UnicodeError, orjson.JSONEncodeError) as error:
-            raise RejectedRowError(
-                f"the text cannot be encoded as UTF-8 JSON ({type(error).__name__}); clean it upstream"
-            ) from error
+        except UnicodeError as error:
+            raise RejectedRowError(f"{NOT_ENCODABLE} ({type(error).__name__}); clean it upstream") from error
+        params = self._encoded(self._params(message))
         if len(params) > REQUEST_BYTES:
             raise RejectedRowError(
                 f"the request is {len(params):,} bytes, the limit is {REQUEST_BYTES:,}; split the document upstream"
             )
-        return Request.of(params)
+        return Request.of(params, asked_of=self.asked_of)
+
+    def _encoded(self, params: Mapping[str, Any]) -> bytes:
+        try:
+            return orjson.dumps(params, option=orjson.OPT_SERIALIZE_NUMPY)
+        except orjson.JSONEncodeError as error:
+            raise RejectedRowError(f"{NOT_ENCODABLE} ({error}); clean it upstream") from error
 
     def _from_template(self, row: Mapping[str, Any]) -> str:
         template = self.prompt
@@ -115,6 +124,10 @@ class RequestBuilder:
         return template.fill(row)
 
     def _params(self, message: str | Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(message, (str, Mapping)):
+            raise ConfigurationError(
+                f"the prompt function returned {type(message).__name__}; it must return the message, or a dict of params."
+            )
         if not isinstance(message, str):
             params = {**self.base, **message}
             _check_allowed(message)

@@ -27,7 +27,7 @@ def handle(emulator: "Emulator", call: Call, body: bytes | bytearray) -> Reply:
 def _answer(emulator: "Emulator", call: Call, given: Any) -> Reply:
     match call.method, call.path.removeprefix(PREFIX):
         case "GET", "health":
-            return json_reply({"status": "ok", "now": stamp(emulator.clock.now())})
+            return json_reply({"status": "ok", "service": "emulator", "now": stamp(emulator.clock.now())})
         case "GET", "audit":
             return json_reply(emulator.audit.report())
         case (("GET" | "POST" | "DELETE"), "faults"):

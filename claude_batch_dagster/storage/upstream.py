@@ -64,7 +64,7 @@ class Reader:
         """
         recoded: frozenset[str] = frozenset()
         if self.upstream.frame is not None:
-            frame, recoded = encodable(self.upstream.frame)
+            frame, recoded = encodable(self.upstream.frame, key=self.upstream.key)
             self.connection.register(FRAME, frame)
         types = self._describe()
         columns = builder.columns if builder.columns is not None else tuple(types)
@@ -80,7 +80,7 @@ class Reader:
         records = self._records(own_rows, columns, has_target=has_target)
         survey = sorter.sort(_decoded(records, recoded) if recoded else records)
         if has_target:
-            survey.removed = self._removed(own_rows)
+            survey.removed = [row for row in self._removed(own_rows) if row not in survey.rejected]
         return survey, key_types
 
     # --- what is there -----------------------------------------------------------------------------
@@ -212,23 +212,26 @@ def _row_key(partition_key: str | None, values: Sequence[Any]) -> RowKey:
     return RowKey(partition_key, canonical_key(values) or NO_KEY)
 
 
-def encodable(frame: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[str]]:
+def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame, frozenset[str]]:
     """
     Return the frame with text columns that are not UTF-8 as bytes, and the names of those columns.
 
     DuckDB refuses a whole frame for one lone surrogate. Bytes it takes, and `_decoded` makes text of
-    them again, so that only the row with the surrogate is rejected.
+    them again, so that only the row with the surrogate is rejected. In a key column such a value is NULL.
     """
+    frame = frame.rename(columns=str)
     broken = frozenset(
         str(name)
         for name, values in frame.items()
         if values.dtype == object and not all(_encodes(value) for value in values)
     )
+    keys = broken.intersection(key)
     recoded = {
         name: [value.encode(errors="surrogatepass") if isinstance(value, str) else value for value in frame[name]]
-        for name in broken
+        for name in broken - keys
     }
-    return (frame.assign(**recoded), broken) if broken else (frame, broken)
+    emptied = {name: [value if _encodes(value) else None for value in frame[name]] for name in keys}
+    return frame.assign(**recoded, **emptied), broken - keys
 
 
 def _encodes(value: Any) -> bool:

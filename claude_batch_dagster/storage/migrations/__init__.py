@@ -1,6 +1,7 @@
 """Upgrades of the ledger, one file a step, run by Alembic when a ledger is opened."""
 
 from pathlib import Path
+from threading import Lock
 
 import sqlalchemy as sa
 from alembic import command
@@ -10,6 +11,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from claude_batch_dagster.errors import LedgerError
+
+_ONE_AT_A_TIME = Lock()
+"""Alembic keeps what it works on in a module of its own, so threads take turns."""
 
 
 def upgrade(engine: sa.Engine) -> None:
@@ -21,7 +25,7 @@ def upgrade(engine: sa.Engine) -> None:
         current = MigrationContext.configure(connection).get_current_revision()
     if current == script.get_current_head():
         return
-    with engine.begin() as connection:
+    with _ONE_AT_A_TIME, engine.begin() as connection:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
