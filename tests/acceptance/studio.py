@@ -155,9 +155,9 @@ class Visitor:
     pictures: Path
     errors: list[str] = field(default_factory=list)
 
-    def visit(self, url: str, *, expect: str, picture: str, height: int = 1000) -> str:
+    def visit(self, url: str, *, expect: str, picture: str, width: int = 1400, height: int = 1000) -> str:
         """Open a page, wait for a text on it, keep a picture; return the page's text."""
-        self.page.set_viewport_size({"width": 1400, "height": height})
+        self.page.set_viewport_size({"width": width, "height": height})
         self.page.goto(url)
         self.page.get_by_text(expect).first.wait_for(timeout=45_000)
         skip = self.page.get_by_text("Skip", exact=True)
@@ -165,4 +165,6 @@ class Visitor:
             skip.first.click()
         self.page.wait_for_timeout(1500)  # charts fade in
         self.page.screenshot(path=self.pictures / f"{picture}.png")
-        return str(self.page.inner_text("body")).replace("\xa0", " ")
+        return str(
+            self.page.evaluate("document.documentElement.innerText ?? document.documentElement.textContent")
+        ).replace("\xa0", " ")

@@ -1,5 +1,8 @@
 """The main job as a newcomer runs it: every paragraph classified, and seen in Dagster."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,9 +45,13 @@ def run_main_job(home: Path) -> Job:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Run the main job, once for all tests of this file."""
-    return run_main_job(tmp_path_factory.mktemp("home"))
+def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """Run the main job, once for all tests of this file; stop the emulator it left waiting."""
+    home = tmp_path_factory.mktemp("home")
+    yield run_main_job(home)
+    ready = home / "emulator.json"
+    if ready.exists():
+        os.kill(json.loads(ready.read_text())["pid"], signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +158,18 @@ def test_downstream_chart_is_drawn(dev: DagsterDev, visitor: Visitor) -> None:
 
     assert "war and defense" in text
     assert visitor.errors == []
+
+
+@pytest.mark.browser
+def test_heat_map_file_opens_in_a_browser(job: Job, visitor: Visitor) -> None:
+    """The drawing beside the database shows every theme and 24 decades."""
+    text = visitor.visit(
+        (job.home / "themes_by_decade.svg").as_uri(),
+        expect="What the presidents talked about",
+        picture="heat_map",
+        width=975,
+        height=430,
+    )
+
+    assert "war and defense" in text
+    assert "2020" in text

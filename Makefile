@@ -1,0 +1,46 @@
+PYTHON ?= python3
+PORT ?= 3000
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run ui test check bench soak
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv with everything needed (the other commands do it by themselves)
+
+run: $(STAMP) ## Run the whole example; offline unless ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL is set
+	@$(BIN)/python -m example_project.run
+
+ui: $(STAMP) ## Show the example in Dagster on http://localhost:3000 (PORT=3001 for another port)
+	@home="$$($(BIN)/python -m example_project.instance)" && \
+	DAGSTER_HOME="$$home" PYTHONWARNINGS=ignore \
+	$(BIN)/dagster dev -m example_project -h 127.0.0.1 -p $(PORT)
+
+test: $(STAMP) ## Run the tests, with coverage
+	$(BIN)/pytest -n 2 -m "not soak" --cov --cov-report=term
+
+check: $(STAMP) ## Lint, format, types, imports: changes nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure speed and memory
+	$(BIN)/python -m bench
+
+soak: $(STAMP) ## Run the tests that take minutes
+	$(BIN)/pytest -m soak
+
+# Runs once, and again when what it installs has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make install PYTHON=python3.12" >&2; \
+		exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv; this takes a minute or two the first time ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)

@@ -1,0 +1,75 @@
+"""What a run came to: verdicts, tokens, dollars, and where to look next."""
+
+from collections.abc import Mapping
+
+from dagster_duckdb import DuckDBResource
+from rich.console import Console
+from rich.table import Table
+
+from example_project.books import Bill
+from example_project.settings import CHECKOUT, Settings
+from example_project.warehouse import connected
+
+
+def read_verdicts(database: DuckDBResource) -> dict[str, int]:
+    """Count the rows of each status, most frequent first."""
+    with connected(database) as connection:
+        return dict(
+            connection.sql(
+                "SELECT status, count(*) FROM public.classified_documents GROUP BY status ORDER BY 2 DESC, 1"
+            ).fetchall()
+        )
+
+
+def render(console: Console, settings: Settings, verdicts: Mapping[str, int], n_sent: int, bills: list[Bill]) -> None:
+    """Print the verdicts, what was sent and paid (now and in all), and what to do next."""
+    console.print(_verdicts(verdicts))
+    console.print(_money(bills))
+    sent = f"{n_sent:,} request{'' if n_sent == 1 else 's'} sent"
+    console.print(f"{sent}." if n_sent else f"{sent}: everything was already classified.", highlight=False)
+    if settings.offline:
+        console.print(
+            "Offline: an emulator answered by comparing words, and the dollars are what Claude would cost.\n"
+            "Set ANTHROPIC_API_KEY to ask Claude; these answers will not be taken for real ones.",
+            style="dim",
+            soft_wrap=True,
+        )
+    home = _short(settings)
+    console.print(f"\nDatabase  {home}/warehouse.duckdb", highlight=False, soft_wrap=True)
+    console.print(f"Heat map  {home}/themes_by_decade.svg", highlight=False, soft_wrap=True)
+    console.print(f"Query     .venv/bin/python -c {_query(home)}", highlight=False, soft_wrap=True)
+    console.print("Look      make ui, then http://localhost:3000", highlight=False)
+
+
+def _verdicts(verdicts: Mapping[str, int]) -> Table:
+    table = Table("verdict", title="classified_documents", title_justify="left")
+    table.add_column("rows", justify="right")
+    for status, n_rows in verdicts.items():
+        table.add_row(status, f"{n_rows:,}")
+    return table
+
+
+def _money(bills: list[Bill]) -> Table:
+    table = Table("")
+    for name in ("answers", "tokens in", "tokens out", "paid", "saved against live calls"):
+        table.add_column(name, justify="right")
+    for name, bill in zip(("this run", "all runs"), bills, strict=True):
+        table.add_row(
+            name,
+            f"{bill.n_requests:,}",
+            f"{bill.input_tokens:,}",
+            f"{bill.output_tokens:,}",
+            f"${bill.cost_usd:,.2f}",
+            f"${bill.live_cost_usd - bill.cost_usd:,.2f}",
+        )
+    return table
+
+
+def _query(home: str) -> str:
+    statement = "FROM public.classified_documents LIMIT 10"
+    return f"\"import duckdb; duckdb.connect('{home}/warehouse.duckdb').sql('{statement}').show()\""
+
+
+def _short(settings: Settings) -> str:
+    """Name the home as people would type it."""
+    return str(settings.home.relative_to(CHECKOUT) if settings.home.is_relative_to(CHECKOUT) else settings.home)

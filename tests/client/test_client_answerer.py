@@ -1,0 +1,86 @@
+"""Answers of an emulator are never taken for Claude's."""
+
+from collections.abc import Callable, Iterator
+
+import anthropic
+import duckdb
+import pytest
+from pydantic import BaseModel
+
+from claude_batch_dagster.client import AnthropicBatches, output_format
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.emulator import Emulator, EmulatorTransport
+from claude_batch_dagster.engine import Engine, Pacing, Question
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.upstream import Upstream
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+
+class Note(BaseModel):
+    """What is asked for."""
+
+    note: str
+
+
+@pytest.fixture
+def question(warehouse: Warehouse) -> Question:
+    """Return a question about two rows."""
+    with duckdb.connect(warehouse.database) as connection:
+        connection.execute("CREATE TABLE main.documents AS SELECT range AS id, 'paper ' || range AS text FROM range(2)")
+    base = {"model": "claude-haiku-5-5", "max_tokens": 64, "output_config": {"format": output_format(Note)}}
+    return Question(
+        target=TableName("public", "notes"),
+        upstream=Upstream(relation="main.documents", shown_as="documents", key=("id",), rule=PartitionRule(expr=None)),
+        builder=RequestBuilder(prompt=Template.parse("{text}"), base=base),
+        schema=OutputSchema(Note),
+    )
+
+
+@pytest.fixture
+def run(
+    emulator: Emulator, clock: Clock, question: Question, warehouse: Warehouse, ledger: SqlLedger, state: StateDirectory
+) -> Iterator[Callable[[str], int]]:
+    """Return a function that runs the question against a base URL and says how many requests it sent."""
+    clients: list[anthropic.Anthropic] = []
+
+    def send(base_url: str) -> int:
+        transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator))
+        clients.append(anthropic.Anthropic(api_key="canary-key", base_url=base_url, http_client=transport))
+        engine = Engine(
+            question=question,
+            api=AnthropicBatches(clients[-1]),
+            warehouse=warehouse,
+            ledger=ledger,
+            state=state,
+            pacing=Pacing(),
+            run_id=f"run {len(clients)}",
+            clock=clock,
+        )
+        return engine.run([Partition(key=None)]).n_sent
+
+    yield send
+    for client in clients:
+        client.close()
+
+
+def test_rows_answered_offline_are_asked_again_of_claude(run: Callable[[str], int]) -> None:
+    """What the emulator answered is asked again once the base URL is the API's, and then paid for once."""
+    offline, online = "http://127.0.0.1:8765", "https://api.anthropic.com"
+
+    assert [run(offline), run(offline), run(online), run(online)] == [2, 0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "answerer"), [("http://127.0.0.1:8765", "emulator"), ("https://api.anthropic.com", "")]
+)
+def test_only_an_emulator_on_this_machine_calls_itself_one(emulator: Emulator, base_url: str, answerer: str) -> None:
+    """A loopback address is asked whether it is an emulator; another host never is."""
+    transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator))
+    with anthropic.Anthropic(api_key="canary-key", base_url=base_url, http_client=transport) as client:
+        assert AnthropicBatches(client).answerer == answerer

@@ -1,0 +1,83 @@
+"""What all tests share: an emulator, a clock that moves with it, the client and the stores in front."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import anthropic
+import pytest
+from hypothesis import settings
+
+from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.emulator import Emulator, EmulatorTransport
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+# The same examples in every run; a failure prints what is needed to see it again.
+settings.register_profile("promises", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.load_profile("promises")
+
+
+class MovingClock:
+    """A clock that goes as far as someone sleeps, and takes the emulator's along."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._clock = emulator.clock
+
+    def now(self) -> datetime:
+        """Return the emulator's time."""
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass in no time."""
+        self._clock.advance(seconds=seconds)
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """Return an emulator in memory whose clock stands still."""
+    emulator = Emulator()
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture
+def clock(emulator: Emulator) -> Clock:
+    """Return a clock whose hours pass in milliseconds, the emulator's with it."""
+    return MovingClock(emulator)
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[anthropic.Anthropic]:
+    """Return the official client, joined to the emulator without a socket, with its default retries."""
+    transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator), follow_redirects=False)
+    with anthropic.Anthropic(api_key="canary-key", http_client=transport) as client:
+        yield client
+
+
+@pytest.fixture
+def api(client: anthropic.Anthropic) -> AnthropicBatches:
+    """Return the batch API as the core sees it."""
+    return AnthropicBatches(client)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    """Return a state directory of its own."""
+    return StateDirectory.open(tmp_path / "state")
+
+
+@pytest.fixture
+def ledger(state: StateDirectory) -> Iterator[SqlLedger]:
+    """Return an empty ledger in a file."""
+    ledger = SqlLedger(state.ledger_url)
+    yield ledger
+    ledger.dispose()
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    """Return a DuckDB database in a file that is not there yet."""
+    return Warehouse(str(tmp_path / "warehouse.duckdb"), lock_timeout_seconds=0.5)

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+import example_project
+from example_project.instance import prepare_dagster_home
+
+
+@pytest.mark.filterwarnings("ignore:Asset job:UserWarning")
+def test_definitions_load_without_starting_anything(home: Path) -> None:
+    """Loading the code location offline validates it and leaves the emulator alone."""
+    definitions = example_project.defs()
+
+    dg.Definitions.validate_loadable(definitions)
+    assert {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()} == {
+        "documents",
+        "classified_documents",
+        "themes_by_decade",
+    }
+    assert not (home / "emulator.json").exists()
+
+
+def test_definitions_load_online(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key nothing of the emulator is prepared, and the key itself stays in the environment."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "canary")
+
+    definitions = example_project.defs()
+
+    assert "canary" not in repr(definitions.resources)
+    assert list(home.iterdir()) == []
+
+
+def test_dagster_home_is_prepared_once(tmp_path: Path) -> None:
+    """Telemetry is off, and changes of the owner are kept."""
+    directory = prepare_dagster_home(tmp_path / "home" / "dagster_home")
+    config = directory / "dagster.yaml"
+    assert "telemetry:\n  enabled: false\n" in config.read_text()
+
+    config.write_text("telemetry: {enabled: false}\n")
+
+    assert prepare_dagster_home(directory) == directory
+    assert config.read_text() == "telemetry: {enabled: false}\n"
