@@ -30,6 +30,10 @@ GONE_ERROR = (
 )
 
 
+Matched = tuple[RowRecord, Result | None]
+"""A row sent, and the result that came back for it, if one did."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Collection:
     """Collects ended batches of one pipeline."""
@@ -54,9 +58,9 @@ class Collection:
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
             if chunk.state in {State.ACCEPTED, State.ADOPTED} and batch is not None and batch.ended:
                 chunk = self.ledger.move(chunk_id, to=State.ENDED, ended_at=batch.ended_at or self.clock.now())
-            if chunk.state is State.ENDED and (found := self._download(chunk, batch)) is not None:
+            if chunk.state is State.ENDED and (matched := self._download(chunk, batch)) is not None:
                 self.ledger.move(chunk_id, to=State.SPOOLED)
-                self._land(chunk, found)
+                self._land(chunk, matched)
             elif chunk.state is State.SPOOLED:
                 self._land(chunk, self._reconcile(chunk))
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
@@ -70,10 +74,10 @@ class Collection:
         with self.locks.hold(f"collect {chunk_id}"):
             chunk = self.ledger.chunk(chunk_id)
             here = self.spool.has(_batch_id(chunk)) or self._fetch(_batch_id(chunk))
-            told = self._told(chunk, self._reconcile(chunk)) if here else self._gone(chunk)
+            told = self._told(self._reconcile(chunk)) if here else self._gone(chunk)
             self.answers.restore(_answers(chunk, (one for one in told if one.row.row in wanted), self.clock.now()))
 
-    def _download(self, chunk: ChunkRecord, batch: Batch | None) -> dict[int, Result] | None:
+    def _download(self, chunk: ChunkRecord, batch: Batch | None) -> list[Matched] | None:
         batch_id = _batch_id(chunk)
         if batch is not None and (batch.archived_at or self.clock.now() - batch.created_at > RETENTION):
             self._write_off(chunk)
@@ -81,11 +85,12 @@ class Collection:
         if not self._fetch(batch_id):
             return None  # a 404 right after the end passes; a cut stream is downloaded again
         self.downloads[chunk.chunk_id] += 1
-        found = self._reconcile(chunk)
-        if len(found) < chunk.n_requests and self.downloads[chunk.chunk_id] < MAX_DOWNLOADS:
+        matched = self._reconcile(chunk)
+        complete = all(result is not None for _, result in matched)
+        if not complete and self.downloads[chunk.chunk_id] < MAX_DOWNLOADS:
             self.spool.discard(batch_id)
             return None
-        return found
+        return matched
 
     def _fetch(self, batch_id: str) -> bool:
         try:
@@ -97,27 +102,27 @@ class Collection:
             return False
         return True
 
-    def _reconcile(self, chunk: ChunkRecord) -> dict[int, Result]:
+    def _reconcile(self, chunk: ChunkRecord) -> list[Matched]:
         """
         Match the spooled lines with the rows sent, by custom_id, in any order.
 
         The first of two results for one row counts. Lines for rows that were never sent, and lines that
         cannot be read, stay in the spool and are never joined to a row.
         """
-        ordinals = {row.custom_id: row.ordinal for row in self.ledger.rows(chunk.chunk_id)}
-        found: dict[int, Result] = {}
+        rows = self.ledger.rows(chunk.chunk_id)
+        sent = {row.custom_id for row in rows}
+        found: dict[str, Result] = {}
         for line in self.spool.lines(_batch_id(chunk)):
             try:
                 result = decode(line)
             except UnreadableLineError:
                 continue
-            ordinal = ordinals.get(result.custom_id)
-            if ordinal is not None:
-                found.setdefault(ordinal, result)
-        return found
+            if result.custom_id in sent:
+                found.setdefault(result.custom_id, result)
+        return [(row, found.get(row.custom_id)) for row in rows]
 
-    def _land(self, chunk: ChunkRecord, found: dict[int, Result]) -> None:
-        told = self._told(chunk, found)
+    def _land(self, chunk: ChunkRecord, matched: list[Matched]) -> None:
+        told = self._told(matched)
         self.answers.apply(chunk.chunk_id, _answers(chunk, told, self.clock.now()))
         # A crash here is harmless: the table remembers the chunk, and the ledger catches up.
         self.ledger.close(
@@ -127,10 +132,8 @@ class Collection:
             spends=spending(told),
         )
 
-    def _told(self, chunk: ChunkRecord, found: dict[int, Result]) -> list["_Outcome"]:
-        rows = self.ledger.rows(chunk.chunk_id)
-        results = (found.get(row.ordinal) for row in rows)
-        return [_Outcome(row, result, tell(result, self.schema)) for row, result in zip(rows, results, strict=True)]
+    def _told(self, matched: list[Matched]) -> list["_Outcome"]:
+        return [_Outcome(row, result, tell(result, self.schema)) for row, result in matched]
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         lost = self._gone(chunk)
