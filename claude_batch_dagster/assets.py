@@ -1,18 +1,17 @@
 """The asset factories: a table of documents in, a table of typed answers out."""
 
-import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import dagster as dg
-import orjson
 import pandas as pd
 from pydantic import BaseModel, Field, create_model
 
 from claude_batch_dagster.checks import COMPLETE, ERROR_RATE, EXPIRY_RATE, Check, Thresholds, check_specs, checks
 from claude_batch_dagster.client import output_format
+from claude_batch_dagster.core.fingerprints import fingerprint
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.requests import (
     DEFAULT_MODEL,
@@ -213,11 +212,11 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             shown_as="query sql=" if sql else f"table {source.table}",
             key=keys,
             rule=partition_rule(partitions_def, partition_expr),
+            sample_columns=tuple(sample_columns),
         ),
         builder=builder,
         schema=output_schema,
         max_attempts=max_attempts,
-        sample_columns=tuple(sample_columns),
     )
     spec = dg.AssetSpec(
         asset_key,
@@ -225,7 +224,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         skippable=True,
         description=description or _description(prompt, system, model),
         group_name=group_name,
-        code_version=_code_version(builder),
+        code_version=fingerprint(builder),
         owners=owners,
         tags=tags,
         kinds={"claude", "duckdb"},
@@ -361,20 +360,8 @@ def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
         **({"system": system} if system else {}),
         **({"thinking": dict(thinking)} if thinking else {}),
         "output_config": {**output_config, **extra.pop("output_config", {})},
-        **extra,
+        **dict(sorted(extra.items())),  # so that their order in code is no other question
     }
-
-
-def _code_version(builder: RequestBuilder) -> str:
-    """Change when what is asked changes: prompt, model, schema or any other param."""
-    prompt = builder.prompt
-    asked = prompt.source if isinstance(prompt, Template) else _fingerprint(prompt)
-    return hashlib.sha256(orjson.dumps([dict(builder.base), asked])).hexdigest()[:16]
-
-
-def _fingerprint(function: Callable[..., Any]) -> str:
-    code = getattr(function, "__code__", None)
-    return code.co_code.hex() + repr(code.co_consts) if code else getattr(function, "__qualname__", "")
 
 
 def _description(prompt: Prompt, system: str | None, model: str) -> str:
@@ -401,4 +388,5 @@ def _whole_frame(handed: Any) -> pd.DataFrame:
             "the upstream's IO manager handed over a DataFrame without columns. Where there are no rows, let it "
             "hand over an empty one that has its columns."
         )
-    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    whole: pd.DataFrame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    return whole

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import pandas as pd
 
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Spend, State
+from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, RowKey, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.pipeline import Pipeline, Progress
@@ -56,8 +57,6 @@ class Question:
     schema: OutputSchema
     max_attempts: int = 3
     """How often a row is asked in one run, if its failures cost nothing."""
-    sample_columns: tuple[str, ...] = ()
-    """Upstream columns to show in sample rows: none, unless documents may be seen in the UI."""
 
     @property
     def pipeline(self) -> str:
@@ -117,16 +116,17 @@ class Engine:
         with self._outbox() as outbox:
             survey, table = self._read(partitions, frame, outbox)
             self.on_survey(survey)
+            table.settle(survey)  # answers that rows share may be replaced by what lands from now on
             pipeline = self._pipeline(table)
             failure: ClaudeBatchError | None = None
             unfinished: frozenset[str | None] = frozenset()
             try:
                 pipeline.answer(outbox)
             except (ApiError, HeldChunksError) as error:
-                failure, unfinished = error, pipeline.unfinished(outbox)
+                failure, unfinished = error, _partitions_of(pipeline.salvage(outbox), survey)
             table.settle(survey)
         return RunReport(
-            partitions=self._reports(partitions, survey, frame),
+            partitions=self._reports(partitions, survey, pipeline.asked, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
             failure=failure,
             unfinished=unfinished,
@@ -213,22 +213,23 @@ class Engine:
         )
 
     def _reports(
-        self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None
+        self, partitions: Sequence[Partition], survey: Survey, asked: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
         question, keys = self.question, [partition.key for partition in partitions]
         upstream = question.upstream
         with self.warehouse.connect() as connection:
             if frame is not None:
                 connection.register(FRAME, encodable(frame, key=upstream.key)[0])
-            relation = upstream.relation if frame is None else FRAME
+                upstream = replace(upstream, relation=FRAME)
+            reader = Reader(connection=connection, upstream=upstream, target=question.target)
             standing = standings(
                 connection,
                 question.target,
                 keys,
                 label=question.schema.categorical,
                 shown=[*upstream.key, *question.schema.columns, "status"],
-                documents=Documents(relation, upstream.key, question.sample_columns)
-                if question.sample_columns
+                documents=Documents(reader.own_rows(partitions), upstream.key, upstream.sample_columns)
+                if upstream.sample_columns
                 else None,
             )
         ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline)}
@@ -242,7 +243,7 @@ class Engine:
             PartitionReport(
                 partition_key=key,
                 n_expected=survey.n_keys[key],
-                n_asked=survey.n_to_ask[key],
+                n_asked=asked[key],
                 n_shared=shared[key],
                 standing=standing[key],
                 cost_usd=ever.get(key, nothing).cost_usd,
@@ -254,6 +255,13 @@ class Engine:
             )
             for key in keys
         ]
+
+
+def _partitions_of(left: Mapping[RowKey, str], survey: Survey) -> frozenset[str | None]:
+    """Return the partitions of rows that are left over, and of those that wait to share their answers."""
+    hashes = set(left.values())
+    waiting = (row for row, request_hash in survey.shared.items() if request_hash in hashes)
+    return frozenset(row.partition_key for row in (*left, *waiting))
 
 
 def _duration(chunks: Sequence[ChunkRecord]) -> float | None:

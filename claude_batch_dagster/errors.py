@@ -9,6 +9,7 @@ Everything this package raises.
     ├── UpstreamError               the upstream table or a column of it is missing
     ├── ApiError                    the API did not do what was asked
     │   ├── ApiUnreachableError     no complete answer came back
+    │   ├── BatchUnseenError        the API no longer shows a batch that it accepted
     │   ├── ApiResponseError        an answer came back that cannot be read
     │   └── ApiRefusedError         the API answered with an error status
     │       ├── CredentialError     401 or 403
@@ -73,6 +74,22 @@ class ApiUnreachableError(ApiError):
 
 class ApiResponseError(ApiError):
     """An answer came back that is not what the API documents."""
+
+
+class BatchUnseenError(ApiError):
+    """The API does not show a batch that it once accepted, and has not for a while."""
+
+    def __init__(self, batch_id: str | None, *, same_account: bool) -> None:
+        cause = (
+            "It may have been deleted, or the API has lost sight of it"
+            if same_account
+            else "It was sent with another key, workspace or base URL than this run uses"
+        )
+        super().__init__(
+            f"the API no longer shows batch {batch_id}, which it accepted. {cause}. Its rows were paid for and are not "
+            "sent again: look for it in the Claude Console, then materialize again. After 29 days they are given up."
+        )
+        self.batch_id, self.same_account = batch_id, same_account
 
 
 class ApiRefusedError(ApiError):

@@ -54,7 +54,7 @@ class Materialization:
     def _tell_survey(self, survey: Survey) -> None:
         self.context.log.info(
             f"{survey.n_rows.total():,} upstream rows: {survey.n_answered.total():,} answered already, "
-            f"{survey.n_to_ask.total():,} to ask, {len(survey.shared):,} share another row's answer, "
+            f"{survey.n_to_ask.total():,} without a usable answer, {len(survey.shared):,} share another row's answer, "
             f"{len(survey.rejected):,} can never be asked"
         )
 
@@ -70,17 +70,24 @@ class Materialization:
             )
 
     def _tell_trouble(self, error: ApiError) -> None:
-        now, text = time.monotonic(), str(error)
-        if text != self._last_trouble or now - self._last_trouble_at > QUIET_SECONDS:
-            self._last_trouble, self._last_trouble_at = text, now
-            self.context.log.warning(f"{text}. Nothing is lost; trying again")
+        # Not by its text, in which the request id is another one each time.
+        now, kind = time.monotonic(), f"{type(error).__name__} {getattr(error, 'status', '')}"
+        if kind != self._last_trouble or now - self._last_trouble_at > QUIET_SECONDS:
+            self._last_trouble, self._last_trouble_at = kind, now
+            self.context.log.warning(f"{error}. Nothing is lost; trying again")
 
     # --- events ------------------------------------------------------------------------------------
 
     def _events(self, report: RunReport) -> Iterator[Any]:
         key, context = self.context.asset_key, self.context
-        done = [part for part in report.partitions if part.partition_key not in report.unfinished]
-        if context.assets_def.partitions_def is not None and not context.has_partition_key:  # a range
+        done = [
+            part
+            for part in report.partitions
+            # After a failure books may not balance: rows that share, or are to be restored, wait for the next run.
+            if report.failure is None or (part.partition_key not in report.unfinished and part.balanced)
+        ]
+        ranged = context.assets_def.partitions_def is not None and not context.has_partition_key
+        if ranged:
             for evaluation in evaluations(key, self.checks, done):
                 context.log_event(evaluation)
         if report.failure is None:
@@ -93,7 +100,8 @@ class Materialization:
             context.log_event(
                 dg.AssetMaterialization(key, partition=part.partition_key, metadata=partition_metadata(part))
             )
-        yield from results(key, self.checks, report.partitions)
+        if ranged or done:
+            yield from results(key, self.checks, report.partitions)
         raise self._failure(report, n_done=len(done)) from report.failure
 
     def _add_metadata(self, part: PartitionReport) -> None:

@@ -82,10 +82,15 @@ def bars(counts: Counter[str]) -> str:
     """Draw a distribution as a small markdown table, largest first; short enough to be shown in place."""
     largest, total = max(counts.values()), counts.total()
     lines = [
-        f"|{label.replace('|', '/')[:32]}|{n:,}|{n / total:.0%}|{'█' * max(1, round(BAR_CELLS * n / largest))}|"
+        f"|{_cell(label)}|{n:,}|{n / total:.0%}|{'█' * max(1, round(BAR_CELLS * n / largest))}|"
         for label, n in _ranked(counts)[:N_LABELS]
     ]
     return "\n".join(["|label|rows|share||", "|--|--:|--:|--|", *lines])
+
+
+def _cell(label: str) -> str:
+    """Return a label that cannot break a markdown table."""
+    return " ".join(label.replace("|", "/").split())[:32]
 
 
 def _cost(report: PartitionReport) -> dict[str, float]:

@@ -11,6 +11,8 @@ from claude_batch_dagster.errors import ConfigurationError
 def partition_rule(partitions_def: dg.PartitionsDefinition[str] | None, expr: str | None) -> PartitionRule:
     """Return how upstream rows name their partition; raise if that was not said."""
     if partitions_def is None:
+        if expr is not None:
+            raise ConfigurationError("partition_expr without partitions_def means nothing: give both, or neither.")
         return PartitionRule(expr=None)
     if isinstance(partitions_def, dg.MultiPartitionsDefinition):
         raise ConfigurationError(

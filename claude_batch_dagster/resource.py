@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from claude_batch_dagster.client import Anthropic, AnthropicBatches, new_client
+from claude_batch_dagster.client import Anthropic, AnthropicBatches, check_base_url, new_client
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, Question
 from claude_batch_dagster.errors import ConfigurationError
@@ -17,6 +17,7 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 
+HAS_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]+@")
 LOOKS_LIKE_A_KEY = re.compile(r"sk-.+|[A-Za-z0-9_-]{40,}")
 
 
@@ -103,12 +104,23 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
     )
 
     def get_resource_definition(self) -> Any:
-        """Refuse a key written out in code: Dagster would store it and show it."""
+        """Refuse a key or a password written out in code: Dagster would store it and show it."""
         key = self.api_key
         if not isinstance(key, dg.EnvVar) and LOOKS_LIKE_A_KEY.fullmatch(key):
             raise ConfigurationError(
                 "api_key is written out in code (or read with os.environ at load time), so Dagster would store it and "
                 "show it in its UI. Write api_key=dg.EnvVar('ANTHROPIC_API_KEY') instead."
+            )
+        if self.base_url is not None and not isinstance(self.base_url, dg.EnvVar):
+            check_base_url(self.base_url)
+        if (
+            self.ledger_url is not None
+            and not isinstance(self.ledger_url, dg.EnvVar)
+            and HAS_PASSWORD.match(self.ledger_url)
+        ):
+            raise ConfigurationError(
+                "ledger_url holds a password written out in code, so Dagster would store it and show it in its UI. "
+                "Write ledger_url=dg.EnvVar('LEDGER_URL') instead."
             )
         return super().get_resource_definition()
 

@@ -20,18 +20,25 @@ settings.register_profile("promises", derandomize=True, database=None, deadline=
 settings.load_profile("promises")
 
 
+MANY_SLEEPS = 5_000
+"""More than any test needs: who sleeps oftener never wakes."""
+
+
 class MovingClock:
     """A clock that goes as far as someone sleeps, and takes the emulator's along."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._clock = emulator.clock
+        self._n_sleeps = 0
 
     def now(self) -> datetime:
         """Return the emulator's time."""
         return self._clock.now()
 
     def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass in no time."""
+        """Let `seconds` pass in no time; raise for a loop without end."""
+        self._n_sleeps += 1
+        assert self._n_sleeps < MANY_SLEEPS, "this loop would never end"
         self._clock.advance(seconds=seconds)
 
 
@@ -51,9 +58,9 @@ def clock(emulator: Emulator) -> Clock:
 
 @pytest.fixture
 def client(emulator: Emulator) -> Iterator[anthropic.Anthropic]:
-    """Return the official client, joined to the emulator without a socket, with its default retries."""
+    """Return the official client, joined to the emulator without a socket, that tries once as ours does."""
     transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator), follow_redirects=False)
-    with anthropic.Anthropic(api_key="canary-key", http_client=transport) as client:
+    with anthropic.Anthropic(api_key="canary-key", http_client=transport, max_retries=0) as client:
         yield client
 
 

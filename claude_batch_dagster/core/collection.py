@@ -13,7 +13,7 @@ from claude_batch_dagster.core.ports import Answer, Answers, Batch, BatchApi, Cl
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Result, Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.errors import ApiError, CredentialError
+from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
@@ -56,9 +56,12 @@ class Collection:
         """
         with self.locks.hold(f"collect {chunk_id}"):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
+            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_past(chunk, batch):
+                self._write_off(chunk)
+                return True
             if chunk.state in {State.ACCEPTED, State.ADOPTED} and batch is not None and batch.ended:
                 chunk = self.ledger.move(chunk_id, to=State.ENDED, ended_at=batch.ended_at or self.clock.now())
-            if chunk.state is State.ENDED and (matched := self._download(chunk, batch)) is not None:
+            if chunk.state is State.ENDED and (matched := self._download(chunk)) is not None:
                 self.ledger.move(chunk_id, to=State.SPOOLED)
                 self._land(chunk, matched)
             elif chunk.state is State.SPOOLED:
@@ -70,18 +73,21 @@ class Collection:
         Land rows of a chunk again, at no cost: from the spool, or from the API while it has the results.
 
         Rows whose results neither has get the verdict `missing`: they were paid for and are not sent again.
+        Raises `ApiError` when the API cannot be asked just now.
         """
         with self.locks.hold(f"collect {chunk_id}"):
             chunk = self.ledger.chunk(chunk_id)
-            here = self.spool.has(_batch_id(chunk)) or self._fetch(_batch_id(chunk))
+            here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
             told = self._told(self._reconcile(chunk)) if here else self._gone(chunk)
             self.answers.restore(_answers(chunk, (one for one in told if one.row.row in wanted), self.clock.now()))
 
-    def _download(self, chunk: ChunkRecord, batch: Batch | None) -> list[Matched] | None:
+    def _is_past(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
+        """Whether the results can no longer be downloaded: not shown or archived, and long ago."""
+        created_at = batch.created_at if batch else chunk.batch_created_at or chunk.intended_at
+        return bool(batch and batch.archived_at) or self.clock.now() - created_at > RETENTION
+
+    def _download(self, chunk: ChunkRecord) -> list[Matched] | None:
         batch_id = _batch_id(chunk)
-        if batch is not None and (batch.archived_at or self.clock.now() - batch.created_at > RETENTION):
-            self._write_off(chunk)
-            return None
         if not self._fetch(batch_id):
             return None  # a 404 right after the end passes; a cut stream is downloaded again
         self.downloads[chunk.chunk_id] += 1
@@ -92,15 +98,27 @@ class Collection:
             return None
         return matched
 
+    def _fetch_again(self, batch_id: str) -> bool:
+        try:
+            self._stream(batch_id)
+        except ApiRefusedError as error:
+            if error.status == 404:  # noqa: PLR2004  (29 days have passed, or somebody deleted them)
+                return False
+            raise
+        return True
+
     def _fetch(self, batch_id: str) -> bool:
         try:
-            with self.api.results(batch_id) as pieces:
-                self.spool.write(batch_id, pieces)
+            self._stream(batch_id)
         except CredentialError:
             raise
         except ApiError:
             return False
         return True
+
+    def _stream(self, batch_id: str) -> None:
+        with self.api.results(batch_id) as pieces:
+            self.spool.write(batch_id, pieces)
 
     def _reconcile(self, chunk: ChunkRecord) -> list[Matched]:
         """

@@ -78,6 +78,9 @@ UNCONFIRMED = frozenset({State.SENDING, State.RELEASED, State.AMBIGUOUS})
 TRAVELLING = frozenset({State.ACCEPTED, State.ADOPTED, State.ENDED, State.SPOOLED})
 """The API has the chunk, or we have its results: waiting and collecting bring it home."""
 
+AT_THE_API = UNCONFIRMED | {State.ACCEPTED, State.ADOPTED}
+"""The chunk's requests may be waiting at the API."""
+
 OPEN = UNCONFIRMED | TRAVELLING | {State.HELD}
 """Rows in such a chunk are in flight: they are waited for, never sent again."""
 
@@ -175,9 +178,6 @@ class Ledger(Protocol):
 
     def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
         """Return every earlier row that asked one of these requests, oldest first."""
-
-    def n_in_flight(self, pipeline: str) -> int:
-        """Return the number of the pipeline's requests that may be waiting at the API."""
 
     def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
         """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""

@@ -1,13 +1,25 @@
 """The way of a row, from a question to a verdict in the table."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection as Members
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
 from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.ledger import OPEN, TRAVELLING, UNCONFIRMED, Ledger, RowKey, RowRecord, State
-from claude_batch_dagster.core.ports import BatchApi, Clock, Locks
+from claude_batch_dagster.core.ledger import (
+    AT_THE_API,
+    OPEN,
+    TRAVELLING,
+    UNCONFIRMED,
+    ChunkRecord,
+    Ledger,
+    RowKey,
+    RowRecord,
+    State,
+)
+from claude_batch_dagster.core.ports import BatchApi, Clock, Locks, same_place
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission
@@ -17,6 +29,7 @@ from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
     ApiUnreachableError,
+    BatchUnseenError,
     CredentialError,
     HeldChunksError,
     SpendLimitError,
@@ -27,6 +40,9 @@ WINDOW = 1_000
 
 MAX_REFUSALS = 8
 """How often a chunk that provably was not accepted is offered again before the run gives up."""
+
+MAX_UNSEEN = timedelta(minutes=30)
+"""How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +82,12 @@ class Pipeline:
     """Told of each fault that is waited out."""
     sent: set[str] = field(default_factory=set)
     """Chunks sent by this run."""
+    asked: Counter[str | None] = field(default_factory=Counter)
+    """Requests sent by this run, by partition."""
+    home: set[str] = field(default_factory=set)
+    """Chunks brought home by this run."""
+    unseen_since: dict[str, datetime] = field(default_factory=dict)
+    """Since when the API has not shown a batch that it once accepted, by chunk."""
 
     def answer(self, candidates: Iterable[Candidate]) -> None:
         """
@@ -80,16 +102,29 @@ class Pipeline:
         while flying:
             self._wait(flying)
             flying = self._send(candidates, None)
-        self._restore(settled_before)
+        for chunk_id, rows in settled_before.items():
+            self._restore(chunk_id, rows)
 
-    def unfinished(self, candidates: Iterable[Candidate]) -> frozenset[str | None]:
-        """Return the keys of the partitions of which some row has no final verdict yet."""
-        return frozenset(
-            candidate.row.partition_key
-            for window in windows(candidates, WINDOW)
-            for candidate, decision in zip(window, self._decisions(window), strict=True)
-            if not isinstance(decision, Settled)
-        )
+    def salvage(self, candidates: Iterable[Candidate]) -> dict[RowKey, str]:
+        """
+        Land all the same what was paid for in earlier runs, after `answer` has raised.
+
+        Returns the rows that have no final verdict in the table, with the hash of their request.
+        """
+        left: dict[RowKey, str] = {}
+        settled_before: dict[str, dict[RowKey, str]] = defaultdict(dict)
+        for window in windows(candidates, WINDOW):
+            for candidate, decision in zip(window, self._decisions(window), strict=True):
+                if not isinstance(decision, Settled):
+                    left[candidate.row] = candidate.request.request_hash
+                elif self._lacks(candidate, decision):
+                    settled_before[decision.chunk_id][candidate.row] = candidate.request.request_hash
+        for chunk_id, rows in settled_before.items():
+            try:
+                self._restore(chunk_id, rows)
+            except ApiError:
+                left |= rows
+        return left
 
     # --- sending -----------------------------------------------------------------------------------
 
@@ -115,7 +150,7 @@ class Pipeline:
                     case InFlight(chunk_id):
                         flying.add(chunk_id)
                     case Settled(chunk_id):
-                        if settled_before is not None and not candidate.landed:
+                        if settled_before is not None and self._lacks(candidate, decision):
                             settled_before[chunk_id].add(candidate.row)
                     case Ask():
                         yield candidate
@@ -189,15 +224,21 @@ class Pipeline:
         self.submission.submit(chunk)
         flying.add(chunk.nonce)
         self.sent.add(chunk.nonce)
+        self.asked.update(passenger.row.partition_key for passenger in passengers)
         self._report()
 
     def _make_room(self, n_requests: int) -> None:
         """Wait until the API has few enough of our requests to take these as well."""
-        while (n_in_flight := self.ledger.n_in_flight(self.name)) > 0:
-            if n_in_flight + n_requests <= self.max_requests_in_flight:
+        while in_flight := [chunk for chunk in self.ledger.chunks(self.name, AT_THE_API) if self._is_here(chunk)]:
+            if sum(chunk.n_requests for chunk in in_flight) + n_requests <= self.max_requests_in_flight:
                 return
-            if not self._collect_ended():
+            self._settle_unconfirmed()
+            if not self._collect_ended({chunk.chunk_id for chunk in in_flight}):
                 self.pace.pause(self.clock)
+
+    def _is_here(self, chunk: ChunkRecord) -> bool:
+        """Whether the chunk was sent to where we send."""
+        return same_place(chunk.account, self.api.account)
 
     # --- waiting and collecting --------------------------------------------------------------------
 
@@ -206,48 +247,69 @@ class Pipeline:
         waiting = set(chunk_ids)
         while True:
             self._settle_unconfirmed()
-            progressed = self._collect_ended()
+            progressed = self._collect_ended(waiting)
             waiting = {chunk_id for chunk_id in waiting if self.ledger.chunk(chunk_id).state in OPEN}
-            held = [chunk.chunk_id for chunk in self.ledger.chunks(self.name, [State.HELD])]
-            if held and waiting <= set(held):
-                raise HeldChunksError(held)
             if not waiting:
                 return
+            unsure = self.ledger.chunks(self.name, [State.HELD, State.AMBIGUOUS])
+            held = {chunk.chunk_id for chunk in unsure if chunk.state is State.HELD or not self._is_here(chunk)}
+            if waiting <= held:
+                raise HeldChunksError(sorted(waiting))
             if not progressed:
                 self.pace.pause(self.clock)
 
     def _settle_unconfirmed(self) -> None:
-        if self.ledger.chunks(self.name, UNCONFIRMED):
+        if self.ledger.chunks(self.name, {*UNCONFIRMED, State.HELD}):
             with self.locks.hold(self.name):
                 settled(self.recovery, self.on_trouble)
 
-    def _collect_ended(self) -> bool:
+    def _collect_ended(self, waiting: Members[str] = ()) -> bool:
         """
         Look at all of this pipeline's batches once and bring home those that have ended.
 
-        Also those of runs that died: what was paid for is landed by whoever comes by. Returns whether
-        anything came home.
+        Also those of runs that died: what was paid for is landed by whoever comes by. Batches that were
+        sent elsewhere are left alone, unless we are `waiting` for them. Returns whether anything came home.
         """
-        travelling = self.ledger.chunks(self.name, TRAVELLING)
+        travelling = [
+            chunk
+            for chunk in self.ledger.chunks(self.name, TRAVELLING)
+            if chunk.chunk_id in waiting or self._is_here(chunk)
+        ]
         asked = {chunk.batch_id: chunk for chunk in travelling if chunk.state is not State.SPOOLED}
         seen = look(self.api, [batch_id for batch_id in asked if batch_id])
         if seen.trouble is not None:
             self.on_trouble(seen.trouble)
             self.clock.sleep(min(seen.retry_after_seconds, self.pace.longest_seconds))
-        n_home = 0
+        before = len(self.home)
         for chunk in travelling:
             batch = seen.batches.get(chunk.batch_id or "")
-            if chunk.state is State.SPOOLED or chunk.state is State.ENDED or (batch and batch.ended):
-                n_home += self.collection.collect(chunk.chunk_id, batch)
-        if n_home:
+            hidden = batch is None and seen.trouble is None
+            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or (batch and batch.ended):
+                if self.collection.collect(chunk.chunk_id, batch):
+                    self.home.add(chunk.chunk_id)
+                elif hidden and chunk.chunk_id in waiting:
+                    self._miss(chunk)
+            if batch:
+                self.unseen_since.pop(chunk.chunk_id, None)
+        if len(self.home) > before:
             self.pace.restart()
         self._report()
-        return n_home > 0
+        return len(self.home) > before
 
-    def _restore(self, settled_before: dict[str, set[RowKey]]) -> None:
+    def _miss(self, chunk: ChunkRecord) -> None:
+        """Note that the API does not show a batch it accepted; give up, for this run, once that has lasted."""
+        since = self.unseen_since.setdefault(chunk.chunk_id, self.clock.now())
+        if self.clock.now() - since > MAX_UNSEEN:
+            raise BatchUnseenError(chunk.batch_id, same_account=chunk.account == self.api.account)
+
+    def _restore(self, chunk_id: str, rows: Members[RowKey]) -> None:
         """Land again what was paid for in earlier runs and is not in the table."""
-        for chunk_id, rows in settled_before.items():
-            self.collection.restore(chunk_id, rows)
+        self.collection.restore(chunk_id, rows)
+        self.home.add(chunk_id)
+
+    def _lacks(self, candidate: Candidate, decision: Settled) -> bool:
+        """Whether the table lacks the final verdict of a row: a good answer would have kept it from being asked."""
+        return decision.chunk_id not in self.home and (decision.succeeded or not candidate.landed)
 
     def _report(self) -> None:
         mine = [self.ledger.chunk(chunk_id) for chunk_id in self.sent]

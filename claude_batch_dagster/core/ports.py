@@ -69,12 +69,17 @@ class Body:
     n_bytes: int
 
 
+def same_place(account: str, other: str) -> bool:
+    """Whether two account tags mean the same base URL and workspace; the key may have been rotated."""
+    return account.rsplit(" ", 1)[0] == other.rsplit(" ", 1)[0]
+
+
 class BatchApi(Protocol):
     """The Message Batches API. Every method raises `ApiError` and nothing else for the API's faults."""
 
     @property
     def account(self) -> str:
-        """A tag of base URL, workspace and key: tells accounts apart and never holds the key."""
+        """Base URL, workspace and a hash of the key, with spaces between: tells accounts apart."""
 
     @property
     def answerer(self) -> str:

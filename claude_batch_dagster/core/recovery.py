@@ -1,13 +1,14 @@
 """What runs first after a crash: find out what became of chunks whose answer is not known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Literal
 
 from claude_batch_dagster.core.chunks import NONCE_LENGTH
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
-from claude_batch_dagster.core.ports import Batch, BatchApi, Clock
+from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, same_place
 from claude_batch_dagster.core.results import UnreadableLineError, decode
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 
@@ -16,6 +17,9 @@ SKEW = timedelta(seconds=60)
 
 MIN_SILENT_LISTINGS = 5
 """Complete listings without a candidate before silence counts."""
+
+MAX_LINES = 20
+"""Lines of a batch's results that are read for the proof: the first may be blank, cut or foreign."""
 
 OnUnconfirmed = Literal["resubmit", "hold"]
 
@@ -41,13 +45,14 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.REFUSED, note="never left whole; its sender died")
         for chunk in self.ledger.chunks(self.pipeline, [State.RELEASED]):
             self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="no answer is written; its sender died")
-        waiting = self.ledger.chunks(self.pipeline, [State.AMBIGUOUS])
-        if self.on_unconfirmed == "resubmit":
-            for chunk in self.ledger.chunks(self.pipeline, [State.HELD]):
-                self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="held, then set free by on_unconfirmed")
-        for chunk in waiting:
+        for chunk in self._sent_here([State.AMBIGUOUS, State.HELD]):
             self._reconcile(chunk)
-        return self.ledger.chunks(self.pipeline, UNCONFIRMED)
+        return self._sent_here(UNCONFIRMED)
+
+    def _sent_here(self, states: Iterable[State]) -> list[ChunkRecord]:
+        """Leave out what was sent elsewhere: silence of another workspace or base URL proves nothing."""
+        chunks = self.ledger.chunks(self.pipeline, states)
+        return [chunk for chunk in chunks if same_place(chunk.account, self.api.account)]
 
     def _reconcile(self, chunk: ChunkRecord) -> None:
         candidates = list(self._candidates(chunk))
@@ -57,8 +62,10 @@ class Recovery:
                 return
         if any(not batch.ended for batch in candidates):
             self.ledger.note(chunk.chunk_id, quiet_since=None, n_silent_listings=0)
-        else:
+        elif chunk.state is State.AMBIGUOUS:
             self._listen(chunk)
+        elif self.on_unconfirmed == "resubmit":
+            self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="held, then set free by on_unconfirmed")
 
     def _candidates(self, chunk: ChunkRecord) -> Iterator[Batch]:
         """List batches that could be this chunk: unknown, of its size, created since its intent."""
@@ -81,17 +88,10 @@ class Recovery:
             after_id = page.batches[-1].id
 
     def _carries(self, batch: Batch, nonce: str) -> bool:
-        """Whether the batch's results begin with our nonce: the proof that it is ours."""
-        head = b""
+        """Whether our nonce is in the custom_ids of the batch's results: the proof that it is ours."""
         try:
             with self.api.results(batch.id) as pieces:
-                for piece in pieces:
-                    head += piece
-                    if b"\n" in head:
-                        break
-            return decode(head.split(b"\n", 1)[0]).custom_id[:NONCE_LENGTH] == nonce
-        except UnreadableLineError:
-            return False
+                return any(_nonce_of(line) == nonce for line in islice(_lines(pieces), MAX_LINES))
         except ApiRefusedError as error:
             if error.status == 404:  # noqa: PLR2004  (archived or deleted: it can never be proved ours)
                 return False
@@ -118,6 +118,22 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.HELD, note="not listed for the whole quiet period")
         else:
             self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="not listed for the whole quiet period")
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream at its newlines."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    yield rest
+
+
+def _nonce_of(line: bytes) -> str | None:
+    try:
+        return decode(line).custom_id[:NONCE_LENGTH]
+    except UnreadableLineError:
+        return None
 
 
 def settled(recovery: Recovery, on_trouble: Callable[[ApiError], None] = lambda _: None) -> bool:

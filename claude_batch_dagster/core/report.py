@@ -33,7 +33,7 @@ class PartitionReport:
     n_expected: int
     """Different keys upstream."""
     n_asked: int
-    """Rows that went to the ledger to be sent in this run."""
+    """Requests sent for it in this run."""
     n_shared: int
     """Rows that took over the answer of a row that asks the same."""
     standing: Standing

@@ -126,7 +126,7 @@ class RequestBuilder:
     def _params(self, message: str | Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(message, (str, Mapping)):
             raise ConfigurationError(
-                f"the prompt function returned {type(message).__name__}; it must return the message, or a dict of params."
+                f"the prompt function returned {type(message).__name__}; it must return text, or params as a dict."
             )
         if not isinstance(message, str):
             params = {**self.base, **message}

@@ -41,7 +41,7 @@ class Survey:
     n_answered: Counter[str | None] = field(default_factory=Counter)
     """Keys by partition whose answer stands already."""
     n_to_ask: Counter[str | None] = field(default_factory=Counter)
-    """Keys by partition that go to the ledger next: to be sent, unless it knows better."""
+    """Keys by partition without a usable answer: to be sent, unless the ledger knows better."""
     rejected: dict[RowKey, str] = field(default_factory=dict)
     """Rows that can never be sent, and why."""
     shared: dict[RowKey, str] = field(default_factory=dict)

@@ -11,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from claude_batch_dagster.core.ledger import (
     NEXT,
-    UNCONFIRMED,
     ChunkRecord,
     RowKey,
     RowRecord,
@@ -24,9 +23,6 @@ from claude_batch_dagster.storage.migrations import upgrade
 
 BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
-
-AT_THE_API = [*UNCONFIRMED, State.ACCEPTED, State.ADOPTED]
-"""States in which a chunk's requests may be waiting at the API."""
 
 
 class SqlLedger:
@@ -105,15 +101,6 @@ class SqlLedger:
         ).order_by(schema.rows.c.chunk_id)
         with self._transaction() as connection:
             return [_row_record(row) for row in connection.execute(query)]
-
-    def n_in_flight(self, pipeline: str) -> int:
-        """Return the number of the pipeline's requests that may be waiting at the API."""
-        table = schema.chunks
-        query = sa.select(sa.func.coalesce(sa.func.sum(table.c.n_requests), 0)).where(
-            table.c.pipeline == pipeline, table.c.state.in_([str(state) for state in AT_THE_API])
-        )
-        with self._transaction() as connection:
-            return int(connection.execute(query).scalar_one())
 
     def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
         """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""

@@ -68,7 +68,8 @@ class OutputTable:
                 return False
             self._stage(connection, answers)
             later = "coalesce(s.custom_id, '') >= coalesce(t.custom_id, '')"
-            self._replace(connection, where=f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})")
+            better = f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})"
+            self._replace(connection, where=better, newer=later)
             connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)
         return True
 
@@ -104,14 +105,18 @@ class OutputTable:
                 {"structure": structure, "rows": window},
             )
 
-    def _replace(self, connection: duckdb.DuckDBPyConnection, *, where: str) -> None:
-        """Let staged rows take the place of the table's rows where they may, and of none where there is none."""
+    def _replace(self, connection: duckdb.DuckDBPyConnection, *, where: str, newer: str = "TRUE") -> None:
+        """
+        Let staged rows take the place of the table's rows where they may, and of none where there is none.
+
+        A good row that stays in spite of a failure says so, if the failure is `newer`.
+        """
         target, same_row = self.target.sql, self._same_row
         connection.execute(f"DELETE FROM {target} AS t USING _cb_staged AS s WHERE {same_row} AND ({where})")
         connection.execute(
             f"UPDATE {target} AS t SET error = 'this answer is kept from an earlier request; the newer one is ' "
             f"|| s.status || coalesce(': ' || s.error, '') FROM _cb_staged AS s "
-            f"WHERE {same_row} AND t.{GOOD} AND NOT s.{GOOD}"
+            f"WHERE {same_row} AND t.{GOOD} AND NOT s.{GOOD} AND {newer}"
         )
         connection.execute(
             f"INSERT INTO {target} BY NAME SELECT s.* FROM _cb_staged AS s ANTI JOIN {target} AS t ON {same_row}"

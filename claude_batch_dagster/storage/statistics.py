@@ -17,7 +17,8 @@ N_SAMPLES = 5
 class Documents:
     """Columns of the upstream table to be shown beside answers."""
 
-    relation: str
+    own_rows: str
+    """A query for the upstream rows, each with its `_cb_partition`."""
     key: Sequence[str]
     columns: Sequence[str]
 
@@ -107,7 +108,8 @@ def _sample(
     if documents is not None:
         added = f", {listed(documents.columns, 'u.')}"
         same_key = " AND ".join(f"u.{quoted(name)} = t.{quoted(name)}" for name in documents.key)
-        join = f"LEFT JOIN {documents.relation} AS u ON {same_key}"
+        one_each = f"(SELECT DISTINCT ON (_cb_partition, {listed(documents.key)}) * FROM {documents.own_rows})"
+        join = f"LEFT JOIN {one_each} AS u ON {same_key} AND u._cb_partition IS NOT DISTINCT FROM t.partition_key"
     names = (*shown, *(documents.columns if documents else ()))
     query = f"SELECT t.partition_key, {listed(shown, 't.')}{added} FROM {picked} AS t {join}"
     for partition_key, *cells in connection.execute(query).fetchall():

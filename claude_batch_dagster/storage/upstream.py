@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import duckdb
@@ -17,7 +16,7 @@ from claude_batch_dagster.core.survey import NO_KEY, Record, Sorter, Survey
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.names import TableName, listed, quoted
 from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.warehouse import first_line
+from claude_batch_dagster.storage.warehouse import without_values
 
 WINDOW = 2_000
 """Rows fetched at a time."""
@@ -41,6 +40,8 @@ class Upstream:
     """What messages call it."""
     key: tuple[str, ...]
     rule: PartitionRule
+    sample_columns: tuple[str, ...] = ()
+    """Columns to show in sample rows: none, unless documents may be seen in the UI."""
     frame: pd.DataFrame | None = None
     """The rows themselves, when an IO manager handed them over; `relation` is then `FRAME`."""
 
@@ -69,7 +70,23 @@ class Reader:
         types = self._describe()
         columns = builder.columns if builder.columns is not None else tuple(types)
         key_types = self._check_columns(types, columns)
-        own_rows = self._own_rows(partitions)
+        try:
+            return self._sorted(partitions, builder, outbox, columns, recoded), key_types
+        except duckdb.DataError as error:
+            raise UpstreamError(
+                f"a value of the upstream {self.upstream.shown_as} cannot be read as partition_expr or sql= say: "
+                f"{without_values(error)}. Nothing was sent. Use try_cast, or mend the value upstream."
+            ) from None
+
+    def _sorted(
+        self,
+        partitions: Sequence[Partition],
+        builder: RequestBuilder,
+        outbox: Outbox,
+        columns: Sequence[str],
+        recoded: frozenset[str],
+    ) -> Survey:
+        own_rows = self.own_rows(partitions)
         has_target = self._has_target()
         sorter = Sorter(
             builder=builder,
@@ -81,7 +98,7 @@ class Reader:
         survey = sorter.sort(_decoded(records, recoded) if recoded else records)
         if has_target:
             survey.removed = [row for row in self._removed(own_rows) if row not in survey.rejected]
-        return survey, key_types
+        return survey
 
     # --- what is there -----------------------------------------------------------------------------
 
@@ -90,14 +107,15 @@ class Reader:
             described = self.connection.execute(f"DESCRIBE SELECT * FROM {self.upstream.relation}").fetchall()
         except duckdb.Error as error:
             raise UpstreamError(
-                f"the upstream {self.upstream.shown_as} cannot be read: {first_line(error)}. "
+                f"the upstream {self.upstream.shown_as} cannot be read: {without_values(error)}. "
                 "Nothing was sent. Materialize it first, or say with sql= where it is."
             ) from error
         return {name: kind for name, kind, *_ in described}
 
     def _check_columns(self, types: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
         folded = {name.lower(): kind for name, kind in types.items()}
-        for name, role in chain(((name, "key") for name in self.upstream.key), ((name, "prompt") for name in columns)):
+        roles = {"key": self.upstream.key, "prompt": columns, "sample": self.upstream.sample_columns}
+        for role, name in ((role, name) for role, names in roles.items() for name in names):
             if name.lower() not in folded:
                 raise UpstreamError(
                     f"the {role} needs column {name!r}, which the upstream {self.upstream.shown_as} does not have. "
@@ -119,7 +137,7 @@ class Reader:
         )
         return bool(self.connection.execute(query, [self.target.schema, self.target.table]).fetchone())
 
-    def _own_rows(self, partitions: Sequence[Partition]) -> str:
+    def own_rows(self, partitions: Sequence[Partition]) -> str:
         """Return a query for the upstream rows of these partitions, each with its `_cb_partition`."""
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE _cb_partitions AS "
@@ -146,7 +164,7 @@ class Reader:
         except duckdb.Error as error:
             raise UpstreamError(
                 f"partition_expr {expr!r} does not work on the upstream {self.upstream.shown_as}: "
-                f"{first_line(error)}. Nothing was sent."
+                f"{without_values(error)}. Nothing was sent."
             ) from error
         if not windows:
             return f"CAST(({expr}) AS VARCHAR) = _cb_p._cb_partition"
@@ -226,11 +244,11 @@ def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame,
         if values.dtype == object and not all(_encodes(value) for value in values)
     )
     keys = broken.intersection(key)
-    recoded = {
+    recoded: dict[str, Any] = {
         name: [value.encode(errors="surrogatepass") if isinstance(value, str) else value for value in frame[name]]
         for name in broken - keys
     }
-    emptied = {name: [value if _encodes(value) else None for value in frame[name]] for name in keys}
+    emptied: dict[str, Any] = {name: [value if _encodes(value) else None for value in frame[name]] for name in keys}
     return frame.assign(**recoded, **emptied), broken - keys
 
 

@@ -50,7 +50,7 @@ class Warehouse:
             connection.execute("SET TimeZone = 'UTC'")
             yield connection
         except duckdb.Error as error:
-            raise WarehouseError(f"DuckDB: {first_line(error)}") from error
+            raise WarehouseError(f"DuckDB: {without_values(error)}") from None
         finally:
             connection.close()
 
@@ -99,3 +99,11 @@ def _translated(error: duckdb.Error, database: str) -> Exception:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text: the rest of DuckDB's repeats the statement."""
     return str(error).split("\n", 1)[0].strip()
+
+
+def without_values(error: duckdb.Error) -> str:
+    """Return what went wrong with a query. Errors about values quote them, and a value may be a document."""
+    if isinstance(error, (duckdb.DataError, duckdb.InvalidInputException)):
+        kind = first_line(error).partition(":")[0]
+        return f"{kind} (the value is not shown here; run the query in DuckDB to see it)"
+    return first_line(error)

@@ -1,0 +1,142 @@
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from claude_batch_dagster.core.chunks import (
+    MAX_CUSTOM_ID,
+    NONCE_LENGTH,
+    Candidate,
+    Chunk,
+    Limits,
+    Passenger,
+    chunked,
+    custom_id,
+    new_nonce,
+)
+from claude_batch_dagster.core.keys import canonical_key
+from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.pipeline import windows
+from claude_batch_dagster.core.requests import Request
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+NONCE = new_nonce(NOW, b"0123456789")
+
+
+def candidates(sizes: Sequence[int]) -> list[Candidate]:
+    """Return candidates whose params have these sizes, in bytes."""
+    return [
+        Candidate(RowKey(None, str(n)), Request.of(b'"' + b"x" * (size - 2) + b'"'), landed=False)
+        for n, size in enumerate(sizes)
+    ]
+
+
+def chunk_of(keys: Sequence[str], params: bytes = b"{}") -> Chunk:
+    """Return a chunk of rows with these canonical keys."""
+    return Chunk(NONCE, [Passenger(RowKey(None, key), "hash", params, 1) for key in keys])
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(0, []), (1, [1]), (3, [3]), (4, [3, 1]), (7, [3, 3, 1])])
+def test_chunks_are_full_but_the_last(n: int, sizes: list[int]) -> None:
+    """Every chunk is filled to the limit; the last takes what is left."""
+    assert [len(chunk) for chunk in chunked(candidates([9] * n), Limits(max_requests=3))] == sizes
+
+
+@given(
+    sizes=st.lists(st.integers(2, 3000), max_size=40),
+    max_requests=st.integers(1, 7),
+    max_bytes=st.integers(1_000, 5_000),
+)
+def test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed(
+    sizes: list[int], max_requests: int, max_bytes: int
+) -> None:
+    """Chunks laid end to end are the candidates in order; only a single row may pass the limit of bytes."""
+    rows = candidates(sizes)
+
+    chunks = list(chunked(rows, Limits(max_requests=max_requests, max_bytes=max_bytes)))
+
+    assert [row for chunk in chunks for row in chunk] == rows
+    for group in chunks:
+        chunk = Chunk(NONCE, [Passenger(row.row, "hash", row.request.params, 1) for row in group])
+        assert 1 <= len(group) <= max_requests
+        assert chunk.body.n_bytes <= max_bytes or len(group) == 1
+
+
+@given(keys=st.lists(st.lists(st.text() | st.integers(), min_size=1, max_size=3), min_size=1, max_size=20))
+@example(keys=[["../../etc/passwd"], ["\x00"], [""], ["x" * 300], ["é"], [-1], ["---"], ["a", "b"], ["a-b"]])
+def test_f20_f21_custom_ids_are_allowed_and_unique_for_any_keys(keys: list[list[str | int]]) -> None:
+    """Hostile, equal, empty and long keys give ids that the API takes, each begun by the nonce."""
+    chunk = chunk_of([canonical_key(values) or "null" for values in keys])
+
+    assert len(set(chunk.custom_ids)) == len(keys)
+    for name in chunk.custom_ids:
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)
+        assert name[:NONCE_LENGTH] == NONCE
+
+
+@pytest.mark.parametrize(
+    ("key", "slug"),
+    [
+        ('"1790-3"', "-1790-3"),
+        ('["de","x y"]', "-de-x-y"),
+        ("17", "-17"),
+        ('"//"', ""),
+        ('"' + "k" * 99 + '"', "-" + "k" * 31),
+    ],
+)
+def test_a_custom_id_ends_with_as_much_of_the_key_as_is_allowed(key: str, slug: str) -> None:
+    """People find a row by its key."""
+    name = custom_id(NONCE, 7, key)
+
+    assert (name, len(name) <= MAX_CUSTOM_ID) == (f"{NONCE}-00007{slug}", True)
+
+
+@given(texts=st.lists(st.text(), min_size=1, max_size=10))
+def test_f19_the_body_is_valid_json_of_the_size_and_hash_that_were_written_down(texts: list[str]) -> None:
+    """The body is encoded the same each time it is read, and is exactly what the intent says."""
+    params = [orjson.dumps({"messages": [{"role": "user", "content": text}]}) for text in texts]
+    chunk = Chunk(NONCE, [Passenger(RowKey("p", "1"), "hash", encoded, 1) for encoded in params])
+
+    first, again = b"".join(chunk.body.pieces), b"".join(chunk.body.pieces)
+
+    assert (len(first), hashlib.sha256(first).hexdigest(), again) == (chunk.body.n_bytes, chunk.body_hash, first)
+    assert orjson.loads(first) == {
+        "requests": [
+            {"custom_id": name, "params": orjson.loads(encoded)}
+            for name, encoded in zip(chunk.custom_ids, params, strict=True)
+        ]
+    }
+
+
+@given(
+    first=st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001  (hypothesis wants them naive)
+    milliseconds=st.integers(1, 10**9),
+    entropy=st.tuples(st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10)),
+)
+def test_nonces_sort_by_time_of_intent(first: datetime, milliseconds: int, entropy: tuple[bytes, bytes]) -> None:
+    """Of two nonces the later is the greater, whatever chance adds."""
+    early = first.replace(tzinfo=UTC, microsecond=0)
+
+    assert new_nonce(early, entropy[0]) < new_nonce(early + timedelta(milliseconds=milliseconds), entropy[1])
+
+
+def test_nonces_of_one_moment_differ_by_chance_alone() -> None:
+    """All eighty bits of chance are in the nonce, which is 26 characters that read well."""
+    nonces = {new_nonce(NOW, bytes([0] * place + [1] + [0] * (9 - place))) for place in range(10)}
+
+    assert len(nonces) == 10
+    assert all(re.fullmatch(r"[0-9a-hjkmnp-tv-z]{26}", nonce) for nonce in nonces)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(0, []), (2, [2]), (5, [2, 2, 1])])
+def test_windows_cut_a_stream_and_lose_nothing(n: int, sizes: list[int]) -> None:
+    """In order, the last with what is left."""
+    rows = candidates([9] * n)
+    cut = list(windows(rows, 2))
+
+    assert ([len(window) for window in cut], [row for window in cut for row in window]) == (sizes, rows)

@@ -1,0 +1,137 @@
+"""A small world for one table of documents: upstream, engine, emulator, and what came of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from claude_batch_dagster.client import AnthropicBatches, output_format
+from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.core.requests import PromptFunction, RequestBuilder
+from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.emulator import Emulator
+from claude_batch_dagster.engine import Engine, Pacing, Question, RunReport
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.upstream import Upstream
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+
+class Label(BaseModel):
+    """The output model."""
+
+    label: Literal["war", "peace"]
+
+
+SCHEMA = OutputSchema(Label)
+BASE: Mapping[str, Any] = {
+    "model": "claude-haiku-5-5",
+    "max_tokens": 100,
+    "thinking": {"type": "disabled"},
+    "output_config": {"format": output_format(Label)},
+}
+PIPELINE = "main.answers"
+
+
+class CrashError(BaseException):
+    """The process dies here."""
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything around one output table."""
+
+    emulator: Emulator
+    clock: Clock
+    api: AnthropicBatches
+    state: StateDirectory
+    ledger: SqlLedger
+    warehouse: Warehouse
+    pacing: Pacing = field(default_factory=lambda: Pacing(limits=Limits(max_requests=4)))
+    n_runs: int = 0
+
+    # --- doing -------------------------------------------------------------------------------------
+
+    def sql(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run SQL on the warehouse."""
+        with self.warehouse.transaction() as connection:
+            return connection.execute(statement, list(values)).fetchall()
+
+    def documents(self, texts: Mapping[Any, str | None], *, part: str = "p") -> None:
+        """Put documents upstream, in place of all of their partition."""
+        rows = [list(texts), list(texts.values()), part]
+        with self.warehouse.transaction() as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS docs (id INTEGER, text VARCHAR, part VARCHAR)")
+            connection.execute("DELETE FROM docs WHERE part = ?", [part])
+            connection.execute("INSERT INTO docs SELECT unnest(?::INTEGER[]), unnest(?::VARCHAR[]), ?", rows)
+
+    def engine(
+        self, *, prompt: str | PromptFunction = "Label: {text}", base: Mapping[str, Any] | None = None, **options: Any
+    ) -> Engine:
+        """Open the engine of a new run."""
+        self.n_runs += 1
+        template = Template.parse(prompt) if isinstance(prompt, str) else prompt
+        question = Question(
+            target=TableName("main", "answers"),
+            upstream=Upstream(
+                relation="docs",
+                shown_as="table docs",
+                key=("id",),
+                rule=PartitionRule(expr=options.pop("expr", "part")),
+            ),
+            builder=RequestBuilder(prompt=template, base={**BASE, **(base or {})}),
+            schema=SCHEMA,
+            max_attempts=options.pop("max_attempts", 3),
+            sample_columns=options.pop("sample_columns", ()),
+        )
+        others = {name: options.pop(name) for name in tuple(options) if name in Engine.__dataclass_fields__}
+        engine = Engine(
+            question=question,
+            api=self.api,
+            warehouse=self.warehouse,
+            ledger=self.ledger,
+            state=self.state,
+            pacing=replace(self.pacing, **options),
+            run_id=f"run-{self.n_runs}",
+            clock=self.clock,
+        )
+        return replace(engine, **others)
+
+    def run(self, *parts: str, **options: Any) -> RunReport:
+        """Materialize partitions in a run of its own."""
+        return self.engine(**options).run([Partition(key=part) for part in parts or ("p",)])
+
+    # --- seeing ------------------------------------------------------------------------------------
+
+    def rows(self, columns: str = "id, label, status", part: str = "p") -> list[Any]:
+        """Return what the output table holds of a partition."""
+        return self.sql(f"SELECT {columns} FROM answers WHERE partition_key = ? ORDER BY id", [part])  # noqa: S608
+
+    def statuses(self, part: str = "p") -> dict[int, str]:
+        """Return the verdict of every row."""
+        return dict(self.rows("id, status", part))
+
+    @property
+    def n_posts(self) -> int:
+        """Attempts to create a batch that reached the API."""
+        return self.emulator.audit.n_posts()
+
+    @property
+    def n_accepted(self) -> int:
+        """Batches that the API accepted, whether or not we heard of it."""
+        return len(self.emulator.audit.accepted())
+
+    @property
+    def n_billed(self) -> list[int]:
+        """How often each different question was billed."""
+        return sorted(self.emulator.audit.billed().values())
+
+    def states(self) -> list[State]:
+        """Return the states of all chunks, oldest first."""
+        return [chunk.state for chunk in self.ledger.chunks(PIPELINE, State)]

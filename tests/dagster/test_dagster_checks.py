@@ -1,0 +1,229 @@
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from claude_batch_dagster import Thresholds
+from claude_batch_dagster.checks import COMPLETE, ERROR_RATE, EXPIRY_RATE, checks, results
+from claude_batch_dagster.core.report import PartitionReport, Standing
+from claude_batch_dagster.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+NAMES = ["error_rate", "expiry_rate", "complete"]
+ALL = ("1790", "1793")
+
+
+def report(
+    verdicts: Mapping[str, int], *, partition_key: str | None = None, n_expected: int | None = None
+) -> PartitionReport:
+    """Return the report of a partition with these verdicts."""
+    return PartitionReport(
+        partition_key=partition_key,
+        n_expected=sum(verdicts.values()) if n_expected is None else n_expected,
+        n_asked=0,
+        n_shared=0,
+        standing=Standing(verdicts=Counter(verdicts)),
+        cost_usd=0.0,
+        live_cost_usd=0.0,
+        run_cost_usd=0.0,
+        seconds_to_answer=None,
+    )
+
+
+def verdicts(*reports: PartitionReport) -> dict[str, str]:
+    """Return what each check says of these partitions."""
+    judged = results(
+        dg.AssetKey("answers"), checks(error_rate=ERROR_RATE, expiry_rate=EXPIRY_RATE, complete=COMPLETE), reports
+    )
+    return {str(one.check_name): "pass" if one.passed else one.severity.value.lower() for one in judged}
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"succeeded": 98, "errored": 2}, ("pass", "pass", "pass")),
+        ({"succeeded": 97, "refused": 3}, ("warn", "pass", "pass")),
+        ({"succeeded": 90, "invalid": 5, "truncated": 5}, ("warn", "pass", "warn")),
+        ({"succeeded": 89, "missing": 6, "rejected": 5}, ("error", "pass", "warn")),
+        ({"succeeded": 99, "expired": 1}, ("pass", "pass", "pass")),
+        ({"succeeded": 98, "expired": 2}, ("pass", "warn", "pass")),
+        ({"succeeded": 94, "expired": 6}, ("pass", "error", "warn")),
+        ({"succeeded": 95, "canceled": 5}, ("pass", "pass", "pass")),
+        ({"succeeded": 80, "canceled": 20}, ("pass", "pass", "warn")),
+        ({"succeeded": 79, "blocked": 21}, ("pass", "pass", "error")),
+        ({}, ("pass", "pass", "pass")),
+    ],
+)
+def test_a_threshold_is_the_last_value_that_passes(counts: dict[str, int], expected: tuple[str, ...]) -> None:
+    """Each check passes at its threshold, warns beyond the first, and fails beyond the second."""
+    assert tuple(verdicts(report(counts)).values()) == expected
+
+
+@pytest.mark.parametrize(("n_rows", "n_expected"), [(99, 100), (101, 100), (0, 1), (1, 0)])
+def test_books_that_do_not_balance_fail_complete(n_rows: int, n_expected: int) -> None:
+    """A row without a verdict, or one too many, fails `complete`, however good the others are."""
+    assert verdicts(report({"succeeded": n_rows}, n_expected=n_expected))["complete"] == "error"
+
+
+def test_a_range_is_as_good_as_its_worst_partition() -> None:
+    """The result for a run of several partitions is that of the worst, and says which and how many."""
+    reports = [
+        report({"succeeded": 10}, partition_key="1790"),
+        report({"succeeded": 9, "errored": 1}, partition_key="1791"),
+        report({"errored": 1}, partition_key="1792"),
+    ]
+
+    judged = {
+        str(one.check_name): one
+        for one in results(
+            dg.AssetKey("answers"),
+            checks(error_rate=Thresholds(0.1, 0.5), expiry_rate=EXPIRY_RATE, complete=Thresholds(0.95, 0.5)),
+            reports,
+        )
+    }
+
+    assert judged["error_rate"].description == "1 of 3 partitions do not pass; the worst is 1792"
+    assert judged["complete"].description == "2 of 3 partitions do not pass; the worst is 1792"
+    assert judged["expiry_rate"].description == "all 3 partitions pass"
+    assert judged["error_rate"].metadata["claude_batch/error_rate"].value == 1.0
+
+
+@pytest.mark.parametrize(("warn", "fail"), [(-0.1, 0.5), (0.1, 1.5), (2, 0.5)])
+def test_thresholds_are_shares(warn: float, fail: float) -> None:
+    """A threshold beyond 0 and 1 is a mistake, such as a percentage."""
+    with pytest.raises(ConfigurationError, match="thresholds are shares between 0 and 1"):
+        Thresholds(warn, fail)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "match"),
+    [
+        ({"error_rate": Thresholds(0.2, 0.1)}, "error_rate would fail before it warns"),
+        ({"expiry_rate": Thresholds(0.2, 0.1)}, "expiry_rate would fail before it warns"),
+        ({"complete": Thresholds(0.1, 0.2)}, "complete would fail before it warns"),
+    ],
+)
+def test_thresholds_warn_before_they_fail(
+    classification: Declare, thresholds: dict[str, Thresholds], match: str
+) -> None:
+    """Thresholds in the wrong order are refused when the asset is declared."""
+    with pytest.raises(ConfigurationError, match=match):
+        classification(**thresholds)
+
+
+# --- in runs ------------------------------------------------------------------------------------------
+
+
+def recorded(
+    scene: "Scene", result: dg.ExecuteInProcessResult
+) -> dict[tuple[str, str | None], dg.AssetCheckEvaluation]:
+    """Return the evaluations in the event log of a run, by check and partition; fail if one is there twice."""
+    records = scene.instance.get_records_for_run(
+        result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ).records
+    found: dict[tuple[str, str | None], dg.AssetCheckEvaluation] = {}
+    for record in records:
+        event = record.event_log_entry.get_dagster_event().event_specific_data
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        assert (event.check_name, event.partition) not in found
+        found[event.check_name, event.partition] = event
+    return found
+
+
+def test_checks_are_recorded_for_the_partition_of_a_run(scene: "Scene", classification: Declare) -> None:
+    """A run of one partition records each check for it, once."""
+    result = scene.run(classification(), partition="1791")
+
+    assert set(recorded(scene, result)) == {(name, "1791") for name in NAMES}
+
+
+@pytest.mark.parametrize("span", [ALL, ("1791", "1791")], ids=["four", "one"])
+def test_checks_are_recorded_for_each_partition_of_a_range(
+    scene: "Scene", classification: Declare, span: tuple[str, str]
+) -> None:
+    """A run of a range records each check for each of its partitions, and once for the whole."""
+    result = scene.run(classification(), span=span)
+
+    keys = [str(year) for year in range(int(span[0]), int(span[1]) + 1)]
+    assert set(recorded(scene, result)) == {(name, key) for name in NAMES for key in [*keys, None]}
+
+
+def test_checks_without_partitions_are_recorded_once(scene: "Scene", classification: Declare) -> None:
+    """Without partitions each check is recorded once, also in a run over a range of somebody else's."""
+    asset = classification(partitions_def=None)
+
+    assert set(recorded(scene, scene.run(asset))) == {(name, None) for name in NAMES}
+    assert set(recorded(scene, scene.run(asset, span=ALL))) == {(name, None) for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("fault", "figure", "times", "severities"),
+    [
+        ("invalid_request", "error_rate", 1, ("warn", "pass", "warn")),
+        ("invalid_request", "error_rate", 2, ("error", "pass", "error")),
+        ("expired", "expiry_rate", 1, ("pass", "warn", "warn")),
+        ("expired", "expiry_rate", 2, ("pass", "error", "error")),
+    ],
+)
+def test_faults_turn_the_checks(
+    scene: "Scene",
+    classification: Declare,
+    fault: Any,
+    figure: str,
+    times: int,
+    severities: tuple[str, ...],
+) -> None:
+    """Rows that fail raise the figures, and beyond the thresholds the checks warn, and then fail."""
+    scene.emulator.faults.add(fault, times=times)
+    asset = classification(
+        partitions_def=None,
+        max_attempts=1,
+        error_rate=Thresholds(0.1, 0.3),
+        expiry_rate=Thresholds(0.1, 0.3),
+        complete=Thresholds(0.9, 0.7),
+    )
+
+    found = recorded(scene, scene.run(asset))
+
+    told = [found[name, None] for name in NAMES]
+    assert tuple("pass" if one.passed else one.severity.value.lower() for one in told) == severities
+    metadata = found[figure, None].metadata
+    assert metadata[f"claude_batch/{figure}"].value == times / 4
+    assert (metadata["claude_batch/warn_threshold"].value, metadata["claude_batch/fail_threshold"].value) == (0.1, 0.3)
+    assert found["complete", None].metadata["claude_batch/completeness"].value == 1 - times / 4
+
+
+def test_each_partition_has_its_own_figures(scene: "Scene", classification: Declare) -> None:
+    """In a range a partition is judged by its own rows alone."""
+    scene.write("UPDATE public.documents SET text = NULL WHERE id = 'b'")
+
+    found = recorded(scene, scene.run(classification(), span=ALL))
+
+    rates = {
+        key: one.metadata["claude_batch/error_rate"].value for (name, key), one in found.items() if name == "error_rate"
+    }
+    assert rates == {"1790": 0.0, "1791": 0.5, "1792": 0.0, "1793": 0.0, None: 0.5}
+    assert {key for (name, key), one in found.items() if not one.passed} == {"1791", None}
+
+
+def test_the_numbers_of_checks_can_be_plotted(scene: "Scene", classification: Declare) -> None:
+    """Every figure of a check is a number to Dagster."""
+    found = recorded(scene, scene.run(classification(), span=ALL))
+
+    kinds = {type(value) for one in found.values() for value in one.metadata.values()}
+    assert kinds == {dg.FloatMetadataValue, dg.IntMetadataValue}
+
+
+def test_failing_checks_fail_no_run(scene: "Scene", classification: Declare) -> None:
+    """A check warns the reader of a table; it blocks nothing."""
+    scene.emulator.faults.add("invalid_request")
+
+    result = scene.run(classification(), span=ALL)
+
+    assert result.success
+    assert len(result.asset_materializations_for_node("answers")) == 4

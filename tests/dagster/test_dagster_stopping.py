@@ -1,0 +1,194 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Thread
+from time import sleep
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from claude_batch_dagster.emulator import Emulator, ManualClock
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+ALL = ("1790", "1793")
+Act = Callable[[dg.DagsterInstance, dg.DagsterRun], None]
+
+
+def by_a_person(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what a click on Terminate does, before the signal."""
+    instance.report_run_canceling(run)
+
+
+def by_max_runtime(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what run monitoring does to a run that takes too long, before the signal."""
+    instance.report_run_canceling(run, message="Canceling due to exceeding maximum runtime of 5 seconds.")
+    instance.report_run_canceling(run, message="Sending run termination request.")
+
+
+def by_the_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do nothing before the signal."""
+
+
+def wait_until_accepted(scene: "Scene") -> None:
+    """Wait until the ledger of the scene knows that a batch was accepted."""
+    engine = sa.create_engine(f"sqlite:///{scene.state / 'ledger.sqlite'}")
+    for _ in range(2000):
+        try:
+            with engine.connect() as connection:
+                if connection.execute(sa.text("SELECT 1 FROM chunks WHERE state = 'accepted'")).scalar():
+                    break
+        except SQLAlchemyError:
+            pass  # not there yet
+        sleep(0.01)
+    else:
+        raise AssertionError("no batch was accepted")
+    engine.dispose()
+
+
+@contextmanager
+def stopping(scene: "Scene", act: Act) -> Iterator[None]:
+    """Interrupt the run within the block, as Dagster does, once its batch is accepted and it waits."""
+
+    def wait_and_stop() -> None:
+        wait_until_accepted(scene)
+        (run,) = scene.instance.get_runs()
+        act(scene.instance, run)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = Thread(target=wait_and_stop)
+    thread.start()
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        yield
+    thread.join()
+
+
+def status(scene: "Scene") -> str:
+    """Return what the API says of the one batch of the scene."""
+    (batch,) = scene.emulator.audit.accepted()
+    reply = scene.emulator.handle(
+        "GET", f"/v1/messages/batches/{batch.id}", {"x-api-key": "k", "anthropic-version": "2023-06-01"}, b""
+    )
+    return str(reply.json()["processing_status"])
+
+
+def log(scene: "Scene") -> str:
+    """Return the log of the scene's first run."""
+    (*_, run) = scene.instance.get_runs()
+    return "\n".join(entry.message for entry in scene.instance.all_logs(run.run_id))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Return a Dagster instance of the test's own."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def waiting_scene(other_scene: Callable[[Emulator], "Scene"]) -> "Scene":
+    """Return a scene whose batches end when the emulator's clock is advanced by an hour."""
+    return other_scene(Emulator(clock=ManualClock(datetime.now(UTC)), batch_seconds=3600))
+
+
+def test_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "Scene", classification: Declare) -> None:
+    """A click on Terminate cancels the batch at the API; the next run asks what was not answered, and only that."""
+    scene = waiting_scene
+    with stopping(scene, by_a_person):
+        scene.run(classification(), span=ALL)
+
+    assert status(scene) == "canceling"
+    assert "Terminated: 1 batches canceled (msgbatch_" in log(scene)
+    scene.emulator.clock.advance(hours=1)
+    scene.emulator.pace.batch_seconds = 0
+    scene.run(classification(), span=ALL)
+    assert scene.statuses() == {"succeeded": 4}
+    assert scene.paid_twice == []
+
+
+@pytest.mark.parametrize("act", [by_the_machine, by_max_runtime])
+def test_a_machine_that_stops_a_run_leaves_its_batches(
+    waiting_scene: "Scene", classification: Declare, act: Act
+) -> None:
+    """A signal, a restart or `max_runtime` leaves the batch alone; the next run lands it and sends nothing."""
+    scene = waiting_scene
+    with stopping(scene, act):
+        scene.run(classification(), span=ALL)
+
+    assert status(scene) == "in_progress"
+    assert "The batches go on; the next run lands their answers." in log(scene)
+    scene.emulator.clock.advance(hours=1)
+    scene.run(classification(), span=ALL)
+    assert scene.statuses() == {"succeeded": 4}
+    assert (scene.n_posts, scene.paid_twice) == (1, [])
+
+
+def test_a_person_may_have_said_to_leave_batches(waiting_scene: "Scene", classification: Declare) -> None:
+    """With `on_terminate=leave` a click on Terminate stops the run and not the batch."""
+    with stopping(waiting_scene, by_a_person):
+        waiting_scene.run(classification(), span=ALL, on_terminate="leave")
+
+    assert status(waiting_scene) == "in_progress"
+
+
+def test_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:
+    """Where the API does not take the cancel the run ends, and says so."""
+    waiting_scene.emulator.faults.add("500", endpoint="cancel")
+    with stopping(waiting_scene, by_a_person):
+        waiting_scene.run(classification(), span=ALL)
+
+    assert "could not be canceled: HTTP 500" in log(waiting_scene)
+    assert list((waiting_scene.state / "outbox").iterdir()) == []
+
+
+RUN = """
+import sys
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+from claude_batch_dagster import ClaudeBatchResource, build_classification_asset
+
+url, folder = sys.argv[1:]
+asset = build_classification_asset(
+    name="answers", upstream="documents",
+    labels={"economy": "tax tariff trade money", "war": "army navy war battle", "other": "anything else"},
+)
+resource = ClaudeBatchResource(
+    api_key=dg.EnvVar("CLAUDE_TEST_KEY"), base_url=url, database=DuckDBResource(database=f"{folder}/warehouse.duckdb"),
+    state_directory=f"{folder}/state", poll_interval_seconds=0.05,
+)
+job = dg.Definitions(assets=[asset], resources={"claude_batch": resource}).get_implicit_global_asset_job_def()
+with dg.DagsterInstance.local_temp(f"{folder}/dagster") as instance:
+    job.execute_in_process(instance=instance)
+"""
+
+
+def test_a_process_that_is_killed_softly_pays_nothing_twice(waiting_scene: "Scene", classification: Declare) -> None:
+    """SIGTERM to a process of its own, as a restart sends it: the run fails, the next one lands its batch."""
+    scene = waiting_scene
+    (scene.folder / "dagster").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, scene.url, str(scene.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        wait_until_accepted(scene)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=20)
+    finally:
+        process.kill()
+
+    assert b"DagsterExecutionInterruptedError" in told
+    with dg.DagsterInstance.local_temp(str(scene.folder / "dagster")) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    scene.emulator.clock.advance(hours=1)
+    scene.run(classification(partitions_def=None))
+    assert scene.statuses() == {"succeeded": 4}
+    assert (scene.n_posts, scene.paid_twice) == (1, [])

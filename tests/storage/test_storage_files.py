@@ -1,0 +1,252 @@
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from claude_batch_dagster.core.chunks import Candidate
+from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.requests import Request
+from claude_batch_dagster.errors import StateDirectoryError
+from claude_batch_dagster.storage.outbox import Outbox
+from claude_batch_dagster.storage.spool import FileSpool
+from claude_batch_dagster.storage.state_directory import StateDirectory
+
+HOSTILE = ["../x", "/etc/passwd", "a/../../b", "", ".", "..", "a\nb", "a" * 300, "é" * 200, "x'; --", "CON", "a\x00b"]
+
+
+def files(folder: Path) -> list[Path]:
+    """Return every file below a folder."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def spool(state: StateDirectory) -> FileSpool:
+    """Return the spool of a state directory."""
+    return FileSpool(state.spool)
+
+
+# --- spool -----------------------------------------------------------------------------------------
+
+
+def test_results_come_back_as_they_were_written(spool: FileSpool) -> None:
+    """Pieces of any size make the same lines."""
+    spool.write("batch", [b'{"a"', b':1}\n{"b":2}', b"", b"\n"])
+
+    assert (list(spool.lines("batch")), spool.has("batch")) == ([b'{"a":1}', b'{"b":2}'], True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "lines"),
+    [
+        pytest.param(b"", [], id="F69-empty"),
+        pytest.param(b"{1}\n{2}", [b"{1}", b"{2}"], id="F75-no-final-newline"),
+        pytest.param(b"{1}\r\n{2}\r\n", [b"{1}", b"{2}"], id="F75-crlf"),
+        pytest.param(b"\n\n{1}\n \t\n\r\n{2}\n\n", [b"{1}", b"{2}"], id="F75-blank"),
+        pytest.param(b"\xef\xbb\xbf{1}\n", [b"{1}"], id="F75-bom"),
+        pytest.param('{"a":"\u2028\u0085\x0b"}\n'.encode(), ['{"a":"\u2028\u0085\x0b"}'.encode()], id="F75-separators"),
+    ],
+)
+def test_line_ends_are_no_part_of_a_result(spool: FileSpool, raw: bytes, lines: list[bytes]) -> None:
+    """Blank lines, carriage returns and a byte order mark are passed over; only a newline ends a line."""
+    spool.write("batch", [raw])
+
+    assert list(spool.lines("batch")) == lines
+
+
+def test_f78_results_are_absent_until_they_are_whole(spool: FileSpool) -> None:
+    """A download that breaks off leaves nothing behind that could be read."""
+
+    def broken() -> Iterator[bytes]:
+        yield b"{1}\n"
+        assert not spool.has("batch")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        spool.write("batch", broken())
+    assert (spool.has("batch"), files(spool.folder)) == (False, [])
+
+
+def test_f70_a_broken_second_download_leaves_the_first(spool: FileSpool) -> None:
+    """What is on disk is replaced as a whole or not at all."""
+
+    def broken() -> Iterator[bytes]:
+        yield b"{2}\n"
+        raise ConnectionError
+
+    spool.write("batch", [b"{1}\n"])
+    with pytest.raises(ConnectionError):
+        spool.write("batch", broken())
+
+    assert list(spool.lines("batch")) == [b"{1}"]
+
+
+def test_results_are_on_disk_before_they_have_their_name(spool: FileSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced under another name, renamed, and then its folder is synced."""
+    steps: list[str] = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        steps.append(
+            "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else f"file of {os.fstat(descriptor).st_size}"
+        )
+        real_sync(descriptor)
+
+    def replace(path: Path, target: Path) -> Path:
+        steps.append("name")
+        return real_replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    spool.write("batch", [b"{1}\n"])
+
+    assert steps == ["file of 4", "name", "folder"]
+
+
+def test_discarded_results_are_gone(spool: FileSpool) -> None:
+    """Discarding twice is no trouble."""
+    spool.write("batch", [b"{1}\n"])
+
+    spool.discard("batch")
+    spool.discard("batch")
+
+    assert not spool.has("batch")
+
+
+@pytest.mark.parametrize("batch_id", HOSTILE)
+def test_f118_no_batch_id_leads_out_of_the_folder(state: StateDirectory, spool: FileSpool, batch_id: str) -> None:
+    """An id of any shape names one file in the folder."""
+    spool.write(batch_id, [b"{1}\n"])
+
+    assert [path.parent for path in files(state.path.parent)] == [spool.folder]
+    assert (list(spool.lines(batch_id)), spool.has("other")) == ([b"{1}"], False)
+
+
+def test_f118_ids_that_differ_in_odd_characters_have_files_of_their_own(spool: FileSpool) -> None:
+    """No id reads the results of another."""
+    names = ["a-b", "a.b", "a/b", "a b", *HOSTILE]
+    for name in names:
+        spool.write(name, [name.encode() or b"empty"])
+
+    assert len(files(spool.folder)) == len(names)
+
+
+# --- outbox ----------------------------------------------------------------------------------------
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.none() | st.text(),
+            st.text(),
+            st.text().map(lambda text: f'{{"text":"{text.encode("unicode_escape").hex()}"}}'.encode()),
+            st.booleans(),
+        )
+    )
+)
+@example(rows=[("p\nq", '"k"', b"{}", True), (None, "1", b'{"a":"\\n"}', False)])
+def test_what_goes_into_the_outbox_comes_out_each_time(
+    tmp_path: Path, rows: list[tuple[str | None, str, bytes, bool]]
+) -> None:
+    """Candidates are read as they were put in, in order, as often as they are wanted."""
+    candidates = [
+        Candidate(RowKey(partition, key), Request.of(params), landed) for partition, key, params, landed in rows
+    ]
+    outbox = Outbox(tmp_path / "outbox.jsonl")
+    with outbox:
+        for candidate in candidates:
+            outbox.add(candidate)
+
+    assert (list(outbox), list(outbox), outbox.n_requests - len(rows)) == (candidates, candidates, 0)
+
+
+def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
+    """Documents do not outlive the run."""
+    path = state.outbox("run")
+    with Outbox(path) as outbox:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    with pytest.raises(ValueError, match="closed"):
+        outbox.add(Candidate(RowKey(None, "1"), Request.of(b"{}"), landed=False))
+
+    outbox.remove()
+    outbox.remove()
+
+    assert (mode, path.exists()) == (0o600, False)
+
+
+# --- state directory -------------------------------------------------------------------------------
+
+
+def test_f126_only_the_owner_reads_what_is_kept(tmp_path: Path) -> None:
+    """Folders are 0700 and files 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        state = StateDirectory.open(tmp_path / "deep" / "state")
+        FileSpool(state.spool).write("batch", [b"{1}"])
+        with Outbox(state.outbox("run")), state.hold("lock"):
+            modes = {stat.S_IMODE(path.stat().st_mode) for path in files(state.path)}
+    finally:
+        os.umask(before)
+
+    folders = [state.path, *(path for path in state.path.iterdir() if path.is_dir())]
+    assert modes == {0o600}
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+
+
+def test_opening_twice_leaves_no_trace_of_the_probe(tmp_path: Path) -> None:
+    """Proving that the folder can be written leaves nothing in it."""
+    StateDirectory.open(tmp_path / "state")
+    state = StateDirectory.open(str(tmp_path / "state"))
+
+    assert files(state.path) == []
+
+
+def test_f88_a_folder_that_cannot_be_written_is_refused_before_money_is_spent(tmp_path: Path) -> None:
+    """The message names the folder and what to do."""
+    (tmp_path / "file").write_bytes(b"")
+    path = tmp_path / "file" / "state"
+
+    with pytest.raises(StateDirectoryError, match=r"Not a directory.*Nothing was sent.*Set state_directory") as caught:
+        StateDirectory.open(path)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "half \ud83d"])
+def test_f118_no_run_or_lock_name_leads_out_of_the_folder(state: StateDirectory, name: str) -> None:
+    """Names of runs, tables and partitions are hashed, never used as paths."""
+    with Outbox(state.outbox(name)), state.hold(name):
+        assert {path.parent.name for path in files(state.path.parent)} == {"outbox", "locks"}
+
+
+HOLDER = """
+import sys
+from claude_batch_dagster.storage.state_directory import StateDirectory
+with StateDirectory.open(sys.argv[1]).hold(sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_f29_a_lock_shuts_out_other_processes_until_their_holder_is_gone(state: StateDirectory) -> None:
+    """Another process waits for the lock, not for other locks, and gets it when its holder is killed."""
+    command = [sys.executable, "-c", HOLDER, str(state.path), "a lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with (
+            state.hold("another lock"),
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as waiter,
+        ):
+            assert waiter.stdout is not None
+            os.set_blocking(waiter.stdout.fileno(), False)
+            assert waiter.stdout.read() is None
+            holder.kill()
+            os.set_blocking(waiter.stdout.fileno(), True)
+            assert waiter.stdout.readline() == b"held\n"
+            waiter.kill()

@@ -1,0 +1,376 @@
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from claude_batch_dagster.core.ledger import NEXT, ChunkRecord, RowKey, RowRecord, Spend, State
+from claude_batch_dagster.errors import LedgerConflictError, LedgerError
+from claude_batch_dagster.storage import schema
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.state_directory import StateDirectory
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+def record(chunk_id: str = "chunk", **facts: Any) -> ChunkRecord:
+    """Return a chunk as it is intended."""
+    return replace(
+        ChunkRecord(
+            chunk_id=chunk_id,
+            pipeline="schema.table",
+            run_id="run",
+            account="account",
+            state=State.SENDING,
+            n_requests=2,
+            n_bytes=3_000_000_000,
+            body_hash="f" * 64,
+            intended_at=NOW,
+        ),
+        **facts,
+    )
+
+
+def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = ("h0", "h1"), **facts: Any) -> list[RowRecord]:
+    """Return the rows of a chunk."""
+    return [
+        replace(
+            RowRecord(
+                chunk_id=chunk_id,
+                ordinal=n,
+                row=RowKey("p", f'"k{n}"'),
+                custom_id=f"{chunk_id}-{n}",
+                request_hash=request_hash,
+                attempt=1,
+                state=State.SENDING,
+            ),
+            **facts,
+        )
+        for n, request_hash in enumerate(hashes)
+    ]
+
+
+def spend(partition_key: str | None = "p", cost_usd: float | None = 0.5) -> Spend:
+    """Return what a chunk cost for a partition."""
+    return Spend(
+        partition_key=partition_key,
+        n_requests=2,
+        input_tokens=2**40,
+        output_tokens=3,
+        cost_usd=cost_usd,
+        live_cost_usd=None if cost_usd is None else 2 * cost_usd,
+    )
+
+
+def paths() -> dict[State, list[State]]:
+    """Return, for every state, allowed moves that lead to it from the intent."""
+    found: dict[State, list[State]] = {State.SENDING: []}
+    while missing := [(a, b) for a, following in NEXT.items() for b in following if a in found and b not in found]:
+        found |= {b: [*found[a], b] for a, b in missing}
+    return found
+
+
+@pytest.fixture
+def other(state: StateDirectory, ledger: SqlLedger) -> Iterator[SqlLedger]:
+    """Return another run's view of the same ledger."""
+    other = SqlLedger(state.ledger_url)
+    yield other
+    other.dispose()
+
+
+def test_an_intent_is_read_back_as_it_was_written(ledger: SqlLedger, other: SqlLedger) -> None:
+    """Chunk and rows are there, whole, for whoever opens the ledger."""
+    chunk = record(note="é \U0001f642 \u2028", quiet_since=NOW + timedelta(microseconds=1))
+    ledger.intend(chunk, rows())
+
+    assert (other.chunk("chunk"), other.rows("chunk")) == (chunk, rows())
+
+
+def test_f117_times_come_back_in_utc(ledger: SqlLedger) -> None:
+    """A time of any zone is the same moment afterwards."""
+    away = NOW.astimezone(timezone(timedelta(hours=-9, minutes=30)))
+    ledger.intend(record(intended_at=away), rows())
+
+    kept = ledger.chunk("chunk").intended_at
+    assert (kept, kept.tzinfo) == (NOW, UTC)
+
+
+def test_an_intent_is_written_whole_or_not_at_all(ledger: SqlLedger) -> None:
+    """A chunk without its rows would be a batch without its people."""
+    with pytest.raises(LedgerError):
+        ledger.intend(record(), [*rows(), *rows()])
+
+    assert ledger.chunks("schema.table", State) == []
+
+
+@pytest.mark.parametrize("was", State)
+def test_a_chunk_makes_the_moves_of_the_table_and_no_other(ledger: SqlLedger, was: State) -> None:
+    """Each allowed move is made, each other one raises and changes nothing."""
+    for to in State:
+        ledger.intend(record(to), rows(to))
+        for step in paths()[was]:
+            ledger.move(to, to=step)
+
+        if to in NEXT[was]:
+            assert ledger.move(to, to=to, note="moved") == record(to, state=to, note="moved")
+        else:
+            with pytest.raises(LedgerConflictError, match=f"chunk {to} is {was} and cannot become {to}") as caught:
+                ledger.move(to, to=to, note="moved")
+            assert (caught.value.chunk_id, caught.value.was, caught.value.wanted) == (to, was, to)
+            assert ledger.chunk(to) == record(to, state=was)
+
+
+def test_of_two_runs_that_move_a_chunk_one_wins(ledger: SqlLedger, other: SqlLedger) -> None:
+    """A move is one conditional update: the second run is told, not obeyed."""
+    ledger.intend(record(), rows())
+    ledger.move("chunk", to=State.RELEASED)
+    other.move("chunk", to=State.ACCEPTED, batch_id="theirs")
+
+    with pytest.raises(LedgerConflictError):
+        ledger.move("chunk", to=State.AMBIGUOUS)
+    assert ledger.chunk("chunk").batch_id == "theirs"
+
+
+def test_f52_one_batch_cannot_be_two_chunks(ledger: SqlLedger) -> None:
+    """A batch id that is known already is refused."""
+    for name in ("a", "b"):
+        ledger.intend(record(name), rows(name))
+        ledger.move(name, to=State.RELEASED)
+    ledger.move("a", to=State.ACCEPTED, batch_id="msgbatch_1")
+
+    with pytest.raises(LedgerError, match="UNIQUE"):
+        ledger.move("b", to=State.ACCEPTED, batch_id="msgbatch_1")
+    assert (ledger.chunk("b").state, set(ledger.batch_ids())) == (State.RELEASED, {"msgbatch_1"})
+
+
+def test_a_note_adds_facts_and_moves_nothing(ledger: SqlLedger) -> None:
+    """What was learned on the way is kept."""
+    ledger.intend(record(), rows())
+
+    assert ledger.note("chunk", n_silent_listings=3) == record(n_silent_listings=3)
+
+
+def test_a_chunk_that_nobody_intended_is_unknown(ledger: SqlLedger) -> None:
+    """Asking for it, noting or moving it raises."""
+    with pytest.raises(LedgerError, match="knows no chunk nobody"):
+        ledger.chunk("nobody")
+    with pytest.raises(LedgerError, match="knows no chunk nobody"):
+        ledger.note("nobody", note="x")
+    with pytest.raises(LedgerConflictError, match="is unknown"):
+        ledger.move("nobody", to=State.RELEASED)
+
+
+def test_chunks_are_found_by_pipeline_state_and_run_oldest_first(ledger: SqlLedger) -> None:
+    """A run sees its own and those that others left behind."""
+    for name, run_id, pipeline in [("b", "1", "x"), ("a", "2", "x"), ("c", "1", "x"), ("d", "1", "y")]:
+        ledger.intend(record(name, run_id=run_id, pipeline=pipeline), rows(name))
+    ledger.move("c", to=State.REFUSED)
+
+    def names(*states: State, run_id: str | None = None) -> list[str]:
+        return [chunk.chunk_id for chunk in ledger.chunks("x", states, run_id=run_id)]
+
+    assert names(State.SENDING) == ["a", "b"]
+    assert names(State.SENDING, State.REFUSED, run_id="1") == ["b", "c"]
+    assert names() == []
+
+
+def test_history_is_what_was_asked_before_oldest_first(ledger: SqlLedger) -> None:
+    """By request, of one pipeline, with the state of the chunk and the verdict of the row."""
+    for name, pipeline in [("2", "x"), ("1", "x"), ("3", "x"), ("4", "y")]:
+        ledger.intend(record(name, pipeline=pipeline), rows(name, hashes=("same", f"own{name}")))
+    for step in (State.RELEASED, State.ACCEPTED, State.ENDED, State.SPOOLED):
+        ledger.move("1", to=step)
+    ledger.close("1", to=State.APPLIED, verdicts=["expired", "succeeded"], spends=[])
+
+    found = [(row.chunk_id, row.ordinal, row.state, row.verdict) for row in ledger.history("x", ["same", "own2"])]
+
+    assert found[0] == ("1", 0, State.APPLIED, "expired")
+    assert [chunk_id for chunk_id, *_ in found] == ["1", "2", "2", "3"]
+    assert sorted(found[1:]) == [
+        ("2", 0, State.SENDING, None),
+        ("2", 1, State.SENDING, None),
+        ("3", 0, State.SENDING, None),
+    ]
+
+
+def applied(ledger: SqlLedger, chunk_id: str, spends: list[Spend], run_id: str = "run") -> None:
+    """Take a chunk to its end."""
+    ledger.intend(record(chunk_id, run_id=run_id), rows(chunk_id))
+    for step in paths()[State.SPOOLED]:
+        ledger.move(chunk_id, to=step)
+    ledger.close(chunk_id, to=State.APPLIED, verdicts=["succeeded", "refused"], spends=spends)
+
+
+def test_closing_writes_verdicts_and_costs_once(ledger: SqlLedger) -> None:
+    """A chunk closed a second time raises, and nothing is counted twice."""
+    applied(ledger, "chunk", [spend()])
+
+    with pytest.raises(LedgerConflictError):
+        ledger.close("chunk", to=State.APPLIED, verdicts=["errored"] * 2, spends=[spend()])
+    assert [row.verdict for row in ledger.rows("chunk")] == ["succeeded", "refused"]
+    assert ledger.spends("schema.table") == [spend()]
+
+
+def test_spends_add_up_by_partition_in_all_and_by_run(ledger: SqlLedger) -> None:
+    """What a partition has cost so far, and what of it one run has spent."""
+    applied(ledger, "a", [spend("p"), spend(None)], run_id="1")
+    applied(ledger, "b", [spend("p", 0.25)], run_id="2")
+
+    in_all = {
+        item.partition_key: (item.n_requests, item.input_tokens, item.cost_usd, item.live_cost_usd)
+        for item in ledger.spends("schema.table")
+    }
+
+    assert in_all == {"p": (4, 2**41, 0.75, 1.5), None: (2, 2**40, 0.5, 1.0)}
+    assert ledger.spends("schema.table", run_id="2") == [spend("p", 0.25)]
+    assert ledger.spends("another") == []
+
+
+def test_one_unknown_price_makes_the_sum_unknown(ledger: SqlLedger) -> None:
+    """Half a sum would look like a whole one."""
+    applied(ledger, "a", [spend()])
+    applied(ledger, "b", [spend(cost_usd=None)])
+
+    assert [(item.cost_usd, item.live_cost_usd, item.output_tokens) for item in ledger.spends("schema.table")] == [
+        (None, None, 6)
+    ]
+
+
+def test_every_move_leaves_an_event(state: StateDirectory, ledger: SqlLedger) -> None:
+    """The way of a chunk can be told afterwards."""
+    ledger.intend(record(), rows())
+    ledger.move("chunk", to=State.RELEASED)
+    ledger.move("chunk", to=State.AMBIGUOUS, note="lost")
+
+    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+        events = connection.execute("SELECT state, note FROM events ORDER BY event_id").fetchall()
+    connection.close()
+    assert events == [("sending", None), ("released", None), ("ambiguous", "lost")]
+
+
+def test_every_commit_reaches_the_disk(ledger: SqlLedger) -> None:
+    """The file is in WAL mode and synced at every commit, references hold, and writers wait for each other."""
+    with ledger._engine.connect() as connection:  # noqa: SLF001  (the settings are per connection)
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
+
+
+# --- opening ---------------------------------------------------------------------------------------
+
+
+def test_the_upgrades_lead_to_the_tables_the_code_knows(ledger: SqlLedger) -> None:
+    """Alembic finds no difference between an upgraded ledger and the schema."""
+    with ledger._engine.connect() as connection:  # noqa: SLF001  (Alembic compares a connection)
+        differences = compare_metadata(MigrationContext.configure(connection), schema.metadata)
+
+    assert differences == []
+
+
+def test_a_ledger_is_opened_again_as_it_was_left(state: StateDirectory, ledger: SqlLedger) -> None:
+    """Opening upgrades nothing twice and loses nothing."""
+    ledger.intend(record(), rows())
+    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+        identity = connection.execute("SELECT * FROM identity").fetchall()
+    connection.close()
+
+    again = SqlLedger(state.ledger_url)
+    found = again.chunk("chunk")
+    again.dispose()
+
+    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+        assert connection.execute("SELECT * FROM identity").fetchall() == identity
+    connection.close()
+    assert (found, len(identity)) == (record(), 1)
+
+
+def test_f25_f113_a_ledger_of_a_newer_version_is_refused_and_left_alone(
+    state: StateDirectory, ledger: SqlLedger
+) -> None:
+    """An older package must not take a newer ledger for an empty one."""
+    ledger.intend(record(), rows())
+    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(LedgerError, match=r"newer version .*revision 9999.*Upgrade the package"):
+        SqlLedger(state.ledger_url)
+    assert ledger.chunk("chunk") == record()
+
+
+@pytest.mark.parametrize("content", [b"not a database, and long enough to be seen as none" * 50, b"\x00" * 8192])
+def test_f25_f98_a_broken_ledger_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A file that is no ledger is never taken for an empty one, nor overwritten."""
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(content)
+
+    with pytest.raises(LedgerError, match="Nothing is sent without it"):
+        SqlLedger(f"sqlite:///{path}")
+    assert path.read_bytes() == content
+
+
+def test_f24_a_ledger_that_cannot_be_written_stops_the_run(ledger: SqlLedger) -> None:
+    """When the disk is full nothing is sent, and the message says what to look at."""
+    with ledger._engine.connect() as connection:  # noqa: SLF001  (a limit in place of a full disk)
+        n_pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={n_pages}")
+
+    with pytest.raises(LedgerError, match=r"disk is full.*Nothing is sent without it"):
+        ledger.intend(record(account="x" * 100_000), rows())
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ledger.sqlite", "nodatabase://x", "://", "sqlite:////no/such/folder/ledger.sqlite"]
+)
+def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
+    """A URL may hold a password, so the message names only what is wrong."""
+    with pytest.raises(LedgerError, match=r"ledger URL cannot be used .*sqlite:///path|Nothing is sent without it"):
+        SqlLedger(url)
+
+
+def _open(url: str, barrier: Any, outcomes: Any) -> None:
+    barrier.wait()
+    try:
+        SqlLedger(url).dispose()
+        outcomes.put("opened")
+    except Exception as error:  # noqa: BLE001  (whatever it is, the parent has to hear of it)
+        outcomes.put(repr(error))
+
+
+def test_f107_four_processes_create_one_ledger_at_once(state: StateDirectory) -> None:
+    """Runs of a backfill that start together find one ledger, created once."""
+    processes = multiprocessing.get_context("spawn")
+    barrier, outcomes = processes.Barrier(4), processes.Queue()
+    runs = [processes.Process(target=_open, args=(state.ledger_url, barrier, outcomes)) for _ in range(4)]
+    for run in runs:
+        run.start()
+    told = [outcomes.get(timeout=60) for _ in runs]
+    for run in runs:
+        run.join()
+
+    engine = sa.create_engine(state.ledger_url)
+    with engine.connect() as connection:
+        n_identities = connection.execute(sa.select(sa.func.count()).select_from(schema.identity)).scalar()
+    engine.dispose()
+    assert (told, n_identities) == (["opened"] * 4, 1)
+
+
+def test_nonces_order_chunks_as_the_ledger_does(ledger: SqlLedger) -> None:
+    """The database sorts chunk ids as Python does, digits before letters."""
+    names = ["0z", "1a", "9", "a0", "az", "b"]
+    for name in reversed(names):
+        ledger.intend(record(name), rows(name))
+
+    found = [chunk.chunk_id for chunk in ledger.chunks("schema.table", State)]
+    assert all(a < b for a, b in pairwise(found))

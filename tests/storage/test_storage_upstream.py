@@ -1,0 +1,374 @@
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from claude_batch_dagster.core.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.survey import Survey
+from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.errors import UpstreamError
+from claude_batch_dagster.storage.names import TableName, quoted
+from claude_batch_dagster.storage.outbox import Outbox
+from claude_batch_dagster.storage.upstream import FRAME, Reader, Upstream
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+BASE = {"model": "m", "max_tokens": 1}
+TARGET = TableName("main", "answers")
+WHOLE = Partition(key=None)
+YEAR = Partition(key="2026", start=datetime(2026, 1, 1), end=datetime(2027, 1, 1))  # noqa: DTZ001  (as Dagster's rule)
+NEXT_YEAR = Partition(key="2027", start=datetime(2027, 1, 1), end=datetime(2028, 1, 1))  # noqa: DTZ001
+
+DAYS = (
+    "(VALUES (1, '2025-12-31'), (2, '2026-01-01'), (3, '2026-12-31'), (4, '2027-01-01'), (5, '2028-01-01'), (6, NULL))"
+    " AS t(id, day)"
+)
+
+Read = Callable[..., "Found"]
+Run = Callable[[str], Any]
+
+
+class Found:
+    """What a reading found."""
+
+    def __init__(self, survey: Survey, key_types: dict[str, str], outbox: Outbox) -> None:
+        self.survey, self.key_types = survey, key_types
+        self.asked = [(candidate.row.partition_key, candidate.row.key) for candidate in outbox]
+
+
+@pytest.fixture
+def run(warehouse: Warehouse) -> Run:
+    """Return a function that runs SQL on the warehouse."""
+
+    def run(sql: str) -> Any:
+        with warehouse.transaction() as connection:
+            return connection.execute(sql).fetchall()
+
+    return run
+
+
+@pytest.fixture
+def read(warehouse: Warehouse, tmp_path: Path) -> Read:
+    """Return a function that surveys upstream rows."""
+
+    def read(
+        *partitions: Partition,
+        relation: str = "docs",
+        key: Sequence[str] = ("id",),
+        expr: str | None = None,
+        timezone: str = "UTC",
+        prompt: Any = "{text}",
+        frame: pd.DataFrame | None = None,
+    ) -> Found:
+        upstream = Upstream(
+            relation=relation if frame is None else FRAME,
+            shown_as="table docs",
+            key=tuple(key),
+            rule=PartitionRule(expr=expr, timezone=timezone),
+            frame=frame,
+        )
+        template = Template.parse(prompt) if isinstance(prompt, str) else prompt
+        builder = RequestBuilder(prompt=template, base=BASE)
+        outbox = Outbox(tmp_path / "outbox.jsonl")
+        with warehouse.connect() as connection, outbox:
+            connection.begin()
+            reader = Reader(connection=connection, upstream=upstream, target=TARGET)
+            survey, key_types = reader.survey(partitions or (WHOLE,), builder, outbox)
+        return Found(survey, key_types, outbox)
+
+    return read
+
+
+# --- what must be there ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"relation": "nowhere"}, "upstream table docs cannot be read: .*nowhere", id="F1-table"),
+        pytest.param({"relation": "(SELECT 1 FROM)"}, "cannot be read: Parser Error", id="F1-sql"),
+        pytest.param({"key": ["uid"]}, "key needs column 'uid'.*Its columns are: id, text, tags", id="F1-key"),
+        pytest.param({"prompt": "{body}"}, "prompt needs column 'body'.*docs does not have", id="F1-prompt"),
+        pytest.param(
+            {"key": ["tags"]}, r"key column 'tags' is of type VARCHAR\[\], which cannot be a key", id="F5-list"
+        ),
+        pytest.param({"expr": "year(nothing)"}, r"partition_expr 'year\(nothing\)' does not work", id="F1-expr"),
+        pytest.param({"expr": "1; DROP TABLE docs"}, "does not work on the upstream", id="F119-expr"),
+    ],
+)
+def test_what_is_missing_upstream_is_named_before_anything_is_sent(
+    read: Read, run: Run, options: dict[str, Any], message: str
+) -> None:
+    """Tables, columns, types and expressions that do not work stop the run with the cure."""
+    run("CREATE TABLE docs AS SELECT 1 AS id, 'a' AS text, ['x'] AS tags")
+
+    with pytest.raises(UpstreamError, match=message) as caught:
+        read(**options)
+    assert "Nothing was sent" in str(caught.value)
+    assert run("FROM docs") == [(1, "a", ["x"])]
+
+
+def test_names_of_columns_are_found_in_any_case(read: Read, run: Run) -> None:
+    """As DuckDB does; the key keeps the name that the definition gives it."""
+    run('CREATE TABLE docs AS SELECT 1 AS "ID", \'a\' AS "Text"')
+
+    found = read(prompt=lambda row: row["Text"])
+
+    assert (found.key_types, found.asked) == ({"id": "INTEGER"}, [(None, "1")])
+
+
+def test_hostile_names_are_only_names(read: Read, run: Run) -> None:
+    """F119: whatever a key column is called, it is quoted."""
+    name = 'x"; DROP TABLE docs; --'
+    run(f"CREATE TABLE docs AS SELECT 1 AS {quoted(name)}, 'a' AS text")
+
+    assert read(key=[name]).asked == [(None, "1")]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "key"),
+    [
+        ("'a'", "VARCHAR", '"a"'),
+        ("1::TINYINT", "TINYINT", "1"),
+        ("18446744073709551615::UBIGINT", "UBIGINT", '"18446744073709551615"'),
+        ("1180591620717411303424::HUGEINT", "HUGEINT", '"1180591620717411303424"'),
+        ("'00000000-0000-0000-0000-000000000001'::UUID", "UUID", '"00000000-0000-0000-0000-000000000001"'),
+        ("DATE '2026-01-02'", "DATE", '"2026-01-02"'),
+        ("TIMESTAMP '2026-01-02 03:04:05.000006'", "TIMESTAMP", '"2026-01-02T03:04:05.000006"'),
+        ("TIMESTAMPTZ '2026-01-02 03:04:05+00'", "TIMESTAMP WITH TIME ZONE", '"2026-01-02T03:04:05+00:00"'),
+        ("TIME '03:04:05'", "TIME", '"03:04:05"'),
+        ("1.50::DECIMAL(9,2)", "DECIMAL(9,2)", '"1.50"'),
+        ("0.1::DOUBLE", "DOUBLE", "0.1"),
+        ("true", "BOOLEAN", "true"),
+        ("'a'::ENUM('a', 'b')", "VARCHAR", '"a"'),
+    ],
+)
+def test_f5_keys_of_any_scalar_type_are_taken(read: Read, run: Run, value: str, kind: str, key: str) -> None:
+    """The key keeps its type in the output table; an enum becomes text."""
+    run(f"CREATE TABLE docs AS SELECT {value} AS id, 'a' AS text")
+
+    found = read()
+
+    assert (found.key_types, found.asked) == ({"id": kind}, [(None, key)])
+
+
+# --- which rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "expr"),
+    [
+        ("DATE", "day"),
+        ("TIMESTAMP", "day"),
+        ("VARCHAR", "day"),
+        ("TIMESTAMP_NS", "day"),
+        ("DATE", "day + INTERVAL 0 DAY"),
+    ],
+)
+def test_a_time_window_takes_its_first_moment_and_not_its_last(read: Read, run: Run, kind: str, expr: str) -> None:
+    """Each row is in exactly one window, whatever type its time has; a row without a time is in none."""
+    run(f"CREATE TABLE docs AS SELECT id, 'text ' || id AS text, day::{kind} AS day FROM {DAYS}")  # noqa: S608
+
+    assert read(YEAR, NEXT_YEAR, expr=expr).asked == [("2026", "2"), ("2026", "3"), ("2027", "4")]
+
+
+@pytest.mark.parametrize(("timezone", "keys"), [("UTC", ["2", "3"]), ("America/New_York", ["1", "2"])])
+def test_f117_times_with_a_zone_are_read_in_the_zone_of_the_partitions(
+    read: Read, run: Run, timezone: str, keys: list[str]
+) -> None:
+    """The year begins when it begins where the partitions are."""
+    run(
+        "CREATE TABLE docs AS SELECT id, 'text ' || id AS text, day::TIMESTAMPTZ AS day FROM (VALUES "
+        "(1, '2027-01-01 04:59:59+00'), (2, '2026-01-01 05:00:00+00'), (3, '2026-01-01 04:59:59+00')) AS t(id, day)"
+    )
+
+    assert sorted(key for _, key in read(YEAR, expr="day", timezone=timezone).asked) == keys
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "", "../x", "a'; DROP TABLE docs; --", 'a"b', "a\nb", "é" * 300, "%", "2026-01-01", "null", "a\x00b"]
+)
+def test_f118_f119_any_partition_key_is_only_a_value(read: Read, run: Run, warehouse: Warehouse, name: str) -> None:
+    """Hostile partition keys select their own rows and nothing else."""
+    with warehouse.transaction() as connection:
+        connection.execute(
+            "CREATE TABLE docs AS SELECT unnest([1, 2]) AS id, 't' || id AS text, unnest([?, 'z']) AS part", [name]
+        )
+
+    assert read(Partition(key=name), expr="part").asked == [(name, "1")]
+    assert len(run("FROM docs")) == 2
+
+
+def test_a_partition_expression_may_be_of_any_type(read: Read, run: Run) -> None:
+    """A number is compared with the partition key as text."""
+    run("CREATE TABLE docs AS SELECT range AS id, 't' || range AS text, range % 2 AS part FROM range(4)")
+
+    assert read(Partition(key="1"), expr="part").asked == [("1", "1"), ("1", "3")]
+
+
+def test_without_partitions_every_row_is_read(read: Read, run: Run) -> None:
+    """In the order of the table, across windows."""
+    run("CREATE TABLE docs AS SELECT range AS id, 't' || range AS text FROM range(4500)")
+
+    assert read().asked == [(None, str(n)) for n in range(4500)]
+
+
+def test_f7_an_empty_partition_asks_nothing(read: Read, run: Run) -> None:
+    """No row, no request."""
+    run("CREATE TABLE docs (id INTEGER, text VARCHAR, day DATE)")
+
+    found = read(YEAR, expr="day")
+
+    assert (found.asked, found.survey.n_keys.total()) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "rejected"),
+    [
+        pytest.param("(1, 'a'), (1, 'a'), (2, 'b')", ["1", "2"], [], id="F4-twins"),
+        pytest.param("(1, 'a'), (1, 'b'), (2, 'b')", ["2"], ["1"], id="F4-differing-twins"),
+        pytest.param("(NULL, 'a'), (NULL, 'b'), (2, 'c')", ["2"], ["null"], id="F5-null"),
+        pytest.param("(1, NULL), (2, ''), (3, 'c')", ["3"], ["1", "2"], id="F2-F3-empty"),
+    ],
+)
+def test_rows_that_cannot_be_asked_are_told_apart(
+    read: Read, run: Run, keys: str, asked: list[str], rejected: list[str]
+) -> None:
+    """The others go on."""
+    run(f"CREATE TABLE docs AS SELECT * FROM (VALUES {keys}) AS t(id, text)")  # noqa: S608
+
+    found = read()
+
+    assert sorted(key for _, key in found.asked) == asked
+    assert sorted(row.key for row in found.survey.rejected) == rejected
+
+
+def test_f10_bytes_that_are_no_text_reject_their_row(read: Read, run: Run) -> None:
+    """A BLOB column is read as UTF-8."""
+    run(r"CREATE TABLE docs AS SELECT * FROM (VALUES (1, 'caf\xC3\xA9'::BLOB), (2, 'caf\xE9'::BLOB)) AS t(id, text)")
+
+    found = read()
+
+    assert (found.asked, [row.key for row in found.survey.rejected]) == ([(None, "1")], ["2"])
+
+
+# --- held against the output table -----------------------------------------------------------------
+
+
+def answered(run: Run, *rows: tuple[str, str | None, str, str]) -> None:
+    """Create an output table with rows: id, partition key, status, text asked about."""
+    builder = RequestBuilder(prompt=Template.parse("{text}"), base=BASE)
+    run("CREATE TABLE answers (id INTEGER, partition_key VARCHAR, status VARCHAR, request_hash VARCHAR)")
+    for key, partition, status, text in rows:
+        part = "NULL" if partition is None else f"'{partition}'"
+        request_hash = builder.build({"text": text}).request_hash
+        run(f"INSERT INTO answers VALUES ({key}, {part}, '{status}', '{request_hash}')")  # noqa: S608
+
+
+def test_only_new_changed_and_failed_rows_are_asked(read: Read, run: Run) -> None:
+    """A good answer to the same question spares the row; the key in another partition does not."""
+    run("CREATE TABLE docs AS SELECT range AS id, 't' || range AS text, 'p' AS part FROM range(1, 6)")
+    answered(
+        run,
+        ("1", "p", "succeeded", "t1"),
+        ("2", "p", "succeeded", "old"),
+        ("3", "p", "errored", "t3"),
+        ("4", "q", "succeeded", "elsewhere"),
+    )
+
+    found = read(Partition(key="p"), expr="part")
+
+    assert found.asked == [("p", "2"), ("p", "3"), ("p", "4"), ("p", "5")]
+    assert found.survey.n_answered["p"] == 1
+
+
+def test_a_question_that_is_answered_under_another_key_is_shared(read: Read, run: Run) -> None:
+    """Also from another partition: the text decides."""
+    run("CREATE TABLE docs AS SELECT 7 AS id, 'same' AS text")
+    answered(run, ("1", "q", "succeeded", "same"), ("2", "q", "refused", "other"))
+
+    found = read()
+
+    assert (found.asked, [row.key for row in found.survey.shared]) == ([], ["7"])
+
+
+def test_f95_rows_that_are_gone_upstream_are_found(read: Read, run: Run) -> None:
+    """Only in the partitions that are read."""
+    run("CREATE TABLE docs AS SELECT 1 AS id, 't1' AS text, 'p' AS part")
+    answered(
+        run,
+        ("1", "p", "succeeded", "t1"),
+        ("2", "p", "succeeded", "t2"),
+        ("NULL", "p", "rejected", "x"),
+        ("3", "q", "succeeded", "t3"),
+    )
+
+    removed = read(Partition(key="p"), expr="part").survey.removed
+
+    assert sorted(removed) == [("p", "2"), ("p", "null")]
+
+
+def test_the_row_of_keys_that_are_null_stays_while_there_is_one_upstream(read: Read, run: Run) -> None:
+    """A composite key with one NULL, or a key that is NaN, is rejected each time, not removed."""
+    run("CREATE TABLE docs AS SELECT * FROM (VALUES (1, NULL, 'a'), (1, 'x', 'b')) AS t(id, sub, text)")
+    run(
+        "CREATE TABLE answers AS SELECT NULL::INTEGER AS id, NULL::VARCHAR AS sub, NULL::VARCHAR AS partition_key, "
+        "'rejected' AS status, NULL::VARCHAR AS request_hash"
+    )
+
+    found = read(key=("id", "sub"))
+
+    assert (found.asked, [row.key for row in found.survey.rejected]) == ([(None, '[1,"x"]')], ["null"])
+    assert found.survey.removed == []
+
+
+# --- from a DataFrame ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "string"])
+def test_a_frame_is_read_as_a_table_is(read: Read, dtype: Any) -> None:
+    """NaN and None are NULL; numbers and texts keep their type."""
+    frame = pd.DataFrame({"id": [1, 2, 3, 4], "text": pd.Series(["a", None, np.nan, "é🙂"], dtype=dtype)})
+
+    found = read(frame=frame)
+
+    assert (found.asked, found.key_types) == ([(None, "1"), (None, "4")], {"id": "BIGINT"})
+    assert [row.key for row in found.survey.rejected] == ["2", "3"]
+
+
+def test_f10_a_lone_surrogate_in_a_frame_rejects_its_row_alone(read: Read) -> None:
+    """DuckDB refuses the whole frame for it; the plugin does not."""
+    texts = pd.Series(["ok", "half \ud83d", None, np.nan, b"bytes", "\U0001f642"], dtype=object)
+
+    found = read(frame=pd.DataFrame({"id": range(6), "text": texts, "other": pd.Series(["\ude00"] * 6, dtype=object)}))
+
+    assert found.asked == [(None, "0"), (None, "4"), (None, "5")]
+    assert {row.key: error.split(";")[0] for row, error in found.survey.rejected.items()} == {
+        "1": "the text cannot be encoded as UTF-8 JSON (str is not valid UTF-8: surrogates not allowed)",
+        "2": "column 'text' is NULL",
+        "3": "column 'text' is NULL",
+    }
+
+
+def test_f10_a_lone_surrogate_in_a_key_rejects_its_row_alone(read: Read) -> None:
+    """The row has no usable key, the others have."""
+    frame = pd.DataFrame({"id": pd.Series(["a", "\ud83d"], dtype=object), "text": ["x", "y"]})
+
+    found = read(frame=frame)
+
+    assert (found.asked, [row.key for row in found.survey.rejected]) == ([(None, '"a"')], ["null"])
+    assert found.key_types == {"id": "VARCHAR"}
+
+
+def test_a_frame_is_not_changed_by_reading_it(read: Read) -> None:
+    """It belongs to the user."""
+    frame = pd.DataFrame({"id": [1], "text": pd.Series(["\ud83d"], dtype=object), 3: ["number for a name"]})
+    before = frame.copy()
+
+    read(frame=frame)
+
+    pd.testing.assert_frame_equal(frame, before)

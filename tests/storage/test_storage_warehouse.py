@@ -1,0 +1,212 @@
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from claude_batch_dagster.errors import (
+    ConfigurationError,
+    WarehouseCorruptError,
+    WarehouseError,
+    WarehouseLockedError,
+)
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+HOLDER = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+print("held", flush=True)
+sys.stdin.readline()
+connection.close()
+print("free", flush=True)
+sys.stdin.readline()
+"""
+
+LetGo = Callable[[], None]
+
+
+@contextmanager
+def held(database: str) -> Iterator[tuple[int, LetGo]]:
+    """Let another process hold a database; give its id, and what makes it let go."""
+    command = [sys.executable, "-c", HOLDER, database]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+        assert stdout.readline() == "held\n"
+
+        def let_go() -> None:
+            stdin.write("\n")
+            stdin.flush()
+            assert stdout.readline() == "free\n"
+
+        yield process.pid, let_go
+        process.kill()
+
+
+def rows(warehouse: Warehouse) -> list[tuple[int]]:
+    """Return what the table holds."""
+    with warehouse.connect() as connection:
+        return connection.execute("SELECT n FROM t ORDER BY n").fetchall()
+
+
+@pytest.mark.parametrize("database", ["", ":memory:"])
+def test_a_database_in_memory_is_refused(database: str) -> None:
+    """Answers that were paid for must outlive the run."""
+    with pytest.raises(ConfigurationError, match=r"in memory.*Give DuckDBResource a file"):
+        Warehouse(database)
+
+
+def test_a_transaction_happens_whole_or_not_at_all(warehouse: Warehouse) -> None:
+    """What a body did before it raised is undone, and its own exception comes through."""
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS n")
+
+    def fail() -> None:
+        with warehouse.transaction() as connection:
+            connection.execute("INSERT INTO t VALUES (2)")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+
+    assert rows(warehouse) == [(1,)]
+
+
+def test_the_file_is_free_after_an_exception(warehouse: Warehouse) -> None:
+    """Another process can open the database at once."""
+    with pytest.raises(KeyError), warehouse.connect():
+        raise KeyError
+
+    with held(warehouse.database) as (pid, _):
+        assert pid > 0
+
+
+def test_what_duckdb_says_is_translated_to_its_first_line(warehouse: Warehouse) -> None:
+    """The rest of the message would repeat the statement."""
+    with pytest.raises(WarehouseError) as caught, warehouse.connect() as connection:
+        connection.execute("SELECT * FROM nowhere WHERE document = 'SECRET'")
+
+    assert "nowhere" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_times_are_shown_in_utc(warehouse: Warehouse) -> None:
+    """The zone of the machine does not matter."""
+    with warehouse.connect() as connection:
+        assert connection.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
+
+
+def test_settings_of_the_user_are_used(tmp_path: Path) -> None:
+    """The configuration of the DuckDBResource is that of the connection."""
+    with Warehouse(str(tmp_path / "w.duckdb"), {"threads": 1}).connect() as connection:
+        assert connection.execute("SELECT current_setting('threads')").fetchone() == (1,)
+
+
+def test_f86_a_file_held_by_another_process_is_waited_for_and_then_named(warehouse: Warehouse) -> None:
+    """The message says who holds it, and that nothing is lost."""
+    with held(warehouse.database) as (pid, _), pytest.raises(WarehouseLockedError) as caught:
+        rows(warehouse)
+
+    assert f"(held by process {pid}). Nothing that was paid for is lost" in str(caught.value)
+    assert caught.value.database == warehouse.database
+    assert caught.value.waited_seconds >= 0.5
+
+
+def test_f86_a_file_that_is_let_go_in_time_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short lock of a notebook is no trouble; pauses grow up to a limit."""
+    warehouse = Warehouse(str(tmp_path / "w.duckdb"), lock_timeout_seconds=600)
+    pauses: list[float] = []
+    with held(warehouse.database) as (_, let_go):
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 9:
+                let_go()
+
+        monkeypatch.setattr("claude_batch_dagster.storage.warehouse.time.sleep", sleep)
+        with warehouse.connect() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+    assert len(pauses) == 9
+    assert 0.025 <= pauses[0] <= 0.05
+    assert 1.0 <= pauses[-1] <= 2.0
+
+
+def test_f86_a_connection_of_this_process_with_other_settings_is_waited_for_too(warehouse: Warehouse) -> None:
+    """DuckDB shares a file within a process only among equals."""
+    connection = duckdb.connect(warehouse.database)
+    try:
+        with pytest.raises(WarehouseLockedError, match="another connection of this process"):
+            rows(warehouse)
+    finally:
+        connection.close()
+
+
+def test_threads_of_one_process_share_the_file(warehouse: Warehouse) -> None:
+    """Connections set up alike do not shut each other out."""
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE t (n INTEGER)")
+
+    def insert(n: int) -> None:
+        with warehouse.transaction() as connection:
+            connection.execute("INSERT INTO t VALUES (?)", [n])
+
+    threads = [threading.Thread(target=insert, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert rows(warehouse) == [(0,), (1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 1000, b"x"])
+def test_f89_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    """The message says how to get the answers back at no cost."""
+    path = tmp_path / "w.duckdb"
+    path.write_bytes(content)
+
+    with pytest.raises(WarehouseCorruptError, match="restored from the spool at no cost") as caught:
+        rows(Warehouse(str(path)))
+    assert (caught.value.database, path.read_bytes()) == (str(path), content)
+
+
+def test_f89_a_damaged_database_is_told_from_a_locked_one(warehouse: Warehouse) -> None:
+    """A checksum that does not fit stops the run at once."""
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE t AS SELECT range AS n FROM range(1000)")
+    path = Path(warehouse.database)
+    content = bytearray(path.read_bytes())
+    content[4096:12288] = bytes(8192)
+    path.write_bytes(content)
+
+    with pytest.raises(WarehouseCorruptError):
+        rows(warehouse)
+
+
+def test_a_path_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    """A missing folder is neither a lock nor a corrupt file."""
+    with pytest.raises(WarehouseError, match=r"cannot be opened.*Check the path and its permissions") as caught:
+        rows(Warehouse(str(tmp_path / "no" / "such" / "folder" / "w.duckdb")))
+
+    assert type(caught.value) is WarehouseError
+
+
+def test_a_file_of_a_newer_duckdb_is_no_corrupt_file(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs another DuckDB, and must not be moved away."""
+    text = (
+        "Serialization Error: Trying to read a database file with version number 99, but we can only read version 64."
+    )
+
+    def connect(*_: object, **__: object) -> duckdb.DuckDBPyConnection:
+        raise duckdb.SerializationException(text)
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    with pytest.raises(WarehouseError, match=r"version number 99.*Open it with the DuckDB version") as caught:
+        rows(warehouse)
+    assert type(caught.value) is WarehouseError
