@@ -138,7 +138,7 @@ def test_execution_errors_name_their_worker(emulator: Emulator, handle: Handle, 
         ("misfit", "end_turn", '{"confidence":0.83,"unexpected":"field"}'),
     ],
 )
-def test_answers_are_bent(  # noqa: PLR0913, PLR0917 - a table
+def test_answers_are_bent(
     emulator: Emulator,
     handle: Handle,
     ask: Ask,

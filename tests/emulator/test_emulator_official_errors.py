@@ -37,7 +37,7 @@ HEADERS = {"x-api-key": "key", "anthropic-version": "2026-10-21"}
     ],
 )
 @pytest.mark.parametrize("suffix", ["", "_after_accept"])
-def test_errors_reach_the_sdk_as_their_class(  # noqa: PLR0913, PLR0917 - a table
+def test_errors_reach_the_sdk_as_their_class(
     remote: anthropic.Anthropic,
     server: tuple[Emulator, str],
     ask: Ask,
