@@ -84,11 +84,11 @@ class World:
                 shown_as="table docs",
                 key=("id",),
                 rule=PartitionRule(expr=options.pop("expr", "part")),
+                sample_columns=options.pop("sample_columns", ()),
             ),
             builder=RequestBuilder(prompt=template, base={**BASE, **(base or {})}),
             schema=SCHEMA,
             max_attempts=options.pop("max_attempts", 3),
-            sample_columns=options.pop("sample_columns", ()),
         )
         others = {name: options.pop(name) for name in tuple(options) if name in Engine.__dataclass_fields__}
         engine = Engine(
