@@ -558,7 +558,7 @@ def test_a_few_rows_are_shown_the_same_each_time(make: Make, warehouse: Warehous
 def test_documents_are_shown_beside_answers_where_they_may(make: Make, warehouse: Warehouse, run: Run) -> None:
     """A row that is gone upstream is shown without."""
     make().apply("c1", [answer("1"), answer("2")])
-    run("CREATE TABLE docs AS SELECT 1 AS id, 'a document' AS text")
+    run("CREATE TABLE docs AS SELECT 'p' AS _cb_partition, 1 AS id, 'a document' AS text")
 
     found = stand(warehouse, ["p"], documents=Documents("docs", ["id"], ["text"]))["p"]
 
