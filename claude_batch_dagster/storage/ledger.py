@@ -170,10 +170,10 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     """Write ahead, sync at every commit, wait for other writers, and leave BEGIN to us."""
     connection.isolation_level = None
     for pragma in (
+        f"busy_timeout={BUSY_SECONDS}000",  # first: the others may have to wait as well
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"busy_timeout={BUSY_SECONDS}000",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,5 +1,7 @@
 """What the tests of the way of a row share: a small world."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
@@ -19,6 +21,9 @@ def world(
     state: StateDirectory,
     ledger: SqlLedger,
     warehouse: Warehouse,
-) -> World:
+) -> Iterator[World]:
     """Return everything around one output table, with nothing in it."""
-    return World(emulator=emulator, clock=clock, api=api, state=state, ledger=ledger, warehouse=warehouse)
+    world = World(emulator=emulator, clock=clock, api=api, state=state, ledger=ledger, warehouse=warehouse)
+    world.keep_open()
+    yield world
+    world.let_go()

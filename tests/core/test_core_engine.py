@@ -585,7 +585,7 @@ def test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once(world: W
     assert {batch.n_retries for batch in world.emulator.audit.accepted()} <= {0, None}
 
 
-@pytest.mark.parametrize("fault", ["drop_before_accept", "500", "529", "408", "redirect_307", "html_200"])
+@pytest.mark.parametrize("fault", ["drop_before_accept", "529", "redirect_307", "html_200"])
 def test_f45_what_the_api_never_accepted_is_sent_again_after_the_quiet_period(world: World, fault: str) -> None:
     """Silence has to last; then the rows go out once more, and are billed once."""
     world.documents(TEN)
@@ -809,6 +809,7 @@ def test_closing_an_engine_closes_what_it_opened(world: World, client: anthropic
 def lose_warehouse(world: World) -> None:
     """Delete the DuckDB file and put the documents into a new one."""
     rows = world.sql("SELECT id, text FROM docs ORDER BY id")
+    world.let_go()
     Path(world.warehouse.database).unlink()
     world.documents(dict(rows))
 

@@ -1,6 +1,7 @@
 """A small world for one table of documents: upstream, engine, emulator, and what came of it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -55,6 +56,16 @@ class World:
     warehouse: Warehouse
     pacing: Pacing = field(default_factory=lambda: Pacing(limits=Limits(max_requests=4)))
     n_runs: int = 0
+
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def keep_open(self) -> None:
+        """Hold the database, so that opening it again within this process takes no time."""
+        self._open.enter_context(self.warehouse.connect())
+
+    def let_go(self) -> None:
+        """Close what was kept open."""
+        self._open.close()
 
     # --- doing -------------------------------------------------------------------------------------
 
