@@ -356,7 +356,7 @@ def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
     output_config = {"format": output_format(output), **({"effort": effort} if effort else {})}
     return {
         "model": model,
-        "max_tokens": max_tokens or default_max_tokens(model),
+        "max_tokens": max_tokens or default_max_tokens(thinking),
         **({"system": system} if system else {}),
         **({"thinking": dict(thinking)} if thinking else {}),
         "output_config": {**output_config, **extra.pop("output_config", {})},

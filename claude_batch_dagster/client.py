@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -48,16 +49,18 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
     """
     headers = {"anthropic-workspace-id": workspace_id} if workspace_id else None
     logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
-    client = Anthropic(
+    url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
+    check_base_url(url)
+    # What is meant for this machine must not go through a proxy, whatever HTTP_PROXY says.
+    proxied = urlsplit(url).hostname not in LOOPBACK
+    return Anthropic(
         api_key=api_key,
-        base_url=base_url,
+        base_url=url,
         max_retries=0,
         timeout=READ_TIMEOUT_SECONDS,
         default_headers=headers,
-        http_client=DefaultHttpxClient(follow_redirects=False),
+        http_client=DefaultHttpxClient(follow_redirects=False, trust_env=proxied),
     )
-    check_base_url(str(client.base_url))  # the SDK also takes it from ANTHROPIC_BASE_URL
-    return client
 
 
 def check_base_url(base_url: str) -> None:

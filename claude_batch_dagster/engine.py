@@ -12,11 +12,11 @@ import pandas as pd
 
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, RowKey, Spend, State
+from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.pipeline import Pipeline, Progress
-from claude_batch_dagster.core.ports import BatchApi, Clock
+from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.core.requests import RequestBuilder
@@ -105,6 +105,8 @@ class Engine:
     on_survey: Callable[[Survey], None] = lambda _: None
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
+    pipeline: Pipeline | None = field(default=None, init=False)
+    """Set while, and after, rows are asked."""
 
     def run(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> RunReport:
         """
@@ -117,7 +119,7 @@ class Engine:
             survey, table = self._read(partitions, frame, outbox)
             self.on_survey(survey)
             table.settle(survey)  # answers that rows share may be replaced by what lands from now on
-            pipeline = self._pipeline(table)
+            pipeline = self.pipeline = self._pipeline(table)
             failure: ClaudeBatchError | None = None
             unfinished: frozenset[str | None] = frozenset()
             try:
@@ -137,14 +139,19 @@ class Engine:
         self.api.close()
         self.ledger.dispose()
 
-    def cancel(self) -> list[str]:
-        """Ask the API to stop the batches of this run that have not ended; return their ids."""
-        canceled = []
-        for chunk in self.ledger.chunks(self.question.pipeline, TRAVELLING, run_id=self.run_id):
+    def cancel(self) -> tuple[list[str], list[ApiError]]:
+        """Ask the API to stop the batches that carry rows of this run; return their ids, and what went wrong."""
+        canceled: list[str] = []
+        failures: list[ApiError] = []
+        followed = self.pipeline.followed | self.pipeline.sent if self.pipeline else set()
+        for chunk in (self.ledger.chunk(chunk_id) for chunk_id in sorted(followed)):
             if chunk.state in {State.ACCEPTED, State.ADOPTED} and chunk.batch_id:
-                self.api.cancel(chunk.batch_id)
-                canceled.append(chunk.batch_id)
-        return canceled
+                try:
+                    self.api.cancel(chunk.batch_id)
+                    canceled.append(chunk.batch_id)
+                except ApiError as error:
+                    failures.append(error)
+        return canceled, failures
 
     @contextmanager
     def _outbox(self) -> Iterator[Outbox]:
@@ -198,6 +205,7 @@ class Engine:
                 schema=self.question.schema,
                 clock=self.clock,
                 locks=self.state,
+                on_trouble=self.on_trouble,
             ),
             entropy=os.urandom,
             limits=pacing.limits,
@@ -232,7 +240,8 @@ class Engine:
                 if upstream.sample_columns
                 else None,
             )
-        ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline)}
+        place = place_of(self.api.account)  # what an emulator answered was never paid
+        ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
         now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
         chunks = {chunk.batch_id: chunk for chunk in self.ledger.chunks(question.pipeline, [State.APPLIED])}
         shared = survey.n_shared

@@ -10,6 +10,7 @@ Everything this package raises.
     ├── ApiError                    the API did not do what was asked
     │   ├── ApiUnreachableError     no complete answer came back
     │   ├── BatchUnseenError        the API no longer shows a batch that it accepted
+    │   ├── UnconfirmedError        it is not known whether a chunk was accepted
     │   ├── ApiResponseError        an answer came back that cannot be read
     │   └── ApiRefusedError         the API answered with an error status
     │       ├── CredentialError     401 or 403
@@ -90,6 +91,17 @@ class BatchUnseenError(ApiError):
             "sent again: look for it in the Claude Console, then materialize again. After 29 days they are given up."
         )
         self.batch_id, self.same_account = batch_id, same_account
+
+
+class UnconfirmedError(ApiError):
+    """It is not known whether the API accepted a chunk; nothing else is sent until it is."""
+
+    def __init__(self, chunk_id: str, n_requests: int) -> None:
+        super().__init__(
+            f"it is not known whether the API accepted chunk {chunk_id} ({n_requests:,} requests), so it is looked for "
+            "in the API's list and nothing else is sent meanwhile. A workspace of its own makes this quick"
+        )
+        self.chunk_id, self.n_requests = chunk_id, n_requests
 
 
 class ApiRefusedError(ApiError):

@@ -63,9 +63,10 @@ class Materialization:
         if progress == self._last and now - self._last_at < QUIET_SECONDS:
             return
         self._last, self._last_at = progress, now
+        before = f" ({progress.n_before:,} of them by earlier runs)" if progress.n_before else ""
         if progress.n_sent:
             self.context.log.info(
-                f"{progress.n_sent:,} requests sent, {progress.n_ended:,} ended, {progress.n_landed:,} landed; "
+                f"{progress.n_sent:,} requests sent{before}, {progress.n_ended:,} ended, {progress.n_landed:,} landed; "
                 f"{progress.n_open_batches} batches open"
             )
 
@@ -126,11 +127,9 @@ class Materialization:
         if self.resource.on_terminate == "leave" or not terminated_by_person(self.context):
             self.context.log.warning("Stopped while waiting. The batches go on; the next run lands their answers.")
             return
-        try:
-            canceled = engine.cancel()
-        except ApiError as error:
-            self.context.log.warning(f"Stopped, but the batches could not be canceled: {error}")
-            return
+        canceled, failures = engine.cancel()
+        for error in failures:
+            self.context.log.warning(f"A batch could not be canceled; it goes on, and the next run lands it: {error}")
         self.context.log.warning(
             f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
             "with the next run."

@@ -32,7 +32,7 @@ def definition_metadata(
     model: str,
 ) -> dict[str, Any]:
     """Describe the table: its name, columns, and how IO managers select its partitions."""
-    columns = [dg.TableColumn(key, "VARCHAR", "Key of the upstream row.") for key in keys]
+    columns = [dg.TableColumn(key, "as upstream", "Key of the upstream row.") for key in keys]
     columns += [dg.TableColumn(name, ddl(kind), schema.meaning(name)) for name, kind in schema.columns.items()]
     columns += [dg.TableColumn(name, kind, BOOKKEEPING_MEANING[name]) for name, kind in BOOKKEEPING.items()]
     metadata: dict[str, Any] = {

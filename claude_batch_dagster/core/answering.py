@@ -12,7 +12,8 @@ COMPLETE = frozenset({"end_turn", "stop_sequence", "tool_use"})
 """Stop reasons after which the answer is whole."""
 
 CUT = {
-    "max_tokens": "the answer stopped at max_tokens; it is asked once more with four times the limit",
+    "max_tokens": "the answer stopped at max_tokens (it is asked for twice, the second time with four times the "
+    "limit); raise max_tokens",
     "model_context_window_exceeded": "document and answer together exceed the model's context window; shorten it",
 }
 """Stop reasons after which the answer is not whole."""
@@ -29,11 +30,16 @@ class Told:
     error: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     transient: bool = False
+    """Asking the same again can help, and costs nothing."""
+    final: bool = False
+    """Asking again cannot help, or would pay twice, whatever else the verdict allows."""
 
     @property
     def mark(self) -> str:
         """The verdict as the ledger remembers it."""
-        return RETRYABLE_ERROR if self.transient else self.verdict
+        if self.transient:
+            return RETRYABLE_ERROR
+        return f"{self.verdict}:final" if self.final else self.verdict
 
 
 def tell(result: Result | None, schema: OutputSchema) -> Told:
@@ -43,7 +49,7 @@ def tell(result: Result | None, schema: OutputSchema) -> Told:
             return _tell_message(result, schema)
         case Errored(kind=kind, message=message):
             transient = kind in TRANSIENT
-            advice = "it is asked again" if transient else "mend the row, the prompt or the model"
+            advice = "materialize again to ask again" if transient else "mend the row, the prompt or the model"
             return Told(Verdict.ERRORED, f"{kind}: {message[:MAX_ERROR_LENGTH]} ({advice})", transient=transient)
         case Expired():
             return Told(Verdict.EXPIRED, "not processed within 24 hours; materialize again to ask again")
@@ -58,7 +64,8 @@ def _tell_message(message: Succeeded, schema: OutputSchema) -> Told:
         category = f" (category {message.stop_explanation})" if message.stop_explanation else ""
         return Told(Verdict.REFUSED, f"Claude declined to answer{category}; change the prompt or the model")
     if message.stop_reason in CUT:
-        return Told(Verdict.TRUNCATED, CUT[message.stop_reason])
+        final = message.stop_reason != "max_tokens"
+        return Told(Verdict.TRUNCATED, CUT[message.stop_reason], final=final)
     if message.stop_reason not in COMPLETE:
         return Told(Verdict.INVALID, f"the answer is not complete: it stopped with {message.stop_reason!r}")
     if not message.text.strip():

@@ -1,9 +1,8 @@
 """Bring a chunk home: raw bytes to the spool, every row a verdict, the answers into the table."""
 
 from collections import defaultdict
-from collections.abc import Collection as Members
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from claude_batch_dagster.core.answering import Told, tell
@@ -13,16 +12,27 @@ from claude_batch_dagster.core.ports import Answer, Answers, Batch, BatchApi, Cl
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Result, Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
+from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
 
 MAX_DOWNLOADS = 3
-"""How often results with missing rows are downloaded before `missing` becomes a verdict."""
+"""How often results with missing rows are downloaded, at least, before `missing` becomes a verdict."""
+
+PATIENCE = timedelta(minutes=5)
+"""How long results with missing rows are downloaded again, at least, before `missing` becomes a verdict."""
+
+GIVE_UP = timedelta(minutes=30)
+"""How long results that cannot be read at all are downloaded again before the run fails."""
 
 GONE = "missing:gone"
 """How the ledger marks rows that were paid for and whose results are no longer available."""
+
+CLAIMED_ERROR = (
+    "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
+    "not sent again by itself; change the row or the prompt to ask anew"
+)
 
 GONE_ERROR = (
     "answered and paid for, but the API no longer has the results (29 days, or deleted). "
@@ -45,7 +55,10 @@ class Collection:
     schema: OutputSchema
     clock: Clock
     locks: Locks
-    downloads: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    on_trouble: Callable[[ApiError], None] = lambda _: None
+    """Told of each download that has to be repeated."""
+    downloads: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
+    """When the results of a chunk were asked for in vain."""
 
     def collect(self, chunk_id: str, batch: Batch | None) -> bool:
         """
@@ -63,40 +76,75 @@ class Collection:
                 chunk = self.ledger.move(chunk_id, to=State.ENDED, ended_at=batch.ended_at or self.clock.now())
             if chunk.state is State.ENDED and (matched := self._download(chunk)) is not None:
                 self.ledger.move(chunk_id, to=State.SPOOLED)
-                self._land(chunk, matched)
-            elif chunk.state is State.SPOOLED:
-                self._land(chunk, self._reconcile(chunk))
+                self._land(chunk, matched, batch)
+            elif chunk.state is State.SPOOLED and (matched := self._spooled(chunk)) is not None:
+                self._land(chunk, matched, batch)
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
 
-    def restore(self, chunk_id: str, wanted: Members[RowKey]) -> None:
+    def restore(self, chunk_id: str, wanted: Mapping[RowKey, str]) -> None:
         """
-        Land rows of a chunk again, at no cost: from the spool, or from the API while it has the results.
+        Land answers of a chunk again, at no cost: from the spool, or from the API while it has the results.
 
-        Rows whose results neither has get the verdict `missing`: they were paid for and are not sent again.
-        Raises `ApiError` when the API cannot be asked just now.
+        `wanted` are rows with the hash of their request; a row that another row asked for takes over its
+        answer. Rows whose results nobody has get the verdict `missing`: they were paid for and are not sent
+        again. Raises `ApiError` when the API cannot be asked just now.
         """
         with self.locks.hold(f"collect {chunk_id}"):
             chunk = self.ledger.chunk(chunk_id)
             here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
             told = self._told(self._reconcile(chunk)) if here else self._gone(chunk)
-            self.answers.restore(_answers(chunk, (one for one in told if one.row.row in wanted), self.clock.now()))
+            by_hash = {one.row.request_hash: one for one in told}
+            by_row = {one.row.row: one for one in told}
+            chosen = (
+                (row, by_row[row] if row in by_row else by_hash[request_hash])
+                for row, request_hash in wanted.items()
+                if row in by_row or request_hash in by_hash
+            )
+            now = self.clock.now()
+            self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen)
 
     def _is_past(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
         """Whether the results can no longer be downloaded: not shown or archived, and long ago."""
         created_at = batch.created_at if batch else chunk.batch_created_at or chunk.intended_at
         return bool(batch and batch.archived_at) or self.clock.now() - created_at > RETENTION
 
+    def _spooled(self, chunk: ChunkRecord) -> list[Matched] | None:
+        """Read the spool; download again if somebody deleted it."""
+        return self._reconcile(chunk) if self.spool.has(_batch_id(chunk)) else self._download(chunk)
+
     def _download(self, chunk: ChunkRecord) -> list[Matched] | None:
-        batch_id = _batch_id(chunk)
-        if not self._fetch(batch_id):
-            return None  # a 404 right after the end passes; a cut stream is downloaded again
-        self.downloads[chunk.chunk_id] += 1
-        matched = self._reconcile(chunk)
-        complete = all(result is not None for _, result in matched)
-        if not complete and self.downloads[chunk.chunk_id] < MAX_DOWNLOADS:
-            self.spool.discard(batch_id)
+        """Download and match the results; None means: not yet, look again later."""
+        try:
+            self._stream(_batch_id(chunk))
+        except CredentialError:
+            raise
+        except ApiError as error:  # a 404 right after the end passes; a cut stream is downloaded again
+            self._postpone(chunk, error)
             return None
-        return matched
+        matched = self._reconcile(chunk)
+        if self._complete(chunk, matched):
+            return matched
+        self.spool.discard(_batch_id(chunk))
+        n = sum(result is not None for _, result in matched)
+        text = f"the results of batch {chunk.batch_id} have {n} of {chunk.n_requests} rows that can be read"
+        self._postpone(chunk, ApiResponseError(text))
+        return None
+
+    def _complete(self, chunk: ChunkRecord, matched: list[Matched]) -> bool:
+        """Whether every row has its result, or has lacked it in every download for a while."""
+        found = [result for _, result in matched if result is not None]
+        if len(found) == len(matched):
+            return True
+        vain = self.downloads[chunk.chunk_id]
+        patient = len(vain) + 1 >= MAX_DOWNLOADS and self.clock.now() - vain[0] >= PATIENCE
+        return bool(found) and patient
+
+    def _postpone(self, chunk: ChunkRecord, error: ApiError) -> None:
+        vain = self.downloads[chunk.chunk_id]
+        vain.append(self.clock.now())
+        if vain[-1] - vain[0] > GIVE_UP:
+            raise error
+        self.on_trouble(error)
 
     def _fetch_again(self, batch_id: str) -> bool:
         try:
@@ -105,15 +153,6 @@ class Collection:
             if error.status == 404:  # noqa: PLR2004  (29 days have passed, or somebody deleted them)
                 return False
             raise
-        return True
-
-    def _fetch(self, batch_id: str) -> bool:
-        try:
-            self._stream(batch_id)
-        except CredentialError:
-            raise
-        except ApiError:
-            return False
         return True
 
     def _stream(self, batch_id: str) -> None:
@@ -139,8 +178,8 @@ class Collection:
                 found.setdefault(result.custom_id, result)
         return [(row, found.get(row.custom_id)) for row in rows]
 
-    def _land(self, chunk: ChunkRecord, matched: list[Matched]) -> None:
-        told = self._told(matched)
+    def _land(self, chunk: ChunkRecord, matched: list[Matched], batch: Batch | None) -> None:
+        told = _claimed(self._told(matched), batch)
         self.answers.apply(chunk.chunk_id, _answers(chunk, told, self.clock.now()))
         # A crash here is harmless: the table remembers the chunk, and the ledger catches up.
         self.ledger.close(
@@ -172,6 +211,20 @@ class _Outcome:
     told: Told
 
 
+def _claimed(outcomes: list[_Outcome], batch: Batch | None) -> list[_Outcome]:
+    """
+    Tell rows without a result that were billed from those that were not.
+
+    The API counts results by type. If it counts more successes than it hands out, a missing row may be one
+    of them: it was paid for, so it is not asked again by itself.
+    """
+    n_found = sum(isinstance(one.result, Succeeded) for one in outcomes)
+    if batch is not None and batch.counts.succeeded <= n_found:
+        return outcomes
+    claimed = Told(Verdict.MISSING, CLAIMED_ERROR, final=True)
+    return [replace(one, told=claimed) if one.result is None else one for one in outcomes]
+
+
 def _answers(chunk: ChunkRecord, outcomes: Iterable[_Outcome], now: datetime) -> Iterator[Answer]:
     """Lay outcomes out as rows of the output table."""
     for outcome in outcomes:
@@ -193,6 +246,14 @@ def _answers(chunk: ChunkRecord, outcomes: Iterable[_Outcome], now: datetime) ->
             attempt=outcome.row.attempt,
             answered_at=chunk.ended_at or now,
         )
+
+
+def _taken_over(row: RowKey, outcome: _Outcome, chunk: ChunkRecord, now: datetime) -> Answer:
+    """Lay an outcome out for a row; what was paid for another row costs this one nothing."""
+    [answer] = _answers(chunk, [outcome], now)
+    if outcome.row.row == row:
+        return answer
+    return replace(answer, row=row, input_tokens=0, output_tokens=0, cost_usd=None if answer.cost_usd is None else 0.0)
 
 
 def spending(outcomes: Iterable[_Outcome]) -> list[Spend]:

@@ -182,5 +182,5 @@ class Ledger(Protocol):
     def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
         """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""
 
-    def spends(self, pipeline: str, *, run_id: str | None = None) -> list[Spend]:
-        """Return what each partition has cost so far, or cost in one run."""
+    def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
+        """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""

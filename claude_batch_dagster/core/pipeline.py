@@ -19,7 +19,7 @@ from claude_batch_dagster.core.ledger import (
     RowRecord,
     State,
 )
-from claude_batch_dagster.core.ports import BatchApi, Clock, Locks, same_place
+from claude_batch_dagster.core.ports import BatchApi, Clock, Locks, place_of
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission
@@ -33,13 +33,17 @@ from claude_batch_dagster.errors import (
     CredentialError,
     HeldChunksError,
     SpendLimitError,
+    UnconfirmedError,
 )
 
 WINDOW = 1_000
 """Rows looked up in the ledger at a time."""
 
-MAX_REFUSALS = 8
-"""How often a chunk that provably was not accepted is offered again before the run gives up."""
+MAX_FAILURES = 8
+"""How often an API that cannot be reached is tried before the run gives up. A full queue is waited for."""
+
+AT_HOME = frozenset({State.SPOOLED, State.APPLIED})
+"""The results are on our disk."""
 
 MAX_UNSEEN = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
@@ -53,6 +57,8 @@ class Progress:
     n_ended: int
     n_landed: int
     n_open_batches: int
+    n_before: int
+    """Those of `n_sent` that another run has sent."""
 
 
 @dataclass(kw_only=True)
@@ -84,8 +90,12 @@ class Pipeline:
     """Chunks sent by this run."""
     asked: Counter[str | None] = field(default_factory=Counter)
     """Requests sent by this run, by partition."""
+    followed: set[str] = field(default_factory=set)
+    """Chunks that carry rows of this run, whoever sent them."""
     home: set[str] = field(default_factory=set)
     """Chunks brought home by this run."""
+    settled: dict[str, dict[RowKey, str]] = field(default_factory=lambda: defaultdict(dict))
+    """Rows that have their verdict in the ledger and not in the table, with their request, by chunk."""
     unseen_since: dict[str, datetime] = field(default_factory=dict)
     """Since when the API has not shown a batch that it once accepted, by chunk."""
 
@@ -97,13 +107,10 @@ class Pipeline:
         the API refuses to go on, `HeldChunksError` when a person has to decide; whatever was sent by then
         is in the ledger, and the next run takes it up.
         """
-        settled_before: dict[str, set[RowKey]] = defaultdict(set)
-        flying = self._send(candidates, settled_before)
-        while flying:
+        while flying := self._send(candidates):
             self._wait(flying)
-            flying = self._send(candidates, None)
-        for chunk_id, rows in settled_before.items():
-            self._restore(chunk_id, rows)
+        for chunk_id, rows in self.settled.items():
+            self.collection.restore(chunk_id, rows)
 
     def salvage(self, candidates: Iterable[Candidate]) -> dict[RowKey, str]:
         """
@@ -112,58 +119,54 @@ class Pipeline:
         Returns the rows that have no final verdict in the table, with the hash of their request.
         """
         left: dict[RowKey, str] = {}
-        settled_before: dict[str, dict[RowKey, str]] = defaultdict(dict)
         for window in windows(candidates, WINDOW):
             for candidate, decision in zip(window, self._decisions(window), strict=True):
-                if not isinstance(decision, Settled):
+                if isinstance(decision, Settled):
+                    self._note_settled(candidate, decision)
+                else:
                     left[candidate.row] = candidate.request.request_hash
-                elif self._lacks(candidate, decision):
-                    settled_before[decision.chunk_id][candidate.row] = candidate.request.request_hash
-        for chunk_id, rows in settled_before.items():
+        for chunk_id, rows in self.settled.items():
             try:
-                self._restore(chunk_id, rows)
+                self.collection.restore(chunk_id, rows)
             except ApiError:
                 left |= rows
         return left
 
     # --- sending -----------------------------------------------------------------------------------
 
-    def _send(self, candidates: Iterable[Candidate], settled_before: dict[str, set[RowKey]] | None) -> set[str]:
+    def _send(self, candidates: Iterable[Candidate]) -> set[str]:
         """Send what may be sent; return the chunks that now carry rows of ours."""
         flying: set[str] = set()
-        askable = self._askable(candidates, flying, settled_before)
-        for group in chunked(askable, self.limits):
+        for group in chunked(self._askable(candidates, flying), self.limits):
             self._make_room(len(group))
             self._offer(group, flying)
+        self.followed |= flying
         return flying
 
-    def _askable(
-        self,
-        candidates: Iterable[Candidate],
-        flying: set[str],
-        settled_before: dict[str, set[RowKey]] | None,
-    ) -> Iterator[Candidate]:
+    def _askable(self, candidates: Iterable[Candidate], flying: set[str]) -> Iterator[Candidate]:
         """Pass on the rows to ask; note those in flight, and those with a verdict the table lacks."""
         for window in windows(candidates, WINDOW):
             for candidate, decision in zip(window, self._decisions(window), strict=True):
                 match decision:
                     case InFlight(chunk_id):
                         flying.add(chunk_id)
-                    case Settled(chunk_id):
-                        if settled_before is not None and self._lacks(candidate, decision):
-                            settled_before[chunk_id].add(candidate.row)
+                    case Settled():
+                        self._note_settled(candidate, decision)
                     case Ask():
                         yield candidate
 
     def _decisions(self, window: Sequence[Candidate]) -> list[Decision]:
         records: dict[tuple[RowKey, str], list[RowRecord]] = defaultdict(list)
+        asked_by_anyone: dict[str, list[RowRecord]] = defaultdict(list)
         hashes = list({candidate.request.request_hash for candidate in window})
         for record in self.ledger.history(self.name, hashes):
             records[record.row, record.request_hash].append(record)
+            asked_by_anyone[record.request_hash].append(record)
         sent = frozenset(self.sent)
         return [
             decide(
                 records.get((candidate.row, candidate.request.request_hash), []),
+                asked_by_anyone[candidate.request.request_hash],
                 run_chunks=sent,
                 max_attempts=self.max_attempts,
             )
@@ -172,7 +175,8 @@ class Pipeline:
 
     def _offer(self, group: Sequence[Candidate], flying: set[str]) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
-        for n_refusals in range(1, MAX_REFUSALS + 1):
+        n_failures = 1
+        while True:
             try:
                 self._submit_when_clear(group, flying)
             except (CredentialError, SpendLimitError):
@@ -183,18 +187,23 @@ class Pipeline:
                     self._offer(group[:middle], flying)
                     self._offer(group[middle:], flying)
                     return
-                if error.status != 429 or n_refusals == MAX_REFUSALS:  # noqa: PLR2004  (rate limit)
+                if error.status != 429:  # noqa: PLR2004  (a full queue or a rate limit: it passes)
                     raise
-                self.on_trouble(error)
-                self.pace.pause(self.clock, at_least=error.retry_after_seconds or 0.0)
+                self._wait_out(error)
             except ApiUnreachableError as error:
-                if n_refusals == MAX_REFUSALS:
+                if n_failures == MAX_FAILURES:
                     raise
-                self.on_trouble(error)
-                self.pace.pause(self.clock)
+                n_failures += 1
+                self._wait_out(error)
             else:
                 self.pace.restart()
                 return
+
+    def _wait_out(self, error: ApiError) -> None:
+        self.on_trouble(error)
+        self._collect_ended()
+        wait = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
+        self.pace.pause(self.clock, at_least=wait or 0.0)
 
     def _submit_when_clear(self, group: Sequence[Candidate], flying: set[str]) -> None:
         """Send a chunk once nothing of this pipeline is unconfirmed."""
@@ -203,6 +212,7 @@ class Pipeline:
                 if settled(self.recovery, self.on_trouble):
                     self._submit(group, flying)
                     return
+                self._tell_unconfirmed()
             self._collect_ended()
             self.pace.pause(self.clock)
 
@@ -218,6 +228,8 @@ class Pipeline:
                     )
                 elif isinstance(decision, InFlight):
                     flying.add(decision.chunk_id)
+                else:
+                    self._note_settled(candidate, decision)
         if not passengers:
             return
         chunk = Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
@@ -226,6 +238,16 @@ class Pipeline:
         self.sent.add(chunk.nonce)
         self.asked.update(passenger.row.partition_key for passenger in passengers)
         self._report()
+
+    def _note_settled(self, candidate: Candidate, decision: Settled) -> None:
+        """Remember a verdict that the table lacks: a good answer there would have kept the row from being asked."""
+        at_home = decision.chunk_id in self.home and not decision.shared
+        if not at_home and (decision.succeeded or not candidate.landed):
+            self.settled[decision.chunk_id][candidate.row] = candidate.request.request_hash
+
+    def _tell_unconfirmed(self) -> None:
+        for chunk in self.ledger.chunks(self.name, UNCONFIRMED):
+            self.on_trouble(UnconfirmedError(chunk.chunk_id, chunk.n_requests))
 
     def _make_room(self, n_requests: int) -> None:
         """Wait until the API has few enough of our requests to take these as well."""
@@ -238,7 +260,7 @@ class Pipeline:
 
     def _is_here(self, chunk: ChunkRecord) -> bool:
         """Whether the chunk was sent to where we send."""
-        return same_place(chunk.account, self.api.account)
+        return place_of(chunk.account) == place_of(self.api.account)
 
     # --- waiting and collecting --------------------------------------------------------------------
 
@@ -299,26 +321,22 @@ class Pipeline:
     def _miss(self, chunk: ChunkRecord) -> None:
         """Note that the API does not show a batch it accepted; give up, for this run, once that has lasted."""
         since = self.unseen_since.setdefault(chunk.chunk_id, self.clock.now())
+        error = BatchUnseenError(chunk.batch_id, same_account=chunk.account == self.api.account)
         if self.clock.now() - since > MAX_UNSEEN:
-            raise BatchUnseenError(chunk.batch_id, same_account=chunk.account == self.api.account)
-
-    def _restore(self, chunk_id: str, rows: Members[RowKey]) -> None:
-        """Land again what was paid for in earlier runs and is not in the table."""
-        self.collection.restore(chunk_id, rows)
-        self.home.add(chunk_id)
-
-    def _lacks(self, candidate: Candidate, decision: Settled) -> bool:
-        """Whether the table lacks the final verdict of a row: a good answer would have kept it from being asked."""
-        return decision.chunk_id not in self.home and (decision.succeeded or not candidate.landed)
+            raise error
+        self.on_trouble(error)
 
     def _report(self) -> None:
-        mine = [self.ledger.chunk(chunk_id) for chunk_id in self.sent]
+        followed = [self.ledger.chunk(chunk_id) for chunk_id in self.followed | self.sent]
         self.on_progress(
             Progress(
-                n_sent=sum(chunk.n_requests for chunk in mine),
-                n_ended=sum(chunk.n_requests for chunk in mine if chunk.state not in {*UNCONFIRMED, State.ACCEPTED}),
-                n_landed=sum(chunk.n_requests for chunk in mine if chunk.state is State.APPLIED),
-                n_open_batches=sum(chunk.state in OPEN for chunk in mine),
+                n_sent=sum(chunk.n_requests for chunk in followed),
+                n_ended=sum(
+                    chunk.n_requests for chunk in followed if chunk.state in AT_HOME or chunk.state is State.ENDED
+                ),
+                n_landed=sum(chunk.n_requests for chunk in followed if chunk.state is State.APPLIED),
+                n_open_batches=sum(chunk.state in OPEN for chunk in followed),
+                n_before=sum(chunk.n_requests for chunk in followed if chunk.chunk_id not in self.sent),
             )
         )
 

@@ -69,9 +69,9 @@ class Body:
     n_bytes: int
 
 
-def same_place(account: str, other: str) -> bool:
-    """Whether two account tags mean the same base URL and workspace; the key may have been rotated."""
-    return account.rsplit(" ", 1)[0] == other.rsplit(" ", 1)[0]
+def place_of(account: str) -> str:
+    """Return base URL and workspace of an account tag: what stays when a key is rotated."""
+    return account.rsplit(" ", 1)[0]
 
 
 class BatchApi(Protocol):

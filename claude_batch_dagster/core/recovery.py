@@ -1,19 +1,19 @@
 """What runs first after a crash: find out what became of chunks whose answer is not known."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from typing import Literal
 
 from claude_batch_dagster.core.chunks import NONCE_LENGTH
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
-from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, same_place
+from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, place_of
 from claude_batch_dagster.core.results import UnreadableLineError, decode
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 
-SKEW = timedelta(seconds=60)
-"""How far the API's clock may be behind ours."""
+SKEW = timedelta(hours=1)
+"""How far the API's clock may be behind ours. The nonce is the proof, so a wide window costs a look, no more."""
 
 MIN_SILENT_LISTINGS = 5
 """Complete listings without a candidate before silence counts."""
@@ -34,6 +34,8 @@ class Recovery:
     pipeline: str
     quiet_period: timedelta = timedelta(minutes=15)
     on_unconfirmed: OnUnconfirmed = "resubmit"
+    foreign: set[str] = field(default_factory=set)
+    """Batches proved not ours: looked into once."""
 
     def settle(self) -> list[ChunkRecord]:
         """
@@ -52,26 +54,33 @@ class Recovery:
     def _sent_here(self, states: Iterable[State]) -> list[ChunkRecord]:
         """Leave out what was sent elsewhere: silence of another workspace or base URL proves nothing."""
         chunks = self.ledger.chunks(self.pipeline, states)
-        return [chunk for chunk in chunks if same_place(chunk.account, self.api.account)]
+        return [chunk for chunk in chunks if place_of(chunk.account) == place_of(self.api.account)]
 
     def _reconcile(self, chunk: ChunkRecord) -> None:
-        candidates = list(self._candidates(chunk))
-        for batch in candidates:
-            if batch.ended and self._carries(batch, chunk.chunk_id):
+        unclear = []
+        for batch in self._candidates(chunk):
+            proof = self._carries(batch, chunk.chunk_id) if batch.ended else None
+            if proof:
                 self._adopt(chunk, batch)
                 return
-        if any(not batch.ended for batch in candidates):
+            if proof is None:
+                unclear.append(batch)
+        if any(not batch.archived_at for batch in unclear):
+            # Not silence: it may be ours. Wait until it has ended and can be read.
             self.ledger.note(chunk.chunk_id, quiet_since=None, n_silent_listings=0)
+        elif unclear and chunk.state is State.AMBIGUOUS:
+            names = ", ".join(batch.id for batch in unclear)
+            self.ledger.move(chunk.chunk_id, to=State.HELD, note=f"may be {names}, whose results are gone")
         elif chunk.state is State.AMBIGUOUS:
             self._listen(chunk)
-        elif self.on_unconfirmed == "resubmit":
+        elif self.on_unconfirmed == "resubmit" and not unclear:
             self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="held, then set free by on_unconfirmed")
 
     def _candidates(self, chunk: ChunkRecord) -> Iterator[Batch]:
         """List batches that could be this chunk: unknown, of its size, created since its intent."""
         known = self.ledger.batch_ids()
         for batch in self._created_since(chunk):
-            if batch.id not in known and batch.counts.total == chunk.n_requests:
+            if batch.id not in known and batch.id not in self.foreign and batch.counts.total == chunk.n_requests:
                 yield batch
 
     def _created_since(self, chunk: ChunkRecord) -> Iterator[Batch]:
@@ -87,15 +96,20 @@ class Recovery:
                 return
             after_id = page.batches[-1].id
 
-    def _carries(self, batch: Batch, nonce: str) -> bool:
-        """Whether our nonce is in the custom_ids of the batch's results: the proof that it is ours."""
+    def _carries(self, batch: Batch, nonce: str) -> bool | None:
+        """Whether our nonce is in the custom_ids of the batch's results; None while they cannot be read."""
+        if batch.archived_at:
+            return None
         try:
             with self.api.results(batch.id) as pieces:
-                return any(_nonce_of(line) == nonce for line in islice(_lines(pieces), MAX_LINES))
+                nonces = {_nonce_of(line) for line in islice(_lines(pieces), MAX_LINES)} - {None}
         except ApiRefusedError as error:
-            if error.status == 404:  # noqa: PLR2004  (archived or deleted: it can never be proved ours)
-                return False
+            if error.status == 404:  # noqa: PLR2004  (not absence: it passes)
+                return None
             raise
+        if nonces and nonce not in nonces:
+            self.foreign.add(batch.id)
+        return nonce in nonces if nonces else None
 
     def _adopt(self, chunk: ChunkRecord, batch: Batch) -> None:
         self.ledger.move(

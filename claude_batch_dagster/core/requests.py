@@ -66,9 +66,9 @@ def default_thinking(model: str) -> dict[str, str] | None:
     return None
 
 
-def default_max_tokens(model: str) -> int:
-    """Return a limit that leaves room for an answer: more where thinking cannot be switched off."""
-    return 1024 if default_thinking(model) == {"type": "disabled"} else 16_000
+def default_max_tokens(thinking: Mapping[str, Any] | None) -> int:
+    """Return a limit that leaves room for an answer: more unless thinking is switched off."""
+    return 1024 if thinking is not None and thinking.get("type") == "disabled" else 16_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,8 @@ class Sorter:
         record, request = twins[0]
         if request is not None and all(other == request for _, other in twins):
             return record, request
+        if record.row in self.survey.rejected and all(other is None for _, other in twins):
+            return None  # each for a reason of its own, told already
         self._reject(
             record.row,
             f"{len(twins)} upstream rows share this key and differ; make the key unique, or name more key columns",

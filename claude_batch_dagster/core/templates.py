@@ -54,7 +54,8 @@ def _check_plain(name: str, spec: str | None, conversion: str | None) -> None:
         shown = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
         raise TemplateError(
             f"the prompt template holds {{{shown}}}, which is not the plain name of a column. "
-            "Use names such as {text} only; write {{ and }} for braces that are part of the text."
+            "Use names such as {text} only (rename other columns with sql=). "
+            "Write {{ and }} for braces that are part of the text."
         )
 
 

@@ -61,6 +61,8 @@ class Settled:
 
     chunk_id: str
     succeeded: bool
+    shared: bool = False
+    """The verdict is that of another row that asked the very same thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,19 @@ class Ask:
 Decision = InFlight | Settled | Ask
 
 
-def decide(history: Sequence[RowRecord], *, run_chunks: frozenset[str], max_attempts: int) -> Decision:
+def decide(
+    history: Sequence[RowRecord],
+    asked_by_anyone: Sequence[RowRecord] = (),
+    *,
+    run_chunks: frozenset[str],
+    max_attempts: int,
+) -> Decision:
     """
     Say what to do with a row, from what the ledger knows of the same row and request.
 
-    `history` is oldest first, chunks that the API never had left out. `run_chunks` are the chunks sent
-    by this run: a failure that cost nothing is repeated up to `max_attempts` times a run, and again
+    `asked_by_anyone` are all rows that ever asked this request: a row that was not asked itself shares a
+    good answer, and waits for one on its way. `history` is oldest first. `run_chunks` are the chunks sent by
+    this run: a failure that cost nothing is repeated up to `max_attempts` times a run, and again
     whenever the partition is materialized anew; one that was paid for is repeated once, ever.
     """
     flying = [record for record in history if record.state in OPEN]
@@ -89,7 +98,7 @@ def decide(history: Sequence[RowRecord], *, run_chunks: frozenset[str], max_atte
         return InFlight(flying[-1].chunk_id)
     told = [record for record in history if record.verdict is not None]
     if not told:
-        return Ask(attempt=1, n_truncated=0)
+        return _shared(asked_by_anyone) or Ask(attempt=1, n_truncated=0)
     good = [record for record in told if record.verdict == Verdict.SUCCEEDED]
     if good:
         return Settled(good[-1].chunk_id, succeeded=True)
@@ -101,3 +110,11 @@ def decide(history: Sequence[RowRecord], *, run_chunks: frozenset[str], max_atte
         return Settled(last.chunk_id, succeeded=False)
     n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
     return Ask(attempt=last.attempt + 1, n_truncated=n_truncated)
+
+
+def _shared(asked_by_anyone: Sequence[RowRecord]) -> Decision | None:
+    good = [record for record in asked_by_anyone if record.verdict == Verdict.SUCCEEDED]
+    if good:
+        return Settled(good[-1].chunk_id, succeeded=True, shared=True)
+    flying = [record for record in asked_by_anyone if record.state in OPEN]
+    return InFlight(flying[-1].chunk_id) if flying else None

@@ -1,9 +1,10 @@
 """The ledger on any database SQLAlchemy speaks: SQLite by default, Postgres by URL."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from claude_batch_dagster.core.ledger import (
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
 from claude_batch_dagster.storage import schema
 from claude_batch_dagster.storage.migrations import upgrade
+from claude_batch_dagster.storage.state_directory import PRIVATE_FILE
 
 BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
@@ -28,7 +30,7 @@ BUSY_SECONDS = 60
 class SqlLedger:
     """The ledger; safe to use from many processes at once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         self._engine = _engine(url)
         with _translated():
             upgrade(self._engine)
@@ -117,8 +119,8 @@ class SqlLedger:
             if spends:
                 connection.execute(sa.insert(schema.spend), [{"chunk_id": chunk_id, **asdict(item)} for item in spends])
 
-    def spends(self, pipeline: str, *, run_id: str | None = None) -> list[Spend]:
-        """Return what each partition has cost so far, or cost in one run."""
+    def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
+        """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
         table, chunk = schema.spend, schema.chunks
         sums = [sa.func.sum(table.c[name]).label(name) for name in _SUMMED]
         unknown = [
@@ -133,6 +135,8 @@ class SqlLedger:
         )
         if run_id is not None:
             query = query.where(chunk.c.run_id == run_id)
+        if place is not None:
+            query = query.where(chunk.c.account.startswith(f"{place} ", autoescape=True))
         with self._transaction() as connection:
             return [_spend(row) for row in connection.execute(query)]
 
@@ -153,7 +157,7 @@ _ROWS = sa.select(schema.rows, schema.chunks.c.state).join(
 )
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str | sa.URL) -> sa.Engine:
     try:
         engine = sa.create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
@@ -161,9 +165,17 @@ def _engine(url: str) -> sa.Engine:
             f"the ledger URL cannot be used ({type(error).__name__}). Use sqlite:///path/to/ledger.sqlite or postgresql://…"
         ) from None
     if engine.dialect.name == "sqlite":
+        _make_private(engine.url.database)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _make_private(path: str | None) -> None:
+    """Create the file for its owner only; SQLite gives the files beside it the same mode."""
+    if path and path != ":memory:":
+        with suppress(OSError):  # opening it says what is wrong
+            Path(path).touch(mode=PRIVATE_FILE)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -2,18 +2,25 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import sqlalchemy as sa
 from filelock import FileLock
 
 from claude_batch_dagster.errors import StateDirectoryError
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
+
+LEDGER = "ledger.sqlite"
+
+LEFTOVER_SECONDS = 86_400
+"""An outbox is written in minutes and has no name after that; one of this age has no owner."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,10 @@ class StateDirectory:
         """Create the folder if need be and prove that it can be written, before money is spent."""
         root = Path(path)
         try:
-            for folder in (root, *(root / name for name in ("spool", "outbox", "locks"))):
-                folder.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            root.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            for folder in (root / name for name in ("spool", "outbox", "locks")):
+                folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            _remove_leftovers(root / "outbox")
             probe = root / "locks" / f".probe-{os.getpid()}"
             probe.touch(mode=PRIVATE_FILE)
             probe.unlink()
@@ -42,9 +51,9 @@ class StateDirectory:
         return self.path / "spool"
 
     @property
-    def ledger_url(self) -> str:
+    def ledger_url(self) -> sa.URL:
         """The default ledger."""
-        return f"sqlite:///{self.path / 'ledger.sqlite'}"
+        return sa.URL.create("sqlite", database=str(self.path / LEDGER))
 
     def outbox(self, run_id: str) -> Path:
         """Return the file of the requests that one run may send."""
@@ -57,10 +66,17 @@ class StateDirectory:
             yield
 
 
+def _remove_leftovers(outbox: Path) -> None:
+    """Delete what a run left that was killed while it wrote: it holds documents."""
+    for file in outbox.iterdir():
+        if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
+            file.unlink(missing_ok=True)
+
+
 def _hashed(name: str) -> str:
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def open_private(path: Path) -> IO[bytes]:
     """Open a file for writing that only its owner can read; empty it if it is there."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb")
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w+b")
