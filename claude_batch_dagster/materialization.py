@@ -129,7 +129,7 @@ class Materialization:
             return
         canceled, failures = engine.cancel()
         for error in failures:
-            self.context.log.warning(f"A batch could not be canceled; it goes on, and the next run lands it: {error}")
+            self.context.log.warning(f"A batch could not be canceled: {error}. It goes on, and the next run lands it")
         self.context.log.warning(
             f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
             "with the next run."

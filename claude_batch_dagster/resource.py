@@ -50,15 +50,15 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         "a workspace of its own: then every batch listed there is its.",
     )
     database: dg.ResourceDependency[DuckDBResource]
-    state_directory: str = Field(
-        default=".claude_batch",
-        description="Folder for the ledger, raw results and locks; made if need be, readable by its owner only. "
-        "Keep it: it is the memory of what was paid for.",
+    state_directory: str | None = Field(
+        default=None,
+        description="Folder for the ledger, raw results and locks; default .claude_batch beside the DuckDB file. What "
+        "is in it only its owner can read. Keep it: it is the memory of what was paid for.",
     )
     ledger_url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL of the ledger; default ledger.sqlite in the state directory. Postgres where "
-        "several machines run the pipeline.",
+        description="SQLAlchemy URL of the ledger; default ledger.sqlite in the state directory. All runs of an "
+        "asset must be on one machine all the same: locks and raw results are in the state directory.",
     )
     poll_interval_seconds: float = Field(default=10.0, gt=0, description="Seconds until a batch is first asked after.")
     max_poll_interval_seconds: float = Field(
@@ -90,7 +90,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
     on_unconfirmed: Literal["resubmit", "hold"] = Field(
         default="resubmit",
         description="After the quiet period: 'resubmit' sends the rows again (the one case that can pay twice, "
-        "reported, one batch at a time), 'hold' waits for a person.",
+        "one batch at a time), 'hold' waits for a person.",
     )
     on_terminate: Literal["cancel", "leave"] = Field(
         default="cancel",
@@ -140,7 +140,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
 
     def open_engine(self, question: Question, *, run_id: str) -> Engine:
         """Open everything one run needs; raise before money is spent if something of it cannot work."""
-        state = StateDirectory.open(Path(self.state_directory))
+        state = StateDirectory.open(self._state_directory())
         return Engine(
             question=question,
             api=AnthropicBatches(self.get_client(), workspace_id=self.workspace_id),
@@ -150,6 +150,16 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
             pacing=self._pacing(),
             run_id=run_id,
         )
+
+    def _state_directory(self) -> Path:
+        if self.state_directory:
+            return Path(self.state_directory)
+        if "://" in self.database.database or self.database.database.startswith("md:"):
+            raise ConfigurationError(
+                f"the database {self.database.database!r} is no file, so there is no folder beside it: "
+                "set state_directory."
+            )
+        return Path(self.database.database).absolute().parent / ".claude_batch"
 
     def _pacing(self) -> Pacing:
         return Pacing(

@@ -45,8 +45,8 @@ class State(StrEnum):
 
     UNSEEN = "unseen"
     """
-    Not in the API's list for the whole quiet period, so its rows were set free. Kept on watch: should
-    it turn up, it was paid for twice, and that is reported.
+    Not in the API's list for the whole quiet period, so its rows were set free. Should it turn up after
+    all, it was paid for twice.
     """
 
     HELD = "held"

@@ -40,7 +40,10 @@ WINDOW = 1_000
 """Rows looked up in the ledger at a time."""
 
 MAX_FAILURES = 8
-"""How often an API that cannot be reached is tried before the run gives up. A full queue is waited for."""
+"""How often a chunk that provably was not accepted is offered before the run gives up."""
+
+FULL_QUEUE_SECONDS = 8.0
+"""Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
 AT_HOME = frozenset({State.SPOOLED, State.APPLIED})
 """The results are on our disk."""
@@ -57,7 +60,7 @@ class Progress:
     n_ended: int
     n_landed: int
     n_open_batches: int
-    n_before: int
+    n_before: int = 0
     """Those of `n_sent` that another run has sent."""
 
 
@@ -175,8 +178,7 @@ class Pipeline:
 
     def _offer(self, group: Sequence[Candidate], flying: set[str]) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
-        n_failures = 1
-        while True:
+        for n_failures in range(1, MAX_FAILURES + 1):
             try:
                 self._submit_when_clear(group, flying)
             except (CredentialError, SpendLimitError):
@@ -187,23 +189,22 @@ class Pipeline:
                     self._offer(group[:middle], flying)
                     self._offer(group[middle:], flying)
                     return
-                if error.status != 429:  # noqa: PLR2004  (a full queue or a rate limit: it passes)
+                if error.status != 429 or n_failures == MAX_FAILURES:  # noqa: PLR2004  (a full queue, a rate limit)
                     raise
-                self._wait_out(error)
+                self._wait_out(error, at_least=FULL_QUEUE_SECONDS * 2**n_failures)
             except ApiUnreachableError as error:
                 if n_failures == MAX_FAILURES:
                     raise
-                n_failures += 1
                 self._wait_out(error)
             else:
                 self.pace.restart()
                 return
 
-    def _wait_out(self, error: ApiError) -> None:
+    def _wait_out(self, error: ApiError, *, at_least: float = 0.0) -> None:
         self.on_trouble(error)
         self._collect_ended()
-        wait = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
-        self.pace.pause(self.clock, at_least=wait or 0.0)
+        told = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
+        self.pace.pause(self.clock, at_least=at_least if told is None else told)
 
     def _submit_when_clear(self, group: Sequence[Candidate], flying: set[str]) -> None:
         """Send a chunk once nothing of this pipeline is unconfirmed."""

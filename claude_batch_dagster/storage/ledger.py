@@ -1,5 +1,7 @@
 """The ledger on any database SQLAlchemy speaks: SQLite by default, Postgres by URL."""
 
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -25,6 +27,8 @@ from claude_batch_dagster.storage.state_directory import PRIVATE_FILE
 
 BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
+
+BUSY_PAUSE_SECONDS = 0.01
 
 
 class SqlLedger:
@@ -182,12 +186,26 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     """Write ahead, sync at every commit, wait for other writers, and leave BEGIN to us."""
     connection.isolation_level = None
     for pragma in (
-        f"busy_timeout={BUSY_SECONDS}000",  # first: the others may have to wait as well
-        "journal_mode=WAL",
+        f"busy_timeout={BUSY_SECONDS}000",
         "synchronous=FULL",
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch to write-ahead; where processes open a new ledger together, SQLite itself does not wait for this."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

@@ -147,14 +147,18 @@ def test_f70_nothing_of_a_broken_download_is_kept(
 def test_f72_a_row_that_is_missing_three_times_is_missing(
     collection: Collection, sent: Chunk, look: Look, world: World
 ) -> None:
-    """Then it has that verdict, the others have their answers, and it may be asked again."""
+    """Then it has that verdict, finally: the API counts a result for it, so it was paid for."""
     world.emulator.faults.add("results_missing_line")
 
-    done = [collection.collect(sent.nonce, look()) for _ in range(MAX_DOWNLOADS)]
+    done = []
+    for _ in range(MAX_DOWNLOADS):
+        done.append(collection.collect(sent.nonce, look()))
+        world.clock.sleep(180)
 
     assert done == [False, False, True]
     assert sorted(world.statuses().values()) == ["missing", *["succeeded"] * (N - 1)]
-    assert sorted(str(row.verdict) for row in world.ledger.rows(sent.nonce)) == ["missing", *["succeeded"] * (N - 1)]
+    marks = sorted(str(row.verdict) for row in world.ledger.rows(sent.nonce))
+    assert marks == ["missing:final", *["succeeded"] * (N - 1)]
     assert world.ledger.spends(PIPELINE)[0].n_requests == N - 1
 
 
@@ -395,7 +399,8 @@ def test_rows_that_are_wanted_are_restored_and_no_others(
     else:
         collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
 
-    collection.restore(sent.nonce, {RowKey("p", "1"), RowKey("p", "3"), RowKey("q", "2")})
+    wanted = {RowKey("p", "1"): "", RowKey("p", "3"): "", RowKey("q", "2"): "another"}
+    collection.restore(sent.nonce, wanted)
 
     assert world.rows("id, custom_id, cost_usd, answered_at") == [before[1], before[3]]
     assert len(world.ledger.spends(PIPELINE)) == 1
@@ -408,10 +413,10 @@ def test_f66_what_nobody_has_any_more_is_missing(collection: Collection, sent: C
     collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
     world.emulator.faults.add("connect_error", times=1)
     with pytest.raises(ApiUnreachableError):
-        collection.restore(sent.nonce, {RowKey("p", "1")})
+        collection.restore(sent.nonce, {RowKey("p", "1"): ""})
     assert world.rows() == []
 
     world.clock.sleep(30 * 86_400)
-    collection.restore(sent.nonce, {RowKey("p", "1")})
+    collection.restore(sent.nonce, {RowKey("p", "1"): ""})
 
     assert world.statuses() == {1: "missing"}

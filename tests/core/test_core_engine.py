@@ -760,7 +760,7 @@ def test_f64_a_batch_that_has_ended_is_not_canceled(world: World) -> None:
     with pytest.raises(CrashError):
         engine.run([Partition(key="p")])
 
-    assert (world.states(), engine.cancel()) == ([State.ENDED], [])
+    assert (world.states(), engine.cancel()) == ([State.ENDED], ([], []))
 
 
 def test_f62_a_batch_of_rows_that_are_gone_meanwhile_is_landed_and_settled(world: World) -> None:
@@ -782,18 +782,18 @@ def test_f63_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(
     canceled: list[str] = []
 
     def stop() -> None:
-        canceled.extend(engine.cancel())
+        canceled.extend(engine.cancel()[0])
         raise CrashError
 
     engine.clock = ThenClock(world, stop)
     with pytest.raises(CrashError):
         engine.run([Partition(key="p")])
     assert sorted(canceled) == sorted(batch.id for batch in world.emulator.audit.accepted())
-    assert world.engine().cancel() == []
+    assert world.engine().cancel() == ([], [])
 
     report = world.run()
     assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
-    assert engine.cancel() == []
+    assert engine.cancel() == ([], [])
 
 
 def test_closing_an_engine_closes_what_it_opened(world: World, client: anthropic.Anthropic) -> None:

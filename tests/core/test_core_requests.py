@@ -183,7 +183,7 @@ def test_params_of_a_prompt_function_are_held_to_the_same_rule(name: str) -> Non
 )
 def test_a_small_limit_goes_to_the_answer(model: str, thinking: dict[str, str] | None, max_tokens: int) -> None:
     """Thinking is switched off where that can be done; elsewhere the limit leaves room for it."""
-    assert (default_thinking(model), default_max_tokens(model)) == (thinking, max_tokens)
+    assert (default_thinking(model), default_max_tokens(thinking)) == (thinking, max_tokens)
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,6 @@ def test_a_whole_valid_answer_succeeds(stop_reason: str) -> None:
             message("", "refusal", stop_explanation="bio"), Verdict.REFUSED, r"answer \(category bio\);", id="F79-why"
         ),
         pytest.param(message('{"la', "max_tokens"), Verdict.TRUNCATED, "four times the limit", id="F79-max"),
-        pytest.param(
-            message('{"la', "model_context_window_exceeded"), Verdict.TRUNCATED, "shorten it", id="F79-window"
-        ),
         pytest.param(message(stop_reason="pause_turn"), Verdict.INVALID, "stopped with 'pause_turn'", id="F79-pause"),
         pytest.param(message(stop_reason="of_next_year"), Verdict.INVALID, "not complete", id="F79-unknown"),
         pytest.param(message(stop_reason=None), Verdict.INVALID, "stopped with None", id="F79-none"),
@@ -80,13 +77,21 @@ def test_every_other_end_has_its_verdict_and_says_what_to_do(result: Result | No
     assert re.search(error, told.error)
 
 
+def test_f79_a_full_context_window_is_final() -> None:
+    """More room for the answer cannot help, so the row is not paid for again."""
+    told = tell(message('{"la', "model_context_window_exceeded"), SCHEMA)
+
+    assert (told.verdict, told.mark) == (Verdict.TRUNCATED, "truncated:final")
+    assert "shorten it" in str(told.error)
+
+
 @pytest.mark.parametrize("kind", sorted(TRANSIENT))
 def test_a_passing_error_is_marked_for_another_attempt(kind: str) -> None:
     """Errors of the service are asked again; the ledger can tell them from errors of the request."""
     told = tell(Errored("row", kind, "x" * 900), SCHEMA)
 
     assert (told.verdict, told.mark) == (Verdict.ERRORED, RETRYABLE_ERROR)
-    assert told.error == f"{kind}: {'x' * 500} (it is asked again)"
+    assert told.error == f"{kind}: {'x' * 500} (materialize again to ask again)"
 
 
 def test_f81_a_mended_answer_succeeds_and_says_so() -> None:

@@ -149,7 +149,7 @@ def test_a_rejected_row_is_asked_once_it_is_mended(scene: "Scene", asset: dg.Ass
 @pytest.mark.parametrize(
     ("fault", "status", "advice"),
     [
-        ("errored", "errored", "it is asked again"),
+        ("errored", "errored", "materialize again"),
         ("invalid_request", "errored", "mend the row, the prompt or the model"),
         ("expired", "expired", "materialize again to ask again"),
         ("canceled", "canceled", "materialize again to ask again"),

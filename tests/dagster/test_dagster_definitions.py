@@ -140,7 +140,7 @@ def test_definitions_load_with_everything_at_once(classification: Declare, years
         ("{row.text}", "not the plain name"),
         ("{0}", "not the plain name"),
         ("{}", "not the plain name"),
-        ('Answer as {"label": ...}', "write {{ and }} for braces"),
+        ('Answer as {"label": ...}', "Write {{ and }} for braces"),
         ("a single } brace", "Write {{ and }} for braces"),
         ("a single { brace", "Write {{ and }} for braces"),
     ],

@@ -155,7 +155,7 @@ def test_the_client_tries_nothing_twice(scene: "Scene") -> None:
 DEFAULTS = {
     "base_url": None,
     "workspace_id": None,
-    "state_directory": ".claude_batch",
+    "state_directory": None,
     "ledger_url": None,
     "poll_interval_seconds": 10.0,
     "max_poll_interval_seconds": 60.0,

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import duckdb
 import pytest
 
 import claude_batch_dagster
+from claude_batch_dagster.core.ledger import NEXT
 from claude_batch_dagster.core.outputs import BOOKKEEPING
 from claude_batch_dagster.core.verdicts import Verdict
 
@@ -87,3 +90,28 @@ def test_readme_names_every_column_and_docs_every_verdict() -> None:
 
     assert [name for name in BOOKKEEPING if f"`{name}`" not in readme] == []
     assert [verdict for verdict in Verdict if f"| `{verdict}` |" not in story] == []
+
+
+def test_docs_draw_the_moves_that_the_code_allows() -> None:
+    """The table of states in the docs is the table of moves in the code."""
+    story = (REPOSITORY / "docs" / "how-it-works.md").read_text()
+    drawn = {}
+    for line in story.split("## States of a batch")[1].split("## Verdicts")[0].splitlines():
+        if line.startswith("| `"):
+            state, _, following = (cell.strip() for cell in line.strip("|").split("|"))
+            drawn[state.strip("`")] = frozenset(re.findall(r"`(\w+)`", following))
+
+    assert drawn == {str(state): frozenset(map(str, following)) for state, following in NEXT.items()}
+
+
+def test_arrows_between_rooms_point_one_way() -> None:
+    """Front door, client and storage, core, errors: nothing imports against the order."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        cwd=REPOSITORY,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout

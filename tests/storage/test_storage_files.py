@@ -163,7 +163,11 @@ def test_what_goes_into_the_outbox_comes_out_each_time(
         for candidate in candidates:
             outbox.add(candidate)
 
-    assert (list(outbox), list(outbox), outbox.n_requests - len(rows)) == (candidates, candidates, 0)
+    read = (list(outbox), list(outbox), outbox.n_requests - len(rows))
+    outbox.remove()
+
+    assert read == (candidates, candidates, 0)
+    assert list(outbox) == []
 
 
 def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
@@ -171,6 +175,7 @@ def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(
     path = state.outbox("run")
     with Outbox(path) as outbox:
         mode = stat.S_IMODE(path.stat().st_mode)
+    assert not path.exists()
     with pytest.raises(ValueError, match="closed"):
         outbox.add(Candidate(RowKey(None, "1"), Request.of(b"{}"), landed=False))
 
@@ -178,6 +183,18 @@ def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(
     outbox.remove()
 
     assert (mode, path.exists()) == (0o600, False)
+
+
+def test_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
+    """It holds documents; a younger file may be that of a run at work."""
+    old, young = state.outbox("killed"), state.outbox("at work")
+    for path in (old, young):
+        path.write_bytes(b"documents")
+    os.utime(old, (0, 0))
+
+    StateDirectory.open(state.path)
+
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 # --- state directory -------------------------------------------------------------------------------
@@ -189,8 +206,9 @@ def test_f126_only_the_owner_reads_what_is_kept(tmp_path: Path) -> None:
     try:
         state = StateDirectory.open(tmp_path / "deep" / "state")
         FileSpool(state.spool).write("batch", [b"{1}"])
-        with Outbox(state.outbox("run")), state.hold("lock"):
+        with Outbox(state.outbox("run")) as outbox, state.hold("lock"):
             modes = {stat.S_IMODE(path.stat().st_mode) for path in files(state.path)}
+        outbox.remove()
     finally:
         os.umask(before)
 
@@ -220,8 +238,9 @@ def test_f88_a_folder_that_cannot_be_written_is_refused_before_money_is_spent(tm
 @pytest.mark.parametrize("name", [*HOSTILE, "half \ud83d"])
 def test_f118_no_run_or_lock_name_leads_out_of_the_folder(state: StateDirectory, name: str) -> None:
     """Names of runs, tables and partitions are hashed, never used as paths."""
-    with Outbox(state.outbox(name)), state.hold(name):
+    with Outbox(state.outbox(name)) as outbox, state.hold(name):
         assert {path.parent.name for path in files(state.path.parent)} == {"outbox", "locks"}
+    outbox.remove()
 
 
 HOLDER = """

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
@@ -364,6 +364,46 @@ def test_f107_four_processes_create_one_ledger_at_once(state: StateDirectory) ->
         n_identities = connection.execute(sa.select(sa.func.count()).select_from(schema.identity)).scalar()
     engine.dispose()
     assert (told, n_identities) == (["opened"] * 4, 1)
+
+
+class BusyConnection(sqlite3.Connection):
+    """A connection whose switch to write-ahead is refused at first, as when processes open a new file together."""
+
+    refusals: ClassVar[list[int]] = []
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        """Refuse, or do it."""
+        if self.refusals and "journal_mode" in sql:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = self.refusals.pop()
+            raise error
+        return super().execute(sql, parameters)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "opens"), [([sqlite3.SQLITE_BUSY] * 5, True), ([sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY], False)]
+)
+def test_f107_the_switch_to_write_ahead_waits_for_other_processes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    refusals: list[int],
+    opens: bool,
+) -> None:
+    """SQLite waits by itself everywhere but there; other trouble is told at once."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3.dbapi2, "connect", lambda *args, **options: connect(*args, **options, factory=BusyConnection)
+    )
+    monkeypatch.setattr(BusyConnection, "refusals", list(refusals))
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+    if opens:
+        SqlLedger(url).dispose()
+    else:
+        with pytest.raises(LedgerError, match="locked"):
+            SqlLedger(url)
+    assert BusyConnection.refusals == []
 
 
 def test_nonces_order_chunks_as_the_ledger_does(ledger: SqlLedger) -> None:

@@ -77,8 +77,11 @@ def read(warehouse: Warehouse, tmp_path: Path) -> Read:
         with warehouse.connect() as connection, outbox:
             connection.begin()
             reader = Reader(connection=connection, upstream=upstream, target=TARGET)
-            survey, key_types = reader.survey(partitions or (WHOLE,), builder, outbox)
-        return Found(survey, key_types, outbox)
+            try:
+                survey, key_types = reader.survey(partitions or (WHOLE,), builder, outbox)
+                return Found(survey, key_types, outbox)
+            finally:
+                outbox.remove()
 
     return read
 
@@ -174,6 +177,15 @@ def test_a_time_window_takes_its_first_moment_and_not_its_last(read: Read, run: 
     run(f"CREATE TABLE docs AS SELECT id, 'text ' || id AS text, day::{kind} AS day FROM {DAYS}")  # noqa: S608
 
     assert read(YEAR, NEXT_YEAR, expr=expr).asked == [("2026", "2"), ("2026", "3"), ("2027", "4")]
+
+
+def test_a_value_that_is_no_time_is_told_without_repeating_it(read: Read, run: Run) -> None:
+    """It may be a document; the message says what to do."""
+    run("CREATE TABLE docs AS SELECT 1 AS id, 'a' AS text, 'SECRET' AS day")
+
+    with pytest.raises(UpstreamError, match=r"Conversion Error.*Nothing was sent.*Use try_cast") as caught:
+        read(YEAR, expr="day")
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("timezone", "keys"), [("UTC", ["2", "3"]), ("America/New_York", ["1", "2"])])

@@ -95,6 +95,20 @@ def test_what_duckdb_says_is_translated_to_its_first_line(warehouse: Warehouse) 
     assert "SECRET" not in str(caught.value)
 
 
+def test_an_error_about_a_value_does_not_repeat_it(warehouse: Warehouse) -> None:
+    """The value may be a document."""
+    with pytest.raises(WarehouseError, match=r"Conversion Error \(the value is not shown") as caught:
+        rows_of(warehouse, "SELECT CAST('SECRET' AS INTEGER)")
+
+    assert "SECRET" not in str(caught.value)
+
+
+def rows_of(warehouse: Warehouse, sql: str) -> list[tuple[object, ...]]:
+    """Run a query."""
+    with warehouse.connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
 def test_times_are_shown_in_utc(warehouse: Warehouse) -> None:
     """The zone of the machine does not matter."""
     with warehouse.connect() as connection:
