@@ -57,6 +57,11 @@ class Materialization:
             f"{survey.n_to_ask.total():,} without a usable answer, {len(survey.shared):,} share another row's answer, "
             f"{len(survey.rejected):,} can never be asked"
         )
+        if survey.n_homeless:
+            self.context.log.warning(
+                f"{survey.n_homeless:,} upstream rows belong to no partition, since partition_expr is NULL for them; "
+                "they are never asked"
+            )
 
     def _tell_progress(self, progress: Progress) -> None:
         now = time.monotonic()

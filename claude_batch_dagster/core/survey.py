@@ -48,6 +48,8 @@ class Survey:
     """Rows that ask the same as another row, by request hash: they take over its answer."""
     removed: list[RowKey] = field(default_factory=list)
     """Rows of the output table that are no longer upstream."""
+    n_homeless: int = 0
+    """Rows upstream whose partition expression is NULL: no partition ever asks them."""
 
     @property
     def n_shared(self) -> Counter[str | None]:

@@ -96,6 +96,7 @@ class Reader:
         )
         records = self._records(own_rows, columns, has_target=has_target)
         survey = sorter.sort(_decoded(records, recoded) if recoded else records)
+        survey.n_homeless = self._n_homeless()
         if has_target:
             survey.removed = [row for row in self._removed(own_rows) if row not in survey.rejected]
         return survey
@@ -198,6 +199,13 @@ class Reader:
                 )
                 for cells in window
             ]
+
+    def _n_homeless(self) -> int:
+        expr = self.upstream.rule.expr
+        if expr is None:
+            return 0
+        query = f"SELECT count(*) FROM {self.upstream.relation} WHERE ({expr}) IS NULL"
+        return int(self.connection.execute(query).fetchall()[0][0])
 
     def _repeated(self, own_rows: str) -> frozenset[RowKey]:
         """Return the keys that several rows of one partition share."""

@@ -149,7 +149,10 @@ def test_columns_that_would_collide_are_refused(fields: list[str], keys: tuple[s
 
 def test_a_model_that_fits_is_taken() -> None:
     """Names that differ are no trouble."""
-    OutputSchema(Answer).check(keys=("id", "part"))
+    schema = OutputSchema(Answer)
+    schema.check(keys=("id", "part"))
+
+    assert set(schema.columns) == set(Answer.model_fields)
 
 
 @pytest.mark.parametrize("model", [Node, create_model("Holder", node=(Node, ...)), RootModel[list[str]]])

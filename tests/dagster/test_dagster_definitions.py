@@ -127,6 +127,7 @@ def test_definitions_load_with_everything_at_once(classification: Declare, years
     )
 
     dg.Definitions.validate_loadable(defs)
+    assert len(list(defs.resolve_all_asset_keys())) == 4  # and their upstream
 
 
 # --- what is refused ----------------------------------------------------------------------------------

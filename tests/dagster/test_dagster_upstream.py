@@ -225,7 +225,7 @@ def test_declared_columns_are_compared_as_duckdb_compares(classification: Declar
     def documents() -> None:
         pass
 
-    classification(upstream=documents)
+    assert classification(upstream=documents).dependency_keys == {dg.AssetKey("documents")}
 
 
 def test_a_query_has_columns_of_its_own(scene: "Scene", classification: Declare) -> None:

@@ -211,5 +211,5 @@ def test_a_terminated_server_stops_soon(tmp_path: Path) -> None:
     """SIGTERM ends it, and its state can be opened again at once."""
     with process(tmp_path, "--state", str(tmp_path / "state")) as (running, _):
         running.terminate()
-        running.wait(timeout=5)
+        assert running.wait(timeout=5) is not None
     Emulator(state=tmp_path / "state").close()

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import permutations
+from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
@@ -334,6 +335,8 @@ def test_nothing_to_settle_does_not_open_the_database(make: Make, warehouse: War
     )
 
     table.settle(survey())
+
+    assert not Path(table.warehouse.database).exists()
 
 
 # --- types -----------------------------------------------------------------------------------------

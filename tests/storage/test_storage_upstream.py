@@ -384,3 +384,11 @@ def test_a_frame_is_not_changed_by_reading_it(read: Read) -> None:
     read(frame=frame)
 
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_rows_of_no_partition_are_counted(read: Read, run: Run) -> None:
+    """A row whose partition expression is NULL belongs nowhere; that is told, not passed over."""
+    run("CREATE TABLE docs AS SELECT * FROM (VALUES (1, 'a', DATE '2026-02-01'), (2, 'b', NULL)) AS t(id, text, day)")
+
+    assert read(YEAR, expr="day").survey.n_homeless == 1
+    assert read(WHOLE).survey.n_homeless == 0
