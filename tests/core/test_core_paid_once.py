@@ -1,0 +1,109 @@
+"""Ways to pay twice that look harmless: each one closed."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.errors import ApiResponseError
+from tests.core.world import CrashError, World
+
+TWO = {1: "a text of war", 2: "a text of peace"}
+
+
+class FastClock:
+    """Half an hour ahead of the API's clock."""
+
+    def __init__(self, world: World) -> None:
+        self.clock = world.clock
+
+    def now(self) -> datetime:
+        """Return a time that has not come yet."""
+        return self.clock.now() + timedelta(minutes=30)
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.clock.sleep(seconds)
+
+
+class DeadlyClock(FastClock):
+    """The process dies as soon as it waits."""
+
+    def sleep(self, seconds: float) -> None:
+        """Die."""
+        raise CrashError(seconds)
+
+
+def test_results_that_are_no_results_fail_the_run_and_cost_nothing_more(world: World) -> None:
+    """A page of HTML in place of results: no row is called missing, none is sent again, and all land later."""
+    world.documents(TWO)
+    world.emulator.faults.add("html_200", endpoint="results")
+    troubles: list[str] = []
+
+    report = world.run(on_trouble=lambda error: troubles.append(str(error)))
+
+    assert isinstance(report.failure, ApiResponseError)
+    assert "0 of 2 rows" in troubles[0]
+    world.emulator.faults.clear()
+    assert (world.run().failure, world.statuses(), world.n_billed, world.n_accepted) == (
+        None, dict.fromkeys(TWO, "succeeded"), [1, 1], 1
+    )  # fmt: skip
+
+
+def test_a_row_that_stays_missing_is_not_paid_for_again(world: World) -> None:
+    """The API counts a result for it, so it was billed: it is told, and waits for a person."""
+    world.documents(TWO)
+    world.emulator.faults.add("results_missing_line")
+
+    report = world.run()
+
+    assert (report.failure, sorted(world.statuses().values())) == (None, ["missing", "succeeded"])
+    assert (world.run().n_sent, world.n_billed) == (0, [1, 1])
+
+
+def test_a_candidate_that_cannot_be_read_yet_is_not_silence(world: World) -> None:
+    """The answer was lost, and the results of the batch stay 404 for longer than the quiet period."""
+    world.documents(TWO)
+    world.emulator.faults.add("drop_after_accept", times=1)
+    world.emulator.faults.add("404_after_end", seconds=1_500)
+
+    report = world.run()
+
+    assert (report.failure, world.states(), world.n_accepted) == (None, [State.APPLIED], 1)
+    assert world.n_billed == [1, 1]
+
+
+def test_a_clock_that_is_fast_does_not_hide_the_batch(world: World) -> None:
+    """The window of candidates is an hour wider than our clock says."""
+    world.documents(TWO)
+    world.emulator.faults.add("drop_after_accept", times=1)
+
+    report = world.run(clock=FastClock(world))
+
+    assert (report.failure, world.n_accepted, world.n_billed) == (None, 1, [1, 1])
+
+
+def test_another_partition_takes_over_an_answer_that_only_the_ledger_knows(world: World) -> None:
+    """Two partitions ask the same; the table is dropped; the one that never asked is brought back for nothing."""
+    world.documents({1: "a text of war"}, part="p")
+    world.documents({7: "a text of war"}, part="q")
+    world.run("p")
+    world.sql("DROP TABLE answers")
+
+    report = world.run("q")
+
+    assert (report.n_sent, world.rows("id, label, status, cost_usd", "q")) == (0, [(7, "war", "succeeded", 0.0)])
+    assert world.n_billed == [1]
+
+
+def test_another_partition_waits_for_a_question_on_its_way(world: World) -> None:
+    """A run died while it waited; the run of another partition that asks the same lands both."""
+    world.documents({1: "a text of war"}, part="p")
+    world.documents({7: "a text of war"}, part="q")
+    with pytest.raises(CrashError):
+        world.run("p", clock=DeadlyClock(world))
+
+    report = world.run("q")
+
+    assert (report.n_sent, report.failure, world.n_billed) == (0, None, [1])
+    assert (world.statuses("p"), world.statuses("q")) == ({1: "succeeded"}, {7: "succeeded"})
