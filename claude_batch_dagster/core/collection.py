@@ -93,15 +93,12 @@ class Collection:
             chunk = self.ledger.chunk(chunk_id)
             here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
             told = self._told(self._reconcile(chunk)) if here else self._gone(chunk)
-            by_hash = {one.row.request_hash: one for one in told}
-            by_row = {one.row.row: one for one in told}
-            chosen = (
-                (row, by_row[row] if row in by_row else by_hash[request_hash])
-                for row, request_hash in wanted.items()
-                if row in by_row or request_hash in by_hash
-            )
+            good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
+            by_hash = {one.row.request_hash: one for one in good_last}
+            own = {(one.row.row, one.row.request_hash): one for one in told}
             now = self.clock.now()
-            self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen)
+            chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
+            self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
 
     def _is_past(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
         """Whether the results can no longer be downloaded: not shown or archived, and long ago."""

@@ -399,7 +399,8 @@ def test_rows_that_are_wanted_are_restored_and_no_others(
     else:
         collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
 
-    wanted = {RowKey("p", "1"): "", RowKey("p", "3"): "", RowKey("q", "2"): "another"}
+    asked = {row.row: row.request_hash for row in world.ledger.rows(sent.nonce)}
+    wanted = {row: asked[row] for row in (RowKey("p", "1"), RowKey("p", "3"))} | {RowKey("q", "2"): "another"}
     collection.restore(sent.nonce, wanted)
 
     assert world.rows("id, custom_id, cost_usd, answered_at") == [before[1], before[3]]
@@ -408,15 +409,16 @@ def test_rows_that_are_wanted_are_restored_and_no_others(
 
 def test_f66_what_nobody_has_any_more_is_missing(collection: Collection, sent: Chunk, look: Look, world: World) -> None:
     """Only if the API says so: trouble on the way proves nothing."""
+    [*_, wanted] = ({row.row: row.request_hash} for row in world.ledger.rows(sent.nonce) if row.row.key == "1")
     collection.collect(sent.nonce, look())
     world.sql("DELETE FROM answers")
     collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
     world.emulator.faults.add("connect_error", times=1)
     with pytest.raises(ApiUnreachableError):
-        collection.restore(sent.nonce, {RowKey("p", "1"): ""})
+        collection.restore(sent.nonce, wanted)
     assert world.rows() == []
 
     world.clock.sleep(30 * 86_400)
-    collection.restore(sent.nonce, {RowKey("p", "1"): ""})
+    collection.restore(sent.nonce, wanted)
 
     assert world.statuses() == {1: "missing"}

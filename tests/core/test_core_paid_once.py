@@ -107,3 +107,15 @@ def test_another_partition_waits_for_a_question_on_its_way(world: World) -> None
 
     assert (report.n_sent, report.failure, world.n_billed) == (0, None, [1])
     assert (world.statuses("p"), world.statuses("q")) == ({1: "succeeded"}, {7: "succeeded"})
+
+
+def test_a_row_takes_over_the_answer_to_what_it_asks_now(world: World) -> None:
+    """Its own earlier answer is to another question, though it came in the same batch."""
+    world.documents({1: "a text of peace", 2: "a text of war"})
+    world.run()
+    world.sql("DROP TABLE answers")
+    world.documents({1: "a text of war"})
+
+    report = world.run()
+
+    assert (report.n_sent, world.rows()) == (0, [(1, "war", "succeeded")])
