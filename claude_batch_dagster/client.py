@@ -51,15 +51,17 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
     logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
     url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
     check_base_url(url)
-    # What is meant for this machine must not go through a proxy, whatever HTTP_PROXY says.
-    proxied = urlsplit(url).hostname not in LOOPBACK
+    # What is meant for this machine must not go through a proxy, whatever HTTP_PROXY says. The SDK reads that
+    # by itself unless it is given a transport.
+    here = urlsplit(url).hostname in LOOPBACK
+    direct: dict[str, Any] = {"transport": httpx2.HTTPTransport(), "trust_env": False} if here else {}
     return Anthropic(
         api_key=api_key,
         base_url=url,
         max_retries=0,
         timeout=READ_TIMEOUT_SECONDS,
         default_headers=headers,
-        http_client=DefaultHttpxClient(follow_redirects=False, trust_env=proxied),
+        http_client=DefaultHttpxClient(follow_redirects=False, **direct),
     )
 
 

@@ -7,13 +7,13 @@ import duckdb
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.client import AnthropicBatches, output_format
+from claude_batch_dagster.client import AnthropicBatches, new_client, output_format
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.templates import Template
-from claude_batch_dagster.emulator import Emulator, EmulatorTransport
+from claude_batch_dagster.emulator import Emulator, EmulatorTransport, serving
 from claude_batch_dagster.engine import Engine, Pacing, Question
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
@@ -84,3 +84,13 @@ def test_only_an_emulator_on_this_machine_calls_itself_one(emulator: Emulator, b
     transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator))
     with anthropic.Anthropic(api_key="canary-key", base_url=base_url, http_client=transport) as client:
         assert AnthropicBatches(client).answerer == answerer
+
+
+def test_what_is_meant_for_this_machine_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment would see documents on their way to a loopback address."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    with serving(Emulator()) as base_url, new_client(api_key="canary-key", base_url=base_url) as client:
+        assert client.messages.batches.list().data == []

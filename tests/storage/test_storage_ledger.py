@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -414,3 +415,16 @@ def test_nonces_order_chunks_as_the_ledger_does(ledger: SqlLedger) -> None:
 
     found = [chunk.chunk_id for chunk in ledger.chunks("schema.table", State)]
     assert all(a < b for a, b in pairwise(found))
+
+
+def test_f126_only_the_owner_reads_the_ledger(tmp_path: Path) -> None:
+    """It holds keys of rows; the files beside it have the same mode, whatever the umask."""
+    before = os.umask(0)
+    try:
+        ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+        modes = {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+        ledger.dispose()
+    finally:
+        os.umask(before)
+
+    assert modes == {0o600}
