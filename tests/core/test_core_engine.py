@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import pandas as pd
@@ -383,15 +384,44 @@ def test_f41_a_chunk_that_is_too_large_is_halved(world: World) -> None:
     assert [batch.n_requests for batch in world.emulator.audit.accepted()] == [1, 1, 2, 4, 2]
 
 
-def test_f41_a_single_row_that_is_too_large_fails_the_run(world: World) -> None:
-    """There is nothing left to halve."""
+def test_f41_a_single_row_that_is_too_large_is_rejected(world: World) -> None:
+    """There is nothing left to halve: the row says so, once, and the run goes on."""
     world.documents({1: "war"})
     world.emulator.faults.add("413", endpoint="create")
 
     report = world.run()
 
-    assert isinstance(report.failure, ApiError)
-    assert world.n_accepted == 0
+    ((status, error),) = world.rows("status, error")
+    assert (report.failure, status, world.n_accepted) == (None, "rejected", 0)
+    assert "HTTP 413" in error
+    n_posts = world.n_posts
+    assert (world.run().failure, world.n_posts) == (None, n_posts)
+
+
+def test_f36_the_one_row_that_the_api_names_is_rejected_and_the_rest_goes_on(world: World) -> None:
+    """A whole batch refused for one row: it is sent once more without it."""
+
+    def prompt(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        message = {"role": "user", "content": row["text"]}
+        return {"messages": [message], **({"max_tokens": "many"} if row["id"] == 2 else {})}
+
+    world.documents({n: f"war {n}" for n in range(4)})
+
+    report = world.run(prompt=prompt)
+
+    assert (report.failure, report.n_sent, world.n_posts, world.n_accepted) == (None, 3, 2, 1)
+    assert world.statuses() == {0: "succeeded", 1: "succeeded", 2: "rejected", 3: "succeeded"}
+    assert (world.run(prompt=prompt).n_sent, world.n_posts) == (0, 2)
+
+
+def test_f36_a_refusal_of_every_row_fails_the_run_and_judges_none(world: World) -> None:
+    """The first row named is not the reason if the rest is refused as well: a param is."""
+    world.documents({n: f"war {n}" for n in range(4)})
+
+    report = world.run(base={"max_tokens": "many"})
+
+    assert isinstance(report.failure, ApiRefusedError)
+    assert (report.failure.status, world.statuses(), world.n_posts) == (400, {}, 2)
 
 
 @pytest.mark.parametrize(
