@@ -59,6 +59,8 @@ class Check:
     measure: Callable[[PartitionReport], float]
     thresholds: Limits
     higher_is_worse: bool = True
+    of_the_table: bool = False
+    """Whether the figure is that of the whole table, so that partitions have no history of their own."""
     facts: Callable[[PartitionReport], Mapping[str, Any]] = lambda _: {}
     """Further metadata."""
 
@@ -138,6 +140,7 @@ def checks(*, error_rate: Thresholds, expiry_rate: Thresholds, complete: Thresho
             description="Warns when results of a batch were not collected for 20 days; the API keeps them for 29.",
             measure=lambda report: report.oldest_open_days,
             thresholds=RETENTION,
+            of_the_table=True,
         ),
     )
 
@@ -146,21 +149,30 @@ def check_specs(
     asset: dg.AssetKey, checks: Sequence[Check], partitions_def: dg.PartitionsDefinition[str] | None
 ) -> list[dg.AssetCheckSpec]:
     """Declare the checks, by partition where this Dagster can."""
-    extra: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
-    return [dg.AssetCheckSpec(check.name, asset=asset, description=check.description, **extra) for check in checks]
+    by_partition: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
+    whole: dict[str, Any] = {}
+    return [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=asset,
+            description=check.description,
+            **(whole if check.of_the_table else by_partition),
+        )
+        for check in checks
+    ]
 
 
 def evaluations(
     asset: dg.AssetKey, checks: Sequence[Check], reports: Sequence[PartitionReport]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """
-    Evaluate each check for each partition.
+    Evaluate each check for each partition, but for those of the whole table.
 
     A run over a range has to log these itself, also when the range is one partition: the result it yields
     is recorded without a partition.
     """
     for report in reports:
-        for check in checks:
+        for check in (check for check in checks if not check.of_the_table):
             judgement = check.judge(report)
             yield dg.AssetCheckEvaluation(
                 asset_key=asset,
