@@ -115,6 +115,8 @@ class Pipeline:
         is in the ledger, and the next run takes it up.
         """
         self._watch()
+        self._settle_unconfirmed()
+        self._collect_ended()  # also what nobody asks for any more: it was paid for
         while flying := self._send(candidates):
             self._wait(flying)
         if self._watch():
