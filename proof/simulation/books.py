@@ -8,6 +8,7 @@ import orjson
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator.audit import AcceptedRequest
+from proof.simulation.jobs import QUESTION
 from proof.simulation.site import Site, TableRow
 
 
@@ -78,9 +79,9 @@ class Books:
 
 
 def _chunks(site: Site) -> dict[str, ChunkEntry]:
-    unseen = {chunk_id for (chunk_id,) in site.lab.rows("SELECT chunk_id FROM events WHERE state = 'unseen'")}
+    doubted = {doubt.chunk_id for doubt in site.lab.ledger.doubts(QUESTION.pipeline) if doubt.set_free}
     return {
-        chunk_id: ChunkEntry(chunk_id=chunk_id, state=State(state), batch_id=batch_id, doubted=chunk_id in unseen)
+        chunk_id: ChunkEntry(chunk_id=chunk_id, state=State(state), batch_id=batch_id, doubted=chunk_id in doubted)
         for chunk_id, state, batch_id in site.lab.rows("SELECT chunk_id, state, batch_id FROM chunks")
     }
 

@@ -18,7 +18,6 @@ from claude_batch_dagster.storage.warehouse import Warehouse
 
 CONFIG = {"threads": 1}
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (a private folder is made in it)
-TABLES = ("main.docs", "main.answers", "claude_batch.landed_chunks")
 
 _numbers = count(1)
 
@@ -47,9 +46,9 @@ class Lab:
         for table in reversed(schema.metadata.sorted_tables):
             if table.name != "identity":
                 self.sqlite.execute(f"DELETE FROM {table.name}")  # noqa: S608  (our own names)
-        for name in TABLES:
-            self.duckdb.execute(f"DROP TABLE IF EXISTS {name}")
-        self.duckdb.execute("DROP SCHEMA IF EXISTS claude_batch")
+        self.sqlite.execute("UPDATE identity SET home = NULL")
+        for name in ("TABLE IF EXISTS docs", "TABLE IF EXISTS answers", "SCHEMA IF EXISTS claude_batch CASCADE"):
+            self.duckdb.execute(f"DROP {name}")
         for folder in (self.state.spool, self.state.path / "outbox"):
             for file in folder.iterdir():
                 file.unlink()

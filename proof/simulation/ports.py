@@ -79,6 +79,9 @@ class GatedLedger:
         self._ledger, self._gate = ledger, gate
 
     def __getattr__(self, name: str) -> Any:
+        if isinstance(getattr(type(self._ledger), name), property):
+            with self._gate.call(f"ledger {name}"):
+                return getattr(self._ledger, name)
         method = getattr(self._ledger, name)
 
         def gated(*args: Any, **facts: Any) -> Any:

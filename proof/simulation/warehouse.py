@@ -12,7 +12,7 @@ from claude_batch_dagster.storage.warehouse import Warehouse
 from proof.simulation.gate import Gate
 from proof.simulation.turns import Turns
 
-WRITES = re.compile(r"\s*(CREATE (SCHEMA|TABLE)|ALTER TABLE|INSERT INTO|DELETE FROM|UPDATE) ")
+WRITES = re.compile(r"\s*(CREATE (SCHEMA|TABLE)|ALTER TABLE|INSERT (OR REPLACE )?INTO|DELETE FROM|UPDATE) ")
 """Statements after which the database is another one. Temporary tables end with their connection."""
 
 
