@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 
 from proof.findings import Finding
-from proof.simulation import exhaustive, replaying
+from proof.simulation import exhaustive, replaying, seeds
 
 
 @click.group()
@@ -43,6 +43,14 @@ def proof(name: str, find: Callable[[], Finding], about: str) -> None:
 
 proof("singles", exhaustive.singles, "Every fault at every call of a job of two chunks.")
 proof("pairs", exhaustive.pairs, "Every pair of faults of a job of two chunks.")
+
+
+@main.command("seeds")
+@click.option("--n", default=10_000, help="How many seeds.")
+@click.option("--first", default=0, help="The first of them.")
+def seeds_command(n: int, first: int) -> None:
+    """Play random schedules, each from one seed."""
+    conclude(seeds.run_seeds(range(first, first + n)))
 
 
 @main.command()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NoReturn
 
 from claude_batch_dagster.errors import ApiUnreachableError
 
@@ -66,6 +67,8 @@ class Gate:
     plan: Plan = field(default_factory=dict)
     on_point: Callable[[Point], None] | None = None
     """Told of each place where a fault could strike, at the moment it could."""
+    on_call: Callable[[], None] = lambda: None
+    """Called first: somebody else may go on here."""
     trace: list[str] = field(default_factory=list)
     dead: bool = False
 
@@ -91,8 +94,14 @@ class Gate:
         """How many of the planned faults have happened."""
         return sum(": " in line for line in self.trace)
 
+    def kill(self, reason: str) -> NoReturn:
+        """Let the process die here."""
+        self.dead = True
+        raise CrashError(reason)
+
     def _enter(self, name: str) -> int:
         self.check()
+        self.on_call()
         self.trace.append(name)
         if len(self.trace) > MANY_CALLS:
             raise EndlessError(f"more than {MANY_CALLS} calls; the last is {name}")
@@ -107,6 +116,5 @@ class Gate:
             return
         self.trace[number - 1] += f": {fault}"
         if fault.kills:
-            self.dead = True
-            raise CrashError(f"{fault} call {number}, {name}")
+            self.kill(f"{fault} call {number}, {name}")
         raise ApiUnreachableError(f"simulated: {fault} at call {number}, {name}")

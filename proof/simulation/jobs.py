@@ -70,12 +70,14 @@ class Job:
     documents: Mapping[str, Mapping[int, str]]
     """Texts by key, by partition."""
     chunk_size: int = 2
-    faults: tuple[EmulatorFault, ...] = ()
-    """Of the emulator: lifted when recovery begins, unless they are `facts`."""
     facts: tuple[EmulatorFault, ...] = ()
     """How the API is, for good."""
     n_foreign: int = 0
     """Batches that somebody else sends to the same workspace, of the size of ours."""
+    batch_seconds: float = 45.0
+    """How long a batch takes."""
+    max_poll_seconds: float = 480.0
+    """Few looks, so that schedules are short."""
     expected: frozenset[str] = frozenset({"succeeded"})
     """Verdicts that rows may have in the end."""
 

@@ -1,14 +1,23 @@
 """See one schedule again, call by call."""
 
+import re
+
+from proof.simulation.drawing import draw
 from proof.simulation.lab import new_lab
 from proof.simulation.runs import Ran
 from proof.simulation.schedules import Outcome, Schedule, execute
+from proof.simulation.seeds import play
 
 
 def replay(text: str) -> bool:
     """Run the schedule of this text, print it, and return whether every promise was kept."""
     with new_lab() as lab:
-        outcome = execute(Schedule.parse(text), lab)
+        if match := re.fullmatch(r"seed (\d+)", text):
+            script = draw(int(match[1]))
+            print(script.job, *script.acts, sep="\n")
+            outcome = play(script, lab)
+        else:
+            outcome = execute(Schedule.parse(text), lab)
     show(outcome)
     return not outcome.failure
 

@@ -1,10 +1,10 @@
 """One run of the real engine behind gates, to its end or its death."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import cast
 
 from claude_batch_dagster.core.chunks import Limits
@@ -17,7 +17,7 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.state_directory import StateDirectory
-from proof.simulation.gate import CrashError, Gate, Plan, Point
+from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
 from proof.simulation.jobs import QUESTION
 from proof.simulation.lab import CONFIG
 from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool
@@ -25,7 +25,7 @@ from proof.simulation.site import Site
 from proof.simulation.turns import Alone, Turns
 from proof.simulation.warehouse import GatedWarehouse
 
-PACING = Pacing(poll_seconds=30.0, poll_growth=2.0, max_poll_seconds=240.0, quiet_period=timedelta(minutes=15))
+PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
 """Few looks, so that schedules are short; the quiet period is the one that users have."""
 
 
@@ -36,6 +36,9 @@ class GatedClock:
     site: Site
     gate: Gate
     turns: Turns
+    patience: int
+    """Sleeps after which somebody kills the process."""
+    slept: list[float] = field(default_factory=list)
 
     def now(self) -> datetime:
         """Return the time."""
@@ -44,6 +47,9 @@ class GatedClock:
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
         with self.gate.call("clock sleep"):
+            self.slept.append(seconds)
+            if len(self.slept) > self.patience:
+                self.gate.kill("killed: it has waited too long")
             self.turns.sleep(seconds)
 
 
@@ -105,7 +111,7 @@ class Ran:
         return self.gate.dead
 
 
-def engine_of(site: Site, ran: Ran, turns: Turns) -> SimulatedEngine:
+def engine_of(site: Site, ran: Ran, turns: Turns, patience: int) -> SimulatedEngine:
     """Open the engine of a new process."""
     site.n_runs += 1
     gate = ran.gate
@@ -115,30 +121,51 @@ def engine_of(site: Site, ran: Ran, turns: Turns) -> SimulatedEngine:
         warehouse=GatedWarehouse(site.lab.database, CONFIG, gate=gate, turns=turns),
         ledger=cast("SqlLedger", GatedLedger(site.lab.ledger, gate)),
         state=GatedState(site.lab.state.path, gate, turns),
-        pacing=replace(PACING, limits=Limits(max_requests=site.job.chunk_size)),
+        pacing=replace(
+            PACING, limits=Limits(max_requests=site.job.chunk_size), max_poll_seconds=site.job.max_poll_seconds
+        ),
         run_id=f"run-{site.n_runs}",
-        clock=GatedClock(site, gate, turns),
+        clock=GatedClock(site, gate, turns, patience),
         on_trouble=lambda error: ran.troubles.append(str(error)),
         gate=gate,
         entropy=random.Random(site.n_runs),
     )
 
 
-def run(
-    site: Site,
-    plan: Plan,
-    partitions: Sequence[str] | None = None,
-    on_point: Callable[[Point], None] | None = None,
-) -> Ran:
-    """Run the engine once over partitions, all of them if none is named."""
-    ran = Ran(gate=Gate(plan, on_point))
-    engine = engine_of(site, ran, Alone(site.pass_time))
-    try:
-        ran.report = engine.run([Partition(key=key) for key in partitions or site.job.documents])
-    except CrashError:
-        pass
-    except ClaudeBatchError as error:
-        ran.error = error
-    except Exception as error:  # noqa: BLE001  (whatever it is, the judge is told)
-        ran.surprise = error
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a run is asked to do, and what goes wrong at its calls."""
+
+    plan: Plan = field(default_factory=dict)
+    partitions: tuple[str, ...] = ()
+    """All there are, if none is named."""
+    patience: int = MANY_CALLS
+    """Sleeps after which somebody kills it."""
+
+
+def prepare(
+    site: Site, order: Order, turns: Turns, on_point: Callable[[Point], None] | None = None
+) -> tuple[Ran, Callable[[], None]]:
+    """Return a run, and what sets it going."""
+    ran = Ran(gate=Gate(order.plan, on_point, turns.next))
+    engine = engine_of(site, ran, turns, order.patience)
+    partitions = [Partition(key=key) for key in order.partitions or site.partitions]
+
+    def go() -> None:
+        try:
+            ran.report = engine.run(partitions)
+        except CrashError:
+            pass
+        except ClaudeBatchError as error:
+            ran.error = error
+        except Exception as error:  # noqa: BLE001  (whatever it is, the judge is told)
+            ran.surprise = error
+
+    return ran, go
+
+
+def run(site: Site, order: Order, on_point: Callable[[Point], None] | None = None) -> Ran:
+    """Run the engine once, to its end or its death."""
+    ran, go = prepare(site, order, Alone(site.pass_time), on_point)
+    go()
     return ran

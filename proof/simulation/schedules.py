@@ -11,7 +11,7 @@ from proof.simulation.gate import Fault, Plan, Point
 from proof.simulation.jobs import JOBS
 from proof.simulation.judge import Judgement, judge
 from proof.simulation.lab import Lab
-from proof.simulation.runs import Ran, run
+from proof.simulation.runs import Order, Ran, run
 from proof.simulation.site import Site, new_site
 
 MAX_RECOVERIES = 4
@@ -94,17 +94,17 @@ def execute(schedule: Schedule, lab: Lab, on_point: OnPoint | None = None) -> Ou
         for plan in schedule.plans:
             runs.append(_run(site, plan, on_point))
             if (judgement := judge(site, runs, finished=False)).broken:
-                return _outcome(schedule, site, runs, judgement)
+                return outcome_of(str(schedule), site, runs, judgement)
         for _ in range(MAX_RECOVERIES):
             if runs and not runs[-1].crashed and is_done(site):
                 break
             runs.append(_run(site, {}, on_point))
-        return _outcome(schedule, site, runs, judge(site, runs, finished=True))
+        return outcome_of(str(schedule), site, runs, judge(site, runs, finished=True))
 
 
 def _run(site: Site, plan: Plan, on_point: OnPoint | None) -> Ran:
     number = site.n_runs + 1
-    return run(site, plan, on_point=on_point and (lambda point: on_point(site, number, point)))
+    return run(site, Order(plan=plan), on_point and (lambda point: on_point(site, number, point)))
 
 
 def is_done(site: Site) -> bool:
@@ -115,8 +115,9 @@ def is_done(site: Site) -> bool:
     return len(table) == len(site.documents) and {row.status for row in table} <= site.job.expected
 
 
-def _outcome(schedule: Schedule, site: Site, runs: list[Ran], judgement: Judgement) -> Outcome:
+def outcome_of(schedule: str, site: Site, runs: list[Ran], judgement: Judgement) -> Outcome:
+    """Sum up what came of a schedule."""
     moves = site.lab.rows("SELECT state, count(*) FROM events GROUP BY state")
     return Outcome(
-        schedule=str(schedule), runs=runs, judgement=judgement, end=site.fingerprint(), moves=Counter(dict(moves))
+        schedule=schedule, runs=runs, judgement=judgement, end=site.fingerprint(), moves=Counter(dict(moves))
     )

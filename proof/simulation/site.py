@@ -15,7 +15,8 @@ from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from proof.simulation.jobs import BASE, KEY, QUESTION, Job
 from proof.simulation.lab import Lab
 
-BATCH_SECONDS = 45.0
+USUAL_SECONDS = 45.0
+"""How long a batch takes when nothing is wrong."""
 
 
 class TableRow(NamedTuple):
@@ -64,11 +65,35 @@ class Site:
         batch = self.client.messages.batches.create(requests=requests)  # type: ignore[arg-type]
         self.foreign.add(batch.id)
 
+    def cancel_open_batches(self) -> None:
+        """Let somebody cancel, in the Console, every batch of ours; those that have ended refuse."""
+        headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+        for batch in self.emulator.audit.accepted():
+            if batch.id not in self.foreign:
+                self.emulator.handle("POST", f"/v1/messages/batches/{batch.id}/cancel", headers)
+
+    def put_facts(self) -> None:
+        """Let the API be as the job says."""
+        for fact in self.job.facts:
+            self.emulator.faults.add(fact.name, **fact.options)
+
+    def calm(self) -> None:
+        """End all troubles; somebody cancels what would never end by itself."""
+        self.emulator.faults.clear()
+        self.emulator.pace.batch_seconds = USUAL_SECONDS
+        self.cancel_open_batches()
+        self.put_facts()
+
     def pass_time(self, seconds: float) -> None:
         """Let time pass while nobody runs."""
         self.emulator.clock.advance(seconds=seconds)
 
     # --- seeing ------------------------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> list[str]:
+        """Return every partition that was ever filled."""
+        return sorted({*self.job.documents, *(partition for partition, _ in self.documents)})
 
     def api(self) -> AnthropicBatches:
         """Return the real client, joined to the emulator without a socket."""
@@ -117,7 +142,7 @@ class Site:
 def new_site(job: Job, lab: Lab) -> Iterator[Site]:
     """Set up the surroundings of one schedule."""
     lab.clear()
-    emulator = Emulator(batch_seconds=BATCH_SECONDS)
+    emulator = Emulator(batch_seconds=job.batch_seconds)
     http = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator), follow_redirects=False)
     with anthropic.Anthropic(api_key=KEY, http_client=http, max_retries=0) as client:
         site = Site(job=job, lab=lab, emulator=emulator, client=client)
@@ -125,7 +150,6 @@ def new_site(job: Job, lab: Lab) -> Iterator[Site]:
             site.set_documents(partition, texts)
         for _ in range(job.n_foreign):
             site.send_foreign(job.chunk_size)
-        for fault in (*job.facts, *job.faults):
-            emulator.faults.add(fault.name, **fault.options)
+        site.put_facts()
         yield site
     emulator.close()
