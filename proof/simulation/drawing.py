@@ -12,7 +12,7 @@ from proof.simulation.runs import Order
 from proof.simulation.troubles import LEAVES, SURVIVABLE
 
 HOUR = 3_600
-PATIENCE = 40
+PATIENCE = 25
 """Sleeps after which somebody kills a run: a batch that never ends is waited for for days."""
 
 N_TEXTS = 8
@@ -41,14 +41,14 @@ def draw(seed: int) -> Script:
     documents = {part: _texts(chance) for part in "pqr"[: chance.choice((1, 1, 1, 2, 3))]}
     acts = tuple(_acts(chance, tuple(documents)))
     names = {act.name for act in acts if isinstance(act, Trouble)}
-    batch_seconds = chance.choice((0.0, 45.0, 45.0, 45.0, 600.0, 30.0 * HOUR))
+    batch_seconds = chance.choice((0.0, 45.0, 45.0, 45.0, 45.0, 600.0, 600.0, 30.0 * HOUR))
     job = Job(
         documents=documents,
         chunk_size=chance.choice((1, 2, 2, 3, 4)),
         facts=tuple(_facts(chance)),
         n_foreign=chance.choice((0, 0, 1, 3)),
         batch_seconds=batch_seconds,
-        max_poll_seconds=480.0 if batch_seconds < HOUR else HOUR,
+        max_poll_seconds=480.0 if batch_seconds < HOUR else 3.0 * HOUR,
         expected=frozenset({"succeeded", *(LEAVES[name] for name in names if name in LEAVES)}),
     )
     return Script(seed, job, acts)
