@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from proof.findings import Finding
-from proof.simulation.gate import Fault, Plan, Point
+from proof.simulation.gate import REMOTE, Fault, Plan, Point
 from proof.simulation.jobs import JOBS
 from proof.simulation.lab import Lab, new_lab
 from proof.simulation.schedules import Schedule, execute
@@ -28,9 +28,11 @@ class Stop:
     n_alike: int
 
 
-def stops(schedule: Schedule, in_run: int, lab: Lab, *, after: int = 0) -> list[Stop]:
+def stops(
+    schedule: Schedule, in_run: int, lab: Lab, *, after: int = 0, faults: frozenset[Fault] = REMOTE
+) -> list[Stop]:
     """
-    Return every different way in which one more fault can strike a run of the schedule.
+    Return every different way in which one more of these faults can strike a run of the schedule.
 
     Two crashes of one run that leave the same durable state behind (ledger, spool, table, server, clock) have the
     same future, since a new process knows nothing else: one of them stands for all. Faults that the process
@@ -39,7 +41,7 @@ def stops(schedule: Schedule, in_run: int, lab: Lab, *, after: int = 0) -> list[
     seen: dict[tuple[Fault | None, str | int], list[Point]] = {}
 
     def note(site: Site, number: int, point: Point) -> None:
-        if number == in_run and point.number > after:
+        if number == in_run and point.number > after and point.fault in faults:
             alike = (None, site.fingerprint()) if point.fault.kills else (point.fault, point.number)
             seen.setdefault(alike, []).append(point)
 
@@ -57,10 +59,10 @@ def with_fault(schedule: Schedule, in_run: int, stop: Stop) -> Schedule:
 # --- one fault -------------------------------------------------------------------------------------
 
 
-def every_single(job: str, lab: Lab) -> Tally:
-    """Try every fault at every call of the first run of a job."""
+def every_single(job: str, lab: Lab, faults: frozenset[Fault] = frozenset(Fault)) -> Tally:
+    """Try these faults at every call of the first run of a job."""
     tally = Tally()
-    for stop in stops(Schedule(job), 1, lab):
+    for stop in stops(Schedule(job), 1, lab, faults=faults):
         tally.add(execute(with_fault(stop.schedule, 1, stop), lab), n_alike=stop.n_alike)
     return tally
 

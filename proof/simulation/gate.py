@@ -24,17 +24,26 @@ class Fault(StrEnum):
     LOST_ANSWER = "lost answer"
     """The call is made and the connection breaks before its answer; the process lives."""
 
+    FAILS = "fails"
+    """The call does nothing and raises: the disk is full, or another process holds the file. The process lives."""
+
     @property
     def kills(self) -> bool:
         """Whether the process dies of it."""
-        return self in LOCAL
+        return self in CRASHES
 
 
-LOCAL = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER})
+CRASHES = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER})
+"""What can happen at any call."""
+
+LOCAL = CRASHES | {Fault.FAILS}
 """What can happen at a call to something on this machine."""
 
-REMOTE = frozenset(Fault)
+REMOTE = CRASHES | {Fault.LOST_REQUEST, Fault.LOST_ANSWER}
 """What can happen at a call to the API."""
+
+FIRST = frozenset({Fault.CRASH_BEFORE, Fault.LOST_REQUEST, Fault.FAILS})
+"""What happens in place of a call; the other faults happen after it."""
 
 PIECE = frozenset({Fault.CRASH_BEFORE, Fault.LOST_REQUEST})
 """What can happen before a piece of a request leaves."""
@@ -45,6 +54,10 @@ Plan = Mapping[int, Fault]
 
 class CrashError(BaseException):
     """The process dies here. No code of the engine may catch it, and nothing it does afterwards may last."""
+
+
+def _unreachable() -> Exception:
+    return ApiUnreachableError("simulated")
 
 
 class EndlessError(Exception):
@@ -73,16 +86,18 @@ class Gate:
     dead: bool = False
 
     @contextmanager
-    def call(self, name: str, faults: frozenset[Fault] = LOCAL) -> Iterator[None]:
-        """Make one call inside, at which these faults can happen."""
+    def call(
+        self, name: str, faults: frozenset[Fault] = CRASHES, *, failure: Callable[[], Exception] = _unreachable
+    ) -> Iterator[None]:
+        """Make one call inside, at which these faults can happen; those that do not kill raise `failure`."""
         number = self._enter(name)
-        self._strike(number, name, faults & {Fault.CRASH_BEFORE, Fault.LOST_REQUEST})
+        self._strike(number, name, faults & FIRST, failure)
         try:
             yield
         finally:
             # Also a call that was refused has been made, and its refusal can be lost.
             if not self.dead:
-                self._strike(number, name, faults & {Fault.CRASH_AFTER, Fault.LOST_ANSWER})
+                self._strike(number, name, faults - FIRST, failure)
 
     def check(self) -> None:
         """Let no dead process do anything."""
@@ -107,7 +122,7 @@ class Gate:
             raise EndlessError(f"more than {MANY_CALLS} calls; the last is {name}")
         return len(self.trace)
 
-    def _strike(self, number: int, name: str, possible: frozenset[Fault]) -> None:
+    def _strike(self, number: int, name: str, possible: frozenset[Fault], failure: Callable[[], Exception]) -> None:
         if self.on_point is not None:
             for one in sorted(possible):
                 self.on_point(Point(number, name, one))
@@ -117,4 +132,4 @@ class Gate:
         self.trace[number - 1] += f": {fault}"
         if fault.kills:
             self.kill(f"{fault} call {number}, {name}")
-        raise ApiUnreachableError(f"simulated: {fault} at call {number}, {name}")
+        raise failure()

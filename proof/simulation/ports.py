@@ -1,5 +1,6 @@
 """The ports of the engine, each with a gate in front; behind it are the real ones."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -7,9 +8,10 @@ from typing import Any
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch, Body, Page
+from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
-from proof.simulation.gate import PIECE, REMOTE, CrashError, Gate
+from proof.simulation.gate import LOCAL, PIECE, REMOTE, CrashError, Gate
 
 
 class GatedApi:
@@ -80,16 +82,24 @@ class GatedLedger:
 
     def __getattr__(self, name: str) -> Any:
         if isinstance(getattr(type(self._ledger), name), property):
-            with self._gate.call(f"ledger {name}"):
+            with self._gate.call(f"ledger {name}", LOCAL, failure=_full_ledger):
                 return getattr(self._ledger, name)
         method = getattr(self._ledger, name)
 
         def gated(*args: Any, **facts: Any) -> Any:
             to = facts.get("to")
-            with self._gate.call(f"ledger {name}" + (f" to {to}" if to else "")):
+            with self._gate.call(f"ledger {name}" + (f" to {to}" if to else ""), LOCAL, failure=_full_ledger):
                 return method(*args, **facts)
 
         return gated
+
+
+def _full_ledger() -> Exception:
+    return LedgerError("simulated: database or disk is full")
+
+
+def _full_disk() -> Exception:
+    return OSError(errno.ENOSPC, "simulated: No space left on device")
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class GatedSpool(FileSpool):
         """Keep the results of a batch."""
         written: list[bytes] = []
         try:
-            with self.gate.call("spool write"):
+            with self.gate.call("spool write", LOCAL, failure=_full_disk):
                 super().write(batch_id, _noted(chunks, written))
         except CrashError:
             # The process that died could not tidy up.
@@ -111,18 +121,18 @@ class GatedSpool(FileSpool):
 
     def lines(self, batch_id: str) -> Iterator[bytes]:
         """Read the results of a batch."""
-        with self.gate.call("spool lines"):
+        with self.gate.call("spool lines", LOCAL, failure=_full_disk):
             lines = list(super().lines(batch_id))
         return iter(lines)
 
     def has(self, batch_id: str) -> bool:
         """Whether results of the batch are kept."""
-        with self.gate.call("spool has"):
+        with self.gate.call("spool has", LOCAL, failure=_full_disk):
             return super().has(batch_id)
 
     def discard(self, batch_id: str) -> None:
         """Forget the results of the batch."""
-        with self.gate.call("spool discard"):
+        with self.gate.call("spool discard", LOCAL, failure=_full_disk):
             super().discard(batch_id)
 
 

@@ -26,18 +26,19 @@ def play(script: Script, lab: Lab) -> Outcome:
     with new_site(script.job, lab) as site:
         runs: list[Ran] = []
         for act in script.acts:
-            runs += act.do(site)
-            if (judgement := judge(site, runs, finished=False)).broken:
+            ran = act.do(site)
+            runs += ran
+            if ran and (judgement := judge(site, runs, finished=False)).broken:
                 return outcome_of(str(script), site, runs, judgement)
         site.calm()
-        runs += _recover(site)
+        runs += recover(site)
         judgement = judge(site, runs, finished=True)
         if not _is_idle(runs[-1]):
             judgement.others.append(f"after {MAX_RECOVERIES} runs without faults there still is something to do")
         return outcome_of(str(script), site, runs, judgement)
 
 
-def _recover(site: Site) -> list[Ran]:
+def recover(site: Site) -> list[Ran]:
     """Run without faults until a run has nothing to send, fails at nothing, and its books balance."""
     runs: list[Ran] = []
     while len(runs) <= MAX_RECOVERIES and not (runs and _is_idle(runs[-1])):

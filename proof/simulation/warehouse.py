@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import duckdb
 
+from claude_batch_dagster.errors import WarehouseLockedError
 from claude_batch_dagster.storage.warehouse import Warehouse
-from proof.simulation.gate import Gate
+from proof.simulation.gate import LOCAL, Gate
 from proof.simulation.turns import Turns
 
 WRITES = re.compile(r"\s*(CREATE (SCHEMA|TABLE)|ALTER TABLE|INSERT (OR REPLACE )?INTO|DELETE FROM|UPDATE) ")
@@ -27,10 +28,17 @@ class GatedWarehouse(Warehouse):
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the database."""
         with ExitStack() as stack:
-            with self.gate.call("warehouse open"):
+            with self.gate.call("warehouse open", LOCAL, failure=self._locked):
                 stack.enter_context(self.turns.hold(self.database))  # one process at a time can
                 connection = stack.enter_context(super().connect())
             yield cast("duckdb.DuckDBPyConnection", _Connection(connection, self.gate))
+
+    def _locked(self) -> Exception:
+        return WarehouseLockedError(self.database, waited_seconds=120, reason="simulated: held by process 1")
+
+
+def _full() -> Exception:
+    return duckdb.IOException("simulated: No space left on device")
 
 
 class _Connection:
@@ -44,9 +52,9 @@ class _Connection:
         writes = WRITES.match(statement)
         if not writes:
             return self._connection.execute(statement, *values)
-        with self._gate.call(f"warehouse {writes[1].lower()}"):
+        with self._gate.call(f"warehouse {writes[1].lower()}", LOCAL, failure=_full):
             return self._connection.execute(statement, *values)
 
     def commit(self) -> None:
-        with self._gate.call("warehouse commit"):
+        with self._gate.call("warehouse commit", LOCAL, failure=_full):
             self._connection.commit()

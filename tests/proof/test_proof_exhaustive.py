@@ -14,11 +14,19 @@ def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_l
     job: str, lab: Lab
 ) -> None:
     """Die before or after any call, or lose any request or answer: billed once, answered, and the books balance."""
-    tally = exhaustive.every_single(job, lab)
+    tally = exhaustive.every_single(job, lab, REMOTE)
 
     assert tally.failures == []
-    assert tally.n_schedules > 200
+    assert tally.n_schedules > 250
     assert tally.counts["crashes"] > 20
+
+
+def test_f24_f51_f86_f87_a_full_disk_at_any_call_costs_nothing_and_loses_nothing(lab: Lab) -> None:
+    """The ledger, the spool or the table refuses at any one call: the run fails, and the next one makes it good."""
+    tally = exhaustive.every_single("2 chunks", lab, frozenset({Fault.FAILS}))
+
+    assert tally.failures == []
+    assert tally.n_executed > 80
 
 
 def test_every_call_of_a_run_is_a_point(lab: Lab) -> None:
