@@ -186,15 +186,17 @@ def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(
 
 
 def test_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
-    """It holds documents; a younger file may be that of a run at work."""
+    """It holds documents, or half of some results; a younger file may be that of a run at work, whole results stay."""
+    half, whole = state.spool / "msgbatch_1.7.partial", state.spool / "msgbatch_1.jsonl"
     old, young = state.outbox("killed"), state.outbox("at work")
-    for path in (old, young):
+    for path in (old, young, half, whole):
         path.write_bytes(b"documents")
-    os.utime(old, (0, 0))
+    for path in (old, half, whole):
+        os.utime(path, (0, 0))
 
     StateDirectory.open(state.path)
 
-    assert (old.exists(), young.exists()) == (False, True)
+    assert [path.exists() for path in (old, young, half, whole)] == [False, True, False, True]
 
 
 # --- state directory -------------------------------------------------------------------------------
