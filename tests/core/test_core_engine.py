@@ -12,8 +12,8 @@ import pytest
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.pipeline import Progress
 from claude_batch_dagster.core.ports import Batch, Body
+from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.engine import SystemClock
