@@ -61,8 +61,13 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
         max_retries=0,
         timeout=READ_TIMEOUT_SECONDS,
         default_headers=headers,
-        http_client=DefaultHttpxClient(follow_redirects=False, **direct),
+        http_client=DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_read_as_utf8]}, **direct),
     )
+
+
+def _read_as_utf8(response: httpx2.Response) -> None:
+    """JSON is UTF-8. A charset that is none (`hex`) would make the SDK raise anything while it reads an error."""
+    response.encoding = "utf-8"
 
 
 def check_base_url(base_url: str) -> None:

@@ -485,6 +485,17 @@ def test_f45_an_error_without_the_api_s_envelope_has_no_kind(
     assert caught.value.kind == kind
 
 
+@pytest.mark.parametrize("charset", ["hex", "base64", "undefined", "idna", "zlib", "utf-16", "no-such-charset"])
+def test_f46_no_charset_keeps_an_error_from_being_read(charset: str) -> None:
+    """JSON is UTF-8, whatever a gateway calls it; the SDK would fail in ways of its own."""
+    error = b'{"type":"error","error":{"type":"not_found_error","message":"Oops."}}'
+    with new_client(api_key=KEY, base_url="http://127.0.0.1:1") as client:
+        answer = httpx2.Response(404, content=error, headers={"content-type": f"text/html; charset={charset}"})
+        client._client._transport = httpx2.MockTransport(lambda _: answer)  # noqa: SLF001  (no public way)
+        with pytest.raises(ApiRefusedError, match="not_found_error: Oops"):
+            AnthropicBatches(client).retrieve("msgbatch_1")
+
+
 @pytest.mark.parametrize(
     "content",
     [
