@@ -215,7 +215,7 @@ def _translated() -> Iterator[None]:
 
 
 def _refused(error: APIStatusError) -> ApiRefusedError:
-    status, (kind, message, code) = error.status_code, _envelope(error.body)
+    status, (kind, message, code) = error.status_code, _envelope(error.body, status=error.status_code)
     spent = kind == "billing_error" or code in SPEND_CODES or message.startswith(SPEND_WORDS)
     advice = {401: ". Check the API key", 403: ". Check what the API key may do, and its workspace"}.get(status, "")
     if spent:
@@ -230,13 +230,19 @@ def _refused(error: APIStatusError) -> ApiRefusedError:
     )
 
 
-def _envelope(body: object) -> tuple[str | None, str, str | None]:
-    """Return an error's type, message and code, as far as the body has the API's shape."""
+def _envelope(body: object, *, status: int) -> tuple[str | None, str, str | None]:
+    """
+    Return an error's type, message and code, as far as the body has the API's shape.
+
+    Gateways say `{"error": {...}}` of their own, also after they have passed a request on; only the edge's 413
+    leaves out the outer type. Such an error has no type here, so it proves nothing.
+    """
     match body:
-        case {"error": {"type": str(kind), "message": str(message), "details": {"error_code": str(code)}}}:
-            return kind, message, code
-        case {"error": {"type": str(kind), "message": str(message)}}:
-            return kind, message, None
+        case {"error": {"type": str(kind), "message": str(message)} as error, **others}:
+            is_own = others.get("type") == "error" or status == 413  # noqa: PLR2004  (content too large)
+            details = error.get("details")
+            code = details.get("error_code") if isinstance(details, dict) else None
+            return kind if is_own else None, message, code if isinstance(code, str) else None
         case _:
             return None, "the answer has no error envelope", None
 
