@@ -1,7 +1,7 @@
 """Every cell, through the real submission, client and SDK, over a real socket."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,11 +33,12 @@ TIMEOUT_SECONDS = 0.4
 
 NOW = datetime(2026, 11, 20, 18, 37, tzinfo=UTC)
 
-OUTCOMES: dict[State, Outcome] = {
-    State.ACCEPTED: "yes",
-    State.REFUSED: "no",
-    State.AMBIGUOUS: "ambiguous",
+STATES: Mapping[Outcome, State] = {
+    "yes": State.ACCEPTED,
+    "no": State.REFUSED,
+    "ambiguous": State.AMBIGUOUS,
 }
+"""Of a chunk, by what its answer proves; one of which the API names a batch that may not be it is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +153,14 @@ def faults(cell: Cell, seen: Seen) -> list[str]:
     """Say how what was seen differs from the rule book; an empty list if it does not."""
     outcome, action = rule(cell)
     reached = cell.status not in {REFUSED, NO_TLS}
-    held = seen.state is State.HELD and action == HOLD
+    state = State.HELD if action == HOLD else STATES[outcome]
     checks = {
-        f"the ledger says {seen.state}": OUTCOMES.get(seen.state) == outcome or held,
+        f"the ledger says {seen.state}": seen.state is state,
+        f"the id in the ledger is {seen.batch_id}": bool(seen.batch_id) == (state in {State.ACCEPTED, State.HELD}),
         f"{seen.n_posts} POSTs": seen.n_posts == int(reached),
         "the server has the whole body": seen.was_whole == cell.released,
         f"raised {seen.error!r}": isinstance(seen.error, ApiError) if outcome == "no" else seen.error is None,
         f"status {getattr(seen.error, 'status', None)}": _is_of(cell, seen.error),
-        "no batch id": seen.batch_id is not None or outcome != "yes",
         "followed elsewhere": not seen.n_elsewhere,
         "slept": not seen.n_sleeps,
     }

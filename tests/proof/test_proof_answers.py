@@ -93,6 +93,7 @@ GOOD = Seen(
         replace(GOOD, state=State.REFUSED),
         replace(GOOD, state=State.AMBIGUOUS),
         replace(GOOD, state=State.RELEASED),
+        replace(GOOD, state=State.HELD),
         replace(GOOD, batch_id=None),
         replace(GOOD, error=ValueError()),
         replace(GOOD, n_posts=2),
