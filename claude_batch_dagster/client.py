@@ -3,11 +3,12 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -52,6 +53,8 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
     logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
     url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
     check_base_url(url)
+    # A cookie with a character beyond ASCII would fail every later call, in a way of the cookie jar's own.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     # What is meant for this machine must not go through a proxy, whatever HTTP_PROXY says. The SDK reads that
     # by itself unless it is given a transport.
     here = urlsplit(url).hostname in LOOPBACK
@@ -62,7 +65,12 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
         max_retries=0,
         timeout=READ_TIMEOUT_SECONDS,
         default_headers=headers,
-        http_client=DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_read_as_utf8]}, **direct),
+        http_client=DefaultHttpxClient(
+            follow_redirects=False,
+            event_hooks={"response": [_read_as_utf8]},
+            cookies=no_cookies,
+            **direct,
+        ),
     )
 
 
@@ -136,16 +144,16 @@ class AnthropicBatches:
             response = self._client.get(
                 PATH, cast_to=httpx2.Response, options={"params": query, "headers": {"Cache-Control": "no-cache"}}
             )
-            page = _json(response)
-            try:
-                return Page(
-                    batches=[_batch(item) for item in page["data"]],
-                    has_more=bool(page["has_more"]),
-                    served_at=_moment(response.headers.get("date")),
-                    age_seconds=_seconds(response.headers.get("age")) or 0.0,
-                )
-            except (KeyError, TypeError) as error:
-                raise ApiResponseError("the API's list of batches cannot be read") from error
+            match _json(response):
+                case {"data": list(items), "has_more": bool(has_more)}:
+                    return Page(
+                        batches=[_batch(item) for item in items],
+                        has_more=has_more,
+                        served_at=_moment(response.headers.get("date")),
+                        age_seconds=_seconds(response.headers.get("age")) or 0.0,
+                    )
+                case _:
+                    raise ApiResponseError("the API's list of batches cannot be read")
 
     def cancel(self, batch_id: str) -> Batch:
         """Ask the API to stop the batch; what has finished keeps its result."""
@@ -196,19 +204,20 @@ def _batch(body: Any) -> Batch:
                     id=batch_id,
                     processing_status=status,
                     counts=Counts(**{name: int(counts.get(name) or 0) for name in Counts.__slots__}),
-                    created_at=_TIME.validate_python(created_at),
-                    ended_at=_time(body, "ended_at"),
-                    archived_at=_time(body, "archived_at"),
+                    created_at=_time(created_at),
+                    ended_at=None if body.get("ended_at") is None else _time(body["ended_at"]),
+                    archived_at=None if body.get("archived_at") is None else _time(body["archived_at"]),
                 )
-            except (ValidationError, ValueError, TypeError) as error:
+            except (ValidationError, ValueError, TypeError, OverflowError) as error:
                 raise ApiResponseError("the API's answer is not a batch that can be read") from error
         case _:
             raise ApiResponseError("the API's answer is not a batch")
 
 
-def _time(body: Mapping[str, Any], name: str) -> datetime | None:
-    value = body.get(name)
-    return None if value is None else _TIME.validate_python(value)
+def _time(value: object) -> datetime:
+    """Read a time into UTC; one without a zone is in UTC, as all of the API's are."""
+    time = _TIME.validate_python(value)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 @contextmanager
@@ -259,7 +268,7 @@ def _envelope(body: object, *, status: int) -> tuple[str | None, str, str | None
 def _moment(header: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(header or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
