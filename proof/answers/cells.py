@@ -28,6 +28,7 @@ LOCATION = "location: another host"
 SHOULD_RETRY = "x-should-retry: true"
 NO_TYPE = "no content-type"
 ODD_CHARSET = "content-type: text/html; charset=hex"
+ODD_COOKIE = "set-cookie: a=é"
 
 REFUSED = "connection refused"
 NO_TLS = "no TLS"
@@ -83,15 +84,15 @@ def _kinds(status: str) -> dict[bool, Kinds]:
     if status == "204":  # has no body, whatever the server sends
         return {False: _each(EMPTY), True: {EMPTY: ("", RETRY_AFTER, LOCATION, SHOULD_RETRY)}}
     if status in SUCCESS:
-        odd = ("", RETRY_AFTER, ABSURD[0], LOCATION, SHOULD_RETRY, NO_TYPE, ODD_CHARSET)
+        odd = ("", RETRY_AFTER, ABSURD[0], LOCATION, SHOULD_RETRY, NO_TYPE, ODD_CHARSET, ODD_COOKIE)
         return {False: _each(*BODIES), True: _each(*BODIES, headers=odd)}
     if status in REDIRECTS:
         told = (ENVELOPE, EDGE, BATCH, HTML, EMPTY)
         after = _each(*told, headers=("", LOCATION, RETRY_AFTER, SHOULD_RETRY))
         return {False: _each(ENVELOPE, HTML, EMPTY, headers=("", LOCATION)), True: after}
     before = {**_each(BATCH, HTML, EMPTY), ENVELOPE: ("", RETRY_AFTER, SHOULD_RETRY)}
-    every = ("", RETRY_AFTER, *ABSURD, LOCATION, SHOULD_RETRY, NO_TYPE, ODD_CHARSET)
-    page = ("", RETRY_AFTER, LOCATION, SHOULD_RETRY, NO_TYPE, ODD_CHARSET)
+    every = ("", RETRY_AFTER, *ABSURD, LOCATION, SHOULD_RETRY, NO_TYPE, ODD_CHARSET, ODD_COOKIE)
+    page = ("", RETRY_AFTER, LOCATION, SHOULD_RETRY, NO_TYPE, ODD_CHARSET, ODD_COOKIE)
     return {False: before, True: {**_each(*BODIES), ENVELOPE: every, HTML: page}}
 
 

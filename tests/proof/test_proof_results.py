@@ -306,7 +306,8 @@ def test_broken_characters_of_an_answer_are_replaced_and_told(one: Desk, say: Sa
 
 
 def test_f77_an_answer_of_ten_megabytes_lands_whole(one: Desk, say: Say) -> None:
-    """With every other row of its batch, in memory that is a small multiple of it (the JSON parser reserves twelve times a line)."""
+    """With every other row of its batch, in memory of a small multiple of it."""
+    # The JSON parser alone reserves twelve times a line, and touches little of that.
     word = "a long answer " * 750_000
     say(joined([told(CHUNK.custom_ids[GOOD], f'{{"label":"war","word":"{word}"}}'), *LINES[1:]]))
 
