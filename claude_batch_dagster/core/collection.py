@@ -101,9 +101,22 @@ class Collection:
             self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
 
     def _is_past(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
-        """Whether the results can no longer be downloaded: not shown or archived, and long ago."""
+        """
+        Whether the results can no longer be downloaded: archived, or not there and long ago.
+
+        The calendar alone is no proof: our clock may be wrong, or a gateway's.
+        """
         created_at = batch.created_at if batch else chunk.batch_created_at or chunk.intended_at
-        return bool(batch and batch.archived_at) or self.clock.now() - created_at > RETENTION
+        if batch and batch.archived_at:
+            return True
+        return self.clock.now() - created_at > RETENTION and (batch is None or self._is_gone(batch))
+
+    def _is_gone(self, batch: Batch) -> bool:
+        """Whether the API says that it has no results of a batch that has ended."""
+        try:
+            return batch.ended and not self._fetch_again(batch.id)
+        except ApiError:
+            return False
 
     def _spooled(self, chunk: ChunkRecord) -> list[Matched] | None:
         """Read the spool; download again if somebody deleted it."""
