@@ -330,6 +330,17 @@ EPOCH = replace(ENDED, created_at=datetime(1970, 1, 1, tzinfo=UTC))
 """A batch of long ago: so says a gateway, or a clock of ours that is wrong."""
 
 
+class Later:
+    """A clock forty days after the batch was made."""
+
+    def now(self) -> datetime:
+        """Return always the same time."""
+        return ENDED.created_at + timedelta(days=40)
+
+    def sleep(self, seconds: float) -> None:
+        """Let no time pass."""
+
+
 def test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar(one: Desk, say: Say) -> None:
     """Before 29 days count, the API is asked: it still has them, so they land."""
     say(WHOLE)
@@ -352,11 +363,12 @@ def test_f66_results_of_long_ago_are_lost_when_the_api_says_so(
 ) -> None:
     """Several 404s after 29 days; trouble on the way proves nothing."""
     monkeypatch.setattr(collection, "PATIENCE", timedelta(0))  # the clock of these tests stands still
+    late = replace(one.collection, clock=Later())
     server.script = Script(http(status, [], b'{"type":"error","error":{"type":"not_found_error","message":"Gone."}}'))
 
     for _ in range(collection.MAX_DOWNLOADS - 1):
-        assert not one.collection.collect(CHUNK.nonce, EPOCH)
-    assert one.collection.collect(CHUNK.nonce, EPOCH) == (state is State.LOST)
+        assert not late.collect(CHUNK.nonce, ENDED)
+    assert late.collect(CHUNK.nonce, ENDED) == (state is State.LOST)
     assert one.ledger.chunk(CHUNK.nonce).state is state
     assert {status for _, status, *_ in one.rows()} == ({"missing"} if state is State.LOST else set())
 
