@@ -1,6 +1,7 @@
 """The asset checks, which say whether the table is worth building on."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +16,20 @@ PER_PARTITION = "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__)
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
+class Limits:
+    """Where a check begins to warn, and where it fails: the last values that still pass."""
+
+    warn: float
+    fail: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds(Limits):
     """
     Where a check begins to warn, and where it fails. Shares, 0 to 1.
 
     For rates both are the highest value that still passes, `warn` the lower one; for `complete` the lowest.
     """
-
-    warn: float
-    fail: float
 
     def __post_init__(self) -> None:
         if not (0 <= self.warn <= 1 and 0 <= self.fail <= 1):
@@ -35,6 +41,12 @@ EXPIRY_RATE = Thresholds(warn=0.01, fail=0.05)
 COMPLETE = Thresholds(warn=0.95, fail=0.80)
 """What passes unless said otherwise."""
 
+PAID_ONCE = Limits(warn=0, fail=float("inf"))
+"""Any batch that may have been paid for twice warns; it never fails, since nobody can mend it."""
+
+RETENTION = Limits(warn=20, fail=27)
+"""Days: results can be downloaded for 29."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -45,8 +57,12 @@ class Check:
     """Metadata key of the figure."""
     description: str
     measure: Callable[[PartitionReport], float]
-    thresholds: Thresholds
+    thresholds: Limits
     higher_is_worse: bool = True
+    of_the_table: bool = False
+    """Whether the figure is that of the whole table, so that partitions have no history of their own."""
+    facts: Callable[[PartitionReport], Mapping[str, Any]] = lambda _: {}
+    """Further metadata."""
 
     def judge(self, report: PartitionReport) -> "Judgement":
         """Hold one partition against the thresholds."""
@@ -62,9 +78,10 @@ class Check:
             metadata={
                 f"claude_batch/{self.figure}": value,
                 "claude_batch/warn_threshold": limits.warn,
-                "claude_batch/fail_threshold": limits.fail,
+                **({"claude_batch/fail_threshold": limits.fail} if math.isfinite(limits.fail) else {}),
                 "claude_batch/rows": report.n_rows,
                 "claude_batch/upstream_rows": report.n_expected,
+                **{f"claude_batch/{name}": fact for name, fact in self.facts(report).items()},
             },
         )
 
@@ -109,6 +126,22 @@ def checks(*, error_rate: Thresholds, expiry_rate: Thresholds, complete: Thresho
             thresholds=complete,
             higher_is_worse=False,
         ),
+        Check(
+            name="paid_once",
+            figure="possible_duplicate_requests",
+            description="Warns of requests that may be paid for twice: sent again, since their batch stayed unseen.",
+            measure=lambda report: report.doubts.n_possible_duplicates,
+            thresholds=PAID_ONCE,
+            facts=lambda report: report.doubts.figures,
+        ),
+        Check(
+            name="retention",
+            figure="oldest_open_batch_days",
+            description="Warns when results of a batch were not collected for 20 days; the API keeps them for 29.",
+            measure=lambda report: report.oldest_open_days,
+            thresholds=RETENTION,
+            of_the_table=True,
+        ),
     )
 
 
@@ -116,21 +149,30 @@ def check_specs(
     asset: dg.AssetKey, checks: Sequence[Check], partitions_def: dg.PartitionsDefinition[str] | None
 ) -> list[dg.AssetCheckSpec]:
     """Declare the checks, by partition where this Dagster can."""
-    extra: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
-    return [dg.AssetCheckSpec(check.name, asset=asset, description=check.description, **extra) for check in checks]
+    by_partition: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
+    whole: dict[str, Any] = {}
+    return [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=asset,
+            description=check.description,
+            **(whole if check.of_the_table else by_partition),
+        )
+        for check in checks
+    ]
 
 
 def evaluations(
     asset: dg.AssetKey, checks: Sequence[Check], reports: Sequence[PartitionReport]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """
-    Evaluate each check for each partition.
+    Evaluate each check for each partition, but for those of the whole table.
 
     A run over a range has to log these itself, also when the range is one partition: the result it yields
     is recorded without a partition.
     """
     for report in reports:
-        for check in checks:
+        for check in (check for check in checks if not check.of_the_table):
             judgement = check.judge(report)
             yield dg.AssetCheckEvaluation(
                 asset_key=asset,

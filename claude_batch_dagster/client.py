@@ -5,7 +5,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -127,9 +128,17 @@ class AnthropicBatches:
         """Return a page of up to 1,000 batches, newest first, those older than `after_id`."""
         query = {"limit": PAGE_SIZE, **({"after_id": after_id} if after_id else {})}
         with _translated():
-            page = _json(self._client.get(PATH, cast_to=httpx2.Response, options={"params": query}))
+            response = self._client.get(
+                PATH, cast_to=httpx2.Response, options={"params": query, "headers": {"Cache-Control": "no-cache"}}
+            )
+            page = _json(response)
             try:
-                return Page(batches=[_batch(item) for item in page["data"]], has_more=bool(page["has_more"]))
+                return Page(
+                    batches=[_batch(item) for item in page["data"]],
+                    has_more=bool(page["has_more"]),
+                    served_at=_moment(response.headers.get("date")),
+                    age_seconds=_seconds(response.headers.get("age")) or 0.0,
+                )
             except (KeyError, TypeError) as error:
                 raise ApiResponseError("the API's list of batches cannot be read") from error
 
@@ -234,6 +243,14 @@ def _envelope(body: object) -> tuple[str | None, str, str | None]:
             return kind, message, None
         case _:
             return None, "the answer has no error envelope", None
+
+
+def _moment(header: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _seconds(header: str | None) -> float | None:

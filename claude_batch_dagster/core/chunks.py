@@ -3,13 +3,17 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+import orjson
+
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.ports import Body
+from claude_batch_dagster.core.pricing import most
 from claude_batch_dagster.core.requests import Request
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
@@ -77,6 +81,22 @@ class Chunk:
         """SHA-256 of the body."""
         return self._measure[1]
 
+    @property
+    def max_cost_usd(self) -> float | None:
+        """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
+        n_bytes, max_tokens, cached = Counter[str](), Counter[str](), set[str]()
+        for passenger in self.passengers:
+            params = orjson.loads(passenger.params)
+            model = str(params.get("model"))
+            n_bytes[model] += len(passenger.params)
+            limit = params.get("max_tokens")
+            max_tokens[model] += limit if isinstance(limit, int) else 0
+            if b'"cache_control"' in passenger.params:
+                cached.add(model)
+        prices = [most(one, n_bytes=n_bytes[one], max_tokens=max_tokens[one], cached=one in cached) for one in n_bytes]
+        known = [price for price in prices if price is not None]
+        return sum(known) if len(known) == len(prices) else None
+
     @cached_property
     def _measure(self) -> tuple[int, str]:
         digest, n_bytes = hashlib.sha256(), 0
@@ -124,3 +144,15 @@ def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Ca
         n_bytes += size
     if chunk:
         yield chunk
+
+
+def windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    """Cut a stream into lists of at most `size`."""
+    window: list[Candidate] = []
+    for item in items:
+        window.append(item)
+        if len(window) == size:
+            yield window
+            window = []
+    if window:
+        yield window

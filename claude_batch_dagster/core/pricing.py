@@ -18,6 +18,24 @@ class Cost:
     """What the live API would have cost."""
 
 
+def most(model: str, *, n_bytes: int, max_tokens: int, cached: bool = False) -> float | None:
+    """
+    Price requests that nobody has answered yet: US dollars at batch prices, at most; None if not known.
+
+    A token is at least one byte of the request, and an answer ends at `max_tokens`. What servers do for a
+    request besides (web searches, documents fetched by URL) is not bounded here.
+    """
+    written = n_bytes if cached else 0
+    usage = Usage(
+        input_tokens=n_bytes - written,
+        output_tokens=max_tokens,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written,
+    )
+    price = cost(model, usage)
+    return price.batch_usd if price else None
+
+
 @lru_cache(maxsize=65_536)
 def cost(model: str, usage: Usage) -> Cost | None:
     """

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from claude_batch_dagster.core.doubts import NO_DOUBTS, Doubts
 from claude_batch_dagster.core.verdicts import Verdict
 
 NOT_ERRORS = frozenset({Verdict.SUCCEEDED, Verdict.EXPIRED, Verdict.CANCELED, Verdict.BLOCKED})
@@ -45,6 +46,10 @@ class PartitionReport:
     """The part of `cost_usd` that this run has spent."""
     seconds_to_answer: float | None
     """From the first intent to the last end of the batches that hold the answers."""
+    doubts: Doubts = NO_DOUBTS
+    """Batches with rows of this partition whose acceptance was not known at some time."""
+    oldest_open_days: float = 0.0
+    """Age of the oldest batch of the whole table whose results are not on our disk, in days."""
 
     @property
     def n_rows(self) -> int:

@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     MISSING = "missing"
     """The batch ended without a result for this row."""
     REJECTED = "rejected"
-    """Never sent: empty, not encodable, too large, or a bad or duplicate key."""
+    """Never asked: empty, not encodable, too large, a bad or duplicate key, or refused by the API as a request."""
     BLOCKED = "blocked"
     """Never sent: the budget does not allow it."""
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import anthropic
+import orjson
 import pandas as pd
 import pytest
 
@@ -12,6 +13,7 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.pipeline import Progress
+from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.engine import SystemClock
@@ -383,15 +385,57 @@ def test_f41_a_chunk_that_is_too_large_is_halved(world: World) -> None:
     assert [batch.n_requests for batch in world.emulator.audit.accepted()] == [1, 1, 2, 4, 2]
 
 
-def test_f41_a_single_row_that_is_too_large_fails_the_run(world: World) -> None:
-    """There is nothing left to halve."""
+def test_f41_a_single_row_that_is_too_large_is_rejected(world: World) -> None:
+    """There is nothing left to halve: the row says so, once, and the run goes on."""
     world.documents({1: "war"})
     world.emulator.faults.add("413", endpoint="create")
 
     report = world.run()
 
-    assert isinstance(report.failure, ApiError)
-    assert world.n_accepted == 0
+    ((status, error),) = world.rows("status, error")
+    assert (report.failure, status, world.n_accepted) == (None, "rejected", 0)
+    assert "HTTP 413" in error
+    n_posts = world.n_posts
+    assert (world.run().failure, world.n_posts) == (None, n_posts)
+
+
+class PickyApi(AnthropicBatches):
+    """An API that refuses a whole batch for rows which hold `bad`, naming the first."""
+
+    def create(self, body: Body) -> Batch:
+        """Read the body, and refuse or accept it."""
+        whole = b"".join(body.pieces)
+        for ordinal, request in enumerate(orjson.loads(whole)["requests"]):
+            if "bad" in request["params"]["messages"][0]["content"]:
+                raise ApiRefusedError(
+                    f"requests.{ordinal}.params.messages: Input is bad", status=400, kind="invalid_request_error"
+                )
+        return super().create(Body(pieces=[whole], n_bytes=body.n_bytes))
+
+
+def test_f36_the_one_row_that_the_api_names_is_rejected_and_the_rest_goes_on(
+    world: World, client: anthropic.Anthropic
+) -> None:
+    """A whole batch refused for one row: it is sent once more without it."""
+    world.documents({0: "war", 1: "peace", 2: "a bad war", 3: "war and peace"})
+    picky = PickyApi(client)
+
+    report = world.run(api=picky)
+
+    assert (report.failure, report.n_sent, world.n_posts) == (None, 3, 1)
+    assert world.statuses() == {0: "succeeded", 1: "succeeded", 2: "rejected", 3: "succeeded"}
+    assert world.states() == [State.REFUSED, State.APPLIED]
+    assert (world.run(api=picky).n_sent, world.states()) == (0, [State.REFUSED, State.APPLIED])
+
+
+def test_f36_a_refusal_of_every_row_fails_the_run_and_judges_none(world: World, client: anthropic.Anthropic) -> None:
+    """The first row named is not the reason if the rest is refused as well: a param is."""
+    world.documents({n: f"bad war {n}" for n in range(4)})
+
+    report = world.run(api=PickyApi(client))
+
+    assert isinstance(report.failure, ApiRefusedError)
+    assert (report.failure.status, world.statuses(), world.states()) == (400, {}, [State.REFUSED] * 2)
 
 
 @pytest.mark.parametrize(

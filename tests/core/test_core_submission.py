@@ -143,13 +143,14 @@ def test_an_accepted_chunk_has_its_id_in_the_ledger(send: Send, ledger: SqlLedge
     assert rows == [(str(n), sent.custom_ids[n], f"hash {n}", n + 1) for n in range(3)]
 
 
-def test_f48_a_batch_of_another_size_is_not_taken_for_ours(wire: Wire, send: Send) -> None:
-    """It is looked for in the list instead."""
+def test_f48_a_batch_of_another_size_is_held_until_it_proves_itself(wire: Wire, send: Send) -> None:
+    """The API names it, so it is remembered; it is not collected blindly, nor are its rows sent again."""
     wire.judge = lambda n: batch(n - 1)
 
     record = send(chunk())
 
-    assert (record.state, record.batch_id) == (State.AMBIGUOUS, None)
+    assert (record.state, record.batch_id) == (State.HELD, batch(2).id)
+    assert record.note == f"the API accepted 2 requests of 3 as {batch(2).id}"
 
 
 def test_f32_a_body_that_broke_off_is_free_again(wire: Wire, send: Send, ledger: SqlLedger) -> None:

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -7,6 +8,7 @@ import pytest
 
 from claude_batch_dagster import Thresholds
 from claude_batch_dagster.checks import COMPLETE, ERROR_RATE, EXPIRY_RATE, checks, results
+from claude_batch_dagster.core.doubts import Doubts
 from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
 Declare = Callable[..., dg.AssetsDefinition]
-NAMES = ["error_rate", "expiry_rate", "complete"]
+NAMES = ["error_rate", "expiry_rate", "complete", "paid_once"]
+OF_THE_TABLE = "retention"
 ALL = ("1790", "1793")
 
 
@@ -35,11 +38,12 @@ def report(
     )
 
 
+DEFAULTS = checks(error_rate=ERROR_RATE, expiry_rate=EXPIRY_RATE, complete=COMPLETE)
+
+
 def verdicts(*reports: PartitionReport) -> dict[str, str]:
     """Return what each check says of these partitions."""
-    judged = results(
-        dg.AssetKey("answers"), checks(error_rate=ERROR_RATE, expiry_rate=EXPIRY_RATE, complete=COMPLETE), reports
-    )
+    judged = results(dg.AssetKey("answers"), DEFAULTS, reports)
     return {str(one.check_name): "pass" if one.passed else one.severity.value.lower() for one in judged}
 
 
@@ -61,7 +65,29 @@ def verdicts(*reports: PartitionReport) -> dict[str, str]:
 )
 def test_a_threshold_is_the_last_value_that_passes(counts: dict[str, int], expected: tuple[str, ...]) -> None:
     """Each check passes at its threshold, warns beyond the first, and fails beyond the second."""
-    assert tuple(verdicts(report(counts)).values()) == expected
+    told = verdicts(report(counts))
+    assert (told["error_rate"], told["expiry_rate"], told["complete"]) == expected
+    assert (told["paid_once"], told["retention"]) == ("pass", "pass")
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"), [(0, "pass"), (20, "pass"), (20.1, "warn"), (27, "warn"), (27.1, "error"), (40, "error")]
+)
+def test_f66_results_that_nobody_fetches_warn_well_before_they_are_gone(days: float, expected: str) -> None:
+    """The API keeps results for 29 days; the check warns from the 20th and fails from the 27th."""
+    assert verdicts(replace(report({"succeeded": 1}), oldest_open_days=days))["retention"] == expected
+
+
+def test_f34_a_batch_that_may_have_been_paid_for_twice_warns_and_says_at_most_how_much() -> None:
+    """It never fails: nobody can mend it, and everybody should know it."""
+    doubts = Doubts(n_unconfirmed=1, n_possible_duplicates=7, possible_duplicate_usd=0.25)
+    [check] = [check for check in DEFAULTS if check.name == "paid_once"]
+
+    judgement = check.judge(replace(report({"succeeded": 9}), doubts=doubts))
+
+    assert (judgement.passed, judgement.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert judgement.metadata["claude_batch/possible_duplicate_usd"] == 0.25
+    assert judgement.metadata["claude_batch/possible_duplicate_requests"] == 7
 
 
 @pytest.mark.parametrize(("n_rows", "n_expected"), [(99, 100), (101, 100), (0, 1), (1, 0)])
@@ -139,7 +165,7 @@ def test_checks_are_recorded_for_the_partition_of_a_run(scene: "Scene", classifi
     """A run of one partition records each check for it, once."""
     result = scene.run(classification(), partition="1791")
 
-    assert set(recorded(scene, result)) == {(name, "1791") for name in NAMES}
+    assert set(recorded(scene, result)) == {*((name, "1791") for name in NAMES), (OF_THE_TABLE, None)}
 
 
 @pytest.mark.parametrize("span", [ALL, ("1791", "1791")], ids=["four", "one"])
@@ -150,15 +176,19 @@ def test_checks_are_recorded_for_each_partition_of_a_range(
     result = scene.run(classification(), span=span)
 
     keys = [str(year) for year in range(int(span[0]), int(span[1]) + 1)]
-    assert set(recorded(scene, result)) == {(name, key) for name in NAMES for key in [*keys, None]}
+    assert set(recorded(scene, result)) == {
+        *((name, key) for name in NAMES for key in [*keys, None]),
+        (OF_THE_TABLE, None),
+    }
 
 
 def test_checks_without_partitions_are_recorded_once(scene: "Scene", classification: Declare) -> None:
     """Without partitions each check is recorded once, also in a run over a range of somebody else's."""
     asset = classification(partitions_def=None)
 
-    assert set(recorded(scene, scene.run(asset))) == {(name, None) for name in NAMES}
-    assert set(recorded(scene, scene.run(asset, span=ALL))) == {(name, None) for name in NAMES}
+    all_of_them = {(name, None) for name in [*NAMES, OF_THE_TABLE]}
+    assert set(recorded(scene, scene.run(asset))) == all_of_them
+    assert set(recorded(scene, scene.run(asset, span=ALL))) == all_of_them
 
 
 @pytest.mark.parametrize(
@@ -190,7 +220,7 @@ def test_faults_turn_the_checks(
 
     found = recorded(scene, scene.run(asset))
 
-    told = [found[name, None] for name in NAMES]
+    told = [found[name, None] for name in NAMES[:3]]
     assert tuple("pass" if one.passed else one.severity.value.lower() for one in told) == severities
     metadata = found[figure, None].metadata
     assert metadata[f"claude_batch/{figure}"].value == times / 4
