@@ -34,7 +34,7 @@ def _ask(api: AnthropicBatches, places: Places) -> Iterator[Finding]:
     base_url, workspace_id, _ = api.account.rsplit(" ", 2)
     before = places.clock.now()
     try:
-        page = api.list_batches()
+        page = api.list_batches(limit=1)
         answerer = api.answerer
     except CredentialError as error:
         yield problem("API key", f"{KEY} is set and not accepted: {error}", "Set a key of the right workspace.")

@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from claude_batch_dagster.cli.places import HOW_TO_NAME_IT, Places
 from claude_batch_dagster.cli.surroundings import ledger_url
 from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, State
 from claude_batch_dagster.errors import ConfigurationError, LedgerError, WarehouseError, WarehouseLockedError
+from claude_batch_dagster.storage.kinship import filled_tables
 from claude_batch_dagster.storage.ledger_view import LedgerView
+from claude_batch_dagster.storage.state_directory import OTHERS_CAN_WRITE
 from claude_batch_dagster.storage.warehouse import Warehouse
 
 PACKAGES = ("claude-batch-dagster", "anthropic", "dagster", "duckdb", "SQLAlchemy")
@@ -25,21 +27,29 @@ OTHERS = 0o077
 """Permissions of group and others."""
 
 
+COPY = "If this is the right one from now on: claude-batch reconcile --accept-new-ledger"
+
+STRANGE = (
+    "Name or bring back the ledger that belongs to it. If that is gone: claude-batch reconcile --accept-new-ledger"
+)
+
+
 def state_directory(places: Places) -> Iterator[Finding]:
     """Look at the folder: whose it is, who may read it, how much fits in."""
     subject, folder = "state directory", places.folder
     if not folder.is_dir():
         yield warning(subject, f"none at {str(folder)!r}", f"The first run creates it. Else: {HOW_TO_NAME_IT}.")
         return
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        advice = f"Run as its owner, or give it away: chown -R {os.geteuid()} {folder}"
-        yield problem(subject, f"{folder} belongs to user {found.st_uid}, this is user {os.geteuid()}", advice)
+    found, user = folder.stat(), os.geteuid()
+    mode = f"{found.st_mode & 0o777:03o}"
+    if user not in {found.st_uid, 0}:
+        advice = f"Run as its owner, or as its owner give it away: chown -R {user} {folder}"
+        yield problem(subject, f"{folder} belongs to user {found.st_uid}, this is user {user}", advice)
     elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        yield problem(subject, f"{folder} cannot be written", f"Let its owner in: chmod u+rwx {folder}")
+        yield problem(subject, f"{folder} cannot be written (mode {mode})", f"Let its owner in: chmod u+rwx {folder}")
     elif found.st_mode & OTHERS:
-        mode = f"{found.st_mode & 0o777:03o}"
-        yield warning(subject, f"{folder} is open to others (mode {mode})", f"Close it: chmod -R go= {folder}")
+        level = problem if found.st_mode & OTHERS_CAN_WRITE else warning
+        yield level(subject, f"{folder} is open to others (mode {mode})", f"Close it: chmod -R go= {folder}")
     else:
         yield ok(subject, f"{folder}, open to its owner only")
     yield _space(folder)
@@ -81,6 +91,9 @@ def _ledger(view: LedgerView) -> Iterator[Finding]:
     if damage := view.damage():
         yield problem("ledger", f"{identity}: damaged ({damage})", "Bring back a copy; never delete it.")
         return
+    if original := view.original():
+        yield problem("ledger", f"{identity}: a copy of {original}", f"Use the original. {COPY}")
+        return
     states = [one.chunk.state for one in view.sightings(())]
     yield ok("ledger", f"{identity}, {sum(state in OPEN for state in states)} open chunks")
     if n := sum(state in UNCONFIRMED for state in states):
@@ -102,12 +115,28 @@ def database(places: Places) -> Iterator[Finding]:
         )
         return
     try:
-        with Warehouse(places.database, {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0).connect():
-            yield ok("DuckDB file", f"{places.database} opens")
+        tables = filled_tables(Warehouse(places.database, {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0))
+        yield ok("DuckDB file", f"{places.database} opens")
+        yield from _kinship(tables, places)
     except WarehouseLockedError as error:
         yield warning("DuckDB file", f"{places.database} is {error.reason}", "Runs wait for it: lock_timeout_seconds.")
     except (WarehouseError, ConfigurationError) as error:
         yield problem("DuckDB file", str(error), "Move it away or bring back a copy.")
+
+
+def _kinship(tables: Mapping[str, str], places: Places) -> Iterator[Finding]:
+    """Compare the ledgers that filled the tables with the one that is here."""
+    try:
+        view = LedgerView(ledger_url(places))
+    except (ConfigurationError, LedgerError):
+        return  # told by the check-up of the ledger
+    ours = view.ledger_id
+    view.dispose()
+    for table, ledger_id in tables.items():
+        if ledger_id == ours:
+            yield ok("table", f"{table} was filled by this ledger")
+        else:
+            yield problem("table", f"{table} was filled by ledger {ledger_id}, not by this one", STRANGE)
 
 
 def versions(_: Places) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from claude_batch_dagster.cli.telling import clock_time, day, requests
+from claude_batch_dagster.cli.telling import clock_time, counted, day, requests
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import place_of
 

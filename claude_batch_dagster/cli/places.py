@@ -42,7 +42,7 @@ class Places:
         """The state directory, whether or not it is there."""
         if self.state_directory:
             return Path(self.state_directory)
-        beside = Path(self.database).absolute().parent if self.database else Path()
+        beside = Path(self.database).parent if self.database else Path()
         return beside / ".claude_batch"
 
     def existing_folder(self) -> Path:

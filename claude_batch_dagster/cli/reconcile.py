@@ -9,6 +9,7 @@ import click
 from claude_batch_dagster.cli.connection import connected, is_here
 from claude_batch_dagster.cli.exits import NOT_KNOWN_YET
 from claude_batch_dagster.cli.findings import found
+from claude_batch_dagster.cli.kin import accept
 from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.cli.surroundings import locked, working
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, State
@@ -33,8 +34,22 @@ UNSURE = frozenset({*UNCONFIRMED, State.HELD, State.UNSEEN})
     show_default=True,
     help="How long a batch must be absent from the API's list before it is held: what the resource has.",
 )
+@click.option(
+    "--accept-new-ledger",
+    is_flag=True,
+    help="Take this ledger for the right one of the tables in --database, in place of one that is lost.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before another ledger is accepted.")
 @click.pass_context
-def command(ctx: click.Context, *, pipeline: str | None, wait: bool, quiet_period_seconds: float) -> None:
+def command(  # noqa: PLR0913 - one argument for each option
+    ctx: click.Context,
+    *,
+    pipeline: str | None,
+    wait: bool,
+    quiet_period_seconds: float,
+    accept_new_ledger: bool,
+    yes: bool,
+) -> None:
     """
     Find out what became of batches whose acceptance is not known.
 
@@ -42,9 +57,15 @@ def command(ctx: click.Context, *, pipeline: str | None, wait: bool, quiet_perio
     results that it is ours, and adopts it; and looks once more for those that were let go. Sends nothing and sets
     no row free: a batch that stays unseen for the whole quiet period is held, for the next run's on_unconfirmed or
     for `claude-batch resolve`. Safe to do twice. Exit code 3: something is still unconfirmed.
+
+    With --accept-new-ledger it does one thing only: where a run refuses to send because the ledger is not the one
+    that a table was filled by, and that one is gone, this ledger takes its place.
     """
     places: Places = ctx.obj
     with working(places) as (ledger, state):
+        if accept_new_ledger:
+            accept(places, ledger, pipeline, ask=not yes)
+            return
         pipelines = _chosen(ledger.pipelines(), pipeline)
         if not any(_unsure(ledger, name, places.clock) for name in pipelines):
             click.echo("Nothing is unconfirmed.")

@@ -1,6 +1,7 @@
 """A ledger that is looked at: never created, upgraded or written, and no run waits for it."""
 
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ class LedgerView(SqlLedger):
                 for row in connection.execute(sa.select(chunks).order_by(chunks.c.chunk_id))
             ]
 
+    def original(self) -> str | None:
+        """Return the path of the ledger that this one is a copy of, if that is still there."""
+        try:
+            return super().original()
+        except LedgerError:  # it was moved, and would take note of its new home
+            return None
+
     def damage(self) -> str | None:
         """Return what is broken in the file, if anything is; other databases look after themselves."""
         if self._engine.dialect.name != "sqlite":
@@ -118,7 +126,7 @@ def _looking(url: str | sa.URL) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
         is_file = parsed.get_backend_name() == "sqlite"
-        engine = sa.create_engine(_existing_file(parsed) if is_file else parsed)
+        engine = sa.create_engine(parsed, creator=_opener(parsed)) if is_file else sa.create_engine(parsed)
     except (SQLAlchemyError, ImportError) as error:
         raise LedgerError(
             f"the ledger URL cannot be used ({type(error).__name__}). Use sqlite:///path/to/ledger.sqlite or postgresql://…"
@@ -130,12 +138,13 @@ def _looking(url: str | sa.URL) -> sa.Engine:
     return engine.execution_options(postgresql_readonly=True)
 
 
-def _existing_file(url: sa.URL) -> sa.URL:
-    """Return a URL that opens the file and never creates it."""
+def _opener(url: sa.URL) -> Callable[[], sqlite3.Connection]:
+    """Return a function that opens the file and never creates it."""
     path = Path(url.database or "")
     if not path.is_file():
         raise LedgerError(f"there is no ledger at {_shown(url)}; looking creates none")
-    return url.set(database=f"file:{quote(str(path.absolute()))}", query={"mode": "rw", "uri": "true"})
+    file = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return lambda: sqlite3.connect(file, uri=True, check_same_thread=False)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

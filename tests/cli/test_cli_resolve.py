@@ -40,7 +40,7 @@ def foreign_batch(client: anthropic.Anthropic, n: int = 4) -> str:
 
 
 def test_a_held_batch_is_set_free_on_a_persons_word(program: Program) -> None:
-    """After a question that says what it can cost; then its rows are sent again, and the second word changes nothing."""
+    """After a question that says what it can cost; then its rows are sent again. The second time changes nothing."""
     chunk = held(program)
 
     told = program("resolve", chunk.chunk_id, "--not-sent", answer="y\n")
@@ -120,7 +120,7 @@ def test_what_was_sent_elsewhere_can_be_given_up(program: Program, base_url: str
 # --- it is that batch ------------------------------------------------------------------------------
 
 
-def test_f52_a_batch_that_a_person_found_is_proved_and_adopted(program: Program, emulator: Emulator) -> None:
+def test_f33_a_batch_that_a_person_found_is_proved_and_adopted(program: Program, emulator: Emulator) -> None:
     """Its rows are not sent again: its answers land, each paid for once."""
     chunk, batch_id = held_although_sent(program, emulator)
 
@@ -192,7 +192,7 @@ def test_f66_a_batch_whose_results_are_gone_is_refused(program: Program, emulato
     assert program.chunk == chunk
 
 
-def test_a_batch_that_does_not_exist_or_is_another_chunks_is_refused(program: Program) -> None:
+def test_f52_a_batch_that_does_not_exist_or_is_another_chunks_is_refused(program: Program) -> None:
     """A slip of the hand changes nothing."""
     program.world.documents({99: "war of another day"})
     program.world.run()
