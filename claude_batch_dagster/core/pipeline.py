@@ -115,6 +115,8 @@ class Pipeline:
         is in the ledger, and the next run takes it up.
         """
         self._watch()
+        self._settle_unconfirmed()
+        self._collect_ended()  # also what nobody asks for any more: it was paid for
         while flying := self._send(candidates):
             self._wait(flying)
         if self._watch():
@@ -329,7 +331,9 @@ class Pipeline:
     def _settle_unconfirmed(self) -> None:
         if self.ledger.chunks(self.name, {*UNCONFIRMED, State.HELD}):
             with self.locks.hold(self.name):
-                settled(self.recovery, self.on_trouble)
+                clear = settled(self.recovery, self.on_trouble)
+            if not clear:
+                self._tell_unconfirmed()
 
     def _collect_ended(self, waiting: Members[str] = ()) -> bool:
         """
@@ -352,23 +356,25 @@ class Pipeline:
         for chunk in travelling:
             batch = seen.batches.get(chunk.batch_id or "")
             hidden = batch is None and seen.trouble is None
-            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or (batch and batch.ended):
+            overdue = batch is not None and self._is_overdue(batch)
+            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or overdue or (batch and batch.ended):
                 if self.collection.collect(chunk.chunk_id, batch):
                     self.home.add(chunk.chunk_id)
                 elif hidden and chunk.chunk_id in waiting:
                     self._miss(chunk)
             if batch:
                 self.unseen_since.pop(chunk.chunk_id, None)
-                self._mind_the_time(batch)
         if len(self.home) > before:
             self.pace.restart()
         self._report()
         return len(self.home) > before
 
-    def _mind_the_time(self, batch: Batch) -> None:
+    def _is_overdue(self, batch: Batch) -> bool:
         age = self.clock.now() - batch.created_at
-        if not batch.ended and age > OVERDUE:
-            self.on_trouble(BatchOverdueError(batch.id, hours=age / timedelta(hours=1)))
+        if batch.ended or age <= OVERDUE:
+            return False
+        self.on_trouble(BatchOverdueError(batch.id, hours=age / timedelta(hours=1)))
+        return True
 
     def _miss(self, chunk: ChunkRecord) -> None:
         """Note that the API does not show a batch it accepted; give up, for this run, once that has lasted."""
