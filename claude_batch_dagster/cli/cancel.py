@@ -26,8 +26,9 @@ def command(ctx: click.Context, *, pipeline: str | None, batch_id: str | None, y
     Ask the API to stop batches that are on their way.
 
     Without --pipeline or --batch: all that the ledger knows, after asking. What was answered by then is paid for
-    and kept: it lands with the next materialization, which asks the canceled rows again. Safe to do twice: a batch
-    that has ended, or is being canceled already, is left as it is.
+    and kept: it lands with the next materialization, which asks the canceled rows again. A run that waits for the
+    batch does so at once, so terminate it first. Safe to do twice: a batch that has ended, or is being canceled
+    already, is left as it is.
     """
     places: Places = ctx.obj
     with looking(places) as ledger:

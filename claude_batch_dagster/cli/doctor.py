@@ -25,8 +25,8 @@ def command(ctx: click.Context) -> None:
     """
     Check everything that a run needs.
 
-    Makes one call to the API (a list of one batch) and changes nothing, so it is safe to do at any time and as
-    often as you like. The key itself is never shown. Exit code 1: there is a problem.
+    Makes one call to the API (a list of one batch) and changes nothing, however often it is done. The key itself is
+    never shown. Exit code 1: there is a problem.
     """
     findings = [finding for check in CHECKS for finding in check(ctx.obj)]
     for finding in findings:

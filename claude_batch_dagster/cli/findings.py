@@ -27,9 +27,8 @@ def found(before: ChunkRecord, chunk: ChunkRecord, *, here: bool, quiet_period: 
 def _why(before: ChunkRecord, chunk: ChunkRecord, quiet_period: timedelta) -> str:
     if chunk.quiet_since:
         until = clock_time(chunk.quiet_since + quiet_period)
-        return (
-            f"not in the API's list so far, in {chunk.n_silent_listings} looks; it is looked for until {until} at least"
-        )
+        looks = counted(chunk.n_silent_listings, "look", "looks")
+        return f"not in the API's list so far, in {looks}; it is looked for until {until} at least"
     if chunk.note and chunk.note != before.note and before.state is State.AMBIGUOUS:
         return chunk.note
     return "a batch in the API's list may be this one and cannot be read until it has ended"
