@@ -16,8 +16,9 @@ from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition
 from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.pipeline import Pipeline, Progress
+from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
+from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.core.requests import RequestBuilder
@@ -135,6 +136,10 @@ class Engine:
             failure=failure,
             unfinished=unfinished,
         )
+
+    def tempo(self) -> Tempo | None:
+        """Say how long the batches of this table have taken so far; None while there are too few."""
+        return Tempo.of(self.ledger.durations(self.question.pipeline, place=place_of(self.api.account)))
 
     def close(self) -> None:
         """Close what was opened."""

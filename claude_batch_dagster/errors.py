@@ -101,7 +101,7 @@ class BatchOverdueError(ApiError):
     def __init__(self, batch_id: str | None, *, hours: float) -> None:
         super().__init__(
             f"batch {batch_id} has not ended after {hours:.0f} hours, though batches expire after 24. It is asked "
-            "after until its 29 days are over; if this goes on, show its id to Anthropic's support"
+            "after for as long as the API shows it; if this goes on, cancel it with `claude-batch cancel`"
         )
         self.batch_id, self.hours = batch_id, hours
 

@@ -20,6 +20,7 @@ from claude_batch_dagster.core.ledger import (
     State,
 )
 from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Locks, place_of
+from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission, culprit_of
@@ -46,26 +47,11 @@ MAX_FAILURES = 8
 FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
-AT_HOME = frozenset({State.SPOOLED, State.APPLIED})
-"""The results are on our disk."""
-
 OVERDUE = timedelta(hours=25)
 """Batches end after 24 hours; an hour later is strange."""
 
 MAX_UNSEEN = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run stands, in requests."""
-
-    n_sent: int
-    n_ended: int
-    n_landed: int
-    n_open_batches: int
-    n_before: int = 0
-    """Those of `n_sent` that another run has sent."""
 
 
 @dataclass(kw_only=True)
@@ -385,15 +371,5 @@ class Pipeline:
         self.on_trouble(error)
 
     def _report(self) -> None:
-        followed = [self.ledger.chunk(chunk_id) for chunk_id in self.followed | self.sent]
-        self.on_progress(
-            Progress(
-                n_sent=sum(chunk.n_requests for chunk in followed),
-                n_ended=sum(
-                    chunk.n_requests for chunk in followed if chunk.state in AT_HOME or chunk.state is State.ENDED
-                ),
-                n_landed=sum(chunk.n_requests for chunk in followed if chunk.state is State.APPLIED),
-                n_open_batches=sum(chunk.state in OPEN for chunk in followed),
-                n_before=sum(chunk.n_requests for chunk in followed if chunk.chunk_id not in self.sent),
-            )
-        )
+        followed = [self.ledger.chunk(chunk_id) for chunk_id in sorted(self.followed | self.sent)]
+        self.on_progress(Progress.of(followed, sent=self.sent))

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,9 +19,7 @@ import duckdb
 import pytest
 
 from claude_batch_dagster.cli.places import WallClock
-from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.emulator import Emulator, SystemClock
-from claude_batch_dagster.engine import Pacing
 from tests.cli.conftest import FOUR, KEY, Program
 
 
@@ -247,17 +246,34 @@ def test_f25_a_ledger_that_cannot_be_read_is_a_problem(program: Program, content
 
 
 def test_f98_a_ledger_that_is_damaged_inside_is_a_problem(program: Program) -> None:
-    """Its first page opens; the rest is looked through."""
-    program.world.pacing = Pacing(limits=Limits(max_requests=500))
-    program.world.documents({n: f"war number {n}" for n in range(500)})
+    """Also where no other command looks: the whole file is read through."""
+    program.world.documents(FOUR)
     program.world.run()
     program.world.ledger.dispose()
     ledger = program.world.state.path / "ledger.sqlite"
-    content = bytearray(ledger.read_bytes())
-    content[len(content) // 2 : -4096] = b"\xff" * (len(content) // 2 - 4096)
-    ledger.write_bytes(content)
+    with closing(sqlite3.connect(ledger)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+    with ledger.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
 
-    assert findings(program("doctor", code=1))["ledger"][0].startswith("problem: ")
+    assert program.json()["pipelines"][0]["n_landed"] == 4
+    assert "damaged (" in findings(program("doctor", code=1))["ledger"][0]
+
+
+def test_a_ledger_that_was_moved_is_well_and_looking_does_not_move_it(program: Program, tmp_path: Path) -> None:
+    """It takes note of its new place when it is next worked with, not when it is looked at."""
+    program.world.documents(FOUR)
+    program.world.run()
+    program.world.ledger.dispose()
+    moved = program.world.state.path.rename(tmp_path / "moved")
+    before = (moved / "ledger.sqlite").read_bytes()
+
+    told = program("--state-directory", str(moved), "doctor")
+
+    assert findings(told)["ledger"][0].startswith("ok: ")
+    assert (moved / "ledger.sqlite").read_bytes() == before
 
 
 def test_what_waits_for_recovery_or_a_person_is_told(program: Program) -> None:

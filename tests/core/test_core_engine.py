@@ -12,8 +12,8 @@ import pytest
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.pipeline import Progress
 from claude_batch_dagster.core.ports import Batch, Body
+from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.engine import SystemClock
@@ -56,6 +56,10 @@ class ThenClock:
         if self._left == 0:
             self._act()
         self._clock.sleep(seconds)
+
+
+def _crash() -> None:
+    raise CrashError
 
 
 # --- what is sent ----------------------------------------------------------------------------------
@@ -986,15 +990,65 @@ def test_the_system_clock_is_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert began.utcoffset() == timedelta()
 
 
-def test_f61_a_batch_that_does_not_end_is_told_of_and_given_up_with_its_results(world: World) -> None:
-    """An hour after its 24 the run log says so; after 29 days its rows are told to be lost, and are not sent again."""
+def test_f61_a_batch_that_does_not_end_is_told_of_and_waited_for(world: World) -> None:
+    """An hour after its 24 the run log says so; it is asked after for as long as the API shows it, and lands."""
     world.documents({1: "a text of war"})
     world.emulator.faults.add("never_ends")
     troubles: list[ApiError] = []
 
-    report = world.run(poll_seconds=3_600, max_poll_seconds=3_600, on_trouble=troubles.append)
+    def cancel_after_three_days() -> None:
+        for batch in world.api.list_batches().batches:
+            world.api.cancel(batch.id)
+
+    report = world.run(
+        poll_seconds=3_600,
+        max_poll_seconds=3_600,
+        on_trouble=troubles.append,
+        clock=ThenClock(world, cancel_after_three_days, at=3 * 24),
+        max_attempts=1,
+    )
 
     overdue = [error for error in troubles if isinstance(error, BatchOverdueError)]
     assert (overdue[0].hours, "has not ended after 26 hours" in str(overdue[0])) == (26, True)
+    assert (report.failure, world.states(), world.statuses()) == (None, [State.APPLIED], {1: "canceled"})
+
+
+def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:
+    """What the calendar says is gone is asked for all the same; only the API can say that it is gone."""
+
+    class YearAhead:
+        """A clock that a person has set wrong."""
+
+        def now(self) -> datetime:
+            """Return a time that has not come yet."""
+            return world.clock.now() + timedelta(days=365)
+
+        def sleep(self, seconds: float) -> None:
+            """Let `seconds` pass."""
+            world.clock.sleep(seconds)
+
+    world.documents(TEN)
+    with pytest.raises(CrashError):
+        world.run(clock=ThenClock(world, _crash))
+    world.clock.sleep(120)
+
+    report = world.run(clock=YearAhead())
+
+    assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
+
+
+def test_f66_results_that_are_gone_are_asked_for_several_times_before_they_are_given_up(world: World) -> None:
+    """One 404 is no proof; after several in some minutes the rows say what happened, and are not sent again."""
+    world.documents({1: "a text of war"})
+    with pytest.raises(CrashError):
+        world.run(clock=ThenClock(world, _crash))
+    world.clock.sleep(40 * 86_400)
+    world.emulator.faults.add("404", endpoint="retrieve")
+    world.emulator.faults.add("404", endpoint="results")
+    began = world.clock.now()
+
+    report = world.run()
+
     assert (report.failure, world.states(), world.statuses()) == (None, [State.LOST], {1: "missing"})
+    assert world.clock.now() - began >= timedelta(minutes=5)
     assert (world.run().n_sent, world.n_posts) == (0, 1)

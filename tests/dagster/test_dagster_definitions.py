@@ -96,6 +96,8 @@ def test_what_dagster_shows_is_passed_on(classification: Declare) -> None:
         "error_rate",
         "expiry_rate",
         "complete",
+        "invalid_rate",
+        "label_drift",
         "paid_once",
         "retention",
     }
