@@ -4,6 +4,7 @@ import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_batch_dagster.client import AnthropicBatches, new_client
+from claude_batch_dagster.core import collection
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
 from proof.answers.server import Script, ScriptedServer, http, scripted
@@ -320,6 +322,55 @@ def test_f77_an_answer_of_ten_megabytes_lands_whole(one: Desk, say: Say) -> None
 
     assert peak < 20 * len(word)
     assert one.rows() == [(GOOD, "succeeded", "war", word), *EXPECTED[1:]]
+
+
+# --- what is gone, and what only looks like it ------------------------------------------------------
+
+EPOCH = replace(ENDED, created_at=datetime(1970, 1, 1, tzinfo=UTC))
+"""A batch of long ago: so says a gateway, or a clock of ours that is wrong."""
+
+
+class Later:
+    """A clock forty days after the batch was made."""
+
+    def now(self) -> datetime:
+        """Return always the same time."""
+        return ENDED.created_at + timedelta(days=40)
+
+    def sleep(self, seconds: float) -> None:
+        """Let no time pass."""
+
+
+def test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar(one: Desk, say: Say) -> None:
+    """Before 29 days count, the API is asked: it still has them, so they land."""
+    say(WHOLE)
+
+    assert one.collection.collect(CHUNK.nonce, EPOCH)
+    assert one.faults_at_home() == []
+
+
+def test_f49_a_batch_that_runs_is_not_written_off_by_the_calendar(one: Desk, server: ScriptedServer) -> None:
+    """It is waited for, whatever the clocks say."""
+    running = replace(EPOCH, processing_status="in_progress", ended_at=None)
+
+    assert not one.collection.collect(CHUNK.nonce, running)
+    assert (one.ledger.chunk(CHUNK.nonce).state, server.n_connections) == (State.ACCEPTED, 0)
+
+
+@pytest.mark.parametrize(("status", "state"), [("404", State.LOST), ("500", State.ENDED), ("302", State.ENDED)])
+def test_f66_results_of_long_ago_are_lost_when_the_api_says_so(
+    one: Desk, server: ScriptedServer, status: str, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several 404s after 29 days; trouble on the way proves nothing."""
+    monkeypatch.setattr(collection, "PATIENCE", timedelta(0))  # the clock of these tests stands still
+    late = replace(one.collection, clock=Later())
+    server.script = Script(http(status, [], b'{"type":"error","error":{"type":"not_found_error","message":"Gone."}}'))
+
+    for _ in range(collection.MAX_DOWNLOADS - 1):
+        assert not late.collect(CHUNK.nonce, ENDED)
+    assert late.collect(CHUNK.nonce, ENDED) == (state is State.LOST)
+    assert one.ledger.chunk(CHUNK.nonce).state is state
+    assert {status for _, status, *_ in one.rows()} == ({"missing"} if state is State.LOST else set())
 
 
 # --- where results come from -----------------------------------------------------------------------

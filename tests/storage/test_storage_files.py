@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from claude_batch_dagster.core.chunks import Candidate
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.requests import Request
-from claude_batch_dagster.errors import StateDirectoryError
+from claude_batch_dagster.errors import SpoolError, StateDirectoryError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -106,6 +106,16 @@ def test_results_are_on_disk_before_they_have_their_name(spool: FileSpool, monke
     spool.write("batch", [b"{1}\n"])
 
     assert steps == ["file of 4", "name", "folder"]
+
+
+def test_f87_a_full_disk_is_told_with_what_to_do(spool: FileSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results stay at the API, so nothing is lost; the message says so."""
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    with pytest.raises(SpoolError, match=r"No space left on device.*Nothing that was paid for is lost"):
+        spool.write("batch", [b"{1}"])
+
+    assert not spool.has("batch")
 
 
 def test_discarded_results_are_gone(spool: FileSpool) -> None:
