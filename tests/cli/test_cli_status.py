@@ -56,6 +56,26 @@ def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: Program, bas
     assert program("status") == shown
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_nothing_is_cut_off_on_a_narrow_terminal(program: Program, base_url: str, columns: int) -> None:
+    """Ids can be copied whole: what is too wide is told one below the other."""
+    program.world.documents({1: "war"})
+    chunk = program.dead_run()
+
+    shown = program("status", environment={"FORCE_COLOR": "1", "COLUMNS": str(columns)})
+
+    for told in (
+        chunk.chunk_id,
+        str(chunk.batch_id),
+        PIPELINE,
+        "accepted",
+        "2026-12-19",
+        base_url,
+        "unconfirmed sends",
+    ):
+        assert told in shown
+
+
 def test_what_has_landed_is_summed_up_with_its_price(program: Program, base_url: str) -> None:
     """Closed chunks are counted and paid for, and listed with --all only."""
     program.world.documents({1: "war", 2: "peace"})
