@@ -5,9 +5,7 @@ from dataclasses import asdict
 
 import click
 import orjson
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
 from claude_batch_dagster.cli import telling
 from claude_batch_dagster.cli.overview import ChunkLine, PipelineLine, chunk_line, pipeline_lines
@@ -44,58 +42,42 @@ def command(places: Places, *, everything: bool, as_json: bool) -> None:
 def _show(chunks: Sequence[ChunkLine], pipelines: Sequence[PipelineLine], *, everything: bool) -> None:
     console = telling.console()
     if chunks:
-        console.print(_chunks_table(chunks, everything=everything))
+        telling.table(console, "All chunks" if everything else "Open chunks", [_chunk_cells(one) for one in chunks])
     else:
         console.print("Nothing is on its way." if pipelines else "Nothing was ever sent.")
     if pipelines:
-        console.print(_pipelines_table(pipelines))
+        telling.table(console, "Tables", [_pipeline_cells(one) for one in pipelines])
     if any(one.results_are_old for one in chunks):
         console.print("Results of the dates in colour are older than 20 of their 29 days: materialize soon.")
 
 
-def _chunks_table(chunks: Sequence[ChunkLine], *, everything: bool) -> Table:
-    table = Table(title="All chunks" if everything else "Open chunks", title_justify="left", box=box.SIMPLE)
-    table.add_column("chunk\nbatch", overflow="fold")
-    table.add_column("table", overflow="fold")
-    table.add_column("state")
-    for heading in ("rows", "partitions", "spent", "at most", "age"):
-        table.add_column(heading, justify="right")
-    table.add_column("results until", justify="right")
-    for one in chunks:
-        table.add_row(
-            f"{one.chunk_id}\n{escape(one.batch_id or '-')}",
-            escape(one.pipeline),
-            _coloured(one.state, COLOURS.get(one.state)),
-            f"{one.n_requests:,}",
-            f"{one.n_partitions:,}" if one.n_partitions else "-",
-            telling.dollars(one.spent_usd),
-            telling.dollars(one.max_cost_usd),
-            telling.age(one.age_seconds),
-            _coloured(telling.day(one.results_until), "red" if one.results_are_old else None),
-        )
-    return table
+def _chunk_cells(one: ChunkLine) -> dict[str, str]:
+    return {
+        "chunk\nbatch": f"{one.chunk_id}\n{escape(one.batch_id or '-')}",
+        "table": escape(one.pipeline),
+        "state": _coloured(one.state, COLOURS.get(one.state)),
+        "rows": f"{one.n_requests:,}",
+        "partitions": f"{one.n_partitions:,}" if one.n_partitions else "-",
+        "spent": telling.dollars(one.spent_usd),
+        "at most": telling.dollars(one.max_cost_usd),
+        "age": telling.age(one.age_seconds),
+        "results until": _coloured(telling.day(one.results_until), "red" if one.results_are_old else None),
+    }
 
 
-def _pipelines_table(pipelines: Sequence[PipelineLine]) -> Table:
-    table = Table(title="Tables", title_justify="left", box=box.SIMPLE)
-    table.add_column("table", overflow="fold")
-    table.add_column("sent to", overflow="fold")
-    for heading in ("in flight", "landed", "spent", "unconfirmed sends", "possible duplicates"):
-        table.add_column(heading, justify="right")
-    for one in pipelines:
-        doubt = f"{one.n_possible_duplicates:,}"
-        if one.n_possible_duplicates:
-            doubt += f" (at most {telling.dollars(one.possible_duplicate_usd)})"
-        table.add_row(
-            escape(one.pipeline),
-            escape(one.base_url if one.workspace_id == "default" else f"{one.base_url} {one.workspace_id}"),
-            f"{one.n_in_flight:,}",
-            f"{one.n_landed:,}",
-            telling.dollars(one.spent_usd),
-            _coloured(f"{one.n_unconfirmed_sends:,}", "yellow" if one.n_unconfirmed_sends else None),
-            _coloured(doubt, "magenta" if one.n_possible_duplicates else None),
-        )
-    return table
+def _pipeline_cells(one: PipelineLine) -> dict[str, str]:
+    doubt = f"{one.n_possible_duplicates:,}"
+    if one.n_possible_duplicates:
+        doubt += f" (at most {telling.dollars(one.possible_duplicate_usd)})"
+    return {
+        "table": escape(one.pipeline),
+        "sent to": escape(one.base_url if one.workspace_id == "default" else f"{one.base_url} {one.workspace_id}"),
+        "in flight": f"{one.n_in_flight:,}",
+        "landed": f"{one.n_landed:,}",
+        "spent": telling.dollars(one.spent_usd),
+        "unconfirmed sends": _coloured(f"{one.n_unconfirmed_sends:,}", "yellow" if one.n_unconfirmed_sends else None),
+        "possible duplicates": _coloured(doubt, "magenta" if one.n_possible_duplicates else None),
+    }
 
 
 def _coloured(text: str, colour: str | None) -> str:

@@ -1,13 +1,22 @@
 """How figures are told, and the console they are told on."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from rich import box
 from rich.console import Console
+from rich.table import Column, Table
 
 from claude_batch_dagster.core.ledger import ChunkRecord
 
 PIPED_WIDTH = 200
 """Columns where no terminal says how many it has: nothing is cut off in a file or a pipe."""
+
+UNBOUNDED = 10_000
+"""More columns than anything needs."""
+
+TEXTS = frozenset({"chunk\nbatch", "table", "sent to", "state"})
+"""Headings of what is not a figure."""
 
 CENT = 0.01
 
@@ -18,6 +27,24 @@ def console() -> Console:
     """Return a console on the standard output of this moment, colourful only on a terminal."""
     here = Console(highlight=False)
     return here if here.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def table(console: Console, title: str, lines: Sequence[Mapping[str, str]]) -> None:
+    """Print lines of the same headings as a table; one below the other where that is wider than the terminal."""
+    wide = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for heading in lines[0]:
+        wide.add_column(heading, no_wrap=True, justify="left" if heading in TEXTS else "right")
+    for line in lines:
+        wide.add_row(*line.values())
+    if console.measure(wide, options=console.options.update(width=UNBOUNDED)).maximum <= console.width:
+        console.print(wide)
+        return
+    console.print(f"\n{title}")
+    for line in lines:
+        tall = Table("", Column(overflow="fold"), box=box.SIMPLE, show_header=False)
+        for heading, cell in line.items():
+            tall.add_row(heading, cell)
+        console.print(tall)
 
 
 def dollars(amount: float | None) -> str:

@@ -3,18 +3,23 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import IO
 
 import anthropic
 import orjson
 import pytest
+from alembic import command
+from alembic.config import Config
 from click.testing import CliRunner, Result
+from sqlalchemy import create_engine
 
 from claude_batch_dagster.cli import main
 from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.core.ports import Batch, Body, Clock
 from claude_batch_dagster.emulator import Emulator, serving
+from claude_batch_dagster.storage import migrations
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
@@ -65,6 +70,27 @@ class DeadlyClock:
     def sleep(self, seconds: float) -> None:
         """Die."""
         raise CrashError(seconds)
+
+
+class DyingApi(AnthropicBatches):
+    """The API, whose caller dies in the middle of the upload."""
+
+    def create(self, body: Body) -> Batch:
+        """Send a part of the body, and die."""
+        next(iter(body.pieces))
+        raise CrashError
+
+
+def make_old_ledger(folder: Path) -> None:
+    """Make a ledger as the first version of the package made it."""
+    folder.mkdir(mode=0o700)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = create_engine(f"sqlite:///{folder}/ledger.sqlite")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,6 +168,18 @@ def test_what_has_no_batch_yet_is_pointed_out(program: Program, emulator: Emulat
     )
 
 
+def test_what_has_ended_is_pointed_out(program: Program, emulator: Emulator) -> None:
+    """Its results are there and could not be downloaded yet: nothing is left to cancel."""
+    emulator.pace.batch_seconds = 0
+    emulator.faults.add("500", endpoint="results")
+    chunk = on_its_way(program)
+    assert chunk.state == "ended"
+
+    assert program("cancel", "--yes") == (
+        f"Batch {chunk.batch_id} has ended. It lands with the next materialization.\nNothing to cancel.\n"
+    )
+
+
 def test_f56_what_was_sent_elsewhere_is_not_canceled_here(program: Program, client: anthropic.Anthropic) -> None:
     """Exit code 1: it goes on, and the command says how to reach it."""
     chunk = on_its_way(program)

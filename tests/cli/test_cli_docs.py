@@ -29,6 +29,7 @@ CHANGING = {
     r"\d\d:\d\d UTC": "TIME",
     r"\d+ s (ahead of|behind) the": "SECONDS of the",
     r"[\d,]+\.\d GB": "SPACE",
+    r"\$\d+\.\d+": "DOLLARS",
     r"(?<=[a-zA-Z] )\d+(\.\d+)+": "VERSION",
     r"revision \d+": "REVISION",
     r"[ ─]+\n": "\n",

@@ -20,7 +20,7 @@ import pytest
 
 from claude_batch_dagster.cli.places import WallClock
 from claude_batch_dagster.emulator import Emulator, SystemClock
-from tests.cli.conftest import FOUR, KEY, Program
+from tests.cli.conftest import FOUR, KEY, Program, make_old_ledger
 
 
 @pytest.fixture
@@ -274,6 +274,29 @@ def test_a_ledger_that_was_moved_is_well_and_looking_does_not_move_it(program: P
 
     assert findings(told)["ledger"][0].startswith("ok: ")
     assert (moved / "ledger.sqlite").read_bytes() == before
+
+
+def test_a_ledger_of_an_older_version_is_told_and_left(program: Program, tmp_path: Path) -> None:
+    """The next run upgrades it; the doctor does not."""
+    old = tmp_path / "old"
+    make_old_ledger(old)
+
+    for _ in range(2):
+        told = program("--state-directory", str(old), "doctor")
+
+        assert findings(told)["ledger"][0].startswith("warning: revision 0001, id ")
+        assert "The next run, or `claude-batch reconcile`, upgrades it." in told
+
+
+def test_a_database_without_its_ledger_opens_all_the_same(program: Program, tmp_path: Path) -> None:
+    """That the ledger is missing is told once."""
+    program.world.documents(FOUR)
+    program.world.run()
+
+    found = findings(program("--state-directory", str(tmp_path / "none"), "doctor"))
+
+    assert found["DuckDB file"] == [f"ok: {program.world.warehouse.database} opens"]
+    assert ("table" in found, len(found["ledger"])) == (False, 1)
 
 
 def test_what_waits_for_recovery_or_a_person_is_told(program: Program) -> None:

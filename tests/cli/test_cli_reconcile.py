@@ -1,26 +1,19 @@
 """What `claude-batch reconcile` finds out about batches whose acceptance is not known."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import anthropic
 import pytest
 
-from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.cli.findings import found
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.emulator import Emulator
-from tests.cli.conftest import FOUR, KEY, Program
+from tests.cli.conftest import FOUR, KEY, DyingApi, Program
 from tests.core.world import CrashError
 
 NO_KEY = {"ANTHROPIC_API_KEY": None}
 GOOD = dict.fromkeys(FOUR, "succeeded")
-
-
-class DyingApi(AnthropicBatches):
-    """The API, whose caller dies in the middle of the upload."""
-
-    def create(self, body: Body) -> Batch:
-        """Send a part of the body, and die."""
-        next(iter(body.pieces))
-        raise CrashError
 
 
 def test_f33_a_lost_batch_is_found_and_adopted(program: Program) -> None:
@@ -176,3 +169,15 @@ def test_a_table_is_chosen_by_name(program: Program) -> None:
         "reconcile", "--pipeline", "main.answer", code=1
     )
     assert "is unconfirmed" in program("reconcile", "--pipeline", "main.answers", code=3)
+
+
+def test_f123_a_list_that_proves_nothing_is_told_with_its_reason(program: Program) -> None:
+    """What the look has noted is what the sentence says, once something new is noted."""
+    before = replace(program.lost_run("drop_before_accept"), quiet_since=None)
+    after = replace(before, note="the list of batches came from a cache on the way, 60 s old, and proves nothing")
+
+    told = found(before, after, here=True, quiet_period=timedelta(minutes=15))
+
+    assert told.endswith(
+        "is unconfirmed: the list of batches came from a cache on the way, 60 s old, and proves nothing."
+    )

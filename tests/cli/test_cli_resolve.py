@@ -5,8 +5,8 @@ import pytest
 
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.emulator import Emulator
-from tests.cli.conftest import FOUR, Program
-from tests.core.world import BASE
+from tests.cli.conftest import FOUR, DyingApi, Program
+from tests.core.world import BASE, CrashError
 
 GOOD = dict.fromkeys(FOUR, "succeeded")
 
@@ -102,6 +102,25 @@ def test_a_batch_that_cannot_be_told_apart_is_named_in_the_question(
 
     assert f"Batch {batch_id} may be this chunk; nobody can tell, since its results cannot be read yet." in told
     assert program.chunk == chunk
+
+
+def test_f48_a_batch_that_the_api_named_itself_is_asked_first(program: Program, emulator: Emulator) -> None:
+    """It accepted another number of requests, it said: while it runs it may be ours, and then it proves to be."""
+    program.world.documents(FOUR)
+    emulator.faults.add("wrong_count_200", times=1)
+    chunk = program.dead_run(on_unconfirmed="hold")
+    assert (chunk.state, bool(chunk.batch_id)) == (State.HELD, True)
+    early = program("resolve", chunk.chunk_id, "--not-sent", answer="n\n", code=1)
+    emulator.clock.advance(seconds=60)
+
+    told = program("resolve", chunk.chunk_id, "--not-sent", "--yes", code=1)
+
+    assert f"Batch {chunk.batch_id} may be this chunk; nobody can tell" in early
+    assert f"was sent: batch {chunk.batch_id} carries its custom_ids" in told
+    assert program.chunk == chunk
+    assert "land with the next materialization" in program("resolve", chunk.chunk_id, "--sent", str(chunk.batch_id))
+    program.world.run()
+    assert (program.world.statuses(), program.world.n_billed) == (GOOD, [1] * 4)
 
 
 def test_what_was_sent_elsewhere_can_be_given_up(program: Program, base_url: str) -> None:
@@ -239,3 +258,20 @@ def test_what_is_known_is_not_for_a_person_to_decide(program: Program, option: l
     )
     assert "the ledger knows no chunk nonsense" in program("resolve", "nonsense", *option, code=1)
     assert program.chunk == chunk
+
+
+@pytest.mark.parametrize("option", [["--not-sent", "--yes"], ["--sent", "msgbatch_other"]])
+def test_f32_what_needs_no_person_is_left_to_reconcile(
+    program: Program, client: anthropic.Anthropic, option: list[str]
+) -> None:
+    """Its sender died in the upload, or is still sending: reconcile tells which."""
+    program.world.documents(FOUR)
+    with pytest.raises(CrashError):
+        program.world.run(api=DyingApi(client))
+    chunk = program.chunk
+
+    assert "is sending. First try: claude-batch reconcile" in program("resolve", chunk.chunk_id, *option, code=1)
+    assert program.chunk == chunk
+    program("reconcile")
+    assert "are free already. Nothing to do." in program("resolve", chunk.chunk_id, "--not-sent")
+    assert "is refused: it was never accepted" in program("resolve", chunk.chunk_id, "--sent", "msgbatch_x", code=1)

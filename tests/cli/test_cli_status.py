@@ -5,19 +5,12 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
 
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.storage import migrations
+from tests.cli.conftest import Program, make_old_ledger
 from tests.core.world import PIPELINE
-
-if TYPE_CHECKING:
-    from tests.cli.conftest import Program
 
 NO_API = {"ANTHROPIC_API_KEY": None, "ANTHROPIC_BASE_URL": "http://127.0.0.1:1", "CLAUDE_BATCH_DATABASE": None}
 """An environment in which nothing but the ledger can be reached."""
@@ -28,7 +21,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: "Program", base_url: str) -> None:
+def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: Program, base_url: str) -> None:
     """Its chunk, batch, table, rows, partitions, age, and the day until which its results are kept."""
     program.world.documents({1: "war", 2: "peace"})
     program.world.documents({1: "war of 1812"}, part="q")
@@ -63,7 +56,27 @@ def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: "Program", b
     assert program("status") == shown
 
 
-def test_what_has_landed_is_summed_up_with_its_price(program: "Program", base_url: str) -> None:
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_nothing_is_cut_off_on_a_narrow_terminal(program: Program, base_url: str, columns: int) -> None:
+    """Ids can be copied whole: what is too wide is told one below the other."""
+    program.world.documents({1: "war"})
+    chunk = program.dead_run()
+
+    shown = program("status", environment={"FORCE_COLOR": "1", "COLUMNS": str(columns)})
+
+    for told in (
+        chunk.chunk_id,
+        str(chunk.batch_id),
+        PIPELINE,
+        "accepted",
+        "2026-12-19",
+        base_url,
+        "unconfirmed sends",
+    ):
+        assert told in shown
+
+
+def test_what_has_landed_is_summed_up_with_its_price(program: Program, base_url: str) -> None:
     """Closed chunks are counted and paid for, and listed with --all only."""
     program.world.documents({1: "war", 2: "peace"})
     report = program.world.run()
@@ -94,7 +107,7 @@ def test_what_has_landed_is_summed_up_with_its_price(program: "Program", base_ur
     assert chunk.chunk_id in program("status", "--all")
 
 
-def test_what_was_sent_to_two_places_is_summed_up_apart(program: "Program", base_url: str) -> None:
+def test_what_was_sent_to_two_places_is_summed_up_apart(program: Program, base_url: str) -> None:
     """An answer of one workspace says nothing about another, and an emulator's cost nothing."""
     program.world.documents({1: "war"})
     program.world.run()
@@ -113,7 +126,7 @@ def test_what_was_sent_to_two_places_is_summed_up_apart(program: "Program", base
     assert f"{base_url} wrkspc_2" in program("status")
 
 
-def test_unconfirmed_and_possibly_doubled_requests_are_counted(program: "Program") -> None:
+def test_unconfirmed_and_possibly_doubled_requests_are_counted(program: Program) -> None:
     """First as an unconfirmed send; once its rows were set free, with what paying twice costs at most."""
     chunk = program.lost_run("drop_before_accept")
     [unconfirmed] = program.json()["pipelines"]
@@ -130,7 +143,7 @@ def test_unconfirmed_and_possibly_doubled_requests_are_counted(program: "Program
 
 
 @pytest.mark.parametrize(("days", "old"), [(19, False), (21, True)])
-def test_f66_results_that_grow_old_are_pointed_out(program: "Program", days: float, *, old: bool) -> None:
+def test_f66_results_that_grow_old_are_pointed_out(program: Program, days: float, *, old: bool) -> None:
     """After 20 of their 29 days the date is in colour, and a line says what to do."""
     program.world.documents({1: "war"})
     program.dead_run()
@@ -144,7 +157,7 @@ def test_f66_results_that_grow_old_are_pointed_out(program: "Program", days: flo
     assert "\x1b" not in program("status")
 
 
-def test_it_works_while_a_run_is_going_on(program: "Program") -> None:
+def test_it_works_while_a_run_is_going_on(program: Program) -> None:
     """The ledger's write lock, the table's lock and the database are a run's; the API is not asked."""
     program.world.documents({1: "war"})
     chunk = program.dead_run()
@@ -161,7 +174,7 @@ def test_it_works_while_a_run_is_going_on(program: "Program") -> None:
     assert chunk.chunk_id in shown
 
 
-def test_looking_changes_nothing(program: "Program") -> None:
+def test_looking_changes_nothing(program: Program) -> None:
     """Not a byte of the state directory, however often it is done."""
     program.world.documents({1: "war"})
     program.world.run()
@@ -178,7 +191,7 @@ def test_looking_changes_nothing(program: "Program") -> None:
 
 
 def test_the_ledger_is_found_beside_the_database_or_here_or_by_url(
-    program: "Program", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Options win; without any, `.claude_batch` in the current directory is meant."""
     program.world.documents({1: "war"})
@@ -197,7 +210,7 @@ def test_the_ledger_is_found_beside_the_database_or_here_or_by_url(
 
 @pytest.mark.parametrize("command", ["status", "reconcile", "cancel"])
 def test_f25_where_nothing_is_nothing_is_made(
-    program: "Program", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """A wrong folder is never taken for an empty ledger; the options that name the right one are told."""
     empty = tmp_path / "empty"
@@ -232,7 +245,7 @@ GARBAGE = b"this is no database" * 100
 )
 @pytest.mark.parametrize("command", [["status"], ["reconcile"], ["resolve", "x", "--not-sent"], ["cancel"]])
 def test_f25_a_ledger_that_cannot_be_read_stops_every_command(
-    program: "Program",
+    program: Program,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     command: list[str],
@@ -255,17 +268,10 @@ def test_f25_a_ledger_that_cannot_be_read_stops_every_command(
     assert contents(program.world.state.path) == before
 
 
-def test_a_ledger_of_an_older_version_is_upgraded_by_reconcile_only(program: "Program", tmp_path: Path) -> None:
+def test_a_ledger_of_an_older_version_is_upgraded_by_reconcile_only(program: Program, tmp_path: Path) -> None:
     """Looking at it says so and leaves it; working on it brings it up to date."""
     old = tmp_path / "old"
-    old.mkdir(mode=0o700)
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    engine = create_engine(f"sqlite:///{old}/ledger.sqlite")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+    make_old_ledger(old)
     here = ("--state-directory", str(old))
 
     assert "written by an older version" in program(*here, "status", code=1)
@@ -274,7 +280,7 @@ def test_a_ledger_of_an_older_version_is_upgraded_by_reconcile_only(program: "Pr
     assert "Nothing was ever sent" in program(*here, "status")
 
 
-def test_f120_a_password_of_the_ledger_is_not_shown(program: "Program") -> None:
+def test_f120_a_password_of_the_ledger_is_not_shown(program: Program) -> None:
     """Not even when the ledger cannot be reached."""
     for url in ("sqlite://user:canary-password@/nowhere.sqlite", "nonsense+db://user:canary-password@host/db"):
         shown = program("--ledger-url", url, "status", code=1)
