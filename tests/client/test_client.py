@@ -26,9 +26,9 @@ from claude_batch_dagster.errors import (
     CredentialError,
     SpendLimitError,
 )
+from tests.canary import DOCUMENT, KEY
 
-KEY = "canary-key"
-PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "SECRET document"}]}
+PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": DOCUMENT}]}
 BATCH = {
     "id": "msgbatch_1",
     "processing_status": "in_progress",
@@ -458,7 +458,7 @@ def test_f120_no_error_holds_the_key_or_a_document(emulator: Emulator, api: Anth
 
     shown = repr(vars(caught.value)) + "".join(traceback.format_exception_only(caught.value)) + caught.value.brief
     assert KEY not in shown
-    assert "SECRET" not in shown
+    assert DOCUMENT not in shown
     chained = caught.value.__cause__
     assert not isinstance(chained, (anthropic.AnthropicError, httpx2.HTTPError))
     assert caught.value.__suppress_context__

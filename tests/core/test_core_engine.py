@@ -25,6 +25,7 @@ from claude_batch_dagster.errors import (
     SpendLimitError,
     UpstreamError,
 )
+from tests.canary import KEY
 from tests.core.world import CrashError, World
 
 TEN = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(10)}
@@ -416,7 +417,7 @@ def test_a_refusal_that_stays_stops_the_run_at_once(world: World, fault: str, er
     assert type(report.failure) is error
     assert (world.n_posts, world.n_accepted, set(report.unfinished)) == (1, 0, {"p"})
     assert (world.clock.now() - began).total_seconds() < 60
-    assert "canary-key" not in repr(report.failure)
+    assert KEY not in repr(report.failure)
 
     world.emulator.faults.clear()
     assert (world.run().failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
@@ -548,7 +549,7 @@ def test_f66_what_nobody_fetched_for_29_days_is_written_off(world: World, delete
 def delete_all(world: World) -> None:
     """Delete every batch once it has ended, as a person in the Console might."""
     world.emulator.clock.advance(minutes=10)
-    headers = {"x-api-key": "canary-key", "anthropic-version": "2026-10-21"}
+    headers = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
     for batch in world.emulator.audit.accepted():
         assert world.emulator.handle("DELETE", f"/v1/messages/batches/{batch.id}", headers).status == 200
 
@@ -687,7 +688,7 @@ def test_f112_requests_that_wait_elsewhere_take_no_room_here(world: World) -> No
     with pytest.raises(CrashError):
         world.run("elsewhere", clock=ThenClock(world, kill))
     world.documents(TEN)
-    with client_of(world.emulator, "canary-key") as client:
+    with client_of(world.emulator, KEY) as client:
         report = world.run(api=AnthropicBatches(client, workspace_id="wrkspc_2"), max_requests_in_flight=4)
 
     assert (report.failure, world.statuses(), world.states().count(State.ACCEPTED)) == (None, GOOD, 1)
@@ -699,7 +700,7 @@ def test_f112_rows_that_may_have_been_accepted_elsewhere_are_not_sent_here(world
     world.emulator.faults.add("drop_after_accept", times=1)
     with pytest.raises(CrashError):
         world.run(clock=ThenClock(world, kill))
-    with client_of(world.emulator, "canary-key") as client:
+    with client_of(world.emulator, KEY) as client:
         report = world.run(api=AnthropicBatches(client, workspace_id="wrkspc_2"))
     assert isinstance(report.failure, HeldChunksError)
     assert world.states() == [State.AMBIGUOUS]

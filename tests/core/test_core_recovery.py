@@ -20,6 +20,7 @@ from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 from claude_batch_dagster.storage.ledger import SqlLedger
+from tests.canary import marked
 from tests.core.world import BASE, PIPELINE
 
 Lose = Callable[..., Chunk]
@@ -28,7 +29,9 @@ Recover = Callable[..., Recovery]
 
 def chunk_of(n: int, entropy: bytes = b"0123456789", *, at: Clock) -> Chunk:
     """Return a chunk of `n` rows that the emulator will answer."""
-    params = [orjson.dumps({**BASE, "messages": [{"role": "user", "content": f"war {key}"}]}) for key in range(n)]
+    params = [
+        orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(n)
+    ]
     rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
     return Chunk(new_nonce(at.now(), entropy), rows)
 

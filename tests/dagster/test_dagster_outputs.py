@@ -225,6 +225,7 @@ def test_the_partitions_of_any_calendar_can_be_loaded(
 def test_static_partitions_can_be_loaded(scene: "Scene", frames: "FrameIOManager", classification: Declare) -> None:
     """Partitions that are no times are selected by their key."""
     seen: list[pd.DataFrame] = []
+    scene.write_documents(canary=False)  # here a text is the key of a partition, and that is no secret
     texts = dg.StaticPartitionsDefinition(["tax and tariff on trade", "O'Brien"])
     answers = classification(partitions_def=texts, partition_expr="text")
     scene.run(answers, partition="tax and tariff on trade")

@@ -7,14 +7,13 @@ import dagster as dg
 import pytest
 
 from claude_batch_dagster.errors import ClaudeBatchError
+from tests.canary import DOCUMENT, KEY, in_runs, marked
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
 Declare = Callable[..., dg.AssetsDefinition]
 
-KEY = "sk-ant-api03-canary-of-the-key-0123456789"
-DOCUMENT = "canary-of-the-document"
 ALL = ("1790", "1793")
 
 
@@ -26,12 +25,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def canaries(scene: "Scene", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> "Scene":
-    """Return a scene with a canary for a key and one in every document, and every logger talking."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
+def canaries(scene: "Scene", caplog: pytest.LogCaptureFixture) -> "Scene":
+    """Return a scene whose key is a canary, with one in every document, and every logger talking."""
     caplog.set_level(logging.DEBUG)
     scene.console_level = "DEBUG"
-    scene.write("UPDATE public.documents SET text = concat(text, ' ', 'canary-of-the-document')")
     return scene
 
 
@@ -129,7 +126,7 @@ def test_neither_key_nor_documents_are_told(
     assert DOCUMENT not in shown
     files = kept(canaries)
     assert not any(KEY.encode() in content for content in files.values())
-    assert not any(DOCUMENT.encode() in content for path, content in files.items() if path.parts[0] != "spool")
+    assert not any(DOCUMENT.encode() in content for content in files.values())
     assert not any("canary" in str(path) for path in files)
 
 
@@ -197,3 +194,16 @@ def test_the_key_is_in_no_configuration(canaries: "Scene", classification: Decla
 
     assert "CLAUDE_TEST_KEY" in shown
     assert KEY not in shown
+
+
+def test_f120_a_canary_among_dagsters_events_is_found() -> None:
+    """In metadata, logs, tags and errors of a run."""
+
+    @dg.asset
+    def tells(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"sample": marked("a tax")})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([tells], instance=instance)
+
+        assert list(in_runs(instance, instance.get_runs())) == [f"{DOCUMENT} in what Dagster keeps of a run"]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from claude_batch_dagster.errors import ConfigurationError, TemplateError, UpstreamError
+from tests.canary import marked
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import FrameIOManager, Scene
@@ -29,9 +30,10 @@ class FramesByPartition(dg.IOManager):
         return self.frames[asked[0]] if len(asked) == 1 else {key: self.frames[key] for key in asked}
 
 
-def frame(*rows: tuple[Any, ...], columns: tuple[str, ...] = ("id", "text", "published_on")) -> pd.DataFrame:
-    """Return documents as a DataFrame."""
-    return pd.DataFrame(list(rows), columns=list(columns), dtype=object)
+def frame(*rows: tuple[Any, str, Any], canary: bool = True) -> pd.DataFrame:
+    """Return documents as a DataFrame, with the canary in each text unless told otherwise."""
+    texts = [(key, marked(text) if canary else text, day) for key, text, day in rows]
+    return pd.DataFrame(texts, columns=["id", "text", "published_on"], dtype=object)
 
 
 def declared(*columns: str, **metadata: Any) -> dg.AssetSpec:
@@ -301,7 +303,9 @@ def test_a_frame_with_text_that_is_no_unicode(
     empty_scene: "Scene", classification: Declare, documents: dg.AssetsDefinition
 ) -> None:
     """A lone surrogate in a frame rejects its own row; its neighbors are answered."""
-    given = frame(("a", "tax \ud800", "1790-05-05"), ("b", "war", "1790-05-05"), (None, "war", "1790-05-05"))
+    given = frame(
+        ("a", "tax \ud800", "1790-05-05"), ("b", "war", "1790-05-05"), (None, "war", "1790-05-05"), canary=False
+    )
     asset = classification(
         upstream=dg.AssetIn("documents"), partition_expr="published_on::DATE", sample_columns=["text"]
     )
