@@ -12,11 +12,13 @@ import pandas as pd
 
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition
 from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.pipeline import Pipeline, Progress
+from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
+from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.core.requests import RequestBuilder
@@ -24,6 +26,7 @@ from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
+from claude_batch_dagster.storage.kinship import Kinship
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outbox import Outbox
@@ -134,6 +137,10 @@ class Engine:
             unfinished=unfinished,
         )
 
+    def tempo(self) -> Tempo | None:
+        """Say how long the batches of this table have taken so far; None while there are too few."""
+        return Tempo.of(self.ledger.durations(self.question.pipeline, place=place_of(self.api.account)))
+
     def close(self) -> None:
         """Close what was opened."""
         self.api.close()
@@ -176,6 +183,7 @@ class Engine:
             warehouse=self.warehouse, target=question.target, key_types=key_types, schema=question.schema
         )
         table.prepare()
+        Kinship(warehouse=self.warehouse, ledger=self.ledger, target=question.target).check()
         return survey, table
 
     def _pipeline(self, table: OutputTable) -> Pipeline:
@@ -220,6 +228,12 @@ class Engine:
             on_trouble=self.on_trouble,
         )
 
+    def _oldest_open_days(self) -> float:
+        """Return the age of the oldest batch whose results are only at the API, in days; 0 if there is none."""
+        waiting = self.ledger.chunks(self.question.pipeline, [State.ACCEPTED, State.ADOPTED, State.ENDED])
+        created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
+        return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
+
     def _reports(
         self, partitions: Sequence[Partition], survey: Survey, asked: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
@@ -245,6 +259,8 @@ class Engine:
         now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
         chunks = {chunk.batch_id: chunk for chunk in self.ledger.chunks(question.pipeline, [State.APPLIED])}
         shared = survey.n_shared
+        doubts = doubts_by_partition(self.ledger.doubts(question.pipeline))
+        oldest_open_days = self._oldest_open_days()
         nothing = Spend(
             partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
         )
@@ -261,6 +277,8 @@ class Engine:
                 seconds_to_answer=_duration(
                     [chunks[batch_id] for batch_id in standing[key].batch_ids if batch_id in chunks]
                 ),
+                doubts=doubts.get(key, NO_DOUBTS),
+                oldest_open_days=oldest_open_days,
             )
             for key in keys
         ]

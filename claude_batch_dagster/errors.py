@@ -10,6 +10,7 @@ Everything this package raises.
     ├── ApiError                    the API did not do what was asked
     │   ├── ApiUnreachableError     no complete answer came back
     │   ├── BatchUnseenError        the API no longer shows a batch that it accepted
+    │   ├── BatchOverdueError       a batch has not ended although its time is over
     │   ├── UnconfirmedError        it is not known whether a chunk was accepted
     │   ├── ApiResponseError        an answer came back that cannot be read
     │   └── ApiRefusedError         the API answered with an error status
@@ -19,7 +20,8 @@ Everything this package raises.
     │   ├── WarehouseLockedError    another process holds the file
     │   └── WarehouseCorruptError   the file is not a DuckDB database (any more)
     ├── LedgerError                 the ledger cannot be read or written
-    │   └── LedgerConflictError     a chunk cannot move to the state asked for
+    │   ├── LedgerConflictError     a chunk cannot move to the state asked for
+    │   └── StrangeLedgerError      the ledger is not the one that knows of this table
     └── HeldChunksError             chunks wait for a person to decide
 
 A row that fails is data (a verdict in the output table), never an exception. Messages say what to
@@ -93,13 +95,25 @@ class BatchUnseenError(ApiError):
         self.batch_id, self.same_account = batch_id, same_account
 
 
+class BatchOverdueError(ApiError):
+    """A batch has not ended although its 24 hours are long over."""
+
+    def __init__(self, batch_id: str | None, *, hours: float) -> None:
+        super().__init__(
+            f"batch {batch_id} has not ended after {hours:.0f} hours, though batches expire after 24. It is asked "
+            "after for as long as the API shows it; if this goes on, cancel it with `claude-batch cancel`"
+        )
+        self.batch_id, self.hours = batch_id, hours
+
+
 class UnconfirmedError(ApiError):
     """It is not known whether the API accepted a chunk; nothing else is sent until it is."""
 
-    def __init__(self, chunk_id: str, n_requests: int) -> None:
+    def __init__(self, chunk_id: str, n_requests: int, *, note: str | None = None) -> None:
         super().__init__(
             f"it is not known whether the API accepted chunk {chunk_id} ({n_requests:,} requests), so it is looked for "
             "in the API's list and nothing else is sent meanwhile. A workspace of its own makes this quick"
+            + (f" ({note})" if note else "")
         )
         self.chunk_id, self.n_requests = chunk_id, n_requests
 
@@ -177,13 +191,25 @@ class LedgerConflictError(LedgerError):
         self.chunk_id, self.was, self.wanted = chunk_id, was, wanted
 
 
+class StrangeLedgerError(LedgerError):
+    """The ledger is new, a copy, or older than the table: it does not know what may be on its way."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        super().__init__(
+            f"{reason}. So it does not know what was sent for table {table} and may still be on its way, and rows "
+            "could be paid for twice. Nothing was sent. Bring back the ledger that belongs to the table; or, if it is "
+            "gone, let this one take its place: claude-batch --database FILE reconcile --accept-new-ledger"
+        )
+        self.table, self.reason = table, reason
+
+
 class HeldChunksError(ClaudeBatchError):
     """Chunks may or may not have been accepted, and `on_unconfirmed` is `hold`."""
 
     def __init__(self, chunk_ids: list[str]) -> None:
         super().__init__(
             f"{len(chunk_ids)} chunk(s) may or may not have been accepted by the API and are held: "
-            f"{', '.join(chunk_ids)}. Look for them in the Claude Console; set on_unconfirmed to "
-            "'resubmit' to send their rows again."
+            f"{', '.join(chunk_ids)}. Look for them in the Claude Console; then say what you found with `claude-batch "
+            "resolve`, or set on_unconfirmed to 'resubmit' to send their rows again."
         )
         self.chunk_ids = chunk_ids

@@ -68,6 +68,7 @@ def partition_metadata(report: PartitionReport) -> dict[str, Any]:
         "claude_batch/output_tokens": standing.output_tokens,
         "claude_batch/rows_asked": report.n_asked,
         "claude_batch/rows_shared": report.n_shared,
+        **{f"claude_batch/{name}": value for name, value in report.doubts.figures.items()},
     }
     if report.seconds_to_answer is not None:
         metadata["claude_batch/seconds_to_answer"] = report.seconds_to_answer

@@ -3,18 +3,25 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+import orjson
+
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.ports import Body
+from claude_batch_dagster.core.pricing import Size, most
 from claude_batch_dagster.core.requests import Request
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
 ENVELOPE_BYTES = 100
 """Bytes around each request's params, `custom_id` of full length included; rounded up."""
+
+STEP_BYTES = 256
+"""To what the size of a request is rounded up when it is priced before it is answered."""
 
 NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 NONCE_LENGTH = 26
@@ -77,6 +84,13 @@ class Chunk:
         """SHA-256 of the body."""
         return self._measure[1]
 
+    @property
+    def max_cost_usd(self) -> float | None:
+        """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
+        sizes = Counter(_size(passenger.params) for passenger in self.passengers)
+        prices = [(most(size), n) for size, n in sizes.items()]
+        return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
+
     @cached_property
     def _measure(self) -> tuple[int, str]:
         digest, n_bytes = hashlib.sha256(), 0
@@ -91,6 +105,18 @@ class Chunk:
             yield b'%b{"custom_id":"%b","params":%b}' % (between, name.encode(), passenger.params)
             between = BETWEEN
         yield CLOSING
+
+
+def _size(params: bytes) -> Size:
+    """Say how large a request is, rounded up, so that many of a chunk share one price."""
+    body = orjson.loads(params)
+    limit = body.get("max_tokens")
+    return Size(
+        model=str(body.get("model")),
+        n_bytes=-(-len(params) // STEP_BYTES) * STEP_BYTES,
+        max_tokens=limit if isinstance(limit, int) else 0,
+        cached=b'"cache_control"' in params,
+    )
 
 
 def new_nonce(now: datetime, entropy: bytes) -> str:
@@ -124,3 +150,15 @@ def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Ca
         n_bytes += size
     if chunk:
         yield chunk
+
+
+def windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    """Cut a stream into lists of at most `size`."""
+    window: list[Candidate] = []
+    for item in items:
+        window.append(item)
+        if len(window) == size:
+            yield window
+            window = []
+    if window:
+        yield window

@@ -8,14 +8,11 @@ from datetime import datetime, timedelta
 from claude_batch_dagster.core.answering import Told, tell
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.ports import Answer, Answers, Batch, BatchApi, Clock, Locks, Spool
+from claude_batch_dagster.core.ports import RETENTION, Answer, Answers, Batch, BatchApi, Clock, Locks, Spool
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Result, Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
-
-RETENTION = timedelta(days=29)
-"""How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
 
 MAX_DOWNLOADS = 3
 """How often results with missing rows are downloaded, at least, before `missing` becomes a verdict."""
@@ -67,9 +64,9 @@ class Collection:
         `batch` is what the API shows of it, or None when it is not needed any more (`SPOOLED`). `False`
         means: not yet, look again later.
         """
-        with self.locks.hold(f"collect {chunk_id}"):
+        with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
-            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_past(chunk, batch):
+            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_gone(chunk, batch):
                 self._write_off(chunk)
                 return True
             if chunk.state in {State.ACCEPTED, State.ADOPTED} and batch is not None and batch.ended:
@@ -89,8 +86,11 @@ class Collection:
         answer. Rows whose results nobody has get the verdict `missing`: they were paid for and are not sent
         again. Raises `ApiError` when the API cannot be asked just now.
         """
-        with self.locks.hold(f"collect {chunk_id}"):
+        with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)
+            if chunk.state is State.REFUSED:
+                self.answers.restore(_rejected(row, asked, chunk) for row, asked in wanted.items())
+                return
             here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
             told = self._told(self._reconcile(chunk)) if here else self._gone(chunk)
             good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
@@ -100,10 +100,27 @@ class Collection:
             chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
             self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
 
-    def _is_past(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
-        """Whether the results can no longer be downloaded: not shown or archived, and long ago."""
-        created_at = batch.created_at if batch else chunk.batch_created_at or chunk.intended_at
-        return bool(batch and batch.archived_at) or self.clock.now() - created_at > RETENTION
+    def _is_gone(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
+        """
+        Whether the results can no longer be downloaded: archived, or too old and refused for a while.
+
+        The calendar alone proves nothing: our clock may be wrong. As long as the API shows a batch that is not
+        archived, or hands its results out, they are not gone.
+        """
+        if batch is not None and batch.archived_at:
+            return True
+        created_at = chunk.batch_created_at or chunk.intended_at
+        if self.clock.now() - created_at <= RETENTION or (batch is not None and not batch.ended):
+            return False
+        try:
+            with self.api.results(_batch_id(chunk)):
+                return False
+        except ApiRefusedError as error:
+            if error.status != 404:  # noqa: PLR2004  (another refusal says nothing of the results)
+                raise
+        vain = self.downloads[chunk.chunk_id]
+        vain.append(self.clock.now())
+        return len(vain) >= MAX_DOWNLOADS and vain[-1] - vain[0] >= PATIENCE
 
     def _spooled(self, chunk: ChunkRecord) -> list[Matched] | None:
         """Read the spool; download again if somebody deleted it."""
@@ -171,8 +188,8 @@ class Collection:
                 result = decode(line)
             except UnreadableLineError:
                 continue
-            if result.custom_id in sent:
-                found.setdefault(result.custom_id, result)
+            if result.custom_id in sent and found.setdefault(result.custom_id, result) != result:
+                self.on_trouble(ApiResponseError(f"batch {chunk.batch_id} has two different results for one row"))
         return [(row, found.get(row.custom_id)) for row in rows]
 
     def _land(self, chunk: ChunkRecord, matched: list[Matched], batch: Batch | None) -> None:
@@ -245,6 +262,12 @@ def _answers(chunk: ChunkRecord, outcomes: Iterable[_Outcome], now: datetime) ->
         )
 
 
+def _rejected(row: RowKey, asked: str, chunk: ChunkRecord) -> Answer:
+    """Lay out a row for which the API refused a whole chunk; its own words are not kept, they may quote the row."""
+    error = f"the API refuses this row's request ({chunk.note}); mend or shorten the row, or mend the prompt"
+    return Answer(row=row, status=Verdict.REJECTED, error=error, request_hash=asked)
+
+
 def _taken_over(row: RowKey, outcome: _Outcome, chunk: ChunkRecord, now: datetime) -> Answer:
     """Lay an outcome out for a row; what was paid for another row costs this one nothing."""
     [answer] = _answers(chunk, [outcome], now)
@@ -273,6 +296,11 @@ def _spend(partition_key: str | None, results: Sequence[Succeeded]) -> Spend:
         cost_usd=sum(price.batch_usd for price in known) if len(known) == len(costs) else None,
         live_cost_usd=sum(price.live_usd for price in known) if len(known) == len(costs) else None,
     )
+
+
+def _lock_of(chunk_id: str) -> str:
+    """Name the lock of a chunk: one of a thousand, since the files of locks are never deleted."""
+    return f"collect {chunk_id[-2:]}"
 
 
 def _batch_id(chunk: ChunkRecord) -> str:

@@ -45,12 +45,15 @@ class State(StrEnum):
 
     UNSEEN = "unseen"
     """
-    Not in the API's list for the whole quiet period, so its rows were set free. Should it turn up after
-    all, it was paid for twice.
+    Not in the API's list for the whole quiet period, so its rows were set free. It is looked for until
+    results expire: should it turn up after all, it was paid for twice, and is reported and landed.
     """
 
     HELD = "held"
-    """May or may not have been accepted; a person decides. Its rows are not sent again."""
+    """
+    May or may not have been accepted; a person decides, or the batch that the API named instead. Its rows
+    are not sent again.
+    """
 
     LOST = "lost"
     """Accepted and paid for, but its results are gone (29 days, or deleted)."""
@@ -58,7 +61,7 @@ class State(StrEnum):
 
 NEXT: Mapping[State, frozenset[State]] = {
     State.SENDING: frozenset({State.RELEASED, State.REFUSED}),
-    State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REFUSED}),
+    State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.HELD, State.REFUSED}),
     State.AMBIGUOUS: frozenset({State.ADOPTED, State.UNSEEN, State.HELD}),
     State.HELD: frozenset({State.ADOPTED, State.UNSEEN}),
     State.UNSEEN: frozenset({State.ADOPTED}),
@@ -116,6 +119,10 @@ class ChunkRecord:
     quiet_since: datetime | None = None
     n_silent_listings: int = 0
     note: str | None = None
+    max_cost_usd: float | None = None
+    """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
+    set_free_at: datetime | None = None
+    """When its rows were set free although nobody knew whether it had been accepted (`UNSEEN`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +155,23 @@ class Spend:
     """What the live API would have cost."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A chunk of which it was not known, once, whether it had been accepted: its part for one partition."""
+
+    chunk_id: str
+    partition_key: str | None
+    state: State
+    n_requests: int
+    """Those of this partition."""
+    set_free: bool
+    """Whether its rows were free to be sent again."""
+    max_cost_usd: float | None
+    """This partition's share of what the chunk can cost at most."""
+    cost_usd: float | None
+    """What it did cost this partition, once its results have landed."""
+
+
 class Ledger(Protocol):
     """
     The durable memory of what was sent, to whom, and what came of it.
@@ -157,6 +181,10 @@ class Ledger(Protocol):
 
     def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
         """Write down a chunk and its rows, before anything of it is sent."""
+
+    @property
+    def ledger_id(self) -> str:
+        """A name of its own, given when the ledger was created."""
 
     def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
         """Move a chunk to a state allowed by `NEXT`, with what was learned; raise on any other."""
@@ -173,11 +201,20 @@ class Ledger(Protocol):
     def batch_ids(self) -> frozenset[str]:
         """Return every batch id this ledger knows."""
 
+    def unknown(self, chunk_ids: Iterable[str]) -> list[str]:
+        """Return those of the chunks that this ledger has never heard of."""
+
     def rows(self, chunk_id: str) -> list[RowRecord]:
         """Return the rows of a chunk by ordinal."""
 
     def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
         """Return every earlier row that asked one of these requests, oldest first."""
+
+    def judge(self, chunk_id: str, verdicts: Mapping[int, str]) -> None:
+        """Give rows of a chunk that was refused a verdict of their own, by ordinal."""
+
+    def doubts(self, pipeline: str) -> list[Doubt]:
+        """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
 
     def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
         """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""

@@ -6,7 +6,7 @@ from collections.abc import Collection as Members
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
+from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce, windows
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
@@ -19,16 +19,18 @@ from claude_batch_dagster.core.ledger import (
     RowRecord,
     State,
 )
-from claude_batch_dagster.core.ports import BatchApi, Clock, Locks, place_of
+from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Locks, place_of
+from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
-from claude_batch_dagster.core.submission import Submission
-from claude_batch_dagster.core.verdicts import Ask, Decision, InFlight, Settled, decide
+from claude_batch_dagster.core.submission import Submission, culprit_of
+from claude_batch_dagster.core.verdicts import Ask, Decision, InFlight, Settled, Verdict, decide
 from claude_batch_dagster.core.waiting import Pace, look
 from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
     ApiUnreachableError,
+    BatchOverdueError,
     BatchUnseenError,
     CredentialError,
     HeldChunksError,
@@ -45,23 +47,11 @@ MAX_FAILURES = 8
 FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
-AT_HOME = frozenset({State.SPOOLED, State.APPLIED})
-"""The results are on our disk."""
+OVERDUE = timedelta(hours=25)
+"""Batches end after 24 hours; an hour later is strange."""
 
 MAX_UNSEEN = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run stands, in requests."""
-
-    n_sent: int
-    n_ended: int
-    n_landed: int
-    n_open_batches: int
-    n_before: int = 0
-    """Those of `n_sent` that another run has sent."""
 
 
 @dataclass(kw_only=True)
@@ -110,8 +100,13 @@ class Pipeline:
         the API refuses to go on, `HeldChunksError` when a person has to decide; whatever was sent by then
         is in the ledger, and the next run takes it up.
         """
+        self._watch()
+        self._settle_unconfirmed()
+        self._collect_ended()  # also what nobody asks for any more: it was paid for
         while flying := self._send(candidates):
             self._wait(flying)
+        if self._watch():
+            self._collect_ended()
         for chunk_id, rows in self.settled.items():
             self.collection.restore(chunk_id, rows)
 
@@ -134,6 +129,19 @@ class Pipeline:
             except ApiError:
                 left |= rows
         return left
+
+    def _watch(self) -> bool:
+        """Look for chunks that were let go: `True` if one turned up after all."""
+        if not self.ledger.chunks(self.name, [State.UNSEEN]):
+            return False
+        try:
+            with self.locks.hold(self.name):
+                return bool(self.recovery.watch())
+        except CredentialError:
+            raise
+        except ApiError as error:
+            self.on_trouble(error)
+            return False
 
     # --- sending -----------------------------------------------------------------------------------
 
@@ -233,11 +241,31 @@ class Pipeline:
                     self._note_settled(candidate, decision)
         if not passengers:
             return
-        chunk = Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
+        self._board(passengers, flying)
+
+    def _board(self, passengers: Sequence[Passenger], flying: set[str]) -> None:
+        """Send rows; without the one that the API finds at fault, if it names one."""
+        chunk = self._chunk_of(passengers)
+        try:
+            self._dispatch(chunk, flying)
+        except ApiRefusedError as error:
+            culprit = culprit_of(error, len(passengers))
+            if culprit is None:
+                raise
+            if rest := [one for ordinal, one in enumerate(passengers) if ordinal != culprit]:
+                self._dispatch(self._chunk_of(rest), flying)
+            # Only now: had the rest been refused as well, that row would not have been the reason.
+            self.ledger.judge(chunk.nonce, {culprit: Verdict.REJECTED})
+            self.settled[chunk.nonce][passengers[culprit].row] = passengers[culprit].request_hash
+
+    def _chunk_of(self, passengers: Sequence[Passenger]) -> Chunk:
+        return Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
+
+    def _dispatch(self, chunk: Chunk, flying: set[str]) -> None:
         self.submission.submit(chunk)
         flying.add(chunk.nonce)
         self.sent.add(chunk.nonce)
-        self.asked.update(passenger.row.partition_key for passenger in passengers)
+        self.asked.update(passenger.row.partition_key for passenger in chunk.passengers)
         self._report()
 
     def _note_settled(self, candidate: Candidate, decision: Settled) -> None:
@@ -248,7 +276,7 @@ class Pipeline:
 
     def _tell_unconfirmed(self) -> None:
         for chunk in self.ledger.chunks(self.name, UNCONFIRMED):
-            self.on_trouble(UnconfirmedError(chunk.chunk_id, chunk.n_requests))
+            self.on_trouble(UnconfirmedError(chunk.chunk_id, chunk.n_requests, note=chunk.note))
 
     def _make_room(self, n_requests: int) -> None:
         """Wait until the API has few enough of our requests to take these as well."""
@@ -258,6 +286,11 @@ class Pipeline:
             self._settle_unconfirmed()
             if not self._collect_ended({chunk.chunk_id for chunk in in_flight}):
                 self.pace.pause(self.clock)
+
+    def _is_stuck(self, chunk: ChunkRecord) -> bool:
+        """Whether only a person can say what became of the chunk: its batch, if the API named one, will not."""
+        named = chunk.batch_id is not None and self.clock.now() - chunk.intended_at < OVERDUE
+        return not self._is_here(chunk) or (chunk.state is State.HELD and not named)
 
     def _is_here(self, chunk: ChunkRecord) -> bool:
         """Whether the chunk was sent to where we send."""
@@ -275,8 +308,8 @@ class Pipeline:
             if not waiting:
                 return
             unsure = self.ledger.chunks(self.name, [State.HELD, State.AMBIGUOUS])
-            held = {chunk.chunk_id for chunk in unsure if chunk.state is State.HELD or not self._is_here(chunk)}
-            if waiting <= held:
+            stuck = {chunk.chunk_id for chunk in unsure if self._is_stuck(chunk)}
+            if waiting <= stuck:
                 raise HeldChunksError(sorted(waiting))
             if not progressed:
                 self.pace.pause(self.clock)
@@ -284,7 +317,9 @@ class Pipeline:
     def _settle_unconfirmed(self) -> None:
         if self.ledger.chunks(self.name, {*UNCONFIRMED, State.HELD}):
             with self.locks.hold(self.name):
-                settled(self.recovery, self.on_trouble)
+                clear = settled(self.recovery, self.on_trouble)
+            if not clear:
+                self._tell_unconfirmed()
 
     def _collect_ended(self, waiting: Members[str] = ()) -> bool:
         """
@@ -307,7 +342,8 @@ class Pipeline:
         for chunk in travelling:
             batch = seen.batches.get(chunk.batch_id or "")
             hidden = batch is None and seen.trouble is None
-            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or (batch and batch.ended):
+            overdue = batch is not None and self._is_overdue(batch)
+            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or overdue or (batch and batch.ended):
                 if self.collection.collect(chunk.chunk_id, batch):
                     self.home.add(chunk.chunk_id)
                 elif hidden and chunk.chunk_id in waiting:
@@ -319,6 +355,13 @@ class Pipeline:
         self._report()
         return len(self.home) > before
 
+    def _is_overdue(self, batch: Batch) -> bool:
+        age = self.clock.now() - batch.created_at
+        if batch.ended or age <= OVERDUE:
+            return False
+        self.on_trouble(BatchOverdueError(batch.id, hours=age / timedelta(hours=1)))
+        return True
+
     def _miss(self, chunk: ChunkRecord) -> None:
         """Note that the API does not show a batch it accepted; give up, for this run, once that has lasted."""
         since = self.unseen_since.setdefault(chunk.chunk_id, self.clock.now())
@@ -328,27 +371,5 @@ class Pipeline:
         self.on_trouble(error)
 
     def _report(self) -> None:
-        followed = [self.ledger.chunk(chunk_id) for chunk_id in self.followed | self.sent]
-        self.on_progress(
-            Progress(
-                n_sent=sum(chunk.n_requests for chunk in followed),
-                n_ended=sum(
-                    chunk.n_requests for chunk in followed if chunk.state in AT_HOME or chunk.state is State.ENDED
-                ),
-                n_landed=sum(chunk.n_requests for chunk in followed if chunk.state is State.APPLIED),
-                n_open_batches=sum(chunk.state in OPEN for chunk in followed),
-                n_before=sum(chunk.n_requests for chunk in followed if chunk.chunk_id not in self.sent),
-            )
-        )
-
-
-def windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
-    """Cut a stream into lists of at most `size`."""
-    window: list[Candidate] = []
-    for item in items:
-        window.append(item)
-        if len(window) == size:
-            yield window
-            window = []
-    if window:
-        yield window
+        followed = [self.ledger.chunk(chunk_id) for chunk_id in sorted(self.followed | self.sent)]
+        self.on_progress(Progress.of(followed, sent=self.sent))

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from claude_batch_dagster.core.ledger import RowKey
+
+RETENTION = timedelta(days=29)
+"""How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
 
 
 class Clock(Protocol):
@@ -59,6 +62,10 @@ class Page:
 
     batches: Sequence[Batch]
     has_more: bool
+    served_at: datetime | None = None
+    """The API's clock when it answered, if it told."""
+    age_seconds: float = 0.0
+    """How long a cache on the way has kept this page; 0 for one that comes from the API itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

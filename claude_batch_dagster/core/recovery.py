@@ -1,6 +1,12 @@
-"""What runs first after a crash: find out what became of chunks whose answer is not known."""
+"""
+What runs first after a crash: find out what became of chunks whose answer is not known.
 
-from collections.abc import Callable, Iterable, Iterator
+`settle` takes each through the same steps: `reconcile` it with the API's list, `prove` that a candidate is
+ours, `adopt` it, or else `listen` to the silence until the quiet period is over, and `let_go`. Chunks let
+go are `watch`ed for as long as the API keeps results.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -8,12 +14,10 @@ from typing import Literal
 
 from claude_batch_dagster.core.chunks import NONCE_LENGTH
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
-from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, place_of
+from claude_batch_dagster.core.listing import Listing, list_since
+from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi, Clock, place_of
 from claude_batch_dagster.core.results import UnreadableLineError, decode
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
-
-SKEW = timedelta(hours=1)
-"""How far the API's clock may be behind ours. The nonce is the proof, so a wide window costs a look, no more."""
 
 MIN_SILENT_LISTINGS = 5
 """Complete listings without a candidate before silence counts."""
@@ -34,8 +38,8 @@ class Recovery:
     pipeline: str
     quiet_period: timedelta = timedelta(minutes=15)
     on_unconfirmed: OnUnconfirmed = "resubmit"
-    foreign: set[str] = field(default_factory=set)
-    """Batches proved not ours: looked into once."""
+    foreign: set[tuple[str, str]] = field(default_factory=set)
+    """Batches with a chunk that each is proved not to be: looked into once. It may be another chunk of ours."""
 
     def settle(self) -> list[ChunkRecord]:
         """
@@ -47,58 +51,55 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.REFUSED, note="never left whole; its sender died")
         for chunk in self.ledger.chunks(self.pipeline, [State.RELEASED]):
             self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="no answer is written; its sender died")
-        for chunk in self._sent_here([State.AMBIGUOUS, State.HELD]):
-            self._reconcile(chunk)
+        unsure = self._sent_here([State.AMBIGUOUS, State.HELD])
+        nameless = [chunk for chunk in unsure if not chunk.batch_id]
+        listing = self._list_since_intent(nameless) if nameless else None
+        for chunk in unsure:
+            if chunk.batch_id:
+                self.look_at_named(chunk)
+            elif listing:
+                self.reconcile(chunk, listing)
         return self._sent_here(UNCONFIRMED)
 
-    def _sent_here(self, states: Iterable[State]) -> list[ChunkRecord]:
-        """Leave out what was sent elsewhere: silence of another workspace or base URL proves nothing."""
-        chunks = self.ledger.chunks(self.pipeline, states)
-        return [chunk for chunk in chunks if place_of(chunk.account) == place_of(self.api.account)]
+    def watch(self) -> list[ChunkRecord]:
+        """
+        Look once more for chunks that were let go, and adopt those that turned up after all.
 
-    def _reconcile(self, chunk: ChunkRecord) -> None:
-        unclear = []
-        for batch in self._candidates(chunk):
-            proof = self._carries(batch, chunk.chunk_id) if batch.ended else None
-            if proof:
-                self._adopt(chunk, batch)
-                return
-            if proof is None:
-                unclear.append(batch)
-        if any(not batch.archived_at for batch in unclear):
-            # Not silence: it may be ours. Wait until it has ended and can be read.
+        They were paid for twice then: their answers land like any others, and the report says what it cost.
+        """
+        now = self.clock.now()
+        let_go = [chunk for chunk in self._sent_here([State.UNSEEN]) if now - chunk.intended_at < RETENTION]
+        listing = self._list_since_intent(let_go) if let_go else None
+        return [chunk for chunk in let_go if listing and self._search(chunk, listing).adopted]
+
+    def reconcile(self, chunk: ChunkRecord, listing: Listing) -> None:
+        """Look for one chunk in the list: adopt it, wait, or count one more silence."""
+        search = self._search(chunk, listing)
+        if search.adopted:
+            return
+        if search.unclear:
+            # Not silence: one of them may be ours. Wait until it has ended and can be read.
             self.ledger.note(chunk.chunk_id, quiet_since=None, n_silent_listings=0)
-        elif unclear and chunk.state is State.AMBIGUOUS:
-            names = ", ".join(batch.id for batch in unclear)
-            self.ledger.move(chunk.chunk_id, to=State.HELD, note=f"may be {names}, whose results are gone")
+        elif search.gone:
+            self._hold(chunk, f"may be {', '.join(search.gone)}, whose results are gone")
+        elif listing.doubt:
+            self.ledger.note(chunk.chunk_id, note=listing.doubt)
         elif chunk.state is State.AMBIGUOUS:
-            self._listen(chunk)
-        elif self.on_unconfirmed == "resubmit" and not unclear:
-            self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="held, then set free by on_unconfirmed")
+            self.listen(chunk)
+        elif self.on_unconfirmed == "resubmit":
+            self.let_go(chunk, "held, then set free by on_unconfirmed")
 
-    def _candidates(self, chunk: ChunkRecord) -> Iterator[Batch]:
-        """List batches that could be this chunk: unknown, of its size, created since its intent."""
+    def candidates(self, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
+        """Pick the batches that could be this chunk: unknown, of its size, created since its intent."""
         known = self.ledger.batch_ids()
-        for batch in self._created_since(chunk):
-            if batch.id not in known and batch.id not in self.foreign and batch.counts.total == chunk.n_requests:
+        for batch in listing.created_since(chunk.intended_at):
+            looked_into = batch.id in known or (batch.id, chunk.chunk_id) in self.foreign
+            if not looked_into and batch.counts.total == chunk.n_requests:
                 yield batch
 
-    def _created_since(self, chunk: ChunkRecord) -> Iterator[Batch]:
-        oldest = chunk.intended_at - SKEW
-        after_id: str | None = None
-        while True:
-            page = self.api.list_batches(after_id=after_id)
-            for batch in page.batches:
-                if batch.created_at < oldest:
-                    return
-                yield batch
-            if not page.has_more or not page.batches:
-                return
-            after_id = page.batches[-1].id
-
-    def _carries(self, batch: Batch, nonce: str) -> bool | None:
-        """Whether our nonce is in the custom_ids of the batch's results; None while they cannot be read."""
-        if batch.archived_at:
+    def prove(self, batch: Batch, nonce: str) -> bool | None:
+        """Say whether our nonce is in the custom_ids of the batch's results; None while they cannot be read."""
+        if batch.archived_at or not batch.ended:
             return None
         try:
             with self.api.results(batch.id) as pieces:
@@ -108,19 +109,20 @@ class Recovery:
                 return None
             raise
         if nonces and nonce not in nonces:
-            self.foreign.add(batch.id)
+            self.foreign.add((batch.id, nonce))
         return nonce in nonces if nonces else None
 
-    def _adopt(self, chunk: ChunkRecord, batch: Batch) -> None:
+    def adopt(self, chunk: ChunkRecord, batch: Batch) -> None:
+        """Take the batch as the one that was made of the chunk: proved, and as good as accepted."""
         self.ledger.move(
             chunk.chunk_id,
             to=State.ADOPTED,
             batch_id=batch.id,
             batch_created_at=batch.created_at,
-            note="found in the list of batches and proved by its nonce",
+            note="found at the API and proved by its nonce",
         )
 
-    def _listen(self, chunk: ChunkRecord) -> None:
+    def listen(self, chunk: ChunkRecord) -> None:
         """Count one more complete listing without a trace; act once the silence has lasted."""
         now = self.clock.now()
         since = chunk.quiet_since or now
@@ -129,9 +131,62 @@ class Recovery:
         if now - since < self.quiet_period or n_listings < MIN_SILENT_LISTINGS:
             return
         if self.on_unconfirmed == "hold":
-            self.ledger.move(chunk.chunk_id, to=State.HELD, note="not listed for the whole quiet period")
+            self._hold(chunk, "not listed for the whole quiet period")
         else:
-            self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="not listed for the whole quiet period")
+            self.let_go(chunk, "not listed for the whole quiet period")
+
+    def let_go(self, chunk: ChunkRecord, reason: str) -> None:
+        """Set the chunk's rows free to be sent again: the one step that can pay twice."""
+        self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note=reason, set_free_at=self.clock.now())
+
+    def look_at_named(self, chunk: ChunkRecord) -> None:
+        """Look at the batch that the API named in an answer that did not fit: it proves itself once it has ended."""
+        try:
+            batch = self.api.retrieve(chunk.batch_id or "")
+        except ApiRefusedError as error:
+            if error.status == 404:  # noqa: PLR2004  (not absence)
+                return
+            raise
+        proof = self.prove(batch, chunk.chunk_id)
+        if proof:
+            self.adopt(chunk, batch)
+        elif proof is False:
+            self.ledger.note(chunk.chunk_id, batch_id=None, note=f"{batch.id}, named by the API, is not this chunk")
+
+    def _search(self, chunk: ChunkRecord, listing: Listing) -> "_Search":
+        unclear, gone = False, []
+        for batch in self.candidates(chunk, listing):
+            proof = self.prove(batch, chunk.chunk_id)
+            if proof:
+                self.adopt(chunk, batch)
+                return _Search(adopted=True)
+            if proof is None and batch.archived_at:
+                gone.append(batch.id)
+            unclear |= proof is None and not batch.archived_at
+        return _Search(unclear=unclear, gone=gone)
+
+    def _hold(self, chunk: ChunkRecord, reason: str) -> None:
+        if chunk.state is not State.HELD:
+            self.ledger.move(chunk.chunk_id, to=State.HELD, note=reason)
+
+    def _list_since_intent(self, chunks: Iterable[ChunkRecord]) -> Listing:
+        return list_since(self.api, self.clock, min(chunk.intended_at for chunk in chunks))
+
+    def _sent_here(self, states: Iterable[State]) -> list[ChunkRecord]:
+        """Leave out what was sent elsewhere: silence of another workspace or base URL proves nothing."""
+        chunks = self.ledger.chunks(self.pipeline, states)
+        return [chunk for chunk in chunks if place_of(chunk.account) == place_of(self.api.account)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """What came of looking through the candidates for one chunk."""
+
+    adopted: bool = False
+    unclear: bool = False
+    """A candidate runs, or cannot be read just now."""
+    gone: Sequence[str] = ()
+    """Candidates whose results are gone: nobody can tell any more."""
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Send one chunk exactly once, leaving a trace before and after."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,13 +8,17 @@ from enum import StrEnum
 from claude_batch_dagster.core.chunks import Chunk
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
-from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError
+from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
 
 DEFINITE_NO = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 """
 Statuses that prove nothing was accepted, when they come with the API's error envelope. Any other answer
 after the last byte has left (408, 409, 5xx, a redirect, a page of HTML, silence) proves nothing.
 """
+
+
+NAMED_ROW = re.compile(r"requests\.(\d{1,6})\.")
+"""How the API names the row that it refuses a whole batch for."""
 
 
 class Sent(StrEnum):
@@ -38,19 +43,37 @@ class Submission:
         """
         Send one chunk and return what the ledger then knows of it.
 
-        The record's state is `ACCEPTED`, or `AMBIGUOUS` when recovery has to find out. A chunk that was
-        provably not accepted is written down as `REFUSED`, its rows are free, and the error is raised.
+        The record's state is `ACCEPTED`; or `AMBIGUOUS` when recovery has to find out; or `HELD` when the API
+        accepted another number of requests than were sent, until that batch proves whose it is. A chunk that
+        was provably not accepted is written down as `REFUSED`, its rows are free, and the error is raised.
         """
-        self.ledger.intend(*self._intent(chunk))
+        self.ledger.intend(*self.intent(chunk))
         try:
-            batch = self.api.create(self._gated(chunk))
-            _check(batch, chunk)
+            batch = self.api.create(self.withhold_last_byte(chunk))
         except ApiError as error:
             return self._failed(chunk, error)
-        # A crash between the answer and this line is what `recovery` is for.
-        return self.ledger.move(chunk.nonce, to=State.ACCEPTED, batch_id=batch.id, batch_created_at=batch.created_at)
+        # A crash between the answer and the next line is what `recovery` is for.
+        if self.ledger.chunk(chunk.nonce).state is State.SENDING:
+            self.ledger.move(chunk.nonce, to=State.RELEASED, note="accepted before its last byte had left")
+        if batch.counts.total != len(chunk.passengers):
+            note = f"the API accepted {batch.counts.total} requests of {len(chunk.passengers)} as {batch.id}"
+            return self.ledger.move(
+                chunk.nonce, to=State.HELD, batch_id=batch.id, batch_created_at=batch.created_at, note=note
+            )
+        return self.accept(chunk, batch)
 
-    def _intent(self, chunk: Chunk) -> tuple[ChunkRecord, list[RowRecord]]:
+    def accept(self, chunk: Chunk, batch: Batch) -> ChunkRecord:
+        """Write down the id that the API gave; if that fails, say it, since it was paid for."""
+        try:
+            return self.ledger.move(
+                chunk.nonce, to=State.ACCEPTED, batch_id=batch.id, batch_created_at=batch.created_at
+            )
+        except LedgerError as error:
+            error.add_note(f"The API accepted batch {batch.id}; the next run finds it in the API's list by itself.")
+            raise
+
+    def intent(self, chunk: Chunk) -> tuple[ChunkRecord, list[RowRecord]]:
+        """Return what is written down, in one transaction with the claim of its rows, before anything is sent."""
         record = ChunkRecord(
             chunk_id=chunk.nonce,
             pipeline=self.pipeline,
@@ -61,6 +84,7 @@ class Submission:
             n_bytes=chunk.body.n_bytes,
             body_hash=chunk.body_hash,
             intended_at=self.clock.now(),
+            max_cost_usd=chunk.max_cost_usd,
         )
         rows = [
             RowRecord(
@@ -76,7 +100,7 @@ class Submission:
         ]
         return record, rows
 
-    def _gated(self, chunk: Chunk) -> Body:
+    def withhold_last_byte(self, chunk: Chunk) -> Body:
         """Withhold the last byte until `RELEASED` is durable: a crash before that sent nothing whole."""
         body = chunk.body
 
@@ -109,9 +133,10 @@ def classify(error: ApiError, *, released: bool) -> Sent:
     return Sent.AMBIGUOUS
 
 
-def _check(batch: Batch, chunk: Chunk) -> None:
-    if batch.counts.total != len(chunk.passengers):
-        raise ApiResponseError(
-            f"the API accepted a batch of {batch.counts.total} requests as {batch.id}; "
-            f"{len(chunk.passengers)} were sent"
-        )
+def culprit_of(error: ApiRefusedError, n_requests: int) -> int | None:
+    """Return the ordinal of the one row for which a chunk was refused, if that is what the API said."""
+    if error.status == 413 and n_requests == 1:  # noqa: PLR2004  (content too large)
+        return 0
+    named = set(NAMED_ROW.findall(f"{error.message}.")) if error.status == 400 else set()  # noqa: PLR2004  (bad request)
+    [ordinal] = named if len(named) == 1 else [None]
+    return int(ordinal) if ordinal is not None and n_requests > 1 and int(ordinal) < n_requests else None

@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     MISSING = "missing"
     """The batch ended without a result for this row."""
     REJECTED = "rejected"
-    """Never sent: empty, not encodable, too large, or a bad or duplicate key."""
+    """Never asked: empty, not encodable, too large, a bad or duplicate key, or refused by the API as a request."""
     BLOCKED = "blocked"
     """Never sent: the budget does not allow it."""
 
@@ -86,35 +86,30 @@ def decide(
     max_attempts: int,
 ) -> Decision:
     """
-    Say what to do with a row, from what the ledger knows of the same row and request.
+    Say what to do with a row, from what the ledger knows of its question.
 
-    `asked_by_anyone` are all rows that ever asked this request: a row that was not asked itself shares a
-    good answer, and waits for one on its way. `history` is oldest first. `run_chunks` are the chunks sent by
+    `history` are the row's own records of this request, `asked_by_anyone` those of all rows, its own among
+    them; both oldest first. A question is asked and paid for once, whoever asks it: a row shares a good
+    answer, waits for one on its way, and takes a final failure over. `run_chunks` are the chunks sent by
     this run: a failure that cost nothing is repeated up to `max_attempts` times a run, and again
     whenever the partition is materialized anew; one that was paid for is repeated once, ever.
     """
-    flying = [record for record in history if record.state in OPEN]
-    if flying:
+    everyone = asked_by_anyone or history
+    if flying := [record for record in history if record.state in OPEN]:
         return InFlight(flying[-1].chunk_id)
-    told = [record for record in history if record.verdict is not None]
+    for records in (history, everyone):
+        if good := [record for record in records if record.verdict == Verdict.SUCCEEDED]:
+            return Settled(good[-1].chunk_id, succeeded=True, shared=records is not history)
+    if flying := [record for record in everyone if record.state in OPEN]:
+        return InFlight(flying[-1].chunk_id)
+    told = [record for record in everyone if record.verdict is not None]
     if not told:
-        return _shared(asked_by_anyone) or Ask(attempt=1, n_truncated=0)
-    good = [record for record in told if record.verdict == Verdict.SUCCEEDED]
-    if good:
-        return Settled(good[-1].chunk_id, succeeded=True)
+        return Ask(attempt=1, n_truncated=0)
     last = told[-1]
     n_paid = sum(record.verdict in PAID_TO_REPEAT for record in told)
     n_this_run = sum(record.chunk_id in run_chunks for record in told)
     repeatable = last.verdict in FREE_TO_REPEAT or last.verdict in PAID_TO_REPEAT
     if not repeatable or n_paid >= MAX_PAID_ATTEMPTS or n_this_run >= max_attempts:
-        return Settled(last.chunk_id, succeeded=False)
+        return Settled(last.chunk_id, succeeded=False, shared=last not in history)
     n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
     return Ask(attempt=last.attempt + 1, n_truncated=n_truncated)
-
-
-def _shared(asked_by_anyone: Sequence[RowRecord]) -> Decision | None:
-    good = [record for record in asked_by_anyone if record.verdict == Verdict.SUCCEEDED]
-    if good:
-        return Settled(good[-1].chunk_id, succeeded=True, shared=True)
-    flying = [record for record in asked_by_anyone if record.state in OPEN]
-    return InFlight(flying[-1].chunk_id) if flying else None

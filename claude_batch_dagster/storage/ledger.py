@@ -2,10 +2,10 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from claude_batch_dagster.core.ledger import (
     NEXT,
     ChunkRecord,
+    Doubt,
     RowKey,
     RowRecord,
     Spend,
     State,
 )
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
-from claude_batch_dagster.storage import schema
+from claude_batch_dagster.storage import identity, schema
+from claude_batch_dagster.storage.doubts import doubt, doubtful
 from claude_batch_dagster.storage.migrations import upgrade
 from claude_batch_dagster.storage.state_directory import PRIVATE_FILE
 
@@ -29,6 +31,9 @@ BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
 
 BUSY_PAUSE_SECONDS = 0.01
+
+LATEST_BATCHES = 200
+"""Batches by which it is judged how long one takes."""
 
 
 class SqlLedger:
@@ -38,6 +43,22 @@ class SqlLedger:
         self._engine = _engine(url)
         with _translated():
             upgrade(self._engine)
+
+    @property
+    def ledger_id(self) -> str:
+        """A name of its own, given when the ledger was created."""
+        with self._transaction() as connection:
+            return identity.ledger_id(connection)
+
+    def original(self) -> str | None:
+        """Return the path of the ledger that this one is a copy of, if that is still there."""
+        with self._transaction() as connection:
+            return identity.original_of(connection)
+
+    def settle_down(self) -> None:
+        """Make this place the ledger's home; a copy becomes a ledger of its own."""
+        with self._transaction() as connection:
+            identity.settle_down(connection)
 
     def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
         """Write down a chunk and its rows, before anything of it is sent."""
@@ -94,6 +115,18 @@ class SqlLedger:
         with self._transaction() as connection:
             return frozenset(connection.execute(query).scalars())
 
+    def pipelines(self) -> list[str]:
+        """Return the names of all pipelines that ever wrote a chunk here."""
+        query = sa.select(schema.chunks.c.pipeline).distinct().order_by(schema.chunks.c.pipeline)
+        with self._transaction() as connection:
+            return list(connection.execute(query).scalars())
+
+    def unknown(self, chunk_ids: Iterable[str]) -> list[str]:
+        """Return those of the chunks that this ledger has never heard of."""
+        with self._transaction() as connection:
+            known = frozenset(connection.execute(sa.select(schema.chunks.c.chunk_id)).scalars())
+        return [chunk_id for chunk_id in chunk_ids if chunk_id not in known]
+
     def rows(self, chunk_id: str) -> list[RowRecord]:
         """Return the rows of a chunk by ordinal."""
         query = _ROWS.where(schema.rows.c.chunk_id == chunk_id).order_by(schema.rows.c.ordinal)
@@ -108,18 +141,21 @@ class SqlLedger:
         with self._transaction() as connection:
             return [_row_record(row) for row in connection.execute(query)]
 
+    def judge(self, chunk_id: str, verdicts: Mapping[int, str]) -> None:
+        """Give rows of a chunk that was refused a verdict of their own, by ordinal."""
+        with self._transaction() as connection:
+            _tell(connection, chunk_id, verdicts)
+
+    def doubts(self, pipeline: str) -> list[Doubt]:
+        """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
+        with self._transaction() as connection:
+            return [doubt(row) for row in connection.execute(doubtful(pipeline))]
+
     def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
         """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""
-        table = schema.rows
-        told = (
-            sa.update(table)
-            .where(table.c.chunk_id == chunk_id, table.c.ordinal == sa.bindparam("at_ordinal"))
-            .values(verdict=sa.bindparam("told"))
-        )
-        values = [{"at_ordinal": ordinal, "told": verdict} for ordinal, verdict in enumerate(verdicts)]
         with self._transaction() as connection:
             _move(connection, chunk_id, to, {})
-            connection.execute(told, values)
+            _tell(connection, chunk_id, dict(enumerate(verdicts)))
             if spends:
                 connection.execute(sa.insert(schema.spend), [{"chunk_id": chunk_id, **asdict(item)} for item in spends])
 
@@ -143,6 +179,23 @@ class SqlLedger:
             query = query.where(chunk.c.account.startswith(f"{place} ", autoescape=True))
         with self._transaction() as connection:
             return [_spend(row) for row in connection.execute(query)]
+
+    def durations(self, pipeline: str, *, place: str) -> list[timedelta]:
+        """Return how long the latest batches sent to this base URL and workspace took to end."""
+        chunk = schema.chunks
+        query = (
+            sa.select(chunk.c.batch_created_at, chunk.c.ended_at)
+            .where(
+                chunk.c.pipeline == pipeline,
+                chunk.c.account.startswith(f"{place} ", autoescape=True),
+                chunk.c.ended_at.is_not(None),
+                chunk.c.batch_created_at.is_not(None),
+            )
+            .order_by(chunk.c.chunk_id.desc())
+            .limit(LATEST_BATCHES)
+        )
+        with self._transaction() as connection:
+            return [ended_at - created_at for created_at, ended_at in connection.execute(query)]
 
     def dispose(self) -> None:
         """Close the connections kept open."""
@@ -235,6 +288,17 @@ def _move(connection: sa.Connection, chunk_id: str, to: State, facts: dict[str, 
         was = connection.execute(sa.select(table.c.state).where(table.c.chunk_id == chunk_id)).scalar()
         raise LedgerConflictError(chunk_id, was=was, wanted=to)
     _event(connection, chunk_id, to, facts.get("note"))
+
+
+def _tell(connection: sa.Connection, chunk_id: str, verdicts: Mapping[int, str]) -> None:
+    table = schema.rows
+    told = (
+        sa.update(table)
+        .where(table.c.chunk_id == chunk_id, table.c.ordinal == sa.bindparam("at_ordinal"))
+        .values(verdict=sa.bindparam("told"))
+    )
+    values = [{"at_ordinal": ordinal, "told": verdict} for ordinal, verdict in verdicts.items()]
+    connection.execute(told, values)
 
 
 def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:

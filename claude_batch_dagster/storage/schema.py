@@ -42,6 +42,8 @@ chunks = sa.Table(
     sa.Column("quiet_since", UtcDateTime),
     sa.Column("n_silent_listings", sa.Integer, nullable=False, default=0),
     sa.Column("note", sa.Text),
+    sa.Column("max_cost_usd", sa.Float),
+    sa.Column("set_free_at", UtcDateTime),
     sa.Index("chunks_by_state", "pipeline", "state"),
 )
 
@@ -87,4 +89,5 @@ identity = sa.Table(
     metadata,
     sa.Column("ledger_id", sa.String(36), primary_key=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("home", sa.Text),
 )

@@ -2,25 +2,27 @@
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import sqlalchemy as sa
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from claude_batch_dagster.errors import StateDirectoryError
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
+OTHERS_CAN_WRITE = 0o022
 
 LEDGER = "ledger.sqlite"
 
 LEFTOVER_SECONDS = 86_400
-"""An outbox is written in minutes and has no name after that; one of this age has no owner."""
+"""What is being written is finished in minutes and renamed; a file of this age has no owner."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class StateDirectory:
         """Create the folder if need be and prove that it can be written, before money is spent."""
         root = Path(path)
         try:
+            _check_private(root)
             root.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             for folder in (root / name for name in ("spool", "outbox", "locks")):
                 folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-            _remove_leftovers(root / "outbox")
-            probe = root / "locks" / f".probe-{os.getpid()}"
-            probe.touch(mode=PRIVATE_FILE)
-            probe.unlink()
+            _remove_leftovers(root / "outbox", "*")
+            _remove_leftovers(root / "spool", "*.partial")
+            _check_locks(root)
         except OSError as error:
             raise StateDirectoryError(root, error.strerror or type(error).__name__) from error
         return cls(root)
@@ -66,9 +68,30 @@ class StateDirectory:
             yield
 
 
-def _remove_leftovers(outbox: Path) -> None:
-    """Delete what a run left that was killed while it wrote: it holds documents."""
-    for file in outbox.iterdir():
+def _check_private(root: Path) -> None:
+    """Refuse a folder in which others could put a ledger, or raw results, of theirs."""
+    if not root.exists():
+        return
+    found = root.stat()
+    if found.st_uid != os.geteuid() and os.geteuid() != 0:
+        raise StateDirectoryError(root, f"it belongs to user {found.st_uid}, this process is user {os.geteuid()}")
+    if found.st_mode & OTHERS_CAN_WRITE:
+        raise StateDirectoryError(root, f"others can write to it; chmod go-w {root}")
+
+
+def _check_locks(root: Path) -> None:
+    """Prove that a second lock on one file is refused: some network file systems let everybody in."""
+    probe = root / "locks" / f".probe-{os.getpid()}-{threading.get_ident()}"
+    try:
+        with FileLock(probe, mode=PRIVATE_FILE), suppress(Timeout), FileLock(probe, timeout=0):
+            raise StateDirectoryError(root, "its file system does not keep locks; use a local disk")
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path, pattern: str) -> None:
+    """Delete what a run left that was killed while it wrote: documents, or half of some results."""
+    for file in folder.glob(pattern):
         if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
             file.unlink(missing_ok=True)
 

@@ -472,17 +472,42 @@ def test_f120_no_error_holds_the_key_or_a_document(emulator: Emulator, api: Anth
         (b"[]", None, "no error envelope"),
         (b'{"error":"x"}', None, "no error envelope"),
         (b'{"error":{"type":null,"message":"x"}}', None, "no error envelope"),
-        (b'{"error":{"type":"api_error","message":"Oops."}}', "api_error", "api_error: Oops$"),
-        (b'{"error":{"type":"api_error","message":"Oops","details":{"error_code":7}}}', "api_error", "Oops"),
+        (b'{"error":{"type":"api_error","message":"Oops."}}', None, "without an error type: Oops$"),
+        (b'{"type":"error","error":{"type":"api_error","message":"Oops."}}', "api_error", "api_error: Oops$"),
+        (
+            b'{"type":"error","error":{"type":"api_error","message":"Oops","details":{"error_code":7}}}',
+            "api_error",
+            "Oops",
+        ),
     ],
 )
 def test_f45_an_error_without_the_api_s_envelope_has_no_kind(
     answering: Answering, content: bytes, kind: str | None, message: str
 ) -> None:
-    """A gateway's page proves nothing about the API."""
+    """A gateway's page, or its own error object, proves nothing about the API."""
     with pytest.raises(ApiRefusedError, match=message) as caught:
         answering(saying(500, content)).create(body())
     assert caught.value.kind == kind
+
+
+def test_f41_the_edge_that_finds_a_body_too_large_leaves_out_the_outer_type(answering: Answering) -> None:
+    """With 413 that is the API's own refusal all the same."""
+    content = b'{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}'
+
+    with pytest.raises(ApiRefusedError) as caught:
+        answering(saying(413, content)).create(body())
+    assert caught.value.kind == "request_too_large"
+
+
+@pytest.mark.parametrize("charset", ["hex", "base64", "undefined", "idna", "zlib", "utf-16", "no-such-charset"])
+def test_f46_no_charset_keeps_an_error_from_being_read(charset: str) -> None:
+    """JSON is UTF-8, whatever a gateway calls it; the SDK would fail in ways of its own."""
+    error = b'{"type":"error","error":{"type":"not_found_error","message":"Oops."}}'
+    with new_client(api_key=KEY, base_url="http://127.0.0.1:1") as client:
+        answer = httpx2.Response(404, content=error, headers={"content-type": f"text/html; charset={charset}"})
+        client._client._transport = httpx2.MockTransport(lambda _: answer)  # noqa: SLF001  (no public way)
+        with pytest.raises(ApiRefusedError, match="not_found_error: Oops"):
+            AnthropicBatches(client).retrieve("msgbatch_1")
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from claude_batch_dagster.core.chunks import (
     chunked,
     custom_id,
     new_nonce,
+    windows,
 )
 from claude_batch_dagster.core.keys import canonical_key
 from claude_batch_dagster.core.ledger import RowKey
-from claude_batch_dagster.core.pipeline import windows
 from claude_batch_dagster.core.requests import Request
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)

@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import anthropic
+import orjson
 import pandas as pd
 import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.pipeline import Progress
+from claude_batch_dagster.core.ports import Batch, Body
+from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.engine import SystemClock
@@ -19,6 +21,7 @@ from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
     ApiUnreachableError,
+    BatchOverdueError,
     BatchUnseenError,
     CredentialError,
     HeldChunksError,
@@ -54,6 +57,10 @@ class ThenClock:
         if self._left == 0:
             self._act()
         self._clock.sleep(seconds)
+
+
+def _crash() -> None:
+    raise CrashError
 
 
 # --- what is sent ----------------------------------------------------------------------------------
@@ -384,15 +391,57 @@ def test_f41_a_chunk_that_is_too_large_is_halved(world: World) -> None:
     assert [batch.n_requests for batch in world.emulator.audit.accepted()] == [1, 1, 2, 4, 2]
 
 
-def test_f41_a_single_row_that_is_too_large_fails_the_run(world: World) -> None:
-    """There is nothing left to halve."""
+def test_f41_a_single_row_that_is_too_large_is_rejected(world: World) -> None:
+    """There is nothing left to halve: the row says so, once, and the run goes on."""
     world.documents({1: "war"})
     world.emulator.faults.add("413", endpoint="create")
 
     report = world.run()
 
-    assert isinstance(report.failure, ApiError)
-    assert world.n_accepted == 0
+    ((status, error),) = world.rows("status, error")
+    assert (report.failure, status, world.n_accepted) == (None, "rejected", 0)
+    assert "HTTP 413" in error
+    n_posts = world.n_posts
+    assert (world.run().failure, world.n_posts) == (None, n_posts)
+
+
+class PickyApi(AnthropicBatches):
+    """An API that refuses a whole batch for rows which hold `bad`, naming the first."""
+
+    def create(self, body: Body) -> Batch:
+        """Read the body, and refuse or accept it."""
+        whole = b"".join(body.pieces)
+        for ordinal, request in enumerate(orjson.loads(whole)["requests"]):
+            if "bad" in request["params"]["messages"][0]["content"]:
+                raise ApiRefusedError(
+                    f"requests.{ordinal}.params.messages: Input is bad", status=400, kind="invalid_request_error"
+                )
+        return super().create(Body(pieces=[whole], n_bytes=body.n_bytes))
+
+
+def test_f36_the_one_row_that_the_api_names_is_rejected_and_the_rest_goes_on(
+    world: World, client: anthropic.Anthropic
+) -> None:
+    """A whole batch refused for one row: it is sent once more without it."""
+    world.documents({0: "war", 1: "peace", 2: "a bad war", 3: "war and peace"})
+    picky = PickyApi(client)
+
+    report = world.run(api=picky)
+
+    assert (report.failure, report.n_sent, world.n_posts) == (None, 3, 1)
+    assert world.statuses() == {0: "succeeded", 1: "succeeded", 2: "rejected", 3: "succeeded"}
+    assert sorted(world.states()) == [State.APPLIED, State.REFUSED]
+    assert (world.run(api=picky).n_sent, len(world.states())) == (0, 2)
+
+
+def test_f36_a_refusal_of_every_row_fails_the_run_and_judges_none(world: World, client: anthropic.Anthropic) -> None:
+    """The first row named is not the reason if the rest is refused as well: a param is."""
+    world.documents({n: f"bad war {n}" for n in range(4)})
+
+    report = world.run(api=PickyApi(client))
+
+    assert isinstance(report.failure, ApiRefusedError)
+    assert (report.failure.status, world.statuses(), world.states()) == (400, {}, [State.REFUSED] * 2)
 
 
 @pytest.mark.parametrize(
@@ -940,3 +989,67 @@ def test_the_system_clock_is_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert clock.now() > began
     assert began.utcoffset() == timedelta()
+
+
+def test_f61_a_batch_that_does_not_end_is_told_of_and_waited_for(world: World) -> None:
+    """An hour after its 24 the run log says so; it is asked after for as long as the API shows it, and lands."""
+    world.documents({1: "a text of war"})
+    world.emulator.faults.add("never_ends")
+    troubles: list[ApiError] = []
+
+    def cancel_after_three_days() -> None:
+        for batch in world.api.list_batches().batches:
+            world.api.cancel(batch.id)
+
+    report = world.run(
+        poll_seconds=3_600,
+        max_poll_seconds=3_600,
+        on_trouble=troubles.append,
+        clock=ThenClock(world, cancel_after_three_days, at=3 * 24),
+        max_attempts=1,
+    )
+
+    overdue = [error for error in troubles if isinstance(error, BatchOverdueError)]
+    assert (overdue[0].hours, "has not ended after 26 hours" in str(overdue[0])) == (26, True)
+    assert (report.failure, world.states(), world.statuses()) == (None, [State.APPLIED], {1: "canceled"})
+
+
+def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:
+    """What the calendar says is gone is asked for all the same; only the API can say that it is gone."""
+
+    class YearAhead:
+        """A clock that a person has set wrong."""
+
+        def now(self) -> datetime:
+            """Return a time that has not come yet."""
+            return world.clock.now() + timedelta(days=365)
+
+        def sleep(self, seconds: float) -> None:
+            """Let `seconds` pass."""
+            world.clock.sleep(seconds)
+
+    world.documents(TEN)
+    with pytest.raises(CrashError):
+        world.run(clock=ThenClock(world, _crash))
+    world.clock.sleep(120)
+
+    report = world.run(clock=YearAhead())
+
+    assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
+
+
+def test_f66_results_that_are_gone_are_asked_for_several_times_before_they_are_given_up(world: World) -> None:
+    """One 404 is no proof; after several in some minutes the rows say what happened, and are not sent again."""
+    world.documents({1: "a text of war"})
+    with pytest.raises(CrashError):
+        world.run(clock=ThenClock(world, _crash))
+    world.clock.sleep(40 * 86_400)
+    world.emulator.faults.add("404", endpoint="retrieve")
+    world.emulator.faults.add("404", endpoint="results")
+    began = world.clock.now()
+
+    report = world.run()
+
+    assert (report.failure, world.states(), world.statuses()) == (None, [State.LOST], {1: "missing"})
+    assert world.clock.now() - began >= timedelta(minutes=5)
+    assert (world.run().n_sent, world.n_posts) == (0, 1)

@@ -154,6 +154,22 @@ def test_a_foreign_batch_of_equal_size_is_never_adopted(
     assert {line.custom_id for line in results} == set(chunk.custom_ids)
 
 
+def test_f33_a_batch_that_is_not_the_chunk_looked_for_may_be_another_of_ours(
+    ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """A chunk that was let go is looked for first; what it finds is not kept from the chunk that it belongs to."""
+    gone = lose(fault="drop_before_accept")
+    while ledger.chunk(gone.nonce).state is State.AMBIGUOUS:
+        recover(minutes=0).settle()
+    chunk = lose(entropy=b"another000")
+    clock.sleep(120)
+    recovery = recover()
+
+    assert recovery.watch() == []
+    assert recovery.settle() == []
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
 def test_batches_of_another_size_or_from_long_before_or_known_are_not_opened(
     client: anthropic.Anthropic, emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
 ) -> None:
@@ -246,7 +262,8 @@ def test_f124_f125_the_list_is_read_page_by_page_down_to_the_intent(
     recovery.settle()
 
     assert ledger.chunk(chunk.nonce).state is State.ADOPTED
-    assert len(asked) == 3
+    assert len(asked) == 8, "twice, down to the page with the first that is too old"
+    assert asked[:4] == asked[4:]
     assert all(a != b for a, b in pairwise(asked))
 
 

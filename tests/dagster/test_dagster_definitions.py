@@ -92,7 +92,15 @@ def test_what_dagster_shows_is_passed_on(classification: Declare) -> None:
     assert (spec.group_name, spec.owners, spec.description) == ("llm", ["team:nlp"], "What it is about.")
     assert spec.tags == {"cost": "high", "dagster/kind/claude": "", "dagster/kind/duckdb": ""}
     assert (spec.automation_condition, asset.backfill_policy) == (condition, policy)
-    assert {check.name for check in asset.check_specs} == {"error_rate", "expiry_rate", "complete"}
+    assert {check.name for check in asset.check_specs} == {
+        "error_rate",
+        "expiry_rate",
+        "complete",
+        "invalid_rate",
+        "label_drift",
+        "paid_once",
+        "retention",
+    }
 
 
 def test_a_backfill_is_one_run_by_default(classification: Declare) -> None:

@@ -55,7 +55,7 @@ def test_an_empty_partition_says_so(scene: "Scene", classification: Declare) -> 
     metadata = result.asset_materializations_for_node("answers")[0].metadata
     assert metadata["dagster/partition_row_count"].value == 0
     assert "no upstream rows" in str(metadata["claude_batch/note"].value)
-    assert [check.passed for check in result.get_asset_check_evaluations()] == [True, True, True]
+    assert {check.passed for check in result.get_asset_check_evaluations()} == {True}
     assert (scene.n_posts, scene.answers()) == (0, [])
 
 

@@ -1,0 +1,81 @@
+"""Which ledger knows of a table: a new, copied or older one must not send for it unnoticed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from claude_batch_dagster.errors import StrangeLedgerError
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName, quoted
+from claude_batch_dagster.storage.outputs import MARKERS
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+LEDGERS = TableName("claude_batch", "ledgers")
+"""Which ledger each output table was filled by, and since when: kept beside the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinship:
+    """Between one output table and the ledger of its chunks."""
+
+    warehouse: Warehouse
+    ledger: SqlLedger
+    target: TableName
+
+    def check(self) -> None:
+        """
+        Raise `StrangeLedgerError` unless the ledger knows all that was ever landed in the table.
+
+        The first run remembers its ledger. A ledger that was lost and made anew has another id; one that was
+        restored from a backup does not know the latest chunks; one that was copied finds the original.
+        """
+        if original := self.ledger.original():
+            raise StrangeLedgerError(str(self.target), f"this ledger is a copy: the original is at {original}")
+        known = self.filled_by()
+        if known is None:
+            self.accept()
+        elif known != self.ledger.ledger_id:
+            reason = f"the table was filled by ledger {known}; this is {self.ledger.ledger_id}"
+            raise StrangeLedgerError(str(self.target), reason)
+        elif missing := self.ledger.unknown(self._landed()):
+            reason = f"the ledger is older than the table (from a backup?): it lacks {len(missing)} batches that landed"
+            raise StrangeLedgerError(str(self.target), reason)
+
+    def filled_by(self) -> str | None:
+        """Return the id of the ledger that the table was filled by; None before the first run."""
+        query = f"SELECT ledger_id FROM {LEDGERS.sql} WHERE table_name = ?"
+        with self.warehouse.connect() as connection:
+            if not _exists(connection, LEDGERS):
+                return None
+            found = connection.execute(query, [str(self.target)]).fetchone()
+        return str(found[0]) if found else None
+
+    def accept(self) -> None:
+        """Take the present ledger for the right one from now on."""
+        self.ledger.settle_down()
+        with self.warehouse.connect() as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(LEDGERS.schema)}")
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {LEDGERS.sql} "
+                "(table_name VARCHAR PRIMARY KEY, ledger_id VARCHAR, since TIMESTAMP WITH TIME ZONE)"
+            )
+            connection.execute(
+                f"INSERT OR REPLACE INTO {LEDGERS.sql} VALUES (?, ?, now())", [str(self.target), self.ledger.ledger_id]
+            )
+
+    def _landed(self) -> Sequence[str]:
+        """Return the chunks in the table, but for those from before the ledger took its place."""
+        query = (
+            f"SELECT m.chunk_id FROM {MARKERS.sql} AS m JOIN {LEDGERS.sql} AS l USING (table_name) "
+            "WHERE m.table_name = ? AND m.landed_at >= l.since"
+        )
+        with self.warehouse.connect() as connection:
+            if not _exists(connection, MARKERS):
+                return []
+            return [chunk_id for (chunk_id,) in connection.execute(query, [str(self.target)]).fetchall()]
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, table: TableName) -> bool:
+    query = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
+    return connection.execute(query, [table.schema, table.table]).fetchone() is not None
