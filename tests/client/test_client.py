@@ -82,7 +82,7 @@ def test_f35_f47_our_client_tries_nothing_twice_and_follows_nobody() -> None:
         assert (client.max_retries, client._client.follow_redirects) == (0, False)  # noqa: SLF001  (no public name)
 
 
-def test_the_sdk_does_not_log_prompts() -> None:
+def test_f120_the_sdk_does_not_log_prompts() -> None:
     """Its DEBUG level prints whole documents."""
     logging.getLogger("anthropic").setLevel(logging.DEBUG)
     new_client(api_key=KEY).close()
@@ -139,7 +139,7 @@ def test_a_base_url_of_the_environment_is_held_to_the_same_rule(monkeypatch: pyt
         new_client(api_key=KEY)
 
 
-def test_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key() -> None:
+def test_f112_f120_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key() -> None:
     """It is stored with every chunk."""
     clients = [new_client(api_key=key, base_url=url) for key in (KEY, "other") for url in ("https://a", "https://b")]
     tags = [AnthropicBatches(client, workspace_id=name).account for client in clients for name in (None, "w")]

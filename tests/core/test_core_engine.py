@@ -111,7 +111,7 @@ def test_nothing_is_sent_a_second_time(world: World) -> None:
     assert again.partitions[0].cost_usd == first.partitions[0].cost_usd
 
 
-def test_only_the_row_that_changed_is_sent(world: World) -> None:
+def test_f95_only_the_row_that_changed_is_sent(world: World) -> None:
     """New and changed rows travel, removed ones go, the rest stays as it is."""
     world.documents(TEN)
     world.run()
@@ -127,7 +127,7 @@ def test_only_the_row_that_changed_is_sent(world: World) -> None:
     assert (sorted(after), report.partitions[0].balanced) == ([*range(1, 11)], True)
 
 
-def test_a_changed_prompt_or_model_asks_every_row_anew(world: World) -> None:
+def test_f110_a_changed_prompt_or_model_asks_every_row_anew(world: World) -> None:
     """The question is all of the params."""
     world.documents({1: "war", 2: "peace"})
     world.run()
@@ -165,7 +165,7 @@ def test_texts_that_move_between_rows_are_not_paid_again(world: World) -> None:
     assert (report.n_sent, report.partitions[0].balanced, world.n_billed) == (1, True, [1, 1, 1])
 
 
-def test_rows_that_can_never_be_asked_have_their_verdict_too(world: World) -> None:
+def test_f2_f3_f4_f5_rows_that_can_never_be_asked_have_their_verdict_too(world: World) -> None:
     """NULL, blank, duplicate and missing keys: one row each, and nothing is sent for them."""
     world.documents({1: None, 2: " ", 3: "war"})
     world.sql("INSERT INTO docs VALUES (4, 'one', 'p'), (4, 'other', 'p'), (NULL, 'x', 'p')")
@@ -221,7 +221,7 @@ def test_f1_a_missing_upstream_stops_the_run_before_anything_is_sent(world: Worl
     assert (world.n_posts, list(world.state.path.glob("outbox/*"))) == (0, [])
 
 
-def test_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
+def test_f107_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
     """A chunk is sent when there is room for it, and one larger than all the room goes alone."""
     world.documents(TEN)
     waiting: list[int] = []
@@ -659,7 +659,7 @@ def test_f107_a_lost_answer_with_all_room_taken_is_settled(world: World) -> None
     assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
 
 
-def test_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> None:
+def test_f107_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> None:
     """The exposure is one chunk at a time; what is under way is collected meanwhile."""
     world.documents(TEN)
     world.emulator.faults.add("drop_before_accept", endpoint="create", rate=1.0, times=1)
@@ -825,7 +825,7 @@ def test_f62_a_batch_of_rows_that_are_gone_meanwhile_is_landed_and_settled(world
     assert (world.statuses(), report.partitions[0].balanced, world.n_posts) == ({1: "succeeded"}, True, 1)
 
 
-def test_f63_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(world: World) -> None:
+def test_f63_f65_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(world: World) -> None:
     """What is canceled is told from what was answered, and asked again."""
     world.documents(TEN)
     engine = world.engine()
@@ -942,7 +942,7 @@ def test_f66_answers_that_neither_spool_nor_api_has_are_missing_and_not_paid_aga
     assert (world.statuses(), world.n_posts) == ({1: "succeeded", 2: "succeeded"}, 1)
 
 
-def test_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post(world: World) -> None:
+def test_f110_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post(world: World) -> None:
     """An answer is good for its question whenever that is asked again."""
     world.documents(TEN)
     world.run()

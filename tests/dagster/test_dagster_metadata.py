@@ -111,7 +111,7 @@ def test_numbers_are_of_one_kind_in_every_run(scene: "Scene", classification: De
     assert isinstance(first["1790"]["claude_batch/seconds_to_answer"], dg.FloatMetadataValue)
 
 
-def test_samples_show_answers_and_no_documents(scene: "Scene", classification: Declare) -> None:
+def test_f101_samples_show_answers_and_no_documents(scene: "Scene", classification: Declare) -> None:
     """Sample rows are key, answer and verdict: no text of a document unless it was asked for."""
     told = by_partition(scene.run(classification(), span=ALL))
 

@@ -38,7 +38,7 @@ def params(content: str, **others: Any) -> dict[str, Any]:
 DOCUMENT = 'def f(x): return f"{x!r:>{10}}" % {"a": "100%"}  # {text} {{id}} %s \\n \\u0000 \t "quoted" é ☃ 𝄞 \r\n  '
 
 
-def test_a_document_arrives_byte_identical(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_f12_a_document_arrives_byte_identical(scene: "Scene", asking: Declare, digest: Digest) -> None:
     """Braces, percent signs, code, escapes and white space of a document are sent as they are."""
     scene.write_documents([("a", DOCUMENT, None)], canary=False)
 
@@ -148,7 +148,7 @@ def test_a_function_makes_params(scene: "Scene", asking: Declare, digest: Digest
     }
 
 
-def test_a_function_that_is_not_the_same_twice_is_refused(scene: "Scene", asking: Declare) -> None:
+def test_f16_a_function_that_is_not_the_same_twice_is_refused(scene: "Scene", asking: Declare) -> None:
     """A prompt that changes by itself would be paid for at every materialization: refused, with the reason."""
     numbers = iter(range(1000))
 

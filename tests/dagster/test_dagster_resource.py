@@ -38,7 +38,7 @@ def initialized(given: ClaudeBatchResource) -> ClaudeBatchResource:
 
 
 @pytest.mark.parametrize("key", [CANARY, "sk-short", "x" * 40], ids=["key", "short", "token"])
-def test_a_key_written_out_is_refused(key: str) -> None:
+def test_f120_a_key_written_out_is_refused(key: str) -> None:
     """A literal key would be shown in the UI: refused wherever it enters Dagster, with what to write instead."""
 
     @dg.asset(required_resource_keys={"claude"})
@@ -76,7 +76,7 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("settings", [{}, {"base_url": "http://127.0.0.1:1", "workspace_id": "wrkspc_1"}])
-def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
+def test_f120_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
     """Neither the definition nor the resource of a run shows its key, nor does its client."""
     monkeypatch.setenv("CLAUDE_TEST_KEY", CANARY)
     given = resource(**settings)
@@ -141,7 +141,7 @@ def test_a_base_url_of_the_sdk_is_checked_as_well(monkeypatch: pytest.MonkeyPatc
         initialized(resource()).get_client()
 
 
-def test_the_client_tries_nothing_twice(scene: "Scene") -> None:
+def test_f35_f47_the_client_tries_nothing_twice(scene: "Scene") -> None:
     """`get_client` gives the official client, at the base URL, for the key, without retries or redirects."""
     found = initialized(scene.resource(workspace_id="wrkspc_1"))
 

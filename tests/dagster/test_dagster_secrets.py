@@ -111,7 +111,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
-def test_neither_key_nor_documents_are_told(
+def test_f120_neither_key_nor_documents_are_told(
     canaries: "Scene",
     classification: Declare,
     run: Callable[["Scene", Declare], None],
@@ -131,7 +131,7 @@ def test_neither_key_nor_documents_are_told(
 
 
 @pytest.mark.parametrize("run", [run_well, run_with_a_wrong_key], ids=lambda run: run.__name__)
-def test_documents_leave_the_disk_with_the_run(
+def test_f120_documents_leave_the_disk_with_the_run(
     canaries: "Scene", classification: Declare, run: Callable[["Scene", Declare], None]
 ) -> None:
     """The requests of a run, which hold documents, are deleted when it ends, well or not."""
@@ -140,7 +140,7 @@ def test_documents_leave_the_disk_with_the_run(
     assert list((canaries.state / "outbox").iterdir()) == []
 
 
-def test_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: Declare) -> None:
+def test_f126_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: Declare) -> None:
     """No file or folder of the state directory can be read by others."""
     canaries.run(classification(), span=ALL)
 
@@ -157,7 +157,7 @@ def test_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: D
     ],
     ids=["partition_expr", "sql"],
 )
-def test_errors_of_the_database_repeat_no_document(
+def test_f120_errors_of_the_database_repeat_no_document(
     canaries: "Scene",
     classification: Declare,
     option: dict[str, Any],
@@ -172,7 +172,7 @@ def test_errors_of_the_database_repeat_no_document(
     assert DOCUMENT not in told(canaries, caplog, capfd)
 
 
-def test_an_error_of_a_prompt_function_is_its_authors(
+def test_f120_an_error_of_a_prompt_function_is_its_authors(
     canaries: "Scene", classification: Declare, asking: Declare, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a user's own function raises is shown as it is, without ours adding the row to it."""
@@ -186,7 +186,7 @@ def test_an_error_of_a_prompt_function_is_its_authors(
     assert DOCUMENT not in caplog.text
 
 
-def test_the_key_is_in_no_configuration(canaries: "Scene", classification: Declare) -> None:
+def test_f120_the_key_is_in_no_configuration(canaries: "Scene", classification: Declare) -> None:
     """What Dagster shows of the resource is the name of the variable."""
     defs = dg.Definitions(assets=[classification()], resources={"claude_batch": canaries.resource()})
 
