@@ -1,15 +1,24 @@
 """The asset factories: a table of documents in, a table of typed answers out."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import dagster as dg
-import pandas as pd
 from pydantic import BaseModel, Field, create_model
 
-from claude_batch_dagster.checks import COMPLETE, ERROR_RATE, EXPIRY_RATE, Check, Thresholds, check_specs, checks
+from claude_batch_dagster.checks import (
+    COMPLETE,
+    ERROR_RATE,
+    EXPIRY_RATE,
+    INVALID_RATE,
+    LABEL_DRIFT,
+    Check,
+    Thresholds,
+    check_blocking,
+    check_specs,
+    checks,
+)
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.fingerprints import fingerprint
 from claude_batch_dagster.core.outputs import OutputSchema
@@ -22,15 +31,13 @@ from claude_batch_dagster.core.requests import (
 )
 from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.engine import Question
-from claude_batch_dagster.errors import ConfigurationError, TemplateError
+from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.materialization import Materialization
 from claude_batch_dagster.metadata import definition_metadata
 from claude_batch_dagster.partitions import output_partition_expr, partition_rule
+from claude_batch_dagster.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.upstream import Upstream
-
-UpstreamAsset = str | Sequence[str] | dg.AssetKey | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep | dg.AssetIn
-"""What names the asset that the documents come from."""
 
 Prompt = str | PromptFunction
 """A template with the names of columns in braces, or a function from a row to a message or to params."""
@@ -117,6 +124,9 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     error_rate: Thresholds = ERROR_RATE,
     expiry_rate: Thresholds = EXPIRY_RATE,
     complete: Thresholds = COMPLETE,
+    invalid_rate: Thresholds = INVALID_RATE,
+    label_drift: Thresholds = LABEL_DRIFT,
+    blocking_checks: Collection[str] = (),
     sample_columns: Sequence[str] = (),
     schema: str | None = None,
     resource_key: str = "claude_batch",
@@ -132,7 +142,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
 
     Materializing it sends only rows that have no usable answer to this very question, waits for the batches,
     and lands one row per upstream key in DuckDB, with the fields of `output` as typed columns and a
-    `status`. It carries the checks `error_rate`, `expiry_rate` and `complete`.
+    `status`. It carries asset checks with a history for each partition.
 
     Args:
         name: Name of the asset and of its table.
@@ -163,6 +173,11 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         error_rate: Thresholds of the check: the share of rows whose request failed.
         expiry_rate: Thresholds of the check: the share of rows not processed within 24 hours.
         complete: Thresholds of the check: the share of rows with a usable answer, at least.
+        invalid_rate: Thresholds of the check: the share of rows whose answer does not fit `output`.
+        label_drift: Thresholds of the check: how far the labels of a partition are from those of the others,
+            0 to 1. Only where `output` has a field with a closed list of values.
+        blocking_checks: Names of checks that keep assets downstream from running when they fail (not when they
+            warn); default none.
         sample_columns: Upstream columns to show beside the answers of sample rows in the Dagster UI; none by
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.
@@ -197,7 +212,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             params=params,
         ),
     )
-    source = _Source.of(upstream)
+    source = Source.of(upstream)
     if sql is None:
         source.check_columns(builder, (*keys, *sample_columns))
     elif source.ins:
@@ -206,9 +221,9 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             "would not. Leave one out."
         )
     question = Question(
-        target=TableName(schema or _schema_of(asset_key), name),
+        target=TableName(schema or schema_of(asset_key), name),
         upstream=Upstream(
-            relation=f"({_subquery(sql)})" if sql else source.table.sql,
+            relation=f"({subquery(sql)})" if sql else source.table.sql,
             shown_as="query sql=" if sql else f"table {source.table}",
             key=keys,
             rule=partition_rule(partitions_def, partition_expr),
@@ -238,20 +253,29 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             model=model,
         ),
     )
-    judged = checks(error_rate=error_rate, expiry_rate=expiry_rate, complete=complete)
-    return _declare(spec, source, question, judged, resource_key, backfill_policy)
+    judged = checks(
+        error_rate=error_rate,
+        expiry_rate=expiry_rate,
+        complete=complete,
+        invalid_rate=invalid_rate,
+        label_drift=label_drift,
+        labeled=output_schema.categorical is not None,
+    )
+    check_blocking(blocking_checks, judged)
+    return _declare(spec, source, question, judged, blocking_checks, resource_key, backfill_policy)
 
 
 def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked out, each once)
     spec: dg.AssetSpec,
-    source: "_Source",
+    source: Source,
     question: Question,
     judged: Sequence[Check],
+    blocking_checks: Collection[str],
     resource_key: str,
     backfill_policy: dg.BackfillPolicy | None,
 ) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
-        frame = _whole_frame(frames[_FRAME_INPUT]) if frames else None
+        frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource = getattr(context.resources, resource_key)
         yield from Materialization(context, resource, question, judged).run(frame)
 
@@ -262,77 +286,10 @@ def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked ou
             name=spec.key.to_python_identifier(),
             specs=[spec],
             ins=source.ins,
-            check_specs=check_specs(spec.key, judged, spec.partitions_def),
+            check_specs=check_specs(spec.key, judged, spec.partitions_def, blocking_checks),
             required_resource_keys={resource_key},
             backfill_policy=backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )(body)
-
-
-_FRAME_INPUT = "upstream"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """What the upstream argument says."""
-
-    key: dg.AssetKey
-    deps: Sequence[dg.AssetDep]
-    ins: Mapping[str, dg.AssetIn]
-    schema: str
-    """Schema of its table: the one it declares, or by its key."""
-    columns: frozenset[str] | None
-    """Its columns, if the asset declares them."""
-
-    @classmethod
-    def of(cls, upstream: Any) -> "_Source":
-        if isinstance(upstream, dg.AssetIn):
-            if upstream.key is None:
-                raise ConfigurationError("upstream=AssetIn(...) needs the key of the asset: AssetIn('documents').")
-            dep = dg.AssetDep(upstream.key, partition_mapping=upstream.partition_mapping)
-            ins = {_FRAME_INPUT: upstream}
-            return cls(key=upstream.key, deps=(dep,), ins=ins, schema=_schema_of(upstream.key), columns=None)
-        dep = upstream if isinstance(upstream, dg.AssetDep) else dg.AssetDep(upstream)
-        metadata = _declared_metadata(upstream, dep.asset_key)
-        schema = metadata.get("schema") or _schema_of(dep.asset_key)
-        return cls(key=dep.asset_key, deps=(dep,), ins={}, schema=schema, columns=_declared_columns(metadata))
-
-    @property
-    def table(self) -> TableName:
-        return TableName(self.schema, self.key.path[-1])
-
-    def check_columns(self, builder: RequestBuilder, named: Sequence[str]) -> None:
-        """Raise `ConfigurationError` at definition time if the asset declares its columns and one is missing."""
-        self._check(named, ConfigurationError)
-        self._check(builder.columns or (), TemplateError)
-
-    def _check(self, names: Sequence[str], kind: type[ConfigurationError]) -> None:
-        for column in names:
-            if self.columns is not None and column.lower() not in self.columns:
-                raise kind(
-                    f"column {column!r} is not among the columns that asset {self.key.to_user_string()!r} declares: "
-                    f"{', '.join(sorted(self.columns))}."
-                )
-
-
-def _declared_metadata(upstream: Any, key: dg.AssetKey) -> Mapping[str, Any]:
-    if isinstance(upstream, dg.AssetsDefinition):
-        return upstream.metadata_by_key.get(key, {})
-    return upstream.metadata if isinstance(upstream, dg.AssetSpec) else {}
-
-
-def _declared_columns(metadata: Mapping[str, Any]) -> frozenset[str] | None:
-    declared = metadata.get("dagster/column_schema")
-    schema = declared.value if isinstance(declared, dg.TableSchemaMetadataValue) else declared
-    return frozenset(column.name.lower() for column in schema.columns) if isinstance(schema, dg.TableSchema) else None
-
-
-def _subquery(sql: str) -> str:
-    """Return a query as it can stand in parentheses: without a semicolon, and a last comment ends before them."""
-    return f"{sql.strip().removesuffix(';')}\n"
-
-
-def _schema_of(key: dg.AssetKey) -> str:
-    return key.path[-2] if len(key.path) > 1 else "public"
 
 
 def _prefix(key_prefix: str | Sequence[str] | None) -> list[str]:
@@ -373,20 +330,3 @@ def _description(prompt: Prompt, system: str | None, model: str) -> str:
     if system:
         lines.append(f"**System prompt**\n\n```\n{system}\n```")
     return "\n\n".join(lines)
-
-
-def _whole_frame(handed: Any) -> pd.DataFrame:
-    """Return one DataFrame of what an IO manager handed over: a frame, or one for each partition."""
-    frames = list(handed.values()) if isinstance(handed, Mapping) else [handed]
-    for frame in frames:
-        if not isinstance(frame, pd.DataFrame):
-            raise ConfigurationError(
-                f"the upstream's IO manager handed over a {type(frame).__name__}; a pandas DataFrame is needed."
-            )
-    if not any(len(frame.columns) for frame in frames):
-        raise ConfigurationError(
-            "the upstream's IO manager handed over a DataFrame without columns. Where there are no rows, let it "
-            "hand over an empty one that has its columns."
-        )
-    whole: pd.DataFrame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    return whole

@@ -2,8 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import dagster as dg
@@ -39,7 +40,16 @@ class Thresholds(Limits):
 ERROR_RATE = Thresholds(warn=0.02, fail=0.10)
 EXPIRY_RATE = Thresholds(warn=0.01, fail=0.05)
 COMPLETE = Thresholds(warn=0.95, fail=0.80)
-"""What passes unless said otherwise."""
+INVALID_RATE = Thresholds(warn=0.02, fail=0.10)
+LABEL_DRIFT = Thresholds(warn=0.40, fail=1.0)
+"""What passes unless said otherwise. Drift only warns: that documents change is no fault."""
+
+USUAL = {
+    "error_rate": ERROR_RATE,
+    "expiry_rate": EXPIRY_RATE,
+    "invalid_rate": INVALID_RATE,
+    "label_drift": LABEL_DRIFT,
+}
 
 PAID_ONCE = Limits(warn=0, fail=float("inf"))
 """Any batch that may have been paid for twice warns; it never fails, since nobody can mend it."""
@@ -96,59 +106,88 @@ class Judgement:
     metadata: Mapping[str, Any]
 
 
-def checks(*, error_rate: Thresholds, expiry_rate: Thresholds, complete: Thresholds) -> tuple[Check, ...]:
-    """Return the checks of an asset; raise if one would fail before it warns."""
-    for name, limits in (("error_rate", error_rate), ("expiry_rate", expiry_rate)):
-        if limits.warn > limits.fail:
+RATES = {
+    "error_rate": "Share of rows that failed: errored, invalid, truncated, refused, missing or rejected.",
+    "expiry_rate": "Share of rows that the API did not get to within 24 hours.",
+    "invalid_rate": "Share of rows whose answer does not fit the output model.",
+    "label_drift": "How far the labels are from those of the other partitions, 0 (the same shares) to 1.",
+}
+"""Checks of figures that had better be low."""
+
+
+def checks(*, complete: Thresholds = COMPLETE, labeled: bool = True, **rates: Thresholds) -> tuple[Check, ...]:
+    """
+    Return the checks of an asset; raise if one would fail before it warns.
+
+    `rates` are thresholds in place of the usual ones; `labeled` says whether there are labels that can drift.
+    """
+    limits = {**USUAL, **rates}
+    for name, limit in limits.items():
+        if limit.warn > limit.fail:
             raise ConfigurationError(f"{name} would fail before it warns: warn must not be above fail.")
     if complete.warn < complete.fail:
         raise ConfigurationError("complete would fail before it warns: warn must not be below fail.")
-    return (
+    low = [
         Check(
-            name="error_rate",
-            figure="error_rate",
-            description="Share of rows that failed: errored, invalid, truncated, refused, missing or rejected.",
-            measure=lambda report: report.error_rate,
-            thresholds=error_rate,
-        ),
-        Check(
-            name="expiry_rate",
-            figure="expiry_rate",
-            description="Share of rows that the API did not get to within 24 hours.",
-            measure=lambda report: report.expiry_rate,
-            thresholds=expiry_rate,
-        ),
-        Check(
-            name="complete",
-            figure="completeness",
-            description="Share of upstream rows with a usable answer; fails also when a row has no verdict at all.",
-            measure=lambda report: report.completeness,
-            thresholds=complete,
-            higher_is_worse=False,
-        ),
-        Check(
-            name="paid_once",
-            figure="possible_duplicate_requests",
-            description="Warns of requests that may be paid for twice: sent again, since their batch stayed unseen.",
-            measure=lambda report: report.doubts.n_possible_duplicates,
-            thresholds=PAID_ONCE,
-            facts=lambda report: report.doubts.figures,
-        ),
-        Check(
-            name="retention",
-            figure="oldest_open_batch_days",
-            description="Warns when results of a batch were not collected for 20 days; the API keeps them for 29.",
-            measure=lambda report: report.oldest_open_days,
-            thresholds=RETENTION,
-            of_the_table=True,
-        ),
+            name=name,
+            figure=name,
+            description=description,
+            measure=attrgetter(name),
+            thresholds=limits[name],
+        )
+        for name, description in RATES.items()
+        if labeled or name != "label_drift"
+    ]
+    return (*low, _complete(complete), *_OF_THE_SERVICE)
+
+
+def _complete(thresholds: Thresholds) -> Check:
+    return Check(
+        name="complete",
+        figure="completeness",
+        description="Share of upstream rows with a usable answer; fails also when a row has no verdict at all.",
+        measure=lambda report: report.completeness,
+        thresholds=thresholds,
+        higher_is_worse=False,
     )
 
 
+_OF_THE_SERVICE = (
+    Check(
+        name="paid_once",
+        figure="possible_duplicate_requests",
+        description="Warns of requests that may be paid for twice: sent again, since their batch stayed unseen.",
+        measure=lambda report: report.doubts.n_possible_duplicates,
+        thresholds=PAID_ONCE,
+        facts=lambda report: report.doubts.figures,
+    ),
+    Check(
+        name="retention",
+        figure="oldest_open_batch_days",
+        description="Warns when results of a batch were not collected for 20 days; the API keeps them for 29.",
+        measure=lambda report: report.oldest_open_days,
+        thresholds=RETENTION,
+        of_the_table=True,
+    ),
+)
+
+
+def check_blocking(blocking: Collection[str], checks: Sequence[Check]) -> None:
+    """Raise unless each of the checks that are to block exists."""
+    names = [check.name for check in checks]
+    if unknown := sorted(set(blocking) - set(names)):
+        raise ConfigurationError(
+            f"blocking_checks names {', '.join(unknown)}, which this asset does not have. It has {', '.join(names)}."
+        )
+
+
 def check_specs(
-    asset: dg.AssetKey, checks: Sequence[Check], partitions_def: dg.PartitionsDefinition[str] | None
+    asset: dg.AssetKey,
+    checks: Sequence[Check],
+    partitions_def: dg.PartitionsDefinition[str] | None,
+    blocking: Collection[str] = (),
 ) -> list[dg.AssetCheckSpec]:
-    """Declare the checks, by partition where this Dagster can."""
+    """Declare the checks, by partition where this Dagster can; `blocking` keeps downstream from bad partitions."""
     by_partition: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
     whole: dict[str, Any] = {}
     return [
@@ -156,6 +195,7 @@ def check_specs(
             check.name,
             asset=asset,
             description=check.description,
+            blocking=check.name in blocking,
             **(whole if check.of_the_table else by_partition),
         )
         for check in checks

@@ -3,11 +3,12 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -52,6 +53,8 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
     logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
     url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
     check_base_url(url)
+    # A cookie with a character beyond ASCII would fail every later call, in a way of the cookie jar's own.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     # What is meant for this machine must not go through a proxy, whatever HTTP_PROXY says. The SDK reads that
     # by itself unless it is given a transport.
     here = urlsplit(url).hostname in LOOPBACK
@@ -62,8 +65,18 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
         max_retries=0,
         timeout=READ_TIMEOUT_SECONDS,
         default_headers=headers,
-        http_client=DefaultHttpxClient(follow_redirects=False, **direct),
+        http_client=DefaultHttpxClient(
+            follow_redirects=False,
+            event_hooks={"response": [_read_as_utf8]},
+            cookies=no_cookies,
+            **direct,
+        ),
     )
+
+
+def _read_as_utf8(response: httpx2.Response) -> None:
+    """JSON is UTF-8. A charset that is none (`hex`) would make the SDK raise anything while it reads an error."""
+    response.encoding = "utf-8"
 
 
 def check_base_url(base_url: str) -> None:
@@ -124,23 +137,23 @@ class AnthropicBatches:
         with _translated():
             return _batch(_json(self._client.get(_path(batch_id), cast_to=httpx2.Response)))
 
-    def list_batches(self, *, after_id: str | None = None) -> Page:
+    def list_batches(self, *, after_id: str | None = None, limit: int | None = None) -> Page:
         """Return a page of up to 1,000 batches, newest first, those older than `after_id`."""
-        query = {"limit": PAGE_SIZE, **({"after_id": after_id} if after_id else {})}
+        query = {"limit": limit or PAGE_SIZE, **({"after_id": after_id} if after_id else {})}
         with _translated():
             response = self._client.get(
                 PATH, cast_to=httpx2.Response, options={"params": query, "headers": {"Cache-Control": "no-cache"}}
             )
-            page = _json(response)
-            try:
-                return Page(
-                    batches=[_batch(item) for item in page["data"]],
-                    has_more=bool(page["has_more"]),
-                    served_at=_moment(response.headers.get("date")),
-                    age_seconds=_seconds(response.headers.get("age")) or 0.0,
-                )
-            except (KeyError, TypeError) as error:
-                raise ApiResponseError("the API's list of batches cannot be read") from error
+            match _json(response):
+                case {"data": list(items), "has_more": bool(has_more)}:
+                    return Page(
+                        batches=[_batch(item) for item in items],
+                        has_more=has_more,
+                        served_at=_moment(response.headers.get("date")),
+                        age_seconds=_seconds(response.headers.get("age")) or 0.0,
+                    )
+                case _:
+                    raise ApiResponseError("the API's list of batches cannot be read")
 
     def cancel(self, batch_id: str) -> Batch:
         """Ask the API to stop the batch; what has finished keeps its result."""
@@ -191,19 +204,20 @@ def _batch(body: Any) -> Batch:
                     id=batch_id,
                     processing_status=status,
                     counts=Counts(**{name: int(counts.get(name) or 0) for name in Counts.__slots__}),
-                    created_at=_TIME.validate_python(created_at),
-                    ended_at=_time(body, "ended_at"),
-                    archived_at=_time(body, "archived_at"),
+                    created_at=_time(created_at),
+                    ended_at=None if body.get("ended_at") is None else _time(body["ended_at"]),
+                    archived_at=None if body.get("archived_at") is None else _time(body["archived_at"]),
                 )
-            except (ValidationError, ValueError, TypeError) as error:
+            except (ValidationError, ValueError, TypeError, OverflowError) as error:
                 raise ApiResponseError("the API's answer is not a batch that can be read") from error
         case _:
             raise ApiResponseError("the API's answer is not a batch")
 
 
-def _time(body: Mapping[str, Any], name: str) -> datetime | None:
-    value = body.get(name)
-    return None if value is None else _TIME.validate_python(value)
+def _time(value: object) -> datetime:
+    """Read a time into UTC; one without a zone is in UTC, as all of the API's are."""
+    time = _TIME.validate_python(value)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 @contextmanager
@@ -219,7 +233,7 @@ def _translated() -> Iterator[None]:
 
 
 def _refused(error: APIStatusError) -> ApiRefusedError:
-    status, (kind, message, code) = error.status_code, _envelope(error.body)
+    status, (kind, message, code) = error.status_code, _envelope(error.body, status=error.status_code)
     spent = kind == "billing_error" or code in SPEND_CODES or message.startswith(SPEND_WORDS)
     advice = {401: ". Check the API key", 403: ". Check what the API key may do, and its workspace"}.get(status, "")
     if spent:
@@ -234,13 +248,19 @@ def _refused(error: APIStatusError) -> ApiRefusedError:
     )
 
 
-def _envelope(body: object) -> tuple[str | None, str, str | None]:
-    """Return an error's type, message and code, as far as the body has the API's shape."""
+def _envelope(body: object, *, status: int) -> tuple[str | None, str, str | None]:
+    """
+    Return an error's type, message and code, as far as the body has the API's shape.
+
+    Gateways say `{"error": {...}}` of their own, also after they have passed a request on; only the edge's 413
+    leaves out the outer type. Such an error has no type here, so it proves nothing.
+    """
     match body:
-        case {"error": {"type": str(kind), "message": str(message), "details": {"error_code": str(code)}}}:
-            return kind, message, code
-        case {"error": {"type": str(kind), "message": str(message)}}:
-            return kind, message, None
+        case {"error": {"type": str(kind), "message": str(message)} as error, **others}:
+            is_own = others.get("type") == "error" or status == 413  # noqa: PLR2004  (content too large)
+            details = error.get("details")
+            code = details.get("error_code") if isinstance(details, dict) else None
+            return kind if is_own else None, message, code if isinstance(code, str) else None
         case _:
             return None, "the answer has no error envelope", None
 
@@ -248,7 +268,7 @@ def _envelope(body: object) -> tuple[str | None, str, str | None]:
 def _moment(header: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(header or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

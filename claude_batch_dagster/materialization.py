@@ -1,25 +1,19 @@
 """One run of the asset, as Dagster sees it: progress, materializations, checks, and how it stops."""
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from claude_batch_dagster.checks import Check, evaluations, results
-from claude_batch_dagster.core.pipeline import Progress
 from claude_batch_dagster.core.report import PartitionReport
-from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.engine import Engine, Question, RunReport
-from claude_batch_dagster.errors import ApiError
 from claude_batch_dagster.metadata import partition_metadata
 from claude_batch_dagster.partitions import partitions_of
 from claude_batch_dagster.resource import ClaudeBatchResource
-
-QUIET_SECONDS = 180.0
-"""How long the run log may stay silent while a batch is waited for."""
+from claude_batch_dagster.run_log import RunLog
 
 
 @dataclass
@@ -30,16 +24,12 @@ class Materialization:
     resource: ClaudeBatchResource
     question: Question
     checks: Sequence[Check]
-    _last: Progress | None = field(default=None, init=False)
-    _last_at: float = field(default=0.0, init=False)
-    _last_trouble: str = field(default="", init=False)
-    _last_trouble_at: float = field(default=0.0, init=False)
 
     def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
         engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
-        engine.on_survey, engine.on_progress = self._tell_survey, self._tell_progress
-        engine.on_trouble = self._tell_trouble
+        log = RunLog(self.context, tempo=engine.tempo)
+        engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
         try:
             report = engine.run(partitions_of(self.context), frame)
         except dg.DagsterExecutionInterruptedError:
@@ -48,39 +38,6 @@ class Materialization:
         finally:
             engine.close()
         yield from self._events(report)
-
-    # --- the run log -------------------------------------------------------------------------------
-
-    def _tell_survey(self, survey: Survey) -> None:
-        self.context.log.info(
-            f"{survey.n_rows.total():,} upstream rows: {survey.n_answered.total():,} answered already, "
-            f"{survey.n_to_ask.total():,} without a usable answer, {len(survey.shared):,} share another row's answer, "
-            f"{len(survey.rejected):,} can never be asked"
-        )
-        if survey.n_homeless:
-            self.context.log.warning(
-                f"{survey.n_homeless:,} upstream rows belong to no partition, since partition_expr is NULL for them; "
-                "they are never asked"
-            )
-
-    def _tell_progress(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress == self._last and now - self._last_at < QUIET_SECONDS:
-            return
-        self._last, self._last_at = progress, now
-        before = f" ({progress.n_before:,} of them by earlier runs)" if progress.n_before else ""
-        if progress.n_sent:
-            self.context.log.info(
-                f"{progress.n_sent:,} requests sent{before}, {progress.n_ended:,} ended, {progress.n_landed:,} landed; "
-                f"{progress.n_open_batches} batches open"
-            )
-
-    def _tell_trouble(self, error: ApiError) -> None:
-        # Not by its text, in which the request id is another one each time.
-        now, kind = time.monotonic(), f"{type(error).__name__} {getattr(error, 'status', '')}"
-        if kind != self._last_trouble or now - self._last_trouble_at > QUIET_SECONDS:
-            self._last_trouble, self._last_trouble_at = kind, now
-            self.context.log.warning(f"{error}. Nothing is lost; trying again")
 
     # --- events ------------------------------------------------------------------------------------
 

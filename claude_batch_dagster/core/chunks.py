@@ -13,12 +13,15 @@ import orjson
 
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.ports import Body
-from claude_batch_dagster.core.pricing import most
+from claude_batch_dagster.core.pricing import Size, most
 from claude_batch_dagster.core.requests import Request
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
 ENVELOPE_BYTES = 100
 """Bytes around each request's params, `custom_id` of full length included; rounded up."""
+
+STEP_BYTES = 256
+"""To what the size of a request is rounded up when it is priced before it is answered."""
 
 NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 NONCE_LENGTH = 26
@@ -84,18 +87,9 @@ class Chunk:
     @property
     def max_cost_usd(self) -> float | None:
         """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
-        n_bytes, max_tokens, cached = Counter[str](), Counter[str](), set[str]()
-        for passenger in self.passengers:
-            params = orjson.loads(passenger.params)
-            model = str(params.get("model"))
-            n_bytes[model] += len(passenger.params)
-            limit = params.get("max_tokens")
-            max_tokens[model] += limit if isinstance(limit, int) else 0
-            if b'"cache_control"' in passenger.params:
-                cached.add(model)
-        prices = [most(one, n_bytes=n_bytes[one], max_tokens=max_tokens[one], cached=one in cached) for one in n_bytes]
-        known = [price for price in prices if price is not None]
-        return sum(known) if len(known) == len(prices) else None
+        sizes = Counter(_size(passenger.params) for passenger in self.passengers)
+        prices = [(most(size), n) for size, n in sizes.items()]
+        return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
     @cached_property
     def _measure(self) -> tuple[int, str]:
@@ -111,6 +105,18 @@ class Chunk:
             yield b'%b{"custom_id":"%b","params":%b}' % (between, name.encode(), passenger.params)
             between = BETWEEN
         yield CLOSING
+
+
+def _size(params: bytes) -> Size:
+    """Say how large a request is, rounded up, so that many of a chunk share one price."""
+    body = orjson.loads(params)
+    limit = body.get("max_tokens")
+    return Size(
+        model=str(body.get("model")),
+        n_bytes=-(-len(params) // STEP_BYTES) * STEP_BYTES,
+        max_tokens=limit if isinstance(limit, int) else 0,
+        cached=b'"cache_control"' in params,
+    )
 
 
 def new_nonce(now: datetime, entropy: bytes) -> str:

@@ -68,6 +68,9 @@ SQL_TYPES: Mapping[Any, str] = {
 MAX_DECIMAL = 10**28 - 1
 """The largest number that `DECIMAL(38,10)` holds in any case."""
 
+MAX_EXPONENT = 1_000
+"""DuckDB reads none far beyond it (32,768), of 0 and of numbers that round to 0 either."""
+
 MISSPELLED = frozenset({"literal_error", "enum", "union_tag_invalid"})
 """Errors of pydantic that a difference in capitalization alone can cause."""
 
@@ -147,7 +150,7 @@ class OutputSchema:
         values = {name: dumped.get(name) for name in self.columns}
         for name, kind in self.columns.items():
             if not _holds(kind, values[name]):
-                raise InvalidOutputError(f"field {name!r}: a number in it is too large for the table")
+                raise InvalidOutputError(f"field {name!r}: a number in it does not fit into the table")
         return values
 
     def _validate_tolerantly(self, text: str, error: ValidationError) -> BaseModel:
@@ -251,7 +254,11 @@ def _holds(kind: Structure, value: Any) -> bool:
             return value in INT64
         case "DECIMAL(38,10)", str() | int() | float():
             number = Decimal(str(value))
-            return number.is_finite() and abs(number) <= MAX_DECIMAL
+            return (
+                number.is_finite()
+                and abs(number) <= MAX_DECIMAL
+                and abs(int(number.as_tuple().exponent)) <= MAX_EXPONENT
+            )
         case "JSON", _:
             return _is_plain_json(value)
         case [item], list():

@@ -20,6 +20,7 @@ from claude_batch_dagster.core.ledger import (
     State,
 )
 from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Locks, place_of
+from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission, culprit_of
@@ -46,26 +47,11 @@ MAX_FAILURES = 8
 FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
-AT_HOME = frozenset({State.SPOOLED, State.APPLIED})
-"""The results are on our disk."""
-
 OVERDUE = timedelta(hours=25)
 """Batches end after 24 hours; an hour later is strange."""
 
 MAX_UNSEEN = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run stands, in requests."""
-
-    n_sent: int
-    n_ended: int
-    n_landed: int
-    n_open_batches: int
-    n_before: int = 0
-    """Those of `n_sent` that another run has sent."""
 
 
 @dataclass(kw_only=True)
@@ -331,7 +317,9 @@ class Pipeline:
     def _settle_unconfirmed(self) -> None:
         if self.ledger.chunks(self.name, {*UNCONFIRMED, State.HELD}):
             with self.locks.hold(self.name):
-                settled(self.recovery, self.on_trouble)
+                clear = settled(self.recovery, self.on_trouble)
+            if not clear:
+                self._tell_unconfirmed()
 
     def _collect_ended(self, waiting: Members[str] = ()) -> bool:
         """
@@ -354,23 +342,25 @@ class Pipeline:
         for chunk in travelling:
             batch = seen.batches.get(chunk.batch_id or "")
             hidden = batch is None and seen.trouble is None
-            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or (batch and batch.ended):
+            overdue = batch is not None and self._is_overdue(batch)
+            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or overdue or (batch and batch.ended):
                 if self.collection.collect(chunk.chunk_id, batch):
                     self.home.add(chunk.chunk_id)
                 elif hidden and chunk.chunk_id in waiting:
                     self._miss(chunk)
             if batch:
                 self.unseen_since.pop(chunk.chunk_id, None)
-                self._mind_the_time(batch)
         if len(self.home) > before:
             self.pace.restart()
         self._report()
         return len(self.home) > before
 
-    def _mind_the_time(self, batch: Batch) -> None:
+    def _is_overdue(self, batch: Batch) -> bool:
         age = self.clock.now() - batch.created_at
-        if not batch.ended and age > OVERDUE:
-            self.on_trouble(BatchOverdueError(batch.id, hours=age / timedelta(hours=1)))
+        if batch.ended or age <= OVERDUE:
+            return False
+        self.on_trouble(BatchOverdueError(batch.id, hours=age / timedelta(hours=1)))
+        return True
 
     def _miss(self, chunk: ChunkRecord) -> None:
         """Note that the API does not show a batch it accepted; give up, for this run, once that has lasted."""
@@ -381,15 +371,5 @@ class Pipeline:
         self.on_trouble(error)
 
     def _report(self) -> None:
-        followed = [self.ledger.chunk(chunk_id) for chunk_id in self.followed | self.sent]
-        self.on_progress(
-            Progress(
-                n_sent=sum(chunk.n_requests for chunk in followed),
-                n_ended=sum(
-                    chunk.n_requests for chunk in followed if chunk.state in AT_HOME or chunk.state is State.ENDED
-                ),
-                n_landed=sum(chunk.n_requests for chunk in followed if chunk.state is State.APPLIED),
-                n_open_batches=sum(chunk.state in OPEN for chunk in followed),
-                n_before=sum(chunk.n_requests for chunk in followed if chunk.chunk_id not in self.sent),
-            )
-        )
+        followed = [self.ledger.chunk(chunk_id) for chunk_id in sorted(self.followed | self.sent)]
+        self.on_progress(Progress.of(followed, sent=self.sent))

@@ -18,21 +18,32 @@ class Cost:
     """What the live API would have cost."""
 
 
-def most(model: str, *, n_bytes: int, max_tokens: int, cached: bool = False) -> float | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much one request can become."""
+
+    model: str
+    n_bytes: int
+    max_tokens: int
+    cached: bool
+    """Whether it asks for prompt caching, whose writes cost more than plain input."""
+
+
+def most(size: Size) -> float | None:
     """
-    Price requests that nobody has answered yet: US dollars at batch prices, at most; None if not known.
+    Price a request that nobody has answered yet: US dollars at batch prices, at most; None if not known.
 
     A token is at least one byte of the request, and an answer ends at `max_tokens`. What servers do for a
     request besides (web searches, documents fetched by URL) is not bounded here.
     """
-    written = n_bytes if cached else 0
+    written = size.n_bytes if size.cached else 0
     usage = Usage(
-        input_tokens=n_bytes - written,
-        output_tokens=max_tokens,
+        input_tokens=size.n_bytes - written,
+        output_tokens=size.max_tokens,
         cache_write_tokens=written,
         cache_write_1h_tokens=written,
     )
-    price = cost(model, usage)
+    price = cost(size.model, usage)
     return price.batch_usd if price else None
 
 

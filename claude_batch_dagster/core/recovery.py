@@ -38,8 +38,8 @@ class Recovery:
     pipeline: str
     quiet_period: timedelta = timedelta(minutes=15)
     on_unconfirmed: OnUnconfirmed = "resubmit"
-    foreign: set[str] = field(default_factory=set)
-    """Batches proved not ours: looked into once."""
+    foreign: set[tuple[str, str]] = field(default_factory=set)
+    """Batches with a chunk that each is proved not to be: looked into once. It may be another chunk of ours."""
 
     def settle(self) -> list[ChunkRecord]:
         """
@@ -93,7 +93,8 @@ class Recovery:
         """Pick the batches that could be this chunk: unknown, of its size, created since its intent."""
         known = self.ledger.batch_ids()
         for batch in listing.created_since(chunk.intended_at):
-            if batch.id not in known and batch.id not in self.foreign and batch.counts.total == chunk.n_requests:
+            looked_into = batch.id in known or (batch.id, chunk.chunk_id) in self.foreign
+            if not looked_into and batch.counts.total == chunk.n_requests:
                 yield batch
 
     def prove(self, batch: Batch, nonce: str) -> bool | None:
@@ -108,7 +109,7 @@ class Recovery:
                 return None
             raise
         if nonces and nonce not in nonces:
-            self.foreign.add(batch.id)
+            self.foreign.add((batch.id, nonce))
         return nonce in nonces if nonces else None
 
     def adopt(self, chunk: ChunkRecord, batch: Batch) -> None:

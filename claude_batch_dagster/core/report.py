@@ -12,6 +12,10 @@ NOT_ERRORS = frozenset({Verdict.SUCCEEDED, Verdict.EXPIRED, Verdict.CANCELED, Ve
 """Verdicts that say nothing against a row, its request or the service."""
 
 
+MIN_LABELS = 30
+"""Labels on either side below which their shares are not compared."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What the output table holds of one partition."""
@@ -21,6 +25,8 @@ class Standing:
     output_tokens: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     """Answers by the value of the first categorical output field."""
+    labels_elsewhere: Counter[str] = field(default_factory=Counter)
+    """The same for all other partitions of the table together."""
     batch_ids: tuple[str, ...] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     """A few rows: key, output fields, status."""
@@ -70,6 +76,25 @@ class PartitionReport:
         """Share of rows whose request failed: errored, invalid, truncated, refused, missing or rejected."""
         n_errors = sum(n for verdict, n in self.standing.verdicts.items() if verdict not in NOT_ERRORS)
         return n_errors / self.n_rows if self.n_rows else 0.0
+
+    @property
+    def invalid_rate(self) -> float:
+        """Share of rows whose answer does not fit the output model."""
+        return self.n(Verdict.INVALID) / self.n_rows if self.n_rows else 0.0
+
+    @property
+    def label_drift(self) -> float:
+        """
+        How far the labels are from those of the other partitions, 0 (the same shares) to 1 (nothing in common).
+
+        It is the share of labels that would have to be others (total variation distance); 0 while either side
+        has fewer than 30 labels, where chance alone makes a difference.
+        """
+        own, others = self.standing.labels, self.standing.labels_elsewhere
+        if min(own.total(), others.total()) < MIN_LABELS:
+            return 0.0
+        shares = [own[label] / own.total() - others[label] / others.total() for label in own | others]
+        return sum(abs(difference) for difference in shares) / 2
 
     @property
     def expiry_rate(self) -> float:

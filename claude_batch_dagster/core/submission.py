@@ -17,7 +17,7 @@ after the last byte has left (408, 409, 5xx, a redirect, a page of HTML, silence
 """
 
 
-NAMED_ROW = re.compile(r"requests\.(\d+)\.")
+NAMED_ROW = re.compile(r"requests\.(\d{1,6})\.")
 """How the API names the row that it refuses a whole batch for."""
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
 
 BUSY_PAUSE_SECONDS = 0.01
+
+LATEST_BATCHES = 200
+"""Batches by which it is judged how long one takes."""
 
 
 class SqlLedger:
@@ -176,6 +179,23 @@ class SqlLedger:
             query = query.where(chunk.c.account.startswith(f"{place} ", autoescape=True))
         with self._transaction() as connection:
             return [_spend(row) for row in connection.execute(query)]
+
+    def durations(self, pipeline: str, *, place: str) -> list[timedelta]:
+        """Return how long the latest batches sent to this base URL and workspace took to end."""
+        chunk = schema.chunks
+        query = (
+            sa.select(chunk.c.batch_created_at, chunk.c.ended_at)
+            .where(
+                chunk.c.pipeline == pipeline,
+                chunk.c.account.startswith(f"{place} ", autoescape=True),
+                chunk.c.ended_at.is_not(None),
+                chunk.c.batch_created_at.is_not(None),
+            )
+            .order_by(chunk.c.chunk_id.desc())
+            .limit(LATEST_BATCHES)
+        )
+        with self._transaction() as connection:
+            return [ended_at - created_at for created_at, ended_at in connection.execute(query)]
 
     def dispose(self) -> None:
         """Close the connections kept open."""

@@ -22,7 +22,7 @@ OTHERS_CAN_WRITE = 0o022
 LEDGER = "ledger.sqlite"
 
 LEFTOVER_SECONDS = 86_400
-"""An outbox is written in minutes and has no name after that; one of this age has no owner."""
+"""What is being written is finished in minutes and renamed; a file of this age has no owner."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class StateDirectory:
             root.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             for folder in (root / name for name in ("spool", "outbox", "locks")):
                 folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-            _remove_leftovers(root / "outbox")
+            _remove_leftovers(root / "outbox", "*")
+            _remove_leftovers(root / "spool", "*.partial")
             _check_locks(root)
         except OSError as error:
             raise StateDirectoryError(root, error.strerror or type(error).__name__) from error
@@ -88,9 +89,9 @@ def _check_locks(root: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _remove_leftovers(outbox: Path) -> None:
-    """Delete what a run left that was killed while it wrote: it holds documents."""
-    for file in outbox.iterdir():
+def _remove_leftovers(folder: Path, pattern: str) -> None:
+    """Delete what a run left that was killed while it wrote: documents, or half of some results."""
+    for file in folder.glob(pattern):
         if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
             file.unlink(missing_ok=True)
 

@@ -65,6 +65,7 @@ def standings(  # noqa: PLR0913  (three of them say what to show)
         )
         for partition_key, value, n in connection.execute(query).fetchall():
             gathered[partition_key].labels[value] = n
+    everywhere = _labels(connection, target, label) if label is not None else Counter[str]()
     _sample(connection, rows, shown, documents, gathered)
     return {
         key: Standing(
@@ -72,11 +73,20 @@ def standings(  # noqa: PLR0913  (three of them say what to show)
             input_tokens=found.input_tokens,
             output_tokens=found.output_tokens,
             labels=found.labels,
+            labels_elsewhere=everywhere - found.labels,
             batch_ids=found.batch_ids,
             samples=found.samples,
         )
         for key, found in ((key, gathered[key]) for key in partition_keys)
     }
+
+
+def _labels(connection: duckdb.DuckDBPyConnection, target: TableName, label: str) -> Counter[str]:
+    """Count the labels of the whole table."""
+    query = (
+        f"SELECT {quoted(label)}::VARCHAR, count(*) FROM {target.sql} WHERE {quoted(label)} IS NOT NULL GROUP BY ALL"
+    )
+    return Counter(dict(connection.execute(query).fetchall()))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, rows: str, gathered: dict[str | None, _Gathered]) -> None:

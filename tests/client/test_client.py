@@ -26,9 +26,9 @@ from claude_batch_dagster.errors import (
     CredentialError,
     SpendLimitError,
 )
+from tests.canary import DOCUMENT, KEY
 
-KEY = "canary-key"
-PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "SECRET document"}]}
+PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": DOCUMENT}]}
 BATCH = {
     "id": "msgbatch_1",
     "processing_status": "in_progress",
@@ -82,7 +82,7 @@ def test_f35_f47_our_client_tries_nothing_twice_and_follows_nobody() -> None:
         assert (client.max_retries, client._client.follow_redirects) == (0, False)  # noqa: SLF001  (no public name)
 
 
-def test_the_sdk_does_not_log_prompts() -> None:
+def test_f120_the_sdk_does_not_log_prompts() -> None:
     """Its DEBUG level prints whole documents."""
     logging.getLogger("anthropic").setLevel(logging.DEBUG)
     new_client(api_key=KEY).close()
@@ -139,7 +139,7 @@ def test_a_base_url_of_the_environment_is_held_to_the_same_rule(monkeypatch: pyt
         new_client(api_key=KEY)
 
 
-def test_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key() -> None:
+def test_f112_f120_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key() -> None:
     """It is stored with every chunk."""
     clients = [new_client(api_key=key, base_url=url) for key in (KEY, "other") for url in ("https://a", "https://b")]
     tags = [AnthropicBatches(client, workspace_id=name).account for client in clients for name in (None, "w")]
@@ -458,7 +458,7 @@ def test_f120_no_error_holds_the_key_or_a_document(emulator: Emulator, api: Anth
 
     shown = repr(vars(caught.value)) + "".join(traceback.format_exception_only(caught.value)) + caught.value.brief
     assert KEY not in shown
-    assert "SECRET" not in shown
+    assert DOCUMENT not in shown
     chained = caught.value.__cause__
     assert not isinstance(chained, (anthropic.AnthropicError, httpx2.HTTPError))
     assert caught.value.__suppress_context__
@@ -472,17 +472,42 @@ def test_f120_no_error_holds_the_key_or_a_document(emulator: Emulator, api: Anth
         (b"[]", None, "no error envelope"),
         (b'{"error":"x"}', None, "no error envelope"),
         (b'{"error":{"type":null,"message":"x"}}', None, "no error envelope"),
-        (b'{"error":{"type":"api_error","message":"Oops."}}', "api_error", "api_error: Oops$"),
-        (b'{"error":{"type":"api_error","message":"Oops","details":{"error_code":7}}}', "api_error", "Oops"),
+        (b'{"error":{"type":"api_error","message":"Oops."}}', None, "without an error type: Oops$"),
+        (b'{"type":"error","error":{"type":"api_error","message":"Oops."}}', "api_error", "api_error: Oops$"),
+        (
+            b'{"type":"error","error":{"type":"api_error","message":"Oops","details":{"error_code":7}}}',
+            "api_error",
+            "Oops",
+        ),
     ],
 )
 def test_f45_an_error_without_the_api_s_envelope_has_no_kind(
     answering: Answering, content: bytes, kind: str | None, message: str
 ) -> None:
-    """A gateway's page proves nothing about the API."""
+    """A gateway's page, or its own error object, proves nothing about the API."""
     with pytest.raises(ApiRefusedError, match=message) as caught:
         answering(saying(500, content)).create(body())
     assert caught.value.kind == kind
+
+
+def test_f41_the_edge_that_finds_a_body_too_large_leaves_out_the_outer_type(answering: Answering) -> None:
+    """With 413 that is the API's own refusal all the same."""
+    content = b'{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}'
+
+    with pytest.raises(ApiRefusedError) as caught:
+        answering(saying(413, content)).create(body())
+    assert caught.value.kind == "request_too_large"
+
+
+@pytest.mark.parametrize("charset", ["hex", "base64", "undefined", "idna", "zlib", "utf-16", "no-such-charset"])
+def test_f46_no_charset_keeps_an_error_from_being_read(charset: str) -> None:
+    """JSON is UTF-8, whatever a gateway calls it; the SDK would fail in ways of its own."""
+    error = b'{"type":"error","error":{"type":"not_found_error","message":"Oops."}}'
+    with new_client(api_key=KEY, base_url="http://127.0.0.1:1") as client:
+        answer = httpx2.Response(404, content=error, headers={"content-type": f"text/html; charset={charset}"})
+        client._client._transport = httpx2.MockTransport(lambda _: answer)  # noqa: SLF001  (no public way)
+        with pytest.raises(ApiRefusedError, match="not_found_error: Oops"):
+            AnthropicBatches(client).retrieve("msgbatch_1")
 
 
 @pytest.mark.parametrize(

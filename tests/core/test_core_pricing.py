@@ -1,6 +1,11 @@
+from dataclasses import replace
+
+import orjson
 import pytest
 
-from claude_batch_dagster.core.pricing import cost
+from claude_batch_dagster.core.chunks import Chunk, Passenger
+from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.pricing import Size, cost, most
 from claude_batch_dagster.core.results import Usage
 
 MILLION = 1_000_000
@@ -49,3 +54,28 @@ def test_costs_add_up() -> None:
 
     assert whole is not None
     assert whole.batch_usd == pytest.approx(sum(part.batch_usd for part in parts if part))
+
+
+def test_a_request_costs_at_most_what_its_bytes_and_its_limit_allow() -> None:
+    """A token is at least a byte; what was cached for an hour costs the most."""
+    size = Size(model="claude-haiku-5-5", n_bytes=1_000, max_tokens=100, cached=False)
+    real = cost("claude-haiku-5-5", Usage(input_tokens=250, output_tokens=20))
+
+    plain, cached = most(size), most(replace(size, cached=True))
+
+    assert real is not None
+    assert plain is not None
+    assert cached is not None
+    assert real.batch_usd < plain < cached
+    assert most(replace(size, model="a-model-without-a-price")) is None
+
+
+def test_a_chunk_costs_at_most_the_sum_of_its_requests() -> None:
+    """Each request is priced by itself: prices go by the length of one, not of all together."""
+    params = orjson.dumps({"model": "claude-haiku-5-5", "max_tokens": 100, "messages": ["x" * 1_950]})
+    one = Passenger(RowKey("p", "1"), "hash", params, 1)
+    alone = Chunk("n" * 26, [one]).max_cost_usd
+    bound = most(Size(model="claude-haiku-5-5", n_bytes=2_048, max_tokens=100, cached=False))
+
+    assert alone == bound
+    assert Chunk("n" * 26, [one] * 1_000).max_cost_usd == pytest.approx(1_000 * (bound or 0))

@@ -1,5 +1,6 @@
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -16,8 +17,10 @@ from claude_batch_dagster.errors import (
     ApiResponseError,
     ApiUnreachableError,
     LedgerConflictError,
+    LedgerError,
 )
 from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.state_directory import StateDirectory
 from tests.core.world import PIPELINE, CrashError
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -44,6 +47,8 @@ class Wire:
     ledger: SqlLedger
     judge: Judge = batch
     max_bytes: int | None = None
+    early: bool = False
+    """Whether it answers before it has read the body."""
     read: bytes = b""
     seen: list[tuple[int, State]] = field(default_factory=list)
     """After how many bytes the ledger said what."""
@@ -53,6 +58,8 @@ class Wire:
     def create(self, body: Body) -> Batch:
         """Read the body, looking, and answer."""
         self._look()
+        if self.early:
+            return self.judge(3)
         for piece in body.pieces:
             self.read += piece
             self._look()
@@ -179,7 +186,9 @@ def test_f32_f33_a_crash_leaves_what_recovery_needs(wire: Wire, send: Send, ledg
     assert ledger.chunk(chunk().nonce).state is expected
 
 
-def test_a_chunk_that_another_run_has_written_off_is_not_released(wire: Wire, send: Send, ledger: SqlLedger) -> None:
+def test_f29_a_chunk_that_another_run_has_written_off_is_not_released(
+    wire: Wire, send: Send, ledger: SqlLedger
+) -> None:
     """A sender that slept for hours finds its intent taken back, and holds the last byte."""
     sent = chunk()
     look = wire._look  # noqa: SLF001  (a wire of this test)
@@ -265,3 +274,34 @@ def test_f50_a_crash_before_the_id_is_written_leaves_the_chunk_released(
     with pytest.raises(CrashError):
         send(chunk())
     assert ledger.chunk(chunk().nonce).state is State.RELEASED
+
+
+def test_f51_an_id_that_cannot_be_written_down_is_told_and_found_again(
+    wire: Wire, send: Send, ledger: SqlLedger, state: StateDirectory
+) -> None:
+    """The disk fails between the answer and the ledger: the error names the batch, and the chunk is looked for."""
+
+    def breaking(n: int) -> Batch:
+        with closing(sqlite3.connect(str(state.ledger_url.database))) as connection, connection:
+            connection.execute("ALTER TABLE events RENAME TO gone")
+        return batch(n)
+
+    wire.judge = breaking
+    sent = chunk()
+
+    with pytest.raises(LedgerError) as caught:
+        send(sent)
+
+    assert caught.value.__notes__ == [
+        "The API accepted batch msgbatch_1; the next run finds it in the API's list by itself."
+    ]
+    assert ledger.chunk(sent.nonce).state is State.RELEASED
+
+
+def test_f48_an_answer_before_the_last_byte_is_believed(wire: Wire, send: Send) -> None:
+    """An API that names a batch has one: whatever it had read by then, those rows are not sent again."""
+    wire.early = True
+
+    record = send(chunk())
+
+    assert (record.state, record.batch_id) == (State.ACCEPTED, "msgbatch_1")

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+from pydantic import BaseModel
 
 from claude_batch_dagster import Thresholds
-from claude_batch_dagster.checks import COMPLETE, ERROR_RATE, EXPIRY_RATE, checks, results
+from claude_batch_dagster.checks import checks, results
 from claude_batch_dagster.core.doubts import Doubts
 from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
 Declare = Callable[..., dg.AssetsDefinition]
-NAMES = ["error_rate", "expiry_rate", "complete", "paid_once"]
+NAMES = ["error_rate", "expiry_rate", "complete", "invalid_rate", "label_drift", "paid_once"]
 OF_THE_TABLE = "retention"
 ALL = ("1790", "1793")
 
@@ -38,7 +39,7 @@ def report(
     )
 
 
-DEFAULTS = checks(error_rate=ERROR_RATE, expiry_rate=EXPIRY_RATE, complete=COMPLETE)
+DEFAULTS = checks()
 
 
 def verdicts(*reports: PartitionReport) -> dict[str, str]:
@@ -91,7 +92,7 @@ def test_f34_a_batch_that_may_have_been_paid_for_twice_warns_and_says_at_most_ho
 
 
 @pytest.mark.parametrize(("n_rows", "n_expected"), [(99, 100), (101, 100), (0, 1), (1, 0)])
-def test_books_that_do_not_balance_fail_complete(n_rows: int, n_expected: int) -> None:
+def test_f103_books_that_do_not_balance_fail_complete(n_rows: int, n_expected: int) -> None:
     """A row without a verdict, or one too many, fails `complete`, however good the others are."""
     assert verdicts(report({"succeeded": n_rows}, n_expected=n_expected))["complete"] == "error"
 
@@ -108,7 +109,7 @@ def test_a_range_is_as_good_as_its_worst_partition() -> None:
         str(one.check_name): one
         for one in results(
             dg.AssetKey("answers"),
-            checks(error_rate=Thresholds(0.1, 0.5), expiry_rate=EXPIRY_RATE, complete=Thresholds(0.95, 0.5)),
+            checks(error_rate=Thresholds(0.1, 0.5), complete=Thresholds(0.95, 0.5)),
             reports,
         )
     }
@@ -132,6 +133,8 @@ def test_thresholds_are_shares(warn: float, fail: float) -> None:
         ({"error_rate": Thresholds(0.2, 0.1)}, "error_rate would fail before it warns"),
         ({"expiry_rate": Thresholds(0.2, 0.1)}, "expiry_rate would fail before it warns"),
         ({"complete": Thresholds(0.1, 0.2)}, "complete would fail before it warns"),
+        ({"invalid_rate": Thresholds(0.2, 0.1)}, "invalid_rate would fail before it warns"),
+        ({"label_drift": Thresholds(0.2, 0.1)}, "label_drift would fail before it warns"),
     ],
 )
 def test_thresholds_warn_before_they_fail(
@@ -140,6 +143,77 @@ def test_thresholds_warn_before_they_fail(
     """Thresholds in the wrong order are refused when the asset is declared."""
     with pytest.raises(ConfigurationError, match=match):
         classification(**thresholds)
+
+
+def labeled(own: Mapping[str, int], elsewhere: Mapping[str, int]) -> PartitionReport:
+    """Return the report of a partition with these labels, beside those of the other partitions."""
+    standing = Standing(labels=Counter(own), labels_elsewhere=Counter(elsewhere))
+    return replace(report({"succeeded": sum(own.values())}), standing=standing)
+
+
+@pytest.mark.parametrize(
+    ("own", "elsewhere", "drift"),
+    [
+        ({"war": 50, "peace": 50}, {"war": 500, "peace": 500}, 0.0),
+        ({"war": 75, "peace": 25}, {"war": 500, "peace": 500}, 0.25),
+        ({"war": 100}, {"peace": 100}, 1.0),
+        ({"war": 60, "trade": 40}, {"war": 60, "peace": 40}, 0.4),
+        ({"war": 29}, {"peace": 1_000}, 0.0),
+        ({"war": 1_000}, {"peace": 29}, 0.0),
+        ({}, {}, 0.0),
+    ],
+)
+def test_drift_is_the_share_of_labels_that_would_have_to_be_others(
+    own: Mapping[str, int], elsewhere: Mapping[str, int], drift: float
+) -> None:
+    """From 0, the same shares, to 1, nothing in common; a handful of labels says nothing."""
+    one = labeled(own, elsewhere)
+
+    assert one.label_drift == pytest.approx(drift)
+    assert verdicts(one)["label_drift"] == ("warn" if drift > 0.4 else "pass")
+
+
+def test_invalid_answers_have_a_rate_of_their_own() -> None:
+    """They point at the prompt or the model rather than at the service."""
+    told = verdicts(report({"succeeded": 85, "invalid": 15}))
+
+    assert (told["invalid_rate"], told["error_rate"]) == ("error", "error")
+    assert verdicts(report({"succeeded": 85, "errored": 15}))["invalid_rate"] == "pass"
+
+
+def test_an_answer_without_labels_has_no_drift(asking: Declare) -> None:
+    """Where no field has a closed list of values there is nothing to count."""
+
+    class Summary(BaseModel):
+        """What is made of a document."""
+
+        text: str
+
+    assert "label_drift" not in {check.name for check in asking(output=Summary).check_specs}
+
+
+def test_a_blocking_check_that_does_not_exist_is_refused(classification: Declare) -> None:
+    """A misspelled name would block nothing."""
+    with pytest.raises(ConfigurationError, match=r"blocking_checks names eror_rate.*It has error_rate"):
+        classification(blocking_checks=["eror_rate"])
+
+
+def test_a_blocking_check_keeps_downstream_from_running(scene: "Scene", classification: Declare) -> None:
+    """The answers land all the same; what stands on them does not run when the check fails."""
+    scene.emulator.faults.add("invalid_request")
+
+    @dg.asset(deps=["answers"])
+    def downstream() -> None:
+        pass
+
+    def events(asset: dg.AssetsDefinition) -> set[str]:
+        result = scene.run(asset, downstream, raises=False)
+        return {str(event.step_key) for event in result.get_asset_materialization_events()}
+
+    open_gate = events(classification(name="answers", partitions_def=None))
+    blocked = events(classification(name="answers", partitions_def=None, blocking_checks=["error_rate"]))
+
+    assert (open_gate, blocked) == ({"answers", "downstream"}, {"answers"})
 
 
 # --- in runs ------------------------------------------------------------------------------------------

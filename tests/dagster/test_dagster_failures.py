@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import materialization
 from claude_batch_dagster.emulator import Emulator, ManualClock
 
 if TYPE_CHECKING:
@@ -183,18 +182,3 @@ def test_the_run_log_tells_of_trouble_once(scene: "Scene", classification: Decla
     assert len(warnings) == 1
     assert "HTTP 500" in warnings[0]
     assert "Nothing is lost; trying again" in warnings[0]
-
-
-def test_the_run_log_tells_how_far_it_is(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The log counts rows found, then requests sent, ended and landed; never silent for minutes."""
-    monkeypatch.setattr(materialization, "QUIET_SECONDS", 0.0)
-
-    result = scene.run(classification(), span=ALL)
-
-    log = [entry.message for entry in scene.instance.all_logs(result.run_id) if entry.level == 20]  # INFO
-    found = "0 answered already, 4 without a usable answer, 0 share another row's answer, 0 can never be asked"
-    assert f"4 upstream rows: {found}" in log
-    assert "4 requests sent, 0 ended, 0 landed; 1 batches open" in log
-    assert "4 requests sent, 4 ended, 4 landed; 0 batches open" in log

@@ -11,9 +11,12 @@ import duckdb
 import pytest
 
 import claude_batch_dagster
-from claude_batch_dagster.core.ledger import NEXT
+from claude_batch_dagster.core.ledger import NEXT, State
+from claude_batch_dagster.core.listing import list_since
 from claude_batch_dagster.core.outputs import BOOKKEEPING
+from claude_batch_dagster.core.recovery import Recovery
 from claude_batch_dagster.core.verdicts import Verdict
+from tests.canary import KEY, marked
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -35,14 +38,18 @@ def code_of(page: Path) -> str:
 def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with the warehouse that the README talks of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "any")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with duckdb.connect("warehouse.duckdb") as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS public")
         connection.execute(
             "CREATE TABLE public.tickets AS SELECT * FROM (VALUES "
-            "('t1', 'Invoice', 'I was billed twice, please refund the payment', TIMESTAMP '2026-11-02 09:00'), "
-            "('t2', 'Down', 'Your service is down and returns errors', TIMESTAMP '2026-11-02 10:00')) "
-            "AS t(id, subject, body, created_at)"
+            "('t1', 'Invoice', ?, TIMESTAMP '2026-11-02 09:00'), "
+            "('t2', 'Down', ?, TIMESTAMP '2026-11-02 10:00')) "
+            "AS t(id, subject, body, created_at)",
+            [
+                marked("I was billed twice, please refund the payment"),
+                marked("Your service is down and returns errors"),
+            ],
         )
     return tmp_path
 
@@ -102,6 +109,24 @@ def test_docs_draw_the_moves_that_the_code_allows() -> None:
             drawn[state.strip("`")] = frozenset(re.findall(r"`(\w+)`", following))
 
     assert drawn == {str(state): frozenset(map(str, following)) for state, following in NEXT.items()}
+
+
+def test_the_drawing_of_the_states_shows_every_move_and_no_other() -> None:
+    """What is drawn is what `NEXT` allows, from where an intent is written to where nothing follows."""
+    drawing = (REPOSITORY / "docs" / "how-it-works.md").read_text().split("stateDiagram-v2")[1].split("```")[0]
+    arrows = set(re.findall(r"^ *(\S+) --> (\w+|\[\*\])", drawing, flags=re.MULTILINE))
+
+    moves = {(str(state), str(following)) for state, all_following in NEXT.items() for following in all_following}
+    ends = {(str(state), "[*]") for state, following in NEXT.items() if not following}
+    assert arrows == {("[*]", str(State.SENDING))} | moves | ends
+
+
+def test_every_step_of_the_recovery_is_a_function_of_that_name() -> None:
+    """Who knows the steps of the story finds each in the code: list, prove, adopt, listen, watch."""
+    steps = {"settle", "reconcile", "candidates", "prove", "adopt", "listen", "let_go", "watch"}
+
+    assert steps <= {name for name, _ in inspect.getmembers(Recovery, inspect.isfunction)}
+    assert callable(list_since)
 
 
 def test_arrows_between_rooms_point_one_way() -> None:

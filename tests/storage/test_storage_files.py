@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from claude_batch_dagster.core.chunks import Candidate
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.requests import Request
-from claude_batch_dagster.errors import StateDirectoryError
+from claude_batch_dagster.errors import SpoolError, StateDirectoryError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -108,6 +108,16 @@ def test_results_are_on_disk_before_they_have_their_name(spool: FileSpool, monke
     assert steps == ["file of 4", "name", "folder"]
 
 
+def test_f87_a_full_disk_is_told_with_what_to_do(spool: FileSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results stay at the API, so nothing is lost; the message says so."""
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    with pytest.raises(SpoolError, match=r"No space left on device.*Nothing that was paid for is lost"):
+        spool.write("batch", [b"{1}"])
+
+    assert not spool.has("batch")
+
+
 def test_discarded_results_are_gone(spool: FileSpool) -> None:
     """Discarding twice is no trouble."""
     spool.write("batch", [b"{1}\n"])
@@ -170,7 +180,7 @@ def test_what_goes_into_the_outbox_comes_out_each_time(
     assert list(outbox) == []
 
 
-def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
+def test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
     """Documents do not outlive the run."""
     path = state.outbox("run")
     with Outbox(path) as outbox:
@@ -185,16 +195,18 @@ def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(
     assert (mode, path.exists()) == (0o600, False)
 
 
-def test_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
-    """It holds documents; a younger file may be that of a run at work."""
+def test_f120_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
+    """It holds documents, or half of some results; a younger file may be that of a run at work, whole results stay."""
+    half, whole = state.spool / "msgbatch_1.7.partial", state.spool / "msgbatch_1.jsonl"
     old, young = state.outbox("killed"), state.outbox("at work")
-    for path in (old, young):
+    for path in (old, young, half, whole):
         path.write_bytes(b"documents")
-    os.utime(old, (0, 0))
+    for path in (old, half, whole):
+        os.utime(path, (0, 0))
 
     StateDirectory.open(state.path)
 
-    assert (old.exists(), young.exists()) == (False, True)
+    assert [path.exists() for path in (old, young, half, whole)] == [False, True, False, True]
 
 
 # --- state directory -------------------------------------------------------------------------------
@@ -269,3 +281,39 @@ def test_f29_a_lock_shuts_out_other_processes_until_their_holder_is_gone(state: 
             os.set_blocking(waiter.stdout.fileno(), True)
             assert waiter.stdout.readline() == b"held\n"
             waiter.kill()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777], ids=["F126-group", "F126-others", "F126-all"])
+def test_a_folder_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """Somebody else could put a ledger or answers of theirs there."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+
+    with pytest.raises(StateDirectoryError, match=r"others can write to it; chmod go-w"):
+        StateDirectory.open(folder)
+
+    folder.chmod(0o755)
+    StateDirectory.open(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_f126_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner could put a ledger of theirs there."""
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12_345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 999)
+
+    with pytest.raises(StateDirectoryError, match="it belongs to user 12345, this process is user 999"):
+        StateDirectory.open(folder)
+
+
+def test_f30_a_file_system_that_lets_two_hold_one_lock_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems say yes to everybody; two runs would send the same rows."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+
+    with pytest.raises(StateDirectoryError, match="does not keep locks"):
+        StateDirectory.open(tmp_path / "state")

@@ -1,0 +1,229 @@
+"""The real collection, ledger, spool and table, around an API whose results can be cut anywhere."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from claude_batch_dagster.client import AnthropicBatches, new_client
+from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
+from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
+from claude_batch_dagster.errors import ApiError
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.spool import FileSpool
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.warehouse import Warehouse
+from proof.answers.server import ScriptedServer, scripted
+from proof.cuts.results import N_ROWS, Note, expected, lines
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BATCH_ID = "msgbatch_1"
+PIECE_BYTES = 1 << 13
+
+Row = tuple[int, str, str | None, str | None]
+"""Key, status, label and word of a row of the table."""
+
+EXPECTED: list[Row] = [(number, *expected(number)) for number in range(N_ROWS)]
+
+
+def _chunk() -> Chunk:
+    rows = [Passenger(RowKey("p", str(number)), f"hash {number}", b"{}", 1) for number in range(N_ROWS)]
+    return Chunk(new_nonce(NOW, b"0123456789"), rows)
+
+
+CHUNK = _chunk()
+"""The same each time."""
+
+WHOLE = b"".join(line + b"\n" for line in lines(CHUNK.custom_ids))
+"""The results as the API has them."""
+
+
+def _ended() -> Batch:
+    of = [status for _, status, *_ in EXPECTED]
+    counts = Counts(**{name: of.count(name) for name in ("succeeded", "errored", "expired", "canceled")})
+    return Batch(id=BATCH_ID, processing_status="ended", counts=counts, created_at=NOW, ended_at=NOW)
+
+
+ENDED = _ended()
+"""What the API says of the batch."""
+
+
+class Clock:
+    """A clock that stands still: silence never lasts, so nothing is given up."""
+
+    def now(self) -> datetime:
+        """Return the same time always."""
+        return NOW
+
+    def sleep(self, seconds: float) -> None:
+        """Never called: bringing a batch home waits for nothing."""
+        raise AssertionError(seconds)
+
+
+@dataclass
+class CutApi:
+    """An API at its border: a download without a length, which ends in silence wherever it is told to."""
+
+    content: bytes = b""
+    """What the next download gives before it ends."""
+    n_downloads: int = 0
+    account: str = "an account"
+    answerer: str = ""
+
+    @contextmanager
+    def results(self, batch_id: str) -> Iterator[Iterator[bytes]]:  # noqa: ARG002  (there is one batch)
+        """Stream what there is, without a word at its end."""
+        self.n_downloads += 1
+        content = self.content
+        yield (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def create(self, body: Body) -> Batch:  # noqa: ARG002  (the port names it; so below)
+        """Never called."""
+        raise AssertionError
+
+    def retrieve(self, batch_id: str) -> Batch:  # noqa: ARG002
+        """Never called."""
+        raise AssertionError
+
+    def list_batches(self, *, after_id: str | None = None) -> Page:  # noqa: ARG002
+        """Never called."""
+        raise AssertionError
+
+    def cancel(self, batch_id: str) -> Batch:  # noqa: ARG002
+        """Never called."""
+        raise AssertionError
+
+
+@dataclass
+class Desk:
+    """One chunk of 200 rows whose batch has ended: brought home as often as one likes."""
+
+    ledger: SqlLedger
+    spool: FileSpool
+    table: OutputTable
+    collection: Collection
+    database: sqlite3.Connection
+    """The ledger's file, to set it back."""
+    connection: duckdb.DuckDBPyConnection
+    """Kept open, so that opening the table again takes no time."""
+    troubles: list[ApiError]
+
+    def collect(self) -> bool:
+        """Try to bring the chunk home."""
+        return self.collection.collect(CHUNK.nonce, ENDED)
+
+    def rows(self) -> list[Row]:
+        """Return what the table holds."""
+        return self.connection.execute("SELECT id, status, label, word FROM answers ORDER BY id").fetchall()
+
+    def faults_in_vain(self) -> list[str]:
+        """Say what is wrong after a download that lacked something; an empty list if nothing is."""
+        checks = {
+            "results kept": not self.spool.has(BATCH_ID),
+            "not waiting for the next download": self.ledger.chunk(CHUNK.nonce).state is State.ENDED,
+        }
+        return [what for what, holds in checks.items() if not holds]
+
+    def faults_at_home(self) -> list[str]:
+        """Say what is wrong after the whole has come home; an empty list if nothing is."""
+        verdicts = [str(row.verdict).partition(":")[0] for row in self.ledger.rows(CHUNK.nonce)]
+        checks = {
+            "rows differ": self.rows() == EXPECTED,
+            "verdicts of the ledger differ": verdicts == [status for _, status, *_ in EXPECTED],
+            "not applied": self.ledger.chunk(CHUNK.nonce).state is State.APPLIED,
+        }
+        return [what for what, holds in checks.items() if not holds]
+
+    def set_back(self) -> None:
+        """Forget that the chunk has come home: ended at the API, nothing here."""
+        with self.database:
+            self.database.execute("UPDATE chunks SET state = 'accepted', ended_at = NULL")
+            for statement in ("UPDATE rows SET verdict = NULL", "DELETE FROM spend", "DELETE FROM events"):
+                self.database.execute(statement)
+        self.connection.execute("DELETE FROM answers; DELETE FROM claude_batch.landed_chunks")
+        self.spool.discard(BATCH_ID)
+        self.collection.downloads.clear()
+        self.troubles.clear()
+
+
+@contextmanager
+def desk(folder: Path, api: BatchApi) -> Iterator[Desk]:
+    """Set everything up in a folder."""
+    with ExitStack() as stack:
+        state = StateDirectory.open(folder / "state")
+        ledger = SqlLedger(state.ledger_url)
+        stack.callback(ledger.dispose)
+        warehouse = Warehouse(str(folder / "warehouse.duckdb"), config={"threads": 1})
+        connection = stack.enter_context(warehouse.connect())
+        schema, target = OutputSchema(Note), TableName("main", "answers")
+        table = OutputTable(warehouse=warehouse, target=target, key_types={"id": "INTEGER"}, schema=schema)
+        table.prepare()
+        troubles: list[ApiError] = []
+        spool = FileSpool(state.spool)
+        collection = Collection(
+            api=api,
+            ledger=ledger,
+            spool=spool,
+            answers=table,
+            schema=schema,
+            clock=Clock(),
+            locks=state,
+            on_trouble=troubles.append,
+        )
+        database = sqlite3.connect(state.path / "ledger.sqlite")
+        stack.callback(database.close)
+        _write_down(ledger, api.account)
+        yield Desk(ledger, spool, table, collection, database, connection, troubles)
+
+
+@contextmanager
+def served_desk(folder: Path) -> Iterator[tuple[Desk, ScriptedServer]]:
+    """Set everything up in a folder, with the real client, and with a server of ours in place of the API."""
+    with (
+        scripted() as server,
+        new_client(api_key="canary-key", base_url=server.url) as client,
+        desk(folder, AnthropicBatches(client)) as one,
+    ):
+        yield one, server
+
+
+def _write_down(ledger: SqlLedger, account: str) -> None:
+    """Write the chunk into the ledger, as the API accepted it."""
+    record = ChunkRecord(
+        chunk_id=CHUNK.nonce,
+        pipeline="main.answers",
+        run_id="run",
+        account=account,
+        state=State.SENDING,
+        n_requests=N_ROWS,
+        n_bytes=CHUNK.body.n_bytes,
+        body_hash=CHUNK.body_hash,
+        intended_at=NOW,
+    )
+    ledger.intend(record, [_row(ordinal, passenger) for ordinal, passenger in enumerate(CHUNK.passengers)])
+    ledger.move(CHUNK.nonce, to=State.RELEASED, released_at=NOW)
+    ledger.move(CHUNK.nonce, to=State.ACCEPTED, batch_id=BATCH_ID, batch_created_at=NOW)
+
+
+def _row(ordinal: int, passenger: Passenger) -> RowRecord:
+    return RowRecord(
+        chunk_id=CHUNK.nonce,
+        ordinal=ordinal,
+        row=passenger.row,
+        custom_id=CHUNK.custom_ids[ordinal],
+        request_hash=passenger.request_hash,
+        attempt=passenger.attempt,
+        state=State.SENDING,
+    )

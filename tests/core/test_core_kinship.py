@@ -1,0 +1,126 @@
+"""A ledger that does not belong to its table is noticed before anything is sent."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.emulator import Emulator
+from claude_batch_dagster.errors import StrangeLedgerError
+from claude_batch_dagster.storage.kinship import Kinship
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from tests.core.world import World
+
+ONE = {1: "a text of war"}
+TWO = {**ONE, 2: "a text of peace"}
+
+
+def kinship(world: World) -> Kinship:
+    """Return what is between the world's table and its ledger."""
+    return Kinship(warehouse=world.warehouse, ledger=world.ledger, target=TableName("main", "answers"))
+
+
+def moved_in(world: World, folder: Path) -> World:
+    """Return the same world with the state directory in another place."""
+    state = StateDirectory.open(folder)
+    return replace(world, state=state, ledger=SqlLedger(state.ledger_url))
+
+
+def test_f26_a_ledger_that_was_deleted_is_missed(world: World, tmp_path: Path) -> None:
+    """A new one in its place does not know what is on its way: nothing is sent until somebody accepts it."""
+    world.documents(ONE)
+    world.run()
+    world.documents(TWO)
+    bare = moved_in(world, tmp_path / "new")
+
+    with pytest.raises(StrangeLedgerError, match=r"filled by ledger .* --accept-new-ledger"):
+        bare.run()
+
+    assert world.n_posts == 1
+    kinship(bare).accept()
+    assert (bare.run().failure, bare.run().n_sent, world.n_billed) == (None, 0, [1, 1])
+    bare.ledger.dispose()
+
+
+def test_f26_a_ledger_from_a_backup_is_noticed(world: World, tmp_path: Path) -> None:
+    """It is older than the table: batches have landed that it has never heard of."""
+    world.documents(ONE)
+    world.run()
+    backup = tmp_path / "backup"
+    shutil.copytree(world.state.path, backup)
+    world.documents(TWO)
+    world.run()
+    world.ledger.dispose()
+    shutil.rmtree(world.state.path)
+    shutil.move(backup, world.state.path)
+    restored = moved_in(world, world.state.path)
+
+    with pytest.raises(StrangeLedgerError, match="older than the table"):
+        restored.run()
+
+    assert world.n_posts == 2
+    kinship(restored).accept()
+    assert (restored.run().failure, restored.run().n_sent, world.n_billed) == (None, 0, [1, 1])
+    restored.ledger.dispose()
+
+
+def test_f27_a_copy_of_a_ledger_that_is_still_in_use_is_refused(world: World, tmp_path: Path) -> None:
+    """Two ledgers of one table would each send what the other has on its way; a copy can become its own."""
+    world.documents(ONE)
+    world.run()
+    shutil.copytree(world.state.path, tmp_path / "copy")
+    world.documents(TWO)
+    copy = moved_in(world, tmp_path / "copy")
+
+    with pytest.raises(StrangeLedgerError, match="this ledger is a copy: the original is at"):
+        copy.run()
+
+    assert world.n_posts == 1
+    kinship(copy).accept()
+    assert copy.ledger.ledger_id != world.ledger.ledger_id
+    assert copy.run().failure is None
+    with pytest.raises(StrangeLedgerError, match="filled by ledger"):
+        world.run()
+    copy.ledger.dispose()
+
+
+def test_a_ledger_may_move_with_its_table(world: World, tmp_path: Path) -> None:
+    """A folder that was renamed is no copy."""
+    world.documents(ONE)
+    world.run()
+    world.ledger.dispose()
+    shutil.move(world.state.path, tmp_path / "moved")
+    moved = moved_in(world, tmp_path / "moved")
+
+    report = moved.run()
+
+    assert (report.failure, report.n_sent) == (None, 0)
+    moved.ledger.dispose()
+
+
+def test_a_table_that_was_deleted_comes_back(world: World, emulator: Emulator) -> None:
+    """The ledger is the right one; it is the table that is gone."""
+    world.documents(ONE)
+    world.run()
+    world.sql("DROP SCHEMA claude_batch CASCADE")
+    world.sql("DROP TABLE answers")
+
+    assert (world.run().n_sent, world.statuses()) == (0, {1: "succeeded"})
+
+
+def test_f52_one_batch_is_never_written_down_for_two_chunks(world: World) -> None:
+    """The ledger stops rather than believe it."""
+    world.documents({n: f"war {n}" for n in range(8)})
+    world.run()
+    assert world.states() == [State.APPLIED, State.APPLIED]
+
+    with closing(sqlite3.connect(str(world.state.ledger_url.database))) as connection, pytest.raises(
+        sqlite3.IntegrityError, match="UNIQUE"
+    ):  # fmt: skip
+        connection.execute("UPDATE chunks SET batch_id = (SELECT max(batch_id) FROM chunks)")

@@ -1,0 +1,75 @@
+"""What a run says while it works, as Dagster shows it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from claude_batch_dagster import run_log
+from tests.core.world import Label
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+ALL = ("1790", "1793")
+
+
+def lines(scene: "Scene", result: dg.ExecuteInProcessResult) -> list[str]:
+    """Return what the run log says at level INFO."""
+    return [entry.message for entry in scene.instance.all_logs(result.run_id) if entry.level == 20]  # INFO
+
+
+def observations(scene: "Scene", result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
+    """Return what was observed of assets in a run."""
+    records = scene.instance.get_records_for_run(result.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION).records
+    return [record.event_log_entry.get_dagster_event().asset_observation_data.asset_observation for record in records]
+
+
+def test_the_run_log_tells_how_far_it_is(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log counts rows found, then requests sent, ended and landed; never silent for minutes."""
+    monkeypatch.setattr(run_log, "QUIET_SECONDS", 0.0)
+
+    log = lines(scene, scene.run(classification(), span=ALL))
+
+    found = "0 answered already, 4 without a usable answer, 0 share another row's answer, 0 can never be asked"
+    assert f"4 upstream rows: {found}" in log
+    assert "4 requests sent, 0 ended, 0 landed; 1 batches open" in log
+    assert "4 requests sent, 4 ended, 4 landed; 0 batches open" in log
+
+
+def test_progress_is_observed_once_a_minute(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One observation in a run of seconds; on every change if a minute were nothing."""
+    quick = observations(scene, scene.run(classification(), partition="1790"))
+    monkeypatch.setattr(run_log, "OBSERVE_SECONDS", 0.0)
+    every = observations(scene, scene.run(classification(), partition="1791"))
+
+    assert [observation.partition for observation in quick] == ["1790"]
+    figures: list[Any] = [observation.metadata["claude_batch/progress"].value for observation in every]
+    assert (figures[0], figures[-1], figures == sorted(figures)) == (0.0, 1.0, True)
+    assert len(set(figures)) == len(figures) == 2
+
+
+def test_a_run_carries_the_ids_of_its_batches(scene: "Scene", classification: Declare) -> None:
+    """They stand in the run's tags, where they can be copied."""
+    result = scene.run(classification(), span=ALL)
+
+    run = scene.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    [batch] = {batch for (batch,) in scene.answers("batch_id")}
+    assert run.tags["claude_batch/batches"] == batch
+
+
+def test_a_run_says_when_it_is_expected_to_end(scene: "Scene", asking: Declare) -> None:
+    """Once a handful of this table's batches have ended, the log tells from them."""
+    for n in range(5):
+        scene.run(asking(output=Label, prompt=f"Take {n}: {{text}}"))
+
+    log = lines(scene, scene.run(asking(output=Label, prompt="And now: {text}")))
+
+    assert any("Expected to end about" in line and "usually take 0 min" in line for line in log)

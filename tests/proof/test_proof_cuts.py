@@ -1,0 +1,85 @@
+"""Results cut at every byte: in the API's hands, and over a real socket in every framing."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proof.cuts import CHAIN, LAST, cut_in_chains, places_near_line_ends, run
+from proof.cuts.desk import WHOLE, CutApi, desk, served_desk
+from proof.cuts.framings import FRAMINGS, Framing, download
+from proof.scratch import scratch
+
+SHARE = 23
+"""Of the bytes far from a line's end, every so many-th is a cut here; each of them under `make soak`."""
+
+N_PARTS = 4
+
+N_PLACES = 38
+"""Cuts in each framing over a real socket."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder in memory."""
+    with scratch() as folder:
+        yield folder
+
+
+def places() -> list[int]:
+    """Return every place near a line's end, every so many-th byte, and each byte of the last three lines."""
+    last_three = WHOLE.rsplit(b"\n", 4)[0]
+    return sorted({*places_near_line_ends(), *range(0, LAST, SHARE), *range(len(last_three) + 1, LAST)})
+
+
+@pytest.mark.parametrize("part", range(N_PARTS))
+def test_f69_f70_results_that_end_too_early_are_noticed_and_downloaded_again(folder: Path, part: int) -> None:
+    """In mid-line, in mid-character or at a line's end: nothing lands but the whole, and then every row of it."""
+    assert cut_in_chains(folder, places()[part::N_PARTS], length=CHAIN) == []
+
+
+@pytest.mark.soak
+def test_f69_f70_results_cut_at_every_byte_lose_nothing() -> None:
+    """Each byte of the results of 200 requests, which is what `python -m proof.cuts` publishes."""
+    finding = run()
+
+    assert finding.holds
+    assert finding.n_schedules > len(WHOLE)
+
+
+def test_the_share_has_every_line_end_and_the_last_lines_whole() -> None:
+    """The cuts that look most like an end are all in it, and no place at which nothing is lacking."""
+    share = set(places())
+    ends = {place + 1 for place, byte in enumerate(WHOLE) if byte == ord("\n")}
+
+    assert ends - share == {len(WHOLE)}
+    assert set(range(LAST - 200, LAST)) <= share
+    assert len(share) > 3_000
+
+
+def test_f75_results_that_lack_their_last_newline_lack_nothing(folder: Path) -> None:
+    """The only cut that may be taken for the whole."""
+    api = CutApi(WHOLE[:-1])
+    with desk(folder, api) as one:
+        assert one.collect()
+        assert (one.faults_at_home(), api.n_downloads) == ([], 1)
+
+
+# --- over a real socket ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framing", [pytest.param(framing, id=f"F69-F70-{framing}") for framing in FRAMINGS])
+def test_downloads_that_break_off_are_noticed_in_every_framing(folder: Path, framing: Framing) -> None:
+    """With a length, with chunks, or with nothing but the end of the connection; closed or reset."""
+    chosen = random.Random(framing)  # noqa: S311  (a seed, not a secret)
+    places = chosen.sample(places_near_line_ends(), N_PLACES // 2) + chosen.sample(range(LAST), N_PLACES // 2)
+    with served_desk(folder) as (one, server):
+        for number, place in enumerate(places):
+            server.script = download(WHOLE, framing, n_missing=len(WHOLE) - place, resets=number % 2 == 1)
+            assert (place, one.collect(), one.faults_in_vain(), one.rows()) == (place, False, [], [])
+            server.script = download(WHOLE, framing, n_missing=0)
+            assert (place, one.collect(), one.faults_at_home()) == (place, True, [])
+            one.set_back()
+
+        assert [request.method for request in server.requests] == ["GET"] * 2 * N_PLACES

@@ -1,0 +1,177 @@
+"""Any answer at all: columns, or an invalid output; and whatever is valid lands in the table."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.outputs import InvalidOutputError, OutputSchema
+from claude_batch_dagster.core.ports import Answer
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.proof.fuzzing import fuzz, n_examples, spoilt
+
+
+class Tone(Enum):
+    """A closed list."""
+
+    CALM = "Calm"
+    LOUD = 3
+
+
+class Place(BaseModel):
+    """A nested model."""
+
+    name: str
+    size: int | None = None
+    at: time | None = None
+
+
+class Wide(BaseModel):
+    """A model with a field of every kind."""
+
+    label: Literal["War", "Peace"]
+    text: str
+    yes: bool
+    big: int
+    ratio: float
+    money: Decimal
+    day: date
+    moment: datetime
+    hour: time
+    took: timedelta
+    ident: UUID
+    tone: Tone
+    place: Place | None
+    places: list[Place]
+    table: list[list[int]]
+    names: set[str]
+    pair: tuple[int, str]
+    counts: dict[str, int]
+    dates: dict[date, Decimal]
+    anything: Any
+    either: int | str | None
+
+
+GOOD: dict[str, str] = {
+    "label": '"War"',
+    "text": '"a"',
+    "yes": "true",
+    "big": "1",
+    "ratio": "0.5",
+    "money": '"1.50"',
+    "day": '"2026-01-02"',
+    "moment": '"2026-01-02T03:04:05Z"',
+    "hour": '"12:34:56"',
+    "took": '"P1D"',
+    "ident": '"00000000-0000-0000-0000-000000000001"',
+    "tone": '"Calm"',
+    "place": '{"name":"a"}',
+    "places": "[]",
+    "table": "[[1]]",
+    "names": '["a"]',
+    "pair": '[1,"a"]',
+    "counts": '{"a":1}',
+    "dates": '{"2026-01-02":"1.5"}',
+    "anything": "null",
+    "either": "1",
+}
+
+ODD = [
+    *GOOD.values(),
+    *["null", "0", "-1", "-0.0", "1.0", "1.5", "1e308", "1e-400", "1e999", "NaN", "-Infinity", "86399", "1e11", "3"],
+    *["9" * n for n in (15, 19, 30, 400, 5_000)],
+    *["18446744073709551615", "-9223372036854775809", '"NaN"', '"sNaN"', '"Infinity"', '"1E+30"', '"0E+999999"'],
+    *['"1E-32769"', '"1E-999999"', '"1_000"', '" 12 "', '"0x10"', '""', '" "', '"WAR"', '"peace"', '"calm"', '"3"'],
+    *['"\\u0000"', '"a\\u0000b"', '"\\u2028"', '"\\ud83d\\ude00"', '"\\ud83d"', '"\U0001f642"', '"gA=="', '"_-8="'],
+    *['"0001-01-01"', '"9999-12-31"', '"0000-00-00"', '"10000-01-01"', '"0001-01-01T00:00:00+14:00"'],
+    *['"9999-12-31T23:59:59-14:00"', '"2026-01-02T03:04:05.123456789Z"', '"2026-01-02T03:04:05"', '"12:00:00+05:30"'],
+    *['"24:00:00"', '"23:59:59.999999"', '"12:00Z"', '"-P999999999D"', '"P1Y"', "{}", "[]", "[null]", "[[]]"],
+    *['["a","a"]', "[[1,99999999999999999999]]", '{"a":99999999999999999999}', '{"a":1e999}', '{"":1}'],
+    *['{"a\\u0000":1}', '{"a.b":1,"a\\"b":2,"$":3}', '{"name":"x","size":99999999999999999999}'],
+    *['{"name":"x","at":"12:00+01:00"}', '[{"name":"x"},{"name":"y","size":1}]', '{"9999-12-31":"1E-999999"}'],
+    *["[" * 150 + "]" * 150, '{"a":' * 150 + "1" + "}" * 150],
+]
+"""Values that some field takes, and that some database does not."""
+
+
+def written(fields: Mapping[str, str]) -> str:
+    """Return an answer as Claude would write it."""
+    return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
+
+
+def answers() -> st.SearchStrategy[str]:
+    """Return answers that fit but for a few fields, which are odd."""
+    changes = st.dictionaries(st.sampled_from(list(GOOD)), st.sampled_from(ODD), max_size=3)
+    return changes.map(lambda odd: written({**GOOD, **odd}))
+
+
+@n_examples(5_000, 500_000)
+def test_f82_f83_no_answer_breaks_its_judge(n: int) -> None:
+    """A good answer spoilt in every way: columns, or an invalid output; nothing else."""
+    schema = OutputSchema(Wide)
+    whole = written(GOOD)
+    for text in (whole, *(raw.decode(errors="replace") for raw in spoilt([whole.encode()], n))):
+        try:
+            values = schema.validate(text)
+        except InvalidOutputError:
+            continue
+        assert set(values) == set(GOOD)
+
+
+@contextmanager
+def table_of(model: type[BaseModel], folder: Path) -> Iterator[OutputTable]:
+    """Give an output table in an open database."""
+    warehouse = Warehouse(str(folder / "warehouse.duckdb"), config={"threads": 1})
+    with warehouse.connect():
+        keys = {"id": "INTEGER"}
+        table = OutputTable(
+            warehouse=warehouse, target=TableName("main", "answers"), key_types=keys, schema=OutputSchema(model)
+        )
+        table.prepare()
+        yield table
+
+
+@n_examples(150, 20_000)
+def test_f83_every_answer_that_is_valid_lands(tmp_path: Path, n: int) -> None:
+    """One answer that the database does not take would keep a whole batch out of the table."""
+    with table_of(Wide, tmp_path) as table:
+        landed: list[str] = []
+
+        def land(texts: list[str]) -> None:
+            valid = []
+            for text in texts:
+                try:
+                    valid.append(table.schema.validate(text))
+                except InvalidOutputError:
+                    continue
+            rows = [Answer(row=RowKey("p", str(n)), status="succeeded", values=v) for n, v in enumerate(valid)]
+            landed.append(f"chunk {len(landed)}")
+            assert table.apply(landed[-1], rows)
+
+        fuzz(land, n, texts=st.lists(answers(), max_size=10))
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_f83_every_odd_value_of_a_field_lands_or_is_invalid(tmp_path: Path, name: str) -> None:
+    """Each by itself, so that none hides behind another."""
+    with table_of(Wide, tmp_path) as table:
+        valid = [table.schema.validate(written(GOOD))]
+        for value in ODD:
+            try:
+                valid.append(table.schema.validate(written({**GOOD, name: value})))
+            except InvalidOutputError:
+                continue
+        rows = [Answer(row=RowKey("p", str(n)), status="succeeded", values=one) for n, one in enumerate(valid)]
+
+        assert table.apply("chunk", rows)
