@@ -96,6 +96,9 @@ JOBS: Mapping[str, Job] = {
     "2 chunks": _TWO_CHUNKS,
     "2 chunks and a foreign batch": replace(_TWO_CHUNKS, n_foreign=1),
     "2 chunks, list lag": replace(_TWO_CHUNKS, facts=(EmulatorFault(name="list_lag", options={"seconds": 120}),)),
+    "2 chunks, list lag beyond the quiet period": replace(
+        _TWO_CHUNKS, facts=(EmulatorFault(name="list_lag", options={"seconds": 2_400}),)
+    ),
     "2 chunks, 404 after create": replace(
         _TWO_CHUNKS, facts=(EmulatorFault(name="404_after_create", options={"seconds": 120}),)
     ),

@@ -3,16 +3,20 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from claude_batch_dagster.core.ledger import OPEN, State
 from claude_batch_dagster.core.verdicts import PAID_TO_REPEAT, RETRYABLE_ERROR, Verdict
+from claude_batch_dagster.engine import RunReport
 from proof.simulation.books import Books
+from proof.simulation.ending import let_go
 from proof.simulation.jobs import CANARY, KEY, label_of
 from proof.simulation.runs import Ran
 from proof.simulation.site import Site
 
 NEVER_ACCEPTED = frozenset({State.SENDING, State.REFUSED})
 CLOSED = frozenset({State.APPLIED, State.LOST})
+USD_ROUNDING = 1e-8
 MARKS = frozenset({*Verdict, RETRYABLE_ERROR, "missing:gone", *(f"{verdict}:final" for verdict in Verdict)})
 
 
@@ -57,28 +61,47 @@ def judge(site: Site, runs: Sequence[Ran], *, finished: bool) -> Judgement:
     )
     if finished:
         judgement.others += _unfinished(site, books)
+        if (report := runs[-1].report) is not None:
+            judgement.unreported += _untold(books, report)
     return judgement
 
 
 # --- money -----------------------------------------------------------------------------------------
 
 
+def _extra(books: Books) -> Counter[str]:
+    """Count the bills for each question beyond one, and beyond a second one after an answer of no use."""
+    useless = {asked: any(row.verdict in PAID_TO_REPEAT for row in rows) for asked, rows in books.billed.items()}
+    return +Counter({asked: len(rows) - 1 - useless[asked] for asked, rows in books.billed.items()})
+
+
 def _unreported(books: Books) -> Iterator[str]:
-    """Find questions billed more than once, once more after an answer of no use, and as often as the ledger doubts."""
-    for request_hash, rows in books.billed.items():
-        useless = any(row.verdict in PAID_TO_REPEAT for row in rows)
-        doubts = {row.chunk.chunk_id for row in books.planned.values() if row.request_hash == request_hash}
-        n_doubts = sum(books.chunks[chunk_id].doubted for chunk_id in doubts)
-        if len(rows) > 1 + useless + n_doubts:
-            yield f"question {request_hash}, {len(rows)} times, {n_doubts} reported"
+    """Find questions billed more often than the ledger doubts."""
+    for asked, n_extra in _extra(books).items():
+        chunks = {row.chunk.chunk_id for row in books.planned.values() if row.request_hash == asked}
+        n_doubts = sum(books.chunks[chunk_id].doubted for chunk_id in chunks)
+        if n_extra > n_doubts:
+            yield f"question {asked}, {n_extra} times too often, {n_doubts} of them in the ledger's doubts"
+
+
+def _untold(books: Books, report: RunReport) -> Iterator[str]:
+    """Find more double bills, or dearer ones, than the report of a run over everything tells of."""
+    extra, told = _extra(books), [partition.doubts for partition in report.partitions]
+    n_told = sum(doubts.n_possible_duplicates for doubts in told)
+    if extra.total() > n_told:
+        yield f"{extra.total()} bills too many, and the report tells of {n_told}"
+    usd_told = sum(inf if doubts.possible_duplicate_usd is None else doubts.possible_duplicate_usd for doubts in told)
+    price = {row.request_hash: row.cost_usd or 0.0 for row in sorted(books.table, key=lambda row: row.cost_usd or 0.0)}
+    usd = sum(n * price.get(asked, 0.0) for asked, n in extra.items())
+    if usd > usd_told + USD_ROUNDING:
+        yield f"{usd:.8f} USD too much, and the report tells of at most {usd_told:.8f}"
 
 
 def _needless(site: Site, books: Books) -> Iterator[str]:
     """Find questions billed twice, reported or not, although the API hid no batch for the whole quiet period."""
-    for request_hash, rows in books.billed.items():
-        useless = any(row.verdict in PAID_TO_REPEAT for row in rows)
-        if len(rows) > 1 + useless and not site.job.hides:
-            yield f"question {request_hash} was billed {len(rows)} times, and every batch could be found in time"
+    if not site.job.hides:
+        for asked, n_extra in _extra(books).items():
+            yield f"question {asked} was billed {n_extra} times too often, and every batch could be found in time"
 
 
 def _lost(books: Books) -> Iterator[str]:
@@ -160,6 +183,8 @@ def _unfinished(site: Site, books: Books) -> Iterator[str]:
     for chunk in books.chunks.values():
         if chunk.state in OPEN:
             yield f"chunk {chunk.chunk_id} is still {chunk.state}"
+    for custom_id in let_go(books):
+        yield f"request {custom_id} was accepted, its chunk was let go, and nobody found it again"
 
 
 # --- secrets, surprises ----------------------------------------------------------------------------

@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.ledger import OPEN, State
+from proof.simulation.ending import MAX_RECOVERIES, look_back
 from proof.simulation.gate import Fault, Plan, Point
 from proof.simulation.jobs import JOBS
 from proof.simulation.judge import Judgement, judge
 from proof.simulation.lab import Lab
 from proof.simulation.runs import Order, Ran, run
 from proof.simulation.site import Site, new_site
-
-MAX_RECOVERIES = 4
-"""Runs without faults after which every document has its answer."""
 
 _RUN = re.compile(r"run (\d+): (.+)")
 _FAULT = re.compile(rf"(\d+) ({'|'.join(Fault)})")
@@ -99,6 +97,7 @@ def execute(schedule: Schedule, lab: Lab, on_point: OnPoint | None = None) -> Ou
             if runs and not runs[-1].crashed and is_done(site):
                 break
             runs.append(_run(site, {}, on_point))
+        runs += look_back(site)
         return outcome_of(str(schedule), site, runs, judge(site, runs, finished=True))
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 
 from proof.findings import Finding
 from proof.simulation.drawing import Script, draw
+from proof.simulation.ending import MAX_RECOVERIES, is_idle, look_back, recover
 from proof.simulation.judge import judge
 from proof.simulation.lab import Lab
-from proof.simulation.runs import Order, Ran, run
-from proof.simulation.schedules import MAX_RECOVERIES, Outcome, outcome_of
-from proof.simulation.site import Site, new_site
+from proof.simulation.runs import Ran
+from proof.simulation.schedules import Outcome, outcome_of
+from proof.simulation.site import new_site
 from proof.simulation.tally import Tally
 from proof.simulation.workers import spread
 
@@ -32,25 +33,11 @@ def play(script: Script, lab: Lab) -> Outcome:
                 return outcome_of(str(script), site, runs, judgement)
         site.calm()
         runs += recover(site)
+        runs += look_back(site)
         judgement = judge(site, runs, finished=True)
-        if not _is_idle(runs[-1]):
+        if not is_idle(runs[-1]):
             judgement.others.append(f"after {MAX_RECOVERIES} runs without faults there still is something to do")
         return outcome_of(str(script), site, runs, judgement)
-
-
-def recover(site: Site) -> list[Ran]:
-    """Run without faults until a run has nothing to send, fails at nothing, and its books balance."""
-    runs: list[Ran] = []
-    while len(runs) <= MAX_RECOVERIES and not (runs and _is_idle(runs[-1])):
-        runs.append(run(site, Order()))
-    return runs
-
-
-def _is_idle(ran: Ran) -> bool:
-    report = ran.report
-    if report is None or report.n_sent or report.failure:
-        return False
-    return all(partition.balanced for partition in report.partitions)
 
 
 def run_block(seeds: Iterable[int], lab: Lab) -> Tally:

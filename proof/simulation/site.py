@@ -29,6 +29,7 @@ class TableRow(NamedTuple):
     label: str | None
     request_hash: str | None
     custom_id: str | None
+    cost_usd: float | None
     content: tuple[Any, ...]
     """All its columns."""
 
@@ -110,14 +111,13 @@ class Site:
 
     def table(self) -> list[TableRow]:
         """Return the output table; nothing while it does not exist."""
-        query = (
-            "SELECT partition_key, id, status, label, request_hash, custom_id, t.* FROM main.answers AS t ORDER BY ALL"
-        )
+        first = "SELECT partition_key, id, status, label, request_hash, custom_id, cost_usd, t.*"
+        query = f"{first} FROM main.answers AS t ORDER BY ALL"
         try:
             rows = self.lab.duckdb.execute(query).fetchall()
         except duckdb.CatalogException:
             return []
-        return [TableRow._make((*cells[:6], cells[6:])) for cells in rows]
+        return [TableRow._make((*cells[:7], cells[7:])) for cells in rows]
 
     def fingerprint(self) -> str:
         """Return a hash of everything durable, here and at the API: from equal ones on, all goes the same way."""

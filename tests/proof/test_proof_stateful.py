@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from proof.simulation.acts import Act, Cancel, Edit, LoseTable, Run, TwoRuns, Upgrade, Wait
+from proof.simulation.ending import look_back, recover
 from proof.simulation.gate import CRASHES, REMOTE, Fault
 from proof.simulation.jobs import Job, text_of
 from proof.simulation.judge import judge
 from proof.simulation.lab import Lab
 from proof.simulation.runs import Order, Ran
-from proof.simulation.seeds import recover
 from proof.simulation.site import Site, new_site
 
 PARTITIONS = ("p", "q")
@@ -133,6 +133,7 @@ class Life(RuleBasedStateMachine):
             if hasattr(self, "site"):
                 self.site.calm()
                 self.runs += recover(self.site)
+                self.runs += look_back(self.site)
                 assert judge(self.site, self.runs, finished=True).broken == []
 
 

@@ -1,0 +1,42 @@
+"""How every schedule ends: runs without faults until nothing is left to do, and one look back much later."""
+
+from claude_batch_dagster.core.ledger import State
+from proof.simulation.books import Books
+from proof.simulation.runs import Order, Ran, run
+from proof.simulation.site import Site
+
+MAX_RECOVERIES = 4
+"""Runs without faults after which every document has its answer."""
+
+LATER_SECONDS = 3 * 3_600
+"""After so long the API's list shows every batch, in whatever surroundings."""
+
+
+def recover(site: Site) -> list[Ran]:
+    """Run without faults until a run has nothing to send, fails at nothing, and its books balance."""
+    runs: list[Ran] = []
+    while len(runs) <= MAX_RECOVERIES and not (runs and is_idle(runs[-1])):
+        runs.append(run(site, Order()))
+    return runs
+
+
+def look_back(site: Site) -> list[Ran]:
+    """Run once more when the API shows batches that were accepted and let go: they are watched for."""
+    if not let_go(Books.of(site)):
+        return []
+    site.pass_time(LATER_SECONDS)
+    return recover(site)
+
+
+def let_go(books: Books) -> list[str]:
+    """Return requests that were accepted and whose chunk was set free unseen, and not found so far."""
+    planned = (books.planned[custom_id] for custom_id in books.accepted if custom_id in books.planned)
+    return [row.custom_id for row in planned if row.chunk.state is State.UNSEEN]
+
+
+def is_idle(ran: Ran) -> bool:
+    """Whether a run found nothing to do and everything in order."""
+    report = ran.report
+    if report is None or report.n_sent or report.failure:
+        return False
+    return all(partition.balanced for partition in report.partitions)
