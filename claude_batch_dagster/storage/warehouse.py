@@ -21,7 +21,8 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
 READ_ONLY = re.compile(
-    r'Invalid Input Error: Cannot execute statement of type "\w+" on database "[^"]*" which is attached in read-only mode!'
+    r'Invalid Input Error: Cannot execute statement of type "\w+" on database "[^"]*" '
+    r"which is attached in read-only mode!"
 )
 """An error of the same kind as those that quote values, but without one."""
 
