@@ -4,6 +4,7 @@ from proof.mutants.mutant import Mutant
 
 ENGINE = "tests/core/test_core_engine.py"
 DECIDE = "tests/core/test_core_verdicts.py::test_a_row_is_asked_again_only_if_that_helps"
+SHARED = "tests/core/test_core_verdicts.py::test_a_question_is_paid_for_once_whoever_asks_it"
 HASH = "tests/core/test_core_requests.py::test_the_hash_changes_with_anything_that_is_asked"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
 
@@ -54,6 +55,25 @@ ASKING = (
             f"{PAID_ONCE}::test_another_partition_waits_for_a_question_on_its_way",
             f"{PAID_ONCE}::test_another_partition_takes_over_an_answer_that_only_the_ledger_knows",
         ),
+    ),
+    Mutant(
+        name="own-failure-hides-the-others",
+        what="A row that has a history of its own needs nobody else's.",
+        file="core/verdicts.py",
+        old="    if flying := [record for record in everyone if record.state in OPEN]:\n",
+        new="    if not history and (flying := [record for record in everyone if record.state in OPEN]):\n",
+        caught_by=(
+            f"{PAID_ONCE}::test_f108_a_row_that_failed_for_nothing_waits_for_another_that_asks_the_same",
+            f"{SHARED}[F108-own-expired-in-flight]",
+        ),
+    ),
+    Mutant(
+        name="invalid-counted-by-row",
+        what="Every row has its two attempts.",
+        file="core/verdicts.py",
+        old="n_paid = sum(record.verdict in PAID_TO_REPEAT for record in told)",
+        new="n_paid = sum(record.verdict in PAID_TO_REPEAT for record in history)",
+        caught_by=(f"{SHARED}[F115-invalid-twice-in-all]",),
     ),
     Mutant(
         name="in-flight-asked-again",

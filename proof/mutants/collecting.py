@@ -8,6 +8,20 @@ PAID_ONCE = "tests/core/test_core_paid_once.py"
 OUTPUTS = "tests/storage/test_storage_outputs.py"
 BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
 
+MARK = """\
+            connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)
+"""
+UNMARK = """\
+            connection.execute(f"DELETE FROM {MARKERS.sql} WHERE (chunk_id, table_name) = (?, ?)", marker)
+"""
+IF_KNOWN = """\
+            if connection.execute(known, marker).fetchone():
+                return False
+"""
+STAGE = """\
+            self._stage(connection, answers)
+"""
+
 COLLECTING = (
     Mutant(
         name="one-404-is-gone",
@@ -87,9 +101,7 @@ COLLECTING = (
         old="            if error.status == 404:  # noqa: PLR2004  (29 days have passed, or somebody deleted them)\n"
         "                return False\n            raise\n",
         new="            return not error\n",
-        caught_by=(
-            f"{ENGINE}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",
-        ),
+        caught_by=(f"{ENGINE}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",),
     ),
     Mutant(
         name="dead-runs-not-collected",
@@ -97,35 +109,33 @@ COLLECTING = (
         file="core/pipeline.py",
         old="        self._collect_ended()  # also what nobody asks for any more: it was paid for\n",
         new="",
-        caught_by=(f"{ENGINE}::test_f62_a_batch_of_rows_that_are_gone_meanwhile_is_landed_and_settled",),
+        caught_by=(
+            f"{PAID_ONCE}::test_f62_a_batch_whose_rows_nobody_asks_for_any_more_is_brought_home",
+            f"{PAID_ONCE}::test_f97_a_batch_that_landed_before_the_crash_is_booked_by_the_next_run",
+        ),
     ),
     Mutant(
         name="marker-first",
         what="Short transactions are good, so the marker has one of its own.",
         file="storage/outputs.py",
-        old="                return False\n            self._stage(connection, answers)\n",
-        new="                return False\n"
-        '            connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)\n'
-        "            connection.commit()\n            connection.begin()\n"
-        '            connection.execute(f"DELETE FROM {MARKERS.sql} WHERE chunk_id = ? AND table_name = ?", marker)\n'
-        "            self._stage(connection, answers)\n",
+        old=IF_KNOWN + STAGE,
+        new=f"{IF_KNOWN}{MARK}            connection.commit()\n            connection.begin()\n{UNMARK}{STAGE}",
         caught_by=(f"{OUTPUTS}::test_f85_a_landing_that_breaks_off_leaves_nothing",),
     ),
     Mutant(
         name="marker-last",
         what="Only what has landed can be marked as landed.",
         file="storage/outputs.py",
-        old='            connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)\n        return True\n',
-        new="        with self.warehouse.transaction() as connection:\n"
-        '            connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)\n        return True\n',
+        old=MARK,
+        new=f"        with self.warehouse.transaction() as connection:\n{MARK}",
         caught_by=(f"{OUTPUTS}::test_f97_a_crash_right_after_the_landing_is_a_landing",),
     ),
     Mutant(
         name="marker-unchecked",
         what="Landing the same rows again gives the same table.",
         file="storage/outputs.py",
-        old="            if connection.execute(known, marker).fetchone():\n                return False\n",
-        new='            connection.execute(f"DELETE FROM {MARKERS.sql} WHERE chunk_id = ? AND table_name = ?", marker)\n',
+        old=IF_KNOWN,
+        new=UNMARK,
         caught_by=(f"{OUTPUTS}::test_f85_f97_a_chunk_lands_once",),
     ),
     Mutant(

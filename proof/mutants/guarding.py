@@ -3,14 +3,15 @@
 from proof.mutants.mutant import Mutant
 
 CLIENT = "tests/client/test_client.py"
+FILES = "tests/storage/test_storage_files.py"
 
 GUARDING = (
     Mutant(
         name="results-from-their-url",
         what="The API says where the results are, so that is where they are fetched.",
         file="client.py",
-        old='                f"{_path(batch_id)}/results", cast_to=',
-        new='                _json(self._client.get(_path(batch_id), cast_to=httpx2.Response))["results_url"], cast_to=',
+        old='f"{_path(batch_id)}/results", cast_to=',
+        new='_json(self._client.get(_path(batch_id), cast_to=httpx2.Response))["results_url"], cast_to=',
         caught_by=(f"{CLIENT}::test_f67_results_come_from_the_configured_host_by_id",),
     ),
     Mutant(
@@ -59,14 +60,14 @@ GUARDING = (
         file="resource.py",
         old="        repr=False,\n",
         new="",
-        caught_by=("tests/dagster/test_dagster_resource.py::test_key_in_repr",),
+        caught_by=("tests/dagster/test_dagster_resource.py::test_the_key_is_never_shown",),
     ),
     Mutant(
-        name="outbox-outlives-the-run",
-        what="The next run finds its requests there already.",
+        name="outbox-outlives-the-process",
+        what="The run deletes its requests when it ends; that is soon enough.",
         file="storage/outbox.py",
-        old="        self.path.unlink(missing_ok=True)\n",
-        new="",
-        caught_by=(),
+        old="            self.path.unlink()\n",
+        new="            self.path.stat()\n",
+        caught_by=(f"{FILES}::test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents",),
     ),
 )

@@ -33,5 +33,7 @@ class Mutant:
         """Return the source with the bug in it."""
         n = source.count(self.old)
         if n != 1:
-            raise MisplacedError(f"{self.name}: the text to replace occurs {n} times in {PACKAGE}/{self.file}, not once")
+            raise MisplacedError(
+                f"{self.name}: the text to replace occurs {n} times in {PACKAGE}/{self.file}, not once"
+            )
         return source.replace(self.old, self.new)

@@ -15,8 +15,7 @@ SEARCHING = (
         old="self.ledger.chunks(self.pipeline, [State.SENDING])",
         new="self.ledger.chunks(self.pipeline, [State.SENDING, State.RELEASED])",
         caught_by=(
-            f"{RECOVERY}::"
-            "test_f33_f50_a_chunk_whose_sender_died_after_the_last_byte_is_adopted_once_it_has_ended",
+            f"{RECOVERY}::test_f33_f50_a_chunk_whose_sender_died_after_the_last_byte_is_adopted_once_it_has_ended",
         ),
     ),
     Mutant(
@@ -50,16 +49,15 @@ SEARCHING = (
         old="and batch.counts.total == chunk.n_requests:",
         new="and batch.ended and batch.counts.total == chunk.n_requests:",
         caught_by=(
-            f"{RECOVERY}::"
-            "test_f33_f50_a_chunk_whose_sender_died_after_the_last_byte_is_adopted_once_it_has_ended",
+            f"{RECOVERY}::test_f33_f50_a_chunk_whose_sender_died_after_the_last_byte_is_adopted_once_it_has_ended",
         ),
     ),
     Mutant(
         name="candidate-404-is-silence",
         what="A candidate whose results are not there is not ours.",
         file="core/recovery.py",
-        old="            if error.status == 404:  # noqa: PLR2004  (not absence: it passes)\n                return None\n",
-        new="            if error.status == 404:\n                return False\n",
+        old="# noqa: PLR2004  (not absence: it passes)\n                return None\n",
+        new="\n                return False\n",
         caught_by=(f"{PAID_ONCE}::test_a_candidate_that_cannot_be_read_yet_is_not_silence",),
     ),
     Mutant(
@@ -119,9 +117,7 @@ SEARCHING = (
         file="core/pipeline.py",
         old="if not self.ledger.chunks(self.name, [State.UNSEEN]):",
         new="if self.name:",
-        caught_by=(
-            f"{ORPHANS}::test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_told",
-        ),
+        caught_by=(f"{ORPHANS}::test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_told",),
     ),
     Mutant(
         name="duplicate-dollars-untold",
@@ -129,9 +125,7 @@ SEARCHING = (
         file="storage/doubts.py",
         old="set_free=row.set_free_at is not None,",
         new='set_free=row.state == "unseen",',
-        caught_by=(
-            f"{ORPHANS}::test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_told",
-        ),
+        caught_by=(f"{ORPHANS}::test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_told",),
     ),
     Mutant(
         name="duplicate-bound-untold",
