@@ -19,6 +19,7 @@ Everything this package raises.
     ├── WarehouseError              DuckDB did not do what was asked
     │   ├── WarehouseLockedError    another process holds the file
     │   └── WarehouseCorruptError   the file is not a DuckDB database (any more)
+    ├── SpoolError                  raw results cannot be kept on disk
     ├── LedgerError                 the ledger cannot be read or written
     │   ├── LedgerConflictError     a chunk cannot move to the state asked for
     │   └── StrangeLedgerError      the ledger is not the one that knows of this table
@@ -101,7 +102,7 @@ class BatchOverdueError(ApiError):
     def __init__(self, batch_id: str | None, *, hours: float) -> None:
         super().__init__(
             f"batch {batch_id} has not ended after {hours:.0f} hours, though batches expire after 24. It is asked "
-            "after until its 29 days are over; if this goes on, show its id to Anthropic's support"
+            "after for as long as the API shows it; if this goes on, cancel it with `claude-batch cancel`"
         )
         self.batch_id, self.hours = batch_id, hours
 
@@ -174,6 +175,17 @@ class WarehouseCorruptError(WarehouseError):
             "materialize again: answers already paid for are restored from the spool at no cost."
         )
         self.database, self.reason = database, reason
+
+
+class SpoolError(ClaudeBatchError):
+    """Raw results cannot be written to the state directory: its disk is full, or its permissions have changed."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"raw results cannot be kept in {str(folder)!r} ({reason}). Nothing that was paid for is lost: make room, "
+            "and materialize again within 29 days."
+        )
+        self.folder, self.reason = folder, reason
 
 
 class LedgerError(ClaudeBatchError):

@@ -66,7 +66,7 @@ class Collection:
         """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
-            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_past(chunk, batch):
+            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_gone(chunk, batch):
                 self._write_off(chunk)
                 return True
             if chunk.state in {State.ACCEPTED, State.ADOPTED} and batch is not None and batch.ended:
@@ -100,10 +100,27 @@ class Collection:
             chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
             self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
 
-    def _is_past(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
-        """Whether the results can no longer be downloaded: not shown or archived, and long ago."""
-        created_at = batch.created_at if batch else chunk.batch_created_at or chunk.intended_at
-        return bool(batch and batch.archived_at) or self.clock.now() - created_at > RETENTION
+    def _is_gone(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
+        """
+        Whether the results can no longer be downloaded: archived, or too old and refused for a while.
+
+        The calendar alone proves nothing: our clock may be wrong. As long as the API shows a batch that is not
+        archived, or hands its results out, they are not gone.
+        """
+        if batch is not None and batch.archived_at:
+            return True
+        created_at = chunk.batch_created_at or chunk.intended_at
+        if self.clock.now() - created_at <= RETENTION or (batch is not None and not batch.ended):
+            return False
+        try:
+            with self.api.results(_batch_id(chunk)):
+                return False
+        except ApiError as error:
+            if not isinstance(error, ApiRefusedError) or error.status != 404:  # noqa: PLR2004  (only that says: gone)
+                return False  # other trouble is met again, and waited out, where the results are downloaded
+        vain = self.downloads[chunk.chunk_id]
+        vain.append(self.clock.now())
+        return len(vain) >= MAX_DOWNLOADS and vain[-1] - vain[0] >= PATIENCE
 
     def _spooled(self, chunk: ChunkRecord) -> list[Matched] | None:
         """Read the spool; download again if somebody deleted it."""

@@ -28,6 +28,7 @@ from claude_batch_dagster.errors import (
     SpendLimitError,
     UpstreamError,
 )
+from tests.canary import KEY
 from tests.core.world import CrashError, World
 
 TEN = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(10)}
@@ -56,6 +57,10 @@ class ThenClock:
         if self._left == 0:
             self._act()
         self._clock.sleep(seconds)
+
+
+def _crash() -> None:
+    raise CrashError
 
 
 # --- what is sent ----------------------------------------------------------------------------------
@@ -106,7 +111,7 @@ def test_nothing_is_sent_a_second_time(world: World) -> None:
     assert again.partitions[0].cost_usd == first.partitions[0].cost_usd
 
 
-def test_only_the_row_that_changed_is_sent(world: World) -> None:
+def test_f95_only_the_row_that_changed_is_sent(world: World) -> None:
     """New and changed rows travel, removed ones go, the rest stays as it is."""
     world.documents(TEN)
     world.run()
@@ -122,7 +127,7 @@ def test_only_the_row_that_changed_is_sent(world: World) -> None:
     assert (sorted(after), report.partitions[0].balanced) == ([*range(1, 11)], True)
 
 
-def test_a_changed_prompt_or_model_asks_every_row_anew(world: World) -> None:
+def test_f110_a_changed_prompt_or_model_asks_every_row_anew(world: World) -> None:
     """The question is all of the params."""
     world.documents({1: "war", 2: "peace"})
     world.run()
@@ -160,7 +165,7 @@ def test_texts_that_move_between_rows_are_not_paid_again(world: World) -> None:
     assert (report.n_sent, report.partitions[0].balanced, world.n_billed) == (1, True, [1, 1, 1])
 
 
-def test_rows_that_can_never_be_asked_have_their_verdict_too(world: World) -> None:
+def test_f2_f3_f4_f5_rows_that_can_never_be_asked_have_their_verdict_too(world: World) -> None:
     """NULL, blank, duplicate and missing keys: one row each, and nothing is sent for them."""
     world.documents({1: None, 2: " ", 3: "war"})
     world.sql("INSERT INTO docs VALUES (4, 'one', 'p'), (4, 'other', 'p'), (NULL, 'x', 'p')")
@@ -216,7 +221,7 @@ def test_f1_a_missing_upstream_stops_the_run_before_anything_is_sent(world: Worl
     assert (world.n_posts, list(world.state.path.glob("outbox/*"))) == (0, [])
 
 
-def test_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
+def test_f107_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
     """A chunk is sent when there is room for it, and one larger than all the room goes alone."""
     world.documents(TEN)
     waiting: list[int] = []
@@ -461,7 +466,7 @@ def test_a_refusal_that_stays_stops_the_run_at_once(world: World, fault: str, er
     assert type(report.failure) is error
     assert (world.n_posts, world.n_accepted, set(report.unfinished)) == (1, 0, {"p"})
     assert (world.clock.now() - began).total_seconds() < 60
-    assert "canary-key" not in repr(report.failure)
+    assert KEY not in repr(report.failure)
 
     world.emulator.faults.clear()
     assert (world.run().failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
@@ -593,7 +598,7 @@ def test_f66_what_nobody_fetched_for_29_days_is_written_off(world: World, delete
 def delete_all(world: World) -> None:
     """Delete every batch once it has ended, as a person in the Console might."""
     world.emulator.clock.advance(minutes=10)
-    headers = {"x-api-key": "canary-key", "anthropic-version": "2026-10-21"}
+    headers = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
     for batch in world.emulator.audit.accepted():
         assert world.emulator.handle("DELETE", f"/v1/messages/batches/{batch.id}", headers).status == 200
 
@@ -654,7 +659,7 @@ def test_f107_a_lost_answer_with_all_room_taken_is_settled(world: World) -> None
     assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
 
 
-def test_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> None:
+def test_f107_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> None:
     """The exposure is one chunk at a time; what is under way is collected meanwhile."""
     world.documents(TEN)
     world.emulator.faults.add("drop_before_accept", endpoint="create", rate=1.0, times=1)
@@ -732,7 +737,7 @@ def test_f112_requests_that_wait_elsewhere_take_no_room_here(world: World) -> No
     with pytest.raises(CrashError):
         world.run("elsewhere", clock=ThenClock(world, kill))
     world.documents(TEN)
-    with client_of(world.emulator, "canary-key") as client:
+    with client_of(world.emulator, KEY) as client:
         report = world.run(api=AnthropicBatches(client, workspace_id="wrkspc_2"), max_requests_in_flight=4)
 
     assert (report.failure, world.statuses(), world.states().count(State.ACCEPTED)) == (None, GOOD, 1)
@@ -744,7 +749,7 @@ def test_f112_rows_that_may_have_been_accepted_elsewhere_are_not_sent_here(world
     world.emulator.faults.add("drop_after_accept", times=1)
     with pytest.raises(CrashError):
         world.run(clock=ThenClock(world, kill))
-    with client_of(world.emulator, "canary-key") as client:
+    with client_of(world.emulator, KEY) as client:
         report = world.run(api=AnthropicBatches(client, workspace_id="wrkspc_2"))
     assert isinstance(report.failure, HeldChunksError)
     assert world.states() == [State.AMBIGUOUS]
@@ -820,7 +825,7 @@ def test_f62_a_batch_of_rows_that_are_gone_meanwhile_is_landed_and_settled(world
     assert (world.statuses(), report.partitions[0].balanced, world.n_posts) == ({1: "succeeded"}, True, 1)
 
 
-def test_f63_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(world: World) -> None:
+def test_f63_f65_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(world: World) -> None:
     """What is canceled is told from what was answered, and asked again."""
     world.documents(TEN)
     engine = world.engine()
@@ -937,7 +942,7 @@ def test_f66_answers_that_neither_spool_nor_api_has_are_missing_and_not_paid_aga
     assert (world.statuses(), world.n_posts) == ({1: "succeeded", 2: "succeeded"}, 1)
 
 
-def test_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post(world: World) -> None:
+def test_f110_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post(world: World) -> None:
     """An answer is good for its question whenever that is asked again."""
     world.documents(TEN)
     world.run()
@@ -986,15 +991,76 @@ def test_the_system_clock_is_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert began.utcoffset() == timedelta()
 
 
-def test_f61_a_batch_that_does_not_end_is_told_of_and_given_up_with_its_results(world: World) -> None:
-    """An hour after its 24 the run log says so; after 29 days its rows are told to be lost, and are not sent again."""
+def test_f61_a_batch_that_does_not_end_is_told_of_and_waited_for(world: World) -> None:
+    """An hour after its 24 the run log says so; it is asked after for as long as the API shows it, and lands."""
     world.documents({1: "a text of war"})
     world.emulator.faults.add("never_ends")
     troubles: list[ApiError] = []
 
-    report = world.run(poll_seconds=3_600, max_poll_seconds=3_600, on_trouble=troubles.append)
+    def cancel_after_three_days() -> None:
+        for batch in world.api.list_batches().batches:
+            world.api.cancel(batch.id)
+
+    report = world.run(
+        poll_seconds=3_600,
+        max_poll_seconds=3_600,
+        on_trouble=troubles.append,
+        clock=ThenClock(world, cancel_after_three_days, at=3 * 24),
+        max_attempts=1,
+    )
 
     overdue = [error for error in troubles if isinstance(error, BatchOverdueError)]
     assert (overdue[0].hours, "has not ended after 26 hours" in str(overdue[0])) == (26, True)
+    assert (report.failure, world.states(), world.statuses()) == (None, [State.APPLIED], {1: "canceled"})
+
+
+def test_f95_a_row_that_left_while_its_answer_was_on_its_way_leaves_the_table_with_the_run(world: World) -> None:
+    """Its answer was paid for and is in the spool; the table holds what is upstream, and the books balance."""
+    world.documents(TEN)
+
+    report = world.run(clock=ThenClock(world, lambda: world.documents({n: TEN[n] for n in range(9)})))
+
+    assert sorted(world.statuses()) == list(range(9))
+    world.documents(TEN)
+    assert (report.failure, world.run().n_sent, world.statuses(), world.n_billed) == (None, 0, GOOD, [1] * 10)
+
+
+def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:
+    """What the calendar says is gone is asked for all the same; only the API can say that it is gone."""
+
+    class YearAhead:
+        """A clock that a person has set wrong."""
+
+        def now(self) -> datetime:
+            """Return a time that has not come yet."""
+            return world.clock.now() + timedelta(days=365)
+
+        def sleep(self, seconds: float) -> None:
+            """Let `seconds` pass."""
+            world.clock.sleep(seconds)
+
+    world.documents(TEN)
+    with pytest.raises(CrashError):
+        world.run(clock=ThenClock(world, _crash))
+    world.clock.sleep(120)
+
+    report = world.run(clock=YearAhead())
+
+    assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
+
+
+def test_f66_results_that_are_gone_are_asked_for_several_times_before_they_are_given_up(world: World) -> None:
+    """One 404 is no proof; after several in some minutes the rows say what happened, and are not sent again."""
+    world.documents({1: "a text of war"})
+    with pytest.raises(CrashError):
+        world.run(clock=ThenClock(world, _crash))
+    world.clock.sleep(40 * 86_400)
+    world.emulator.faults.add("404", endpoint="retrieve")
+    world.emulator.faults.add("404", endpoint="results")
+    began = world.clock.now()
+
+    report = world.run()
+
     assert (report.failure, world.states(), world.statuses()) == (None, [State.LOST], {1: "missing"})
+    assert world.clock.now() - began >= timedelta(minutes=5)
     assert (world.run().n_sent, world.n_posts) == (0, 1)
