@@ -3,10 +3,7 @@
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,12 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_batch_dagster.client import AnthropicBatches, new_client
-from claude_batch_dagster.core import collection
-from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
-from proof.answers.server import Script, ScriptedServer, http, scripted
-from proof.cuts.desk import CHUNK, ENDED, EXPECTED, WHOLE, CutApi, Desk, desk
+from proof.answers.server import ScriptedServer
+from proof.cuts.desk import CHUNK, EXPECTED, WHOLE, CutApi, Desk, desk, served_desk
 from proof.cuts.framings import download
 from proof.cuts.results import N_ROWS, lines
 from proof.scratch import scratch
@@ -32,19 +26,22 @@ GOOD = 0
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    """Return a server that does as it is told."""
-    with scripted() as server:
-        yield server
+def desk_and_server() -> Iterator[tuple[Desk, ScriptedServer]]:
+    """Return a chunk of 200 rows to bring home, and the server that has its results."""
+    with scratch() as folder, served_desk(folder) as both:
+        yield both
 
 
 @pytest.fixture
-def one(server: ScriptedServer) -> Iterator[Desk]:
-    """Return a chunk of 200 rows to bring home from that server, by the real client."""
-    api = AnthropicBatches(new_client(api_key="canary-key", base_url=server.url))
-    with scratch() as folder, desk(folder, api) as one:
-        yield one
-    api.close()
+def one(desk_and_server: tuple[Desk, ScriptedServer]) -> Desk:
+    """Return a chunk of 200 rows to bring home by the real client."""
+    return desk_and_server[0]
+
+
+@pytest.fixture
+def server(desk_and_server: tuple[Desk, ScriptedServer]) -> ScriptedServer:
+    """Return the server that it comes from."""
+    return desk_and_server[1]
 
 
 @pytest.fixture
@@ -322,93 +319,3 @@ def test_f77_an_answer_of_ten_megabytes_lands_whole(one: Desk, say: Say) -> None
 
     assert peak < 20 * len(word)
     assert one.rows() == [(GOOD, "succeeded", "war", word), *EXPECTED[1:]]
-
-
-# --- what is gone, and what only looks like it ------------------------------------------------------
-
-EPOCH = replace(ENDED, created_at=datetime(1970, 1, 1, tzinfo=UTC))
-"""A batch of long ago: so says a gateway, or a clock of ours that is wrong."""
-
-
-class Later:
-    """A clock forty days after the batch was made."""
-
-    def now(self) -> datetime:
-        """Return always the same time."""
-        return ENDED.created_at + timedelta(days=40)
-
-    def sleep(self, seconds: float) -> None:
-        """Let no time pass."""
-
-
-def test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar(one: Desk, say: Say) -> None:
-    """Before 29 days count, the API is asked: it still has them, so they land."""
-    say(WHOLE)
-
-    assert one.collection.collect(CHUNK.nonce, EPOCH)
-    assert one.faults_at_home() == []
-
-
-def test_f49_a_batch_that_runs_is_not_written_off_by_the_calendar(one: Desk, server: ScriptedServer) -> None:
-    """It is waited for, whatever the clocks say."""
-    running = replace(EPOCH, processing_status="in_progress", ended_at=None)
-
-    assert not one.collection.collect(CHUNK.nonce, running)
-    assert (one.ledger.chunk(CHUNK.nonce).state, server.n_connections) == (State.ACCEPTED, 0)
-
-
-@pytest.mark.parametrize(("status", "state"), [("404", State.LOST), ("500", State.ENDED), ("302", State.ENDED)])
-def test_f66_results_of_long_ago_are_lost_when_the_api_says_so(
-    one: Desk, server: ScriptedServer, status: str, state: State, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Several 404s after 29 days; trouble on the way proves nothing."""
-    monkeypatch.setattr(collection, "PATIENCE", timedelta(0))  # the clock of these tests stands still
-    late = replace(one.collection, clock=Later())
-    server.script = Script(http(status, [], b'{"type":"error","error":{"type":"not_found_error","message":"Gone."}}'))
-
-    tries = [late.collect(CHUNK.nonce, ENDED) for _ in range(collection.MAX_DOWNLOADS)]
-
-    assert (tries[0], tries[-1]) == (False, state is State.LOST)
-    assert one.ledger.chunk(CHUNK.nonce).state is state
-    assert {status for _, status, *_ in one.rows()} == ({"missing"} if state is State.LOST else set())
-
-
-# --- where results come from -----------------------------------------------------------------------
-
-
-def test_f70_a_download_that_stalls_is_given_up_and_repeated(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Half of it came, then nothing, with the connection open."""
-    monkeypatch.setattr("claude_batch_dagster.client.READ_TIMEOUT_SECONDS", 0.3)
-    api = AnthropicBatches(new_client(api_key="canary-key", base_url=server.url))
-    with desk(tmp_path, api) as one:
-        half = download(WHOLE, "length", n_missing=len(WHOLE) // 2)
-        server.script = replace(half, ending="hang")
-        assert (one.collect(), one.faults_in_vain(), one.rows()) == (False, [], [])
-        server.let_go.set()
-        server.script = download(WHOLE, "length", n_missing=0)
-        assert (one.collect(), one.faults_at_home()) == (True, [])
-    api.close()
-
-
-@pytest.mark.parametrize("status", ["301", "302", "307", "308"])
-def test_f67_results_are_fetched_from_nowhere_else(one: Desk, server: ScriptedServer, status: str) -> None:
-    """A redirect to another host is no answer: that host sees no connection."""
-    with scripted() as other:
-        other.script = download(WHOLE, "length", n_missing=0)
-        server.script = Script(http(status, [("location", f"{other.url}/results")], b""))
-        assert (one.collect(), one.faults_in_vain()) == (False, [])
-        assert other.n_connections == 0
-
-    server.script = download(WHOLE, "length", n_missing=0)
-    assert (one.collect(), one.faults_at_home()) == (True, [])
-    assert {request.target for request in server.requests} == {"/v1/messages/batches/msgbatch_1/results"}
-
-
-def test_canceling_is_no_end(one: Desk, server: ScriptedServer) -> None:
-    """A batch that is being canceled has no results yet: none is asked for."""
-    canceling = replace(ENDED, processing_status="canceling", ended_at=None)
-
-    assert not one.collection.collect(CHUNK.nonce, canceling)
-    assert (one.ledger.chunk(CHUNK.nonce).state, server.n_connections) == (State.ACCEPTED, 0)

@@ -180,7 +180,7 @@ def test_what_goes_into_the_outbox_comes_out_each_time(
     assert list(outbox) == []
 
 
-def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
+def test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
     """Documents do not outlive the run."""
     path = state.outbox("run")
     with Outbox(path) as outbox:
@@ -195,7 +195,7 @@ def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(
     assert (mode, path.exists()) == (0o600, False)
 
 
-def test_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
+def test_f120_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
     """It holds documents, or half of some results; a younger file may be that of a run at work, whole results stay."""
     half, whole = state.spool / "msgbatch_1.7.partial", state.spool / "msgbatch_1.jsonl"
     old, young = state.outbox("killed"), state.outbox("at work")
