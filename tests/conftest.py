@@ -1,6 +1,6 @@
 """What all tests share: an emulator, a clock that moves with it, the client and the stores in front."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +14,34 @@ from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.canary import KEY, Canary, keep_watch
+from tests.core.world import World
 
 # The same examples in every run; a failure prints what is needed to see it again.
 settings.register_profile("promises", derandomize=True, database=None, deadline=None, print_blob=True)
 settings.load_profile("promises")
+
+keep_watch()
+
+PRINTED = pytest.StashKey[str]()
+"""What was printed and logged by the time of a test's latest report."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what a test has printed, for the canary to look through."""
+    report = yield
+    item.stash[PRINTED] = "\n".join(text for _, text in report.sections)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
+    """See to it that neither key nor document turns up where it does not belong, in any test."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    with Canary() as canary:
+        yield canary
+        assert canary.leaks(folder, request.node.stash.get(PRINTED, "")) == []
 
 
 MANY_SLEEPS = 5_000
@@ -60,7 +84,7 @@ def clock(emulator: Emulator) -> Clock:
 def client(emulator: Emulator) -> Iterator[anthropic.Anthropic]:
     """Return the official client, joined to the emulator without a socket, that tries once as ours does."""
     transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator), follow_redirects=False)
-    with anthropic.Anthropic(api_key="canary-key", http_client=transport, max_retries=0) as client:
+    with anthropic.Anthropic(api_key=KEY, http_client=transport, max_retries=0) as client:
         yield client
 
 
@@ -88,3 +112,19 @@ def ledger(state: StateDirectory) -> Iterator[SqlLedger]:
 def warehouse(tmp_path: Path) -> Warehouse:
     """Return a DuckDB database in a file that is not there yet."""
     return Warehouse(str(tmp_path / "warehouse.duckdb"), lock_timeout_seconds=0.5)
+
+
+@pytest.fixture
+def world(
+    emulator: Emulator,
+    clock: Clock,
+    api: AnthropicBatches,
+    state: StateDirectory,
+    ledger: SqlLedger,
+    warehouse: Warehouse,
+) -> Iterator[World]:
+    """Return everything around one output table, with nothing in it."""
+    world = World(emulator=emulator, clock=clock, api=api, state=state, ledger=ledger, warehouse=warehouse)
+    world.keep_open()
+    yield world
+    world.let_go()

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.studio import CHROMIUM, IMAGES, Visitor
+from tests.canary import marked
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,11 @@ def write_documents(tmp_path: Path) -> Callable[[Mapping[str, int]], Path]:
     def write(sizes: Mapping[str, int]) -> Path:
         topics = ("tariff and trade of the merchants", "the army and the navy at war", "the treasury and the debt")
         lines = [
-            {"id": f"{year}-{n:03d}", "text": f"{topics[n % 3]}, number {n} of {year}", "published_on": f"{year}-05-01"}
+            {
+                "id": f"{year}-{n:03d}",
+                "text": marked(f"{topics[n % 3]}, number {n} of {year}"),
+                "published_on": f"{year}-05-01",
+            }
             for year, size in sizes.items()
             for n in range(size)
         ]

@@ -8,6 +8,7 @@ import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.acceptance.studio import DagsterDev, Visitor, dagster_dev
+from tests.canary import KEY
 
 WriteDocuments = Callable[[Mapping[str, int]], Path]
 
@@ -29,7 +30,7 @@ def dev(emulator: Emulator, tmp_path: Path, write_documents: WriteDocuments) -> 
         dagster_dev(
             tmp_path / "home",
             ANTHROPIC_BASE_URL=url,
-            ANTHROPIC_API_KEY="emulator",
+            ANTHROPIC_API_KEY=KEY,
             EXAMPLE_DOCUMENTS=str(documents),
             EXAMPLE_POLL_SECONDS="0.2",
         ) as running,

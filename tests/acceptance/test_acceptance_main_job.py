@@ -16,6 +16,7 @@ import duckdb
 import pytest
 
 from tests.acceptance.studio import REPOSITORY, DagsterDev, Visitor, dagster_dev, environment
+from tests.canary import in_file, may_hold_documents
 
 MINUTES_ALLOWED = 5
 
@@ -90,6 +91,19 @@ def test_every_paragraph_has_exactly_one_row(job: Job) -> None:
     assert n_documents > 20_000
     assert n_matched == n_rows == n_documents
     assert verdicts["succeeded"] > 0.9 * n_documents
+
+
+def test_f120_no_paragraph_is_kept_where_none_belongs(job: Job) -> None:
+    """Neither Dagster's files, nor the ledger, nor the raw results hold the words of a document."""
+    [(text,)] = query(job, "SELECT min_by(text, id) FROM public.documents")
+    words = str(text)[:80]
+
+    kept = [path for path in job.home.rglob("*") if path.is_file() and path.stat().st_size]
+    searched = [path for path in kept if not may_hold_documents(path.relative_to(job.home))]
+    found = [leak for path in searched for leak in in_file(path, str(path.relative_to(job.home)), [words])]
+
+    assert {"ledger.sqlite", "runs.db"} <= {path.name for path in searched}
+    assert found == []
 
 
 def test_every_year_is_a_materialized_partition(job: Job) -> None:

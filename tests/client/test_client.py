@@ -26,9 +26,9 @@ from claude_batch_dagster.errors import (
     CredentialError,
     SpendLimitError,
 )
+from tests.canary import DOCUMENT, KEY
 
-KEY = "canary-key"
-PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "SECRET document"}]}
+PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": DOCUMENT}]}
 BATCH = {
     "id": "msgbatch_1",
     "processing_status": "in_progress",
@@ -82,7 +82,7 @@ def test_f35_f47_our_client_tries_nothing_twice_and_follows_nobody() -> None:
         assert (client.max_retries, client._client.follow_redirects) == (0, False)  # noqa: SLF001  (no public name)
 
 
-def test_the_sdk_does_not_log_prompts() -> None:
+def test_f120_the_sdk_does_not_log_prompts() -> None:
     """Its DEBUG level prints whole documents."""
     logging.getLogger("anthropic").setLevel(logging.DEBUG)
     new_client(api_key=KEY).close()
@@ -139,7 +139,7 @@ def test_a_base_url_of_the_environment_is_held_to_the_same_rule(monkeypatch: pyt
         new_client(api_key=KEY)
 
 
-def test_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key() -> None:
+def test_f112_f120_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key() -> None:
     """It is stored with every chunk."""
     clients = [new_client(api_key=key, base_url=url) for key in (KEY, "other") for url in ("https://a", "https://b")]
     tags = [AnthropicBatches(client, workspace_id=name).account for client in clients for name in (None, "w")]
@@ -458,7 +458,7 @@ def test_f120_no_error_holds_the_key_or_a_document(emulator: Emulator, api: Anth
 
     shown = repr(vars(caught.value)) + "".join(traceback.format_exception_only(caught.value)) + caught.value.brief
     assert KEY not in shown
-    assert "SECRET" not in shown
+    assert DOCUMENT not in shown
     chained = caught.value.__cause__
     assert not isinstance(chained, (anthropic.AnthropicError, httpx2.HTTPError))
     assert caught.value.__suppress_context__

@@ -20,6 +20,7 @@ from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.upstream import Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.canary import KEY, marked
 
 
 class Note(BaseModel):
@@ -28,11 +29,16 @@ class Note(BaseModel):
     note: str
 
 
+TEXTS = [marked(f"paper {n}") for n in range(2)]
+
+
 @pytest.fixture
 def question(warehouse: Warehouse) -> Question:
     """Return a question about two rows."""
     with duckdb.connect(warehouse.database) as connection:
-        connection.execute("CREATE TABLE main.documents AS SELECT range AS id, 'paper ' || range AS text FROM range(2)")
+        connection.execute(
+            "CREATE TABLE main.documents AS SELECT unnest([0, 1]) AS id, unnest(?::VARCHAR[]) AS text", [TEXTS]
+        )
     base = {"model": "claude-haiku-5-5", "max_tokens": 64, "output_config": {"format": output_format(Note)}}
     return Question(
         target=TableName("public", "notes"),
@@ -51,7 +57,7 @@ def run(
 
     def send(base_url: str) -> int:
         transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator))
-        clients.append(anthropic.Anthropic(api_key="canary-key", base_url=base_url, http_client=transport))
+        clients.append(anthropic.Anthropic(api_key=KEY, base_url=base_url, http_client=transport))
         engine = Engine(
             question=question,
             api=AnthropicBatches(clients[-1]),
@@ -82,7 +88,7 @@ def test_rows_answered_offline_are_asked_again_of_claude(run: Callable[[str], in
 def test_only_an_emulator_on_this_machine_calls_itself_one(emulator: Emulator, base_url: str, answerer: str) -> None:
     """A loopback address is asked whether it is an emulator; another host never is."""
     transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator))
-    with anthropic.Anthropic(api_key="canary-key", base_url=base_url, http_client=transport) as client:
+    with anthropic.Anthropic(api_key=KEY, base_url=base_url, http_client=transport) as client:
         assert AnthropicBatches(client).answerer == answerer
 
 
@@ -92,5 +98,5 @@ def test_what_is_meant_for_this_machine_goes_through_no_proxy(monkeypatch: pytes
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
 
-    with serving(Emulator()) as base_url, new_client(api_key="canary-key", base_url=base_url) as client:
+    with serving(Emulator()) as base_url, new_client(api_key=KEY, base_url=base_url) as client:
         assert client.messages.batches.list().data == []

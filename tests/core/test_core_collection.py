@@ -26,6 +26,7 @@ from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.canary import DOCUMENT, KEY, marked
 from tests.core.world import BASE, PIPELINE, SCHEMA, CrashError, World
 
 N = 5
@@ -61,7 +62,9 @@ def collection(
 @pytest.fixture
 def sent(api: AnthropicBatches, ledger: SqlLedger, clock: Clock) -> Chunk:
     """Return a chunk whose batch has ended at the API."""
-    params = [orjson.dumps({**BASE, "messages": [{"role": "user", "content": f"war {key}"}]}) for key in range(N)]
+    params = [
+        orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(N)
+    ]
     rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
     chunk = Chunk(new_nonce(clock.now(), b"0123456789"), rows)
     Submission(api=api, ledger=ledger, clock=clock, pipeline=PIPELINE, run_id="run").submit(chunk)
@@ -279,8 +282,8 @@ def test_f120_no_document_and_no_key_is_in_what_is_kept_but_spool_and_table(
 
     for path in world.state.path.glob("ledger.sqlite*"):
         content = Path(path).read_bytes()
-        assert b"canary-key" not in content
-        assert b"war 1" not in content
+        assert KEY.encode() not in content
+        assert DOCUMENT.encode() not in content
 
 
 # --- crashes and locks -----------------------------------------------------------------------------

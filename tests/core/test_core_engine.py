@@ -28,6 +28,7 @@ from claude_batch_dagster.errors import (
     SpendLimitError,
     UpstreamError,
 )
+from tests.canary import KEY
 from tests.core.world import CrashError, World
 
 TEN = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(10)}
@@ -110,7 +111,7 @@ def test_nothing_is_sent_a_second_time(world: World) -> None:
     assert again.partitions[0].cost_usd == first.partitions[0].cost_usd
 
 
-def test_only_the_row_that_changed_is_sent(world: World) -> None:
+def test_f95_only_the_row_that_changed_is_sent(world: World) -> None:
     """New and changed rows travel, removed ones go, the rest stays as it is."""
     world.documents(TEN)
     world.run()
@@ -126,7 +127,7 @@ def test_only_the_row_that_changed_is_sent(world: World) -> None:
     assert (sorted(after), report.partitions[0].balanced) == ([*range(1, 11)], True)
 
 
-def test_a_changed_prompt_or_model_asks_every_row_anew(world: World) -> None:
+def test_f110_a_changed_prompt_or_model_asks_every_row_anew(world: World) -> None:
     """The question is all of the params."""
     world.documents({1: "war", 2: "peace"})
     world.run()
@@ -164,7 +165,7 @@ def test_texts_that_move_between_rows_are_not_paid_again(world: World) -> None:
     assert (report.n_sent, report.partitions[0].balanced, world.n_billed) == (1, True, [1, 1, 1])
 
 
-def test_rows_that_can_never_be_asked_have_their_verdict_too(world: World) -> None:
+def test_f2_f3_f4_f5_rows_that_can_never_be_asked_have_their_verdict_too(world: World) -> None:
     """NULL, blank, duplicate and missing keys: one row each, and nothing is sent for them."""
     world.documents({1: None, 2: " ", 3: "war"})
     world.sql("INSERT INTO docs VALUES (4, 'one', 'p'), (4, 'other', 'p'), (NULL, 'x', 'p')")
@@ -220,7 +221,7 @@ def test_f1_a_missing_upstream_stops_the_run_before_anything_is_sent(world: Worl
     assert (world.n_posts, list(world.state.path.glob("outbox/*"))) == (0, [])
 
 
-def test_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
+def test_f107_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
     """A chunk is sent when there is room for it, and one larger than all the room goes alone."""
     world.documents(TEN)
     waiting: list[int] = []
@@ -465,7 +466,7 @@ def test_a_refusal_that_stays_stops_the_run_at_once(world: World, fault: str, er
     assert type(report.failure) is error
     assert (world.n_posts, world.n_accepted, set(report.unfinished)) == (1, 0, {"p"})
     assert (world.clock.now() - began).total_seconds() < 60
-    assert "canary-key" not in repr(report.failure)
+    assert KEY not in repr(report.failure)
 
     world.emulator.faults.clear()
     assert (world.run().failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
@@ -597,7 +598,7 @@ def test_f66_what_nobody_fetched_for_29_days_is_written_off(world: World, delete
 def delete_all(world: World) -> None:
     """Delete every batch once it has ended, as a person in the Console might."""
     world.emulator.clock.advance(minutes=10)
-    headers = {"x-api-key": "canary-key", "anthropic-version": "2026-10-21"}
+    headers = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
     for batch in world.emulator.audit.accepted():
         assert world.emulator.handle("DELETE", f"/v1/messages/batches/{batch.id}", headers).status == 200
 
@@ -658,7 +659,7 @@ def test_f107_a_lost_answer_with_all_room_taken_is_settled(world: World) -> None
     assert (report.failure, world.statuses(), world.n_billed) == (None, GOOD, [1] * 10)
 
 
-def test_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> None:
+def test_f107_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> None:
     """The exposure is one chunk at a time; what is under way is collected meanwhile."""
     world.documents(TEN)
     world.emulator.faults.add("drop_before_accept", endpoint="create", rate=1.0, times=1)
@@ -736,7 +737,7 @@ def test_f112_requests_that_wait_elsewhere_take_no_room_here(world: World) -> No
     with pytest.raises(CrashError):
         world.run("elsewhere", clock=ThenClock(world, kill))
     world.documents(TEN)
-    with client_of(world.emulator, "canary-key") as client:
+    with client_of(world.emulator, KEY) as client:
         report = world.run(api=AnthropicBatches(client, workspace_id="wrkspc_2"), max_requests_in_flight=4)
 
     assert (report.failure, world.statuses(), world.states().count(State.ACCEPTED)) == (None, GOOD, 1)
@@ -748,7 +749,7 @@ def test_f112_rows_that_may_have_been_accepted_elsewhere_are_not_sent_here(world
     world.emulator.faults.add("drop_after_accept", times=1)
     with pytest.raises(CrashError):
         world.run(clock=ThenClock(world, kill))
-    with client_of(world.emulator, "canary-key") as client:
+    with client_of(world.emulator, KEY) as client:
         report = world.run(api=AnthropicBatches(client, workspace_id="wrkspc_2"))
     assert isinstance(report.failure, HeldChunksError)
     assert world.states() == [State.AMBIGUOUS]
@@ -824,7 +825,7 @@ def test_f62_a_batch_of_rows_that_are_gone_meanwhile_is_landed_and_settled(world
     assert (world.statuses(), report.partitions[0].balanced, world.n_posts) == ({1: "succeeded"}, True, 1)
 
 
-def test_f63_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(world: World) -> None:
+def test_f63_f65_a_run_cancels_its_own_batches_and_the_next_lands_what_was_answered(world: World) -> None:
     """What is canceled is told from what was answered, and asked again."""
     world.documents(TEN)
     engine = world.engine()
@@ -941,7 +942,7 @@ def test_f66_answers_that_neither_spool_nor_api_has_are_missing_and_not_paid_aga
     assert (world.statuses(), world.n_posts) == ({1: "succeeded", 2: "succeeded"}, 1)
 
 
-def test_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post(world: World) -> None:
+def test_f110_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post(world: World) -> None:
     """An answer is good for its question whenever that is asked again."""
     world.documents(TEN)
     world.run()
@@ -1011,6 +1012,17 @@ def test_f61_a_batch_that_does_not_end_is_told_of_and_waited_for(world: World) -
     overdue = [error for error in troubles if isinstance(error, BatchOverdueError)]
     assert (overdue[0].hours, "has not ended after 26 hours" in str(overdue[0])) == (26, True)
     assert (report.failure, world.states(), world.statuses()) == (None, [State.APPLIED], {1: "canceled"})
+
+
+def test_f95_a_row_that_left_while_its_answer_was_on_its_way_leaves_the_table_with_the_run(world: World) -> None:
+    """Its answer was paid for and is in the spool; the table holds what is upstream, and the books balance."""
+    world.documents(TEN)
+
+    report = world.run(clock=ThenClock(world, lambda: world.documents({n: TEN[n] for n in range(9)})))
+
+    assert sorted(world.statuses()) == list(range(9))
+    world.documents(TEN)
+    assert (report.failure, world.run().n_sent, world.statuses(), world.n_billed) == (None, 0, GOOD, [1] * 10)
 
 
 def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:

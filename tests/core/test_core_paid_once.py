@@ -34,7 +34,7 @@ class DeadlyClock(FastClock):
         raise CrashError(seconds)
 
 
-def test_results_that_are_no_results_fail_the_run_and_cost_nothing_more(world: World) -> None:
+def test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more(world: World) -> None:
     """A page of HTML in place of results: no row is called missing, none is sent again, and all land later."""
     world.documents(TWO)
     world.emulator.faults.add("html_200", endpoint="results")
@@ -50,7 +50,7 @@ def test_results_that_are_no_results_fail_the_run_and_cost_nothing_more(world: W
     )  # fmt: skip
 
 
-def test_a_row_that_stays_missing_is_not_paid_for_again(world: World) -> None:
+def test_f72_a_row_that_stays_missing_is_not_paid_for_again(world: World) -> None:
     """The API counts a result for it, so it was billed: it is told, and waits for a person."""
     world.documents(TWO)
     world.emulator.faults.add("results_missing_line")
@@ -61,7 +61,7 @@ def test_a_row_that_stays_missing_is_not_paid_for_again(world: World) -> None:
     assert (world.run().n_sent, world.n_billed) == (0, [1, 1])
 
 
-def test_a_candidate_that_cannot_be_read_yet_is_not_silence(world: World) -> None:
+def test_f68_a_candidate_that_cannot_be_read_yet_is_not_silence(world: World) -> None:
     """The answer was lost, and the results of the batch stay 404 for longer than the quiet period."""
     world.documents(TWO)
     world.emulator.faults.add("drop_after_accept", times=1)
@@ -73,7 +73,7 @@ def test_a_candidate_that_cannot_be_read_yet_is_not_silence(world: World) -> Non
     assert world.n_billed == [1, 1]
 
 
-def test_a_clock_that_is_fast_does_not_hide_the_batch(world: World) -> None:
+def test_f49_a_clock_that_is_fast_does_not_hide_the_batch(world: World) -> None:
     """The window of candidates is an hour wider than our clock says."""
     world.documents(TWO)
     world.emulator.faults.add("drop_after_accept", times=1)
@@ -83,7 +83,7 @@ def test_a_clock_that_is_fast_does_not_hide_the_batch(world: World) -> None:
     assert (report.failure, world.n_accepted, world.n_billed) == (None, 1, [1, 1])
 
 
-def test_another_partition_takes_over_an_answer_that_only_the_ledger_knows(world: World) -> None:
+def test_f108_another_partition_takes_over_an_answer_that_only_the_ledger_knows(world: World) -> None:
     """Two partitions ask the same; the table is dropped; the one that never asked is brought back for nothing."""
     world.documents({1: "a text of war"}, part="p")
     world.documents({7: "a text of war"}, part="q")
@@ -96,7 +96,7 @@ def test_another_partition_takes_over_an_answer_that_only_the_ledger_knows(world
     assert world.n_billed == [1]
 
 
-def test_another_partition_waits_for_a_question_on_its_way(world: World) -> None:
+def test_f108_another_partition_waits_for_a_question_on_its_way(world: World) -> None:
     """A run died while it waited; the run of another partition that asks the same lands both."""
     world.documents({1: "a text of war"}, part="p")
     world.documents({7: "a text of war"}, part="q")

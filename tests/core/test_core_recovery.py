@@ -20,6 +20,7 @@ from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 from claude_batch_dagster.storage.ledger import SqlLedger
+from tests.canary import marked
 from tests.core.world import BASE, PIPELINE
 
 Lose = Callable[..., Chunk]
@@ -28,7 +29,9 @@ Recover = Callable[..., Recovery]
 
 def chunk_of(n: int, entropy: bytes = b"0123456789", *, at: Clock) -> Chunk:
     """Return a chunk of `n` rows that the emulator will answer."""
-    params = [orjson.dumps({**BASE, "messages": [{"role": "user", "content": f"war {key}"}]}) for key in range(n)]
+    params = [
+        orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(n)
+    ]
     rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
     return Chunk(new_nonce(at.now(), entropy), rows)
 
@@ -135,7 +138,7 @@ def test_f33_f50_a_chunk_whose_sender_died_after_the_last_byte_is_adopted_once_i
     assert (record.batch_id, record.batch_created_at) == (batch.id, batch.created_at)
 
 
-def test_a_foreign_batch_of_equal_size_is_never_adopted(
+def test_f34_a_foreign_batch_of_equal_size_is_never_adopted(
     client: anthropic.Anthropic, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
 ) -> None:
     """The nonce is the proof; ours is found between others, whichever came first."""
@@ -264,7 +267,7 @@ def test_f124_f125_the_list_is_read_page_by_page_down_to_the_intent(
     assert all(a != b for a, b in pairwise(asked))
 
 
-def test_a_batch_that_is_listed_late_is_found_within_the_quiet_period(
+def test_f34_a_batch_that_is_listed_late_is_found_within_the_quiet_period(
     emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
 ) -> None:
     """The list may lag by minutes; so silence is not believed at once."""

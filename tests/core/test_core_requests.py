@@ -56,7 +56,7 @@ def test_the_hash_is_the_same_in_any_run() -> None:
     ],
     ids=["document", "prompt", "model", "max_tokens", "system"],
 )
-def test_the_hash_changes_with_anything_that_is_asked(
+def test_f110_the_hash_changes_with_anything_that_is_asked(
     row: Mapping[str, Any], source: str, base: Mapping[str, Any]
 ) -> None:
     """Whatever changes the question changes its hash."""
@@ -89,7 +89,7 @@ def test_one_filled_column_is_enough_to_ask_about() -> None:
     assert b"T: " in built({"title": "T", "text": ""}, "{title}: {text}").params
 
 
-def test_a_nul_character_can_be_asked_about() -> None:
+def test_f10_a_nul_character_can_be_asked_about() -> None:
     """NUL is a character of JSON like any other."""
     assert orjson.loads(built({"text": "a\x00b"}, "{text}").params)["messages"][0]["content"] == "a\x00b"
 

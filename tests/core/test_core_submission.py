@@ -186,7 +186,9 @@ def test_f32_f33_a_crash_leaves_what_recovery_needs(wire: Wire, send: Send, ledg
     assert ledger.chunk(chunk().nonce).state is expected
 
 
-def test_a_chunk_that_another_run_has_written_off_is_not_released(wire: Wire, send: Send, ledger: SqlLedger) -> None:
+def test_f29_a_chunk_that_another_run_has_written_off_is_not_released(
+    wire: Wire, send: Send, ledger: SqlLedger
+) -> None:
     """A sender that slept for hours finds its intent taken back, and holds the last byte."""
     sent = chunk()
     look = wire._look  # noqa: SLF001  (a wire of this test)

@@ -22,6 +22,7 @@ from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.upstream import Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.canary import marked
 
 
 class Label(BaseModel):
@@ -75,8 +76,8 @@ class World:
             return connection.execute(statement, list(values)).fetchall()
 
     def documents(self, texts: Mapping[Any, str | None], *, part: str = "p") -> None:
-        """Put documents upstream, in place of all of their partition."""
-        rows = [list(texts), list(texts.values()), part]
+        """Put documents upstream, in place of all of their partition, each with the canary in it."""
+        rows = [list(texts), list(map(marked, texts.values())), part]
         with self.warehouse.transaction() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS docs (id INTEGER, text VARCHAR, part VARCHAR)")
             connection.execute("DELETE FROM docs WHERE part = ?", [part])

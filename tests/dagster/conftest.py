@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dagster_duckdb.io_manager import DuckDbClient
 
 from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_classification_asset
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
+from tests.canary import KEY, in_runs, marked
 
 LABELS = {"economy": "tax tariff trade money", "war": "army navy war battle", "other": "anything else"}
 DOCUMENTS = [
@@ -46,8 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings(DAGSTERS_OWN))
 
 
-def write_documents(database: str, rows: Sequence[tuple[Any, ...]] = DOCUMENTS, kinds: str = DOCUMENT_KINDS) -> None:
-    """Write rows over the table of documents of a database."""
+def write_documents(
+    database: str, rows: Sequence[tuple[Any, ...]] = DOCUMENTS, kinds: str = DOCUMENT_KINDS, *, canary: bool = True
+) -> None:
+    """Write rows over the table of documents of a database, with the canary in each text unless told otherwise."""
+    if canary:
+        texts = [kind.startswith("text ") for kind in kinds.split(", ")]
+        rows = [tuple(marked(cell) if text else cell for cell, text in zip(row, texts, strict=True)) for row in rows]
     holders = ", ".join("?" for _ in kinds.split(", "))
     with duckdb.connect(database) as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS public")
@@ -91,9 +98,11 @@ class Scene:
             for statement in statements:
                 connection.execute(statement)
 
-    def write_documents(self, rows: Sequence[tuple[Any, ...]] = DOCUMENTS, *, kinds: str = DOCUMENT_KINDS) -> None:
-        """Write rows over the table of documents."""
-        write_documents(self.database, rows, kinds)
+    def write_documents(
+        self, rows: Sequence[tuple[Any, ...]] = DOCUMENTS, *, kinds: str = DOCUMENT_KINDS, canary: bool = True
+    ) -> None:
+        """Write rows over the table of documents, with the canary in each text unless told otherwise."""
+        write_documents(self.database, rows, kinds, canary=canary)
 
     def read(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
@@ -201,18 +210,27 @@ def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
 
 
 @pytest.fixture
+def watched(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
+    """Return the instance; what it keeps of the test's runs is searched for canaries afterwards."""
+    began = datetime.now(UTC)
+    yield instance
+    runs = instance.get_runs(dg.RunsFilter(created_after=began))
+    assert list(in_runs(instance, runs)) == []
+
+
+@pytest.fixture
 def empty_scene(
     tmp_path: Path,
     served: tuple[Emulator, str],
     emulator: Emulator,
-    instance: dg.DagsterInstance,
+    watched: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Scene:
     """Return a scene without a warehouse."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", "a key of the test")
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    return Scene(folder=tmp_path, url=served[1], emulator=emulator, instance=instance)
+    return Scene(folder=tmp_path, url=served[1], emulator=emulator, instance=watched)
 
 
 @pytest.fixture(scope="session")
@@ -246,16 +264,16 @@ def _quick_clients(one_certificate: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def other_scene(
-    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, watched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Emulator], Scene]]:
     """Return a function that gives a scene with documents around an emulator of the test's own."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", "a key of the test")
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     with ExitStack() as stack:
 
         def around(emulator: Emulator) -> Scene:
             stack.callback(emulator.close)
             url = stack.enter_context(serving(emulator))
-            scene = Scene(folder=tmp_path, url=url, emulator=emulator, instance=instance)
+            scene = Scene(folder=tmp_path, url=url, emulator=emulator, instance=watched)
             scene.write_documents()
             return scene
 

@@ -52,7 +52,7 @@ def test_a_new_row_sends_one_request(answered: "Scene", classification: Declare)
     assert answered.answers("id, label")[4] == ("e", "economy")
 
 
-def test_a_removed_row_disappears(answered: "Scene", classification: Declare) -> None:
+def test_f95_a_removed_row_disappears(answered: "Scene", classification: Declare) -> None:
     """A row that is gone upstream is gone from its partition's answers; no other partition is touched."""
     answered.write("DELETE FROM public.documents WHERE id IN ('b', 'd')")
 
@@ -75,7 +75,7 @@ def test_a_row_that_comes_back_is_not_paid_for_again(answered: "Scene", classifi
     assert (answered.n_posts, answered.paid_twice) == (1, [])
 
 
-def test_a_table_that_was_dropped_is_restored(answered: "Scene", classification: Declare) -> None:
+def test_f90_a_table_that_was_dropped_is_restored(answered: "Scene", classification: Declare) -> None:
     """Dropping the table of answers costs nothing: they land again from what is kept."""
     before = answered.answers("id, label, status, batch_id, cost_usd")
     answered.write("DROP TABLE public.answers")
@@ -86,7 +86,7 @@ def test_a_table_that_was_dropped_is_restored(answered: "Scene", classification:
     assert answered.n_posts == 1
 
 
-def test_equal_questions_are_asked_once(scene: "Scene", classification: Declare) -> None:
+def test_f108_equal_questions_are_asked_once(scene: "Scene", classification: Declare) -> None:
     """Rows that ask the very same share one request, across partitions and runs, and only one of them costs."""
     scene.write_documents([(f"k{n}", "tax and tariff", f"{1790 + n}-01-01") for n in range(4)])
 
@@ -102,7 +102,7 @@ def test_equal_questions_are_asked_once(scene: "Scene", classification: Declare)
     ]
 
 
-def test_another_model_asks_all_rows_anew(answered: "Scene", classification: Declare) -> None:
+def test_f110_another_model_asks_all_rows_anew(answered: "Scene", classification: Declare) -> None:
     """Another model is another question."""
     answered.run(classification(model="claude-sonnet-5-5"), partition="1791")
 
@@ -129,7 +129,7 @@ def test_two_assets_share_a_ledger_and_a_file(scene: "Scene", classification: De
     assert scene.n_posts == 2
 
 
-def test_answers_are_kept_when_the_warehouse_is_lost(answered: "Scene", classification: Declare) -> None:
+def test_f89_answers_are_kept_when_the_warehouse_is_lost(answered: "Scene", classification: Declare) -> None:
     """A warehouse that was deleted is filled again from the spool, at no cost."""
     with duckdb.connect(answered.database) as connection:
         rows = connection.execute("SELECT id, text, published_on FROM public.documents").fetchall()

@@ -28,7 +28,7 @@ def asset(classification: Declare) -> dg.AssetsDefinition:
     ],
     ids=["null", "empty", "blank"],
 )
-def test_text_that_asks_nothing_is_rejected(
+def test_f2_f3_text_that_asks_nothing_is_rejected(
     scene: "Scene", asset: dg.AssetsDefinition, text: str | None, error: str
 ) -> None:
     """NULL, empty and blank text is `rejected`, unpaid, with what to do; its neighbors are answered."""
@@ -41,7 +41,7 @@ def test_text_that_asks_nothing_is_rejected(
     assert len(scene.sent) == 1
 
 
-def test_text_that_is_no_utf8_is_rejected(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f10_text_that_is_no_utf8_is_rejected(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """Bytes that are not UTF-8 are `rejected`; bytes that are, are text."""
     scene.write("DROP TABLE public.documents")
     scene.write(r"CREATE TABLE public.documents AS SELECT 'bad' AS id, '\xFF\xFE'::BLOB AS text")
@@ -54,7 +54,7 @@ def test_text_that_is_no_utf8_is_rejected(scene: "Scene", asset: dg.AssetsDefini
     assert "clean it upstream" in str(scene.errors()["bad"])
 
 
-def test_a_row_that_is_too_large_is_rejected(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f17_a_row_that_is_too_large_is_rejected(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """A document beyond the API's 32 MB is `rejected`, and told how large it is."""
     scene.write("INSERT INTO public.documents SELECT 'huge', repeat('tax ', 8_000_000), NULL")
 
@@ -74,7 +74,7 @@ def test_a_row_larger_than_a_batch_may_be_travels_alone(scene: "Scene", asset: d
     assert scene.n_posts == 4
 
 
-def test_rows_without_a_key_are_one_rejected_row(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f5_rows_without_a_key_are_one_rejected_row(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """Rows whose key is NULL cannot be told apart: one row stands for them, and says so."""
     scene.write_documents([(None, "tax", None), (None, "army", None), ("good", "tax", None)])
 
@@ -86,7 +86,7 @@ def test_rows_without_a_key_are_one_rejected_row(scene: "Scene", asset: dg.Asset
     assert "fill it upstream" in str(scene.errors()[None])
 
 
-def test_a_key_that_is_partly_null_is_no_key(scene: "Scene", classification: Declare) -> None:
+def test_f5_a_key_that_is_partly_null_is_no_key(scene: "Scene", classification: Declare) -> None:
     """Of a key of several columns each must be there."""
     scene.write_documents(
         [(1, None, "tax"), (None, "x", "army"), (1, "x", "navy")], kinds="book INTEGER, page VARCHAR, text VARCHAR"
@@ -97,7 +97,7 @@ def test_a_key_that_is_partly_null_is_no_key(scene: "Scene", classification: Dec
     assert scene.answers("book, page, status") == [(1, "x", "succeeded"), (None, None, "rejected")]
 
 
-def test_rows_that_share_a_key_and_differ_are_rejected(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f4_rows_that_share_a_key_and_differ_are_rejected(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """Two rows of one key that ask different things: neither is sent, and the message says what to do."""
     scene.write_documents([("twin", "tax", None), ("twin", "army", None), ("good", "tax", None)])
 
@@ -107,7 +107,7 @@ def test_rows_that_share_a_key_and_differ_are_rejected(scene: "Scene", asset: dg
     assert "2 upstream rows share this key and differ; make the key unique" in str(scene.errors()["twin"])
 
 
-def test_rows_that_share_a_key_and_everything_else_are_one(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f4_rows_that_share_a_key_and_everything_else_are_one(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """A row that is there twice, word for word, is one row."""
     scene.write_documents([("twin", "tax", None), ("twin", "tax", None)])
 
@@ -120,7 +120,7 @@ def test_rows_that_share_a_key_and_everything_else_are_one(scene: "Scene", asset
 KEYS = ["two words", "é ☃ 𝄞", "k" * 300, "a,b\"c'd|e", "", "null", "1", "line\nbreak", "../../etc/passwd", "\x01"]
 
 
-def test_keys_may_be_any_text(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f5_keys_may_be_any_text(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """Spaces, unicode, 300 characters, signs, and the empty text are keys, and come back as they were."""
     scene.write_documents([(key, f"tax {n}", None) for n, key in enumerate(KEYS)])
 
@@ -160,7 +160,7 @@ def test_a_rejected_row_is_asked_once_it_is_mended(scene: "Scene", asset: dg.Ass
         ("empty_content", "invalid", "the answer is empty"),
     ],
 )
-def test_every_row_failing_is_a_table_of_verdicts(
+def test_f59_f79_f82_every_row_failing_is_a_table_of_verdicts(
     scene: "Scene", asset: dg.AssetsDefinition, fault: str, status: str, advice: str
 ) -> None:
     """Whatever befalls every row: the run materializes, each row says what happened and what to do."""
@@ -175,7 +175,7 @@ def test_every_row_failing_is_a_table_of_verdicts(
 
 
 @pytest.mark.parametrize("fault", ["errored", "expired", "canceled"])
-def test_failures_that_cost_nothing_are_mended_in_the_run(
+def test_f57_f58_failures_that_cost_nothing_are_mended_in_the_run(
     scene: "Scene", asset: dg.AssetsDefinition, fault: str
 ) -> None:
     """A row that failed for no fault of its own is asked again at once, and only that row."""
@@ -201,7 +201,7 @@ def test_failures_that_cost_nothing_are_mended_by_the_next_run(scene: "Scene", a
     assert (len(scene.sent), scene.paid_twice) == (16, [])
 
 
-def test_attempts_are_limited_as_asked(scene: "Scene", classification: Declare) -> None:
+def test_f115_attempts_are_limited_as_asked(scene: "Scene", classification: Declare) -> None:
     """`max_attempts` says how often a run asks a row whose failures cost nothing."""
     scene.emulator.faults.add("expired")
 
@@ -210,7 +210,7 @@ def test_attempts_are_limited_as_asked(scene: "Scene", classification: Declare) 
     assert len(scene.sent) == 4
 
 
-def test_a_truncated_answer_is_asked_once_more_with_more_room(scene: "Scene", asset: dg.AssetsDefinition) -> None:
+def test_f79_a_truncated_answer_is_asked_once_more_with_more_room(scene: "Scene", asset: dg.AssetsDefinition) -> None:
     """A truncated row is asked again with four times the limit."""
     scene.emulator.faults.add("max_tokens", times=4)
 
@@ -221,7 +221,7 @@ def test_a_truncated_answer_is_asked_once_more_with_more_room(scene: "Scene", as
 
 
 @pytest.mark.parametrize("fault", ["max_tokens", "misfit"])
-def test_failures_that_were_paid_for_are_not_paid_for_for_ever(
+def test_f115_failures_that_were_paid_for_are_not_paid_for_for_ever(
     scene: "Scene", asset: dg.AssetsDefinition, fault: str
 ) -> None:
     """An answer that is of no use is asked for once more, ever, however often the table is materialized."""
@@ -289,7 +289,9 @@ def test_a_params_function_may_ask_different_models(scene: "Scene", asking: Decl
 
 
 @pytest.mark.parametrize("fault", ["results_missing_line", "results_garbage_line"])
-def test_a_row_missing_from_the_results_is_asked_again(scene: "Scene", asset: dg.AssetsDefinition, fault: str) -> None:
+def test_f72_a_row_missing_from_the_results_is_asked_again(
+    scene: "Scene", asset: dg.AssetsDefinition, fault: str
+) -> None:
     """Results without a line for a row: downloaded again, and what stays missing is asked again."""
     scene.emulator.faults.add(fault, times=3)
 

@@ -108,7 +108,7 @@ def holder(slow_scene: "Scene") -> Iterator[Holder]:
 
 
 @pytest.mark.parametrize("fault", ["401", "403"])
-def test_a_key_that_is_refused_stops_at_once(scene: "Scene", classification: Declare, fault: str) -> None:
+def test_f38_a_key_that_is_refused_stops_at_once(scene: "Scene", classification: Declare, fault: str) -> None:
     """
     A wrong key, or one that may not do this: one call, nothing accepted, and a word on what to check.
 
@@ -127,7 +127,7 @@ def test_a_key_that_is_refused_stops_at_once(scene: "Scene", classification: Dec
     assert scene.statuses() == {"succeeded": 4}
 
 
-def test_a_wrong_key_is_told_from_a_right_one(
+def test_f38_a_wrong_key_is_told_from_a_right_one(
     other_scene: Callable[[Emulator], "Scene"], classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key that the API does not know is a failure of the run, until the right one is set."""
@@ -158,7 +158,7 @@ def test_what_can_be_no_key_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(("status", "endpoint"), [("401", "retrieve"), ("403", "retrieve"), ("401", "results")])
-def test_a_key_revoked_while_waiting_loses_nothing(
+def test_f54_a_key_revoked_while_waiting_loses_nothing(
     scene: "Scene", classification: Declare, status: str, endpoint: str
 ) -> None:
     """A key revoked after the batch was accepted stops the run; the next run lands what was paid for."""
@@ -175,7 +175,7 @@ def test_a_key_revoked_while_waiting_loses_nothing(
 
 
 @pytest.mark.parametrize(("fault", "match"), [("billing_402", "HTTP 402"), ("enforced_spend_limit_429", "HTTP 429")])
-def test_an_account_that_cannot_pay_fails_the_run_clearly(
+def test_f39_f43_an_account_that_cannot_pay_fails_the_run_clearly(
     scene: "Scene", classification: Declare, fault: str, match: str
 ) -> None:
     """No credit, or a limit: one call, a failure that says what to do, no attempt burnt."""
@@ -193,7 +193,7 @@ def test_an_account_that_cannot_pay_fails_the_run_clearly(
 # --- the state directory and the ledger ---------------------------------------------------------------
 
 
-def test_a_state_directory_that_cannot_be_written_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f88_a_state_directory_that_cannot_be_written_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """A state directory that cannot be used is told before anything is read or sent."""
     (scene.folder / "file").touch()
 
@@ -205,7 +205,7 @@ def test_a_state_directory_that_cannot_be_written_sends_nothing(scene: "Scene", 
     assert scene.n_posts == 0
 
 
-def test_a_ledger_that_does_not_work_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f25_a_ledger_that_does_not_work_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """Without a ledger nothing is sent, and the error says so."""
     scene.state.mkdir()
     (scene.state / "ledger.sqlite").write_bytes(b"this is no database, whatever its name is" * 100)
@@ -222,7 +222,7 @@ def test_a_ledger_url_that_is_none_is_told(scene: "Scene", classification: Decla
         scene.run(classification(), partition="1790", ledger_url="nonesuch://host/ledger")
 
 
-def test_a_ledger_url_with_its_password_in_code_is_refused(scene: "Scene", classification: Declare) -> None:
+def test_f120_a_ledger_url_with_its_password_in_code_is_refused(scene: "Scene", classification: Declare) -> None:
     """Dagster would show the password; the message says what to write, without repeating it."""
     with pytest.raises(ConfigurationError, match=r"ledger_url=dg\.EnvVar") as caught:
         scene.run(classification(), partition="1790", ledger_url="postgresql://me:canary@host/ledger")
@@ -243,7 +243,7 @@ def test_the_ledger_may_be_elsewhere(scene: "Scene", classification: Declare) ->
 # --- DuckDB -------------------------------------------------------------------------------------------
 
 
-def test_a_file_held_by_another_process_sends_nothing(
+def test_f86_a_file_held_by_another_process_sends_nothing(
     slow_scene: "Scene", holder: Holder, classification: Declare
 ) -> None:
     """A DuckDB file that is held when the run begins: an error that names the holder, nothing sent."""
@@ -257,7 +257,7 @@ def test_a_file_held_by_another_process_sends_nothing(
     assert slow_scene.n_posts == 0
 
 
-def test_a_file_held_when_answers_land_loses_nothing(
+def test_f86_a_file_held_when_answers_land_loses_nothing(
     slow_scene: "Scene", holder: Holder, classification: Declare
 ) -> None:
     """A DuckDB file that is held when the batch ends: the run fails, the next lands what was paid for."""
@@ -275,7 +275,7 @@ def test_a_file_held_when_answers_land_loses_nothing(
     assert (slow_scene.n_posts, slow_scene.paid_twice) == (1, [])
 
 
-def test_a_file_is_free_while_the_batch_is_waited_for(
+def test_f86_a_file_is_free_while_the_batch_is_waited_for(
     slow_scene: "Scene", holder: Holder, classification: Declare
 ) -> None:
     """While a run waits, another process can open the file, and the run waits for it to let go."""
@@ -293,7 +293,7 @@ def test_a_file_is_free_while_the_batch_is_waited_for(
     assert slow_scene.statuses() == {"succeeded": 4}
 
 
-def test_a_corrupted_file_loses_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f89_a_corrupted_file_loses_nothing(scene: "Scene", classification: Declare) -> None:
     """A file that is no database any more is told from others; once mended, answers are restored unpaid."""
     scene.run(classification(), span=ALL)
     Path(scene.database).write_bytes(b"not a database at all" * 1000)
@@ -314,7 +314,7 @@ def test_a_database_in_memory_is_refused(scene: "Scene", classification: Declare
         scene.run(classification(), partition="1790", database=DuckDBResource(database=":memory:"))
 
 
-def test_a_database_in_a_folder_that_is_not_there(scene: "Scene", classification: Declare) -> None:
+def test_f88_a_database_in_a_folder_that_is_not_there(scene: "Scene", classification: Declare) -> None:
     """A path that cannot be opened is told, with what to check."""
     nowhere = DuckDBResource(database=str(scene.folder / "no" / "such" / "folder.duckdb"))
 
@@ -335,7 +335,7 @@ def test_settings_of_duckdb_are_honored(scene: "Scene", classification: Declare)
 # --- the network --------------------------------------------------------------------------------------
 
 
-def test_an_api_that_is_not_there(scene: "Scene", classification: Declare) -> None:
+def test_f31_an_api_that_is_not_there(scene: "Scene", classification: Declare) -> None:
     """An API that does not answer at all fails the run, clearly and without a request on its way."""
     with pytest.raises(ApiUnreachableError, match=r"no complete answer from the API \(ConnectError\)"):
         scene.run(classification(), partition="1790", base_url="http://127.0.0.1:9")
@@ -345,7 +345,9 @@ def test_an_api_that_is_not_there(scene: "Scene", classification: Declare) -> No
 
 
 @pytest.mark.parametrize("fault", ["drop_after_accept", "500_after_accept", "cut_json_200"])
-def test_an_answer_that_was_lost_is_not_paid_for_again(scene: "Scene", classification: Declare, fault: str) -> None:
+def test_f34_f45_f46_an_answer_that_was_lost_is_not_paid_for_again(
+    scene: "Scene", classification: Declare, fault: str
+) -> None:
     """A batch that was accepted although the answer was lost is found, proved ours, and landed."""
     scene.emulator.faults.add(fault, times=1, endpoint="create")
 

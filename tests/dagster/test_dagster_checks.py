@@ -92,7 +92,7 @@ def test_f34_a_batch_that_may_have_been_paid_for_twice_warns_and_says_at_most_ho
 
 
 @pytest.mark.parametrize(("n_rows", "n_expected"), [(99, 100), (101, 100), (0, 1), (1, 0)])
-def test_books_that_do_not_balance_fail_complete(n_rows: int, n_expected: int) -> None:
+def test_f103_books_that_do_not_balance_fail_complete(n_rows: int, n_expected: int) -> None:
     """A row without a verdict, or one too many, fails `complete`, however good the others are."""
     assert verdicts(report({"succeeded": n_rows}, n_expected=n_expected))["complete"] == "error"
 

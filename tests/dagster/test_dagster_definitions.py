@@ -103,7 +103,7 @@ def test_what_dagster_shows_is_passed_on(classification: Declare) -> None:
     }
 
 
-def test_a_backfill_is_one_run_by_default(classification: Declare) -> None:
+def test_f107_a_backfill_is_one_run_by_default(classification: Declare) -> None:
     """By default a backfill is one run, of this asset alone."""
     policy = classification().backfill_policy
 
@@ -154,7 +154,7 @@ def test_definitions_load_with_everything_at_once(classification: Declare, years
         ("a single { brace", "Write {{ and }} for braces"),
     ],
 )
-def test_a_template_that_is_none_is_refused(asking: Declare, prompt: str, match: str) -> None:
+def test_f13_f14_a_template_that_is_none_is_refused(asking: Declare, prompt: str, match: str) -> None:
     """A template with anything but names of columns is refused when the asset is declared, with the remedy."""
     with pytest.raises(TemplateError, match=match):
         asking(prompt=prompt, output=Topic)
@@ -171,7 +171,7 @@ def test_a_template_that_is_none_is_refused(asking: Declare, prompt: str, match:
         ({}, "id", "has no fields; add at least one"),
     ],
 )
-def test_columns_that_collide_are_refused(
+def test_f96_columns_that_collide_are_refused(
     asking: Declare, fields: dict[str, Any], key: str | list[str], match: str
 ) -> None:
     """Names that DuckDB cannot tell apart are refused when the asset is declared."""

@@ -111,7 +111,7 @@ def test_numbers_are_of_one_kind_in_every_run(scene: "Scene", classification: De
     assert isinstance(first["1790"]["claude_batch/seconds_to_answer"], dg.FloatMetadataValue)
 
 
-def test_samples_show_answers_and_no_documents(scene: "Scene", classification: Declare) -> None:
+def test_f101_samples_show_answers_and_no_documents(scene: "Scene", classification: Declare) -> None:
     """Sample rows are key, answer and verdict: no text of a document unless it was asked for."""
     told = by_partition(scene.run(classification(), span=ALL))
 
@@ -144,7 +144,7 @@ def test_samples_are_few_and_always_the_same(scene: "Scene", classification: Dec
 
 def test_samples_show_the_document_of_their_own_partition(scene: "Scene", classification: Declare) -> None:
     """A key that is in two partitions is shown with the document of its own."""
-    scene.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")])
+    scene.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")], canary=False)
 
     told = by_partition(scene.run(classification(sample_columns=["text"]), span=("1790", "1791")))
 

@@ -111,7 +111,7 @@ def test_the_columns_are_declared_to_dagster(asking: Declare) -> None:
         ("ENUM('x', 'y')", ["x", "y"]),
     ],
 )
-def test_a_key_may_be_of_many_types(scene: "Scene", classification: Declare, kind: str, values: list[Any]) -> None:
+def test_f5_a_key_may_be_of_many_types(scene: "Scene", classification: Declare, kind: str, values: list[Any]) -> None:
     """Keys keep their type and value, and a second run finds them again."""
     scene.write(f"CREATE OR REPLACE TYPE kind_of_key AS {kind}")
     scene.write_documents(
@@ -127,7 +127,7 @@ def test_a_key_may_be_of_many_types(scene: "Scene", classification: Declare, kin
     assert scene.n_posts == 1
 
 
-def test_keys_of_several_columns(scene: "Scene", classification: Declare) -> None:
+def test_f5_keys_of_several_columns(scene: "Scene", classification: Declare) -> None:
     """Rows are told apart by all the columns of the key, of whatever types."""
     scene.write_documents(
         [(1, "x", "tax"), (1, "y", "army"), (2, "x", "navy")], kinds='book INTEGER, "the page" VARCHAR, text VARCHAR'
@@ -225,6 +225,7 @@ def test_the_partitions_of_any_calendar_can_be_loaded(
 def test_static_partitions_can_be_loaded(scene: "Scene", frames: "FrameIOManager", classification: Declare) -> None:
     """Partitions that are no times are selected by their key."""
     seen: list[pd.DataFrame] = []
+    scene.write_documents(canary=False)  # here a text is the key of a partition, and that is no secret
     texts = dg.StaticPartitionsDefinition(["tax and tariff on trade", "O'Brien"])
     answers = classification(partitions_def=texts, partition_expr="text")
     scene.run(answers, partition="tax and tariff on trade")
@@ -243,7 +244,7 @@ def output(**fields: Any) -> type[BaseModel]:
     return create_model("Answer", **fields)
 
 
-def test_a_new_field_becomes_a_column(scene: "Scene", asking: Declare) -> None:
+def test_f91_a_new_field_becomes_a_column(scene: "Scene", asking: Declare) -> None:
     """A field added to the output model is added to the table; the rows are asked anew."""
     scene.run(asking(output=output(topic=(Literal["war", "economy"], ...))))
 
@@ -253,7 +254,7 @@ def test_a_new_field_becomes_a_column(scene: "Scene", asking: Declare) -> None:
     assert scene.n_posts == 2
 
 
-def test_a_field_that_is_gone_leaves_its_column(scene: "Scene", asking: Declare) -> None:
+def test_f91_a_field_that_is_gone_leaves_its_column(scene: "Scene", asking: Declare) -> None:
     """A field taken out of the model keeps its column, which new answers leave empty."""
     scene.run(asking(output=output(topic=(Literal["war", "economy"], ...), score=(float, ...))))
 
@@ -262,7 +263,7 @@ def test_a_field_that_is_gone_leaves_its_column(scene: "Scene", asking: Declare)
     assert scene.read("SELECT count(score), count(*) FROM public.answers") == [(0, 4)]
 
 
-def test_a_field_of_another_type_sends_nothing(scene: "Scene", asking: Declare) -> None:
+def test_f91_a_field_of_another_type_sends_nothing(scene: "Scene", asking: Declare) -> None:
     """A column that is of another type already is told, with what to rename, before anything is sent."""
     scene.run(asking(output=output(score=(float, ...))))
 

@@ -48,7 +48,7 @@ def test_a_range_of_one(scene: "Scene", classification: Declare) -> None:
     assert scene.answers("id, partition_key") == [("d", "1793")]
 
 
-def test_an_empty_partition_says_so(scene: "Scene", classification: Declare) -> None:
+def test_f7_an_empty_partition_says_so(scene: "Scene", classification: Declare) -> None:
     """A partition without rows materializes with 0 rows, a note, passing checks, and without a request."""
     result = scene.run(classification(), partition="1792")
 
@@ -59,7 +59,7 @@ def test_an_empty_partition_says_so(scene: "Scene", classification: Declare) -> 
     assert (scene.n_posts, scene.answers()) == (0, [])
 
 
-def test_days_turn_over_in_their_time_zone(scene: "Scene", classification: Declare) -> None:
+def test_f117_days_turn_over_in_their_time_zone(scene: "Scene", classification: Declare) -> None:
     """A row with a time and a zone is of the day that it is where the partitions are."""
     scene.write_documents(
         [("late", "tax", "2026-03-08 04:59:59+00"), ("early", "war", "2026-03-08 05:00:00+00")],
@@ -72,7 +72,7 @@ def test_days_turn_over_in_their_time_zone(scene: "Scene", classification: Decla
     assert scene.answers("id, partition_key") == [("early", "2026-03-08"), ("late", "2026-03-07")]
 
 
-def test_the_hour_that_does_not_exist_is_lost_to_no_day(scene: "Scene", classification: Declare) -> None:
+def test_f117_the_hour_that_does_not_exist_is_lost_to_no_day(scene: "Scene", classification: Declare) -> None:
     """The day on which the clocks change has its rows, all of them, once."""
     moments = [f"2026-03-{8 + hour // 24:02d} {hour % 24:02d}:30:00+00" for hour in range(5, 28)]
     scene.write_documents(
@@ -85,7 +85,7 @@ def test_the_hour_that_does_not_exist_is_lost_to_no_day(scene: "Scene", classifi
     assert sorted(row[0] for row in scene.answers("id")) == sorted(moments)
 
 
-def test_times_without_a_zone_are_local(scene: "Scene", classification: Declare) -> None:
+def test_f117_times_without_a_zone_are_local(scene: "Scene", classification: Declare) -> None:
     """A time without a zone is read in the zone of the partitions."""
     scene.write_documents(
         [("a", "tax", "2026-03-07 23:59:59"), ("b", "war", "2026-03-08 00:00:00")],
@@ -101,7 +101,7 @@ def test_times_without_a_zone_are_local(scene: "Scene", classification: Declare)
 HOSTILE = ["O'Brien", 'say "no"', "a,b;--", "é ☃", "x" * 200]
 
 
-def test_static_partitions_with_hostile_names(scene: "Scene", classification: Declare) -> None:
+def test_f118_f119_static_partitions_with_hostile_names(scene: "Scene", classification: Declare) -> None:
     """Names of partitions are data: quotes, commas, semicolons and snowmen select their own rows."""
     scene.write_documents(
         [(f"k{n}", f"war {n}", name) for n, name in enumerate(HOSTILE)],
@@ -176,7 +176,7 @@ def test_a_run_must_say_which_partition(scene: "Scene", classification: Declare)
     assert scene.n_posts == 0
 
 
-def test_a_failing_partition_expression_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f1_a_failing_partition_expression_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """An expression over a column that is not there is named, before anything is sent."""
     asset = classification(partitions_def=dg.StaticPartitionsDefinition(["x"]), partition_expr="region")
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from claude_batch_dagster import DEFAULT_MODEL
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.errors import ConfigurationError
+from tests.canary import marked
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
@@ -37,9 +38,9 @@ def params(content: str, **others: Any) -> dict[str, Any]:
 DOCUMENT = 'def f(x): return f"{x!r:>{10}}" % {"a": "100%"}  # {text} {{id}} %s \\n \\u0000 \t "quoted" é ☃ 𝄞 \r\n  '
 
 
-def test_a_document_arrives_byte_identical(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_f12_a_document_arrives_byte_identical(scene: "Scene", asking: Declare, digest: Digest) -> None:
     """Braces, percent signs, code, escapes and white space of a document are sent as they are."""
-    scene.write_documents([("a", DOCUMENT, None)])
+    scene.write_documents([("a", DOCUMENT, None)], canary=False)
 
     scene.run(asking(prompt='Example: {{"a": 1}} 100%\n<doc>{text}</doc>{id}', output=Topic))
 
@@ -73,7 +74,7 @@ def test_what_is_asked_for_is_sent(scene: "Scene", asking: Declare, digest: Dige
     assert scene.sent == [
         digest(
             params(
-                "tax",
+                marked("tax"),
                 model="claude-sonnet-5-5",
                 system="Be brief.",
                 max_tokens=77,
@@ -100,7 +101,7 @@ def test_thinking_leaves_room_for_the_answer(
 ) -> None:
     """By default a model does not think, or its limit leaves room for thoughts and answer."""
     scene.write_documents([("a", "tax", None)])
-    expected = params("tax", model=model)
+    expected = params(marked("tax"), model=model)
     del expected["thinking"]
 
     scene.run(asking(output=Topic, model=model))
@@ -115,7 +116,9 @@ def test_params_are_laid_over_the_output_config(scene: "Scene", asking: Declare,
 
     scene.run(asking(output=Topic, params={"output_config": {"effort": "high"}}))
 
-    assert scene.sent == [digest(params("tax", output_config={"format": output_format(Topic), "effort": "high"}))]
+    assert scene.sent == [
+        digest(params(marked("tax"), output_config={"format": output_format(Topic), "effort": "high"}))
+    ]
 
 
 def test_a_function_makes_the_message(scene: "Scene", asking: Declare, digest: Digest) -> None:
@@ -135,14 +138,17 @@ def test_a_function_makes_params(scene: "Scene", asking: Declare, digest: Digest
     scene.write_documents([("a", "tax", None), ("b", "army and navy", None)])
 
     def prompt(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {"messages": [{"role": "user", "content": row["text"]}], "max_tokens": 10 * len(row["text"])}
+        return {"messages": [{"role": "user", "content": row["text"]}], "max_tokens": 10 if row["id"] == "a" else 20}
 
     scene.run(asking(prompt=prompt, output=Topic))
 
-    assert set(scene.sent) == {digest(params("tax", max_tokens=30)), digest(params("army and navy", max_tokens=130))}
+    assert set(scene.sent) == {
+        digest(params(marked("tax"), max_tokens=10)),
+        digest(params(marked("army and navy"), max_tokens=20)),
+    }
 
 
-def test_a_function_that_is_not_the_same_twice_is_refused(scene: "Scene", asking: Declare) -> None:
+def test_f16_a_function_that_is_not_the_same_twice_is_refused(scene: "Scene", asking: Declare) -> None:
     """A prompt that changes by itself would be paid for at every materialization: refused, with the reason."""
     numbers = iter(range(1000))
 

@@ -6,6 +6,7 @@ from dagster_duckdb import DuckDBResource
 
 from claude_batch_dagster import ClaudeBatchResource
 from claude_batch_dagster.errors import ConfigurationError
+from tests.canary import KEY
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
@@ -37,7 +38,7 @@ def initialized(given: ClaudeBatchResource) -> ClaudeBatchResource:
 
 
 @pytest.mark.parametrize("key", [CANARY, "sk-short", "x" * 40], ids=["key", "short", "token"])
-def test_a_key_written_out_is_refused(key: str) -> None:
+def test_f120_a_key_written_out_is_refused(key: str) -> None:
     """A literal key would be shown in the UI: refused wherever it enters Dagster, with what to write instead."""
 
     @dg.asset(required_resource_keys={"claude"})
@@ -75,7 +76,7 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("settings", [{}, {"base_url": "http://127.0.0.1:1", "workspace_id": "wrkspc_1"}])
-def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
+def test_f120_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
     """Neither the definition nor the resource of a run shows its key, nor does its client."""
     monkeypatch.setenv("CLAUDE_TEST_KEY", CANARY)
     given = resource(**settings)
@@ -91,7 +92,7 @@ def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, settings: dict[
 )
 def test_a_base_url_in_the_clear_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Key and documents travel encrypted, but for a loopback address."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", "a key")
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
 
     with pytest.raises(ConfigurationError, match=r"is not https.*http is allowed for loopback addresses only"):
         initialized(resource(base_url=url)).get_client()
@@ -111,7 +112,7 @@ def test_a_base_url_with_credentials_is_refused(monkeypatch: pytest.MonkeyPatch,
 )
 def test_other_base_urls_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Encrypted anywhere, and plain on this machine."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", "a key")
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     given = resource(base_url=url)
 
     defined(given)
@@ -121,7 +122,7 @@ def test_other_base_urls_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) ->
 
 def test_a_base_url_from_the_environment_is_checked_in_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A URL that is not known before the run is checked then."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", "a key")
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     monkeypatch.setenv("CLAUDE_TEST_URL", "http://api.example.com")
     given = resource(base_url=dg.EnvVar("CLAUDE_TEST_URL"))
 
@@ -133,20 +134,20 @@ def test_a_base_url_from_the_environment_is_checked_in_the_run(monkeypatch: pyte
 
 def test_a_base_url_of_the_sdk_is_checked_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK takes ANTHROPIC_BASE_URL where none is given: that, too, must keep key and documents safe."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", "a key")
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://api.example.com")
 
     with pytest.raises(ConfigurationError, match="is not https"):
         initialized(resource()).get_client()
 
 
-def test_the_client_tries_nothing_twice(scene: "Scene") -> None:
+def test_f35_f47_the_client_tries_nothing_twice(scene: "Scene") -> None:
     """`get_client` gives the official client, at the base URL, for the key, without retries or redirects."""
     found = initialized(scene.resource(workspace_id="wrkspc_1"))
 
     client = found.get_client()
 
-    assert (client.max_retries, client.api_key) == (0, "a key of the test")
+    assert (client.max_retries, client.api_key) == (0, KEY)
     assert client.default_headers["anthropic-workspace-id"] == "wrkspc_1"
     assert client.messages.batches.list(limit=1).data is not None
     client.close()

@@ -7,14 +7,13 @@ import dagster as dg
 import pytest
 
 from claude_batch_dagster.errors import ClaudeBatchError
+from tests.canary import DOCUMENT, KEY, in_runs, marked
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
 Declare = Callable[..., dg.AssetsDefinition]
 
-KEY = "sk-ant-api03-canary-of-the-key-0123456789"
-DOCUMENT = "canary-of-the-document"
 ALL = ("1790", "1793")
 
 
@@ -26,12 +25,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def canaries(scene: "Scene", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> "Scene":
-    """Return a scene with a canary for a key and one in every document, and every logger talking."""
-    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
+def canaries(scene: "Scene", caplog: pytest.LogCaptureFixture) -> "Scene":
+    """Return a scene whose key is a canary, with one in every document, and every logger talking."""
     caplog.set_level(logging.DEBUG)
     scene.console_level = "DEBUG"
-    scene.write("UPDATE public.documents SET text = concat(text, ' ', 'canary-of-the-document')")
     return scene
 
 
@@ -114,7 +111,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
-def test_neither_key_nor_documents_are_told(
+def test_f120_neither_key_nor_documents_are_told(
     canaries: "Scene",
     classification: Declare,
     run: Callable[["Scene", Declare], None],
@@ -129,12 +126,12 @@ def test_neither_key_nor_documents_are_told(
     assert DOCUMENT not in shown
     files = kept(canaries)
     assert not any(KEY.encode() in content for content in files.values())
-    assert not any(DOCUMENT.encode() in content for path, content in files.items() if path.parts[0] != "spool")
+    assert not any(DOCUMENT.encode() in content for content in files.values())
     assert not any("canary" in str(path) for path in files)
 
 
 @pytest.mark.parametrize("run", [run_well, run_with_a_wrong_key], ids=lambda run: run.__name__)
-def test_documents_leave_the_disk_with_the_run(
+def test_f120_documents_leave_the_disk_with_the_run(
     canaries: "Scene", classification: Declare, run: Callable[["Scene", Declare], None]
 ) -> None:
     """The requests of a run, which hold documents, are deleted when it ends, well or not."""
@@ -143,7 +140,7 @@ def test_documents_leave_the_disk_with_the_run(
     assert list((canaries.state / "outbox").iterdir()) == []
 
 
-def test_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: Declare) -> None:
+def test_f126_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: Declare) -> None:
     """No file or folder of the state directory can be read by others."""
     canaries.run(classification(), span=ALL)
 
@@ -160,7 +157,7 @@ def test_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: D
     ],
     ids=["partition_expr", "sql"],
 )
-def test_errors_of_the_database_repeat_no_document(
+def test_f120_errors_of_the_database_repeat_no_document(
     canaries: "Scene",
     classification: Declare,
     option: dict[str, Any],
@@ -175,7 +172,7 @@ def test_errors_of_the_database_repeat_no_document(
     assert DOCUMENT not in told(canaries, caplog, capfd)
 
 
-def test_an_error_of_a_prompt_function_is_its_authors(
+def test_f120_an_error_of_a_prompt_function_is_its_authors(
     canaries: "Scene", classification: Declare, asking: Declare, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a user's own function raises is shown as it is, without ours adding the row to it."""
@@ -189,7 +186,7 @@ def test_an_error_of_a_prompt_function_is_its_authors(
     assert DOCUMENT not in caplog.text
 
 
-def test_the_key_is_in_no_configuration(canaries: "Scene", classification: Declare) -> None:
+def test_f120_the_key_is_in_no_configuration(canaries: "Scene", classification: Declare) -> None:
     """What Dagster shows of the resource is the name of the variable."""
     defs = dg.Definitions(assets=[classification()], resources={"claude_batch": canaries.resource()})
 
@@ -197,3 +194,16 @@ def test_the_key_is_in_no_configuration(canaries: "Scene", classification: Decla
 
     assert "CLAUDE_TEST_KEY" in shown
     assert KEY not in shown
+
+
+def test_f120_a_canary_among_dagsters_events_is_found() -> None:
+    """In metadata, logs, tags and errors of a run."""
+
+    @dg.asset
+    def tells(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"sample": marked("a tax")})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([tells], instance=instance)
+
+        assert list(in_runs(instance, instance.get_runs())) == [f"{DOCUMENT} in what Dagster keeps of a run"]

@@ -100,7 +100,7 @@ def waiting_scene(other_scene: Callable[[Emulator], "Scene"]) -> "Scene":
     return other_scene(Emulator(clock=ManualClock(datetime.now(UTC)), batch_seconds=3600))
 
 
-def test_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "Scene", classification: Declare) -> None:
+def test_f63_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "Scene", classification: Declare) -> None:
     """A click on Terminate cancels the batch at the API; the next run asks what was not answered, and only that."""
     scene = waiting_scene
     with stopping(scene, by_a_person):
@@ -116,7 +116,7 @@ def test_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "Scene
 
 
 @pytest.mark.parametrize("act", [by_the_machine, by_max_runtime])
-def test_a_machine_that_stops_a_run_leaves_its_batches(
+def test_f62_a_machine_that_stops_a_run_leaves_its_batches(
     waiting_scene: "Scene", classification: Declare, act: Act
 ) -> None:
     """A signal, a restart or `max_runtime` leaves the batch alone; the next run lands it and sends nothing."""
@@ -132,7 +132,7 @@ def test_a_machine_that_stops_a_run_leaves_its_batches(
     assert (scene.n_posts, scene.paid_twice) == (1, [])
 
 
-def test_a_person_may_have_said_to_leave_batches(waiting_scene: "Scene", classification: Declare) -> None:
+def test_f63_a_person_may_have_said_to_leave_batches(waiting_scene: "Scene", classification: Declare) -> None:
     """With `on_terminate=leave` a click on Terminate stops the run and not the batch."""
     with stopping(waiting_scene, by_a_person):
         waiting_scene.run(classification(), span=ALL, on_terminate="leave")
@@ -140,7 +140,7 @@ def test_a_person_may_have_said_to_leave_batches(waiting_scene: "Scene", classif
     assert status(waiting_scene) == "in_progress"
 
 
-def test_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:
+def test_f64_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:
     """Where the API does not take the cancel the run ends, and says so."""
     waiting_scene.emulator.faults.add("500", endpoint="cancel")
     with stopping(waiting_scene, by_a_person):
@@ -171,7 +171,9 @@ with dg.DagsterInstance.local_temp(f"{folder}/dagster") as instance:
 """
 
 
-def test_a_process_that_is_killed_softly_pays_nothing_twice(waiting_scene: "Scene", classification: Declare) -> None:
+def test_f62_a_process_that_is_killed_softly_pays_nothing_twice(
+    waiting_scene: "Scene", classification: Declare
+) -> None:
     """SIGTERM to a process of its own, as a restart sends it: the run fails, the next one lands its batch."""
     scene = waiting_scene
     (scene.folder / "dagster").mkdir()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from claude_batch_dagster.errors import ConfigurationError, TemplateError, UpstreamError
+from tests.canary import marked
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import FrameIOManager, Scene
@@ -29,9 +30,10 @@ class FramesByPartition(dg.IOManager):
         return self.frames[asked[0]] if len(asked) == 1 else {key: self.frames[key] for key in asked}
 
 
-def frame(*rows: tuple[Any, ...], columns: tuple[str, ...] = ("id", "text", "published_on")) -> pd.DataFrame:
-    """Return documents as a DataFrame."""
-    return pd.DataFrame(list(rows), columns=list(columns), dtype=object)
+def frame(*rows: tuple[Any, str, Any], canary: bool = True) -> pd.DataFrame:
+    """Return documents as a DataFrame, with the canary in each text unless told otherwise."""
+    texts = [(key, marked(text) if canary else text, day) for key, text, day in rows]
+    return pd.DataFrame(texts, columns=["id", "text", "published_on"], dtype=object)
 
 
 def declared(*columns: str, **metadata: Any) -> dg.AssetSpec:
@@ -123,7 +125,7 @@ def test_a_query_may_end_as_queries_do(scene: "Scene", classification: Declare, 
     assert scene.answers() == [("a", "economy", "succeeded")]
 
 
-def test_hostile_names_of_tables_and_columns(scene: "Scene", classification: Declare) -> None:
+def test_f119_hostile_names_of_tables_and_columns(scene: "Scene", classification: Declare) -> None:
     """Names of schemas, tables and columns are quoted, whatever they hold."""
     scene.write(
         'CREATE SCHEMA "my ""schema"""',
@@ -143,7 +145,7 @@ def test_hostile_names_of_tables_and_columns(scene: "Scene", classification: Dec
     assert scene.n_posts == 1
 
 
-def test_a_hostile_upstream_key(scene: "Scene", classification: Declare) -> None:
+def test_f119_a_hostile_upstream_key(scene: "Scene", classification: Declare) -> None:
     """An asset key that is no SQL name is read as the table of exactly that name."""
     scene.write('CREATE SCHEMA "my-lake"', 'CREATE TABLE "my-lake"."select" AS FROM public.documents')
 
@@ -155,7 +157,7 @@ def test_a_hostile_upstream_key(scene: "Scene", classification: Declare) -> None
 # --- what is missing ----------------------------------------------------------------------------------
 
 
-def test_a_missing_table_sends_nothing(empty_scene: "Scene", classification: Declare) -> None:
+def test_f1_a_missing_table_sends_nothing(empty_scene: "Scene", classification: Declare) -> None:
     """A table that is not there is named, with what to do, before anything is sent."""
     with pytest.raises(UpstreamError, match=r"table public\.documents cannot be read.*Nothing was sent.*aterialize it"):
         empty_scene.run(classification(), partition="1790")
@@ -163,7 +165,7 @@ def test_a_missing_table_sends_nothing(empty_scene: "Scene", classification: Dec
     assert empty_scene.n_posts == 0
 
 
-def test_a_missing_key_column_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f1_a_missing_key_column_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """A key column that is not there is named beside those that are."""
     with pytest.raises(UpstreamError, match=r"key needs column 'uuid'.*Its columns are: id, text, published_on"):
         scene.run(classification(key="uuid"), partition="1790")
@@ -171,7 +173,7 @@ def test_a_missing_key_column_sends_nothing(scene: "Scene", classification: Decl
     assert scene.n_posts == 0
 
 
-def test_a_missing_prompt_column_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f1_a_missing_prompt_column_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """A template that names a column which the table lacks is told so."""
     with pytest.raises(UpstreamError, match=r"prompt needs column 'body'.*Nothing was sent"):
         scene.run(classification(text_column="body"), partition="1790")
@@ -179,7 +181,7 @@ def test_a_missing_prompt_column_sends_nothing(scene: "Scene", classification: D
     assert scene.n_posts == 0
 
 
-def test_a_missing_sample_column_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f1_a_missing_sample_column_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """A sample column that is not there is told before anything is paid for."""
     with pytest.raises(UpstreamError, match=r"column 'titel'.*Nothing was sent"):
         scene.run(classification(sample_columns=["titel"]), partition="1790")
@@ -187,7 +189,7 @@ def test_a_missing_sample_column_sends_nothing(scene: "Scene", classification: D
     assert scene.n_posts == 0
 
 
-def test_a_broken_query_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f1_a_broken_query_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """A query that DuckDB refuses is told with DuckDB's reason."""
     with pytest.raises(UpstreamError, match=r"query sql= cannot be read: .*nowhere.*Nothing was sent"):
         scene.run(classification(sql="SELECT * FROM nowhere"), partition="1790")
@@ -195,7 +197,7 @@ def test_a_broken_query_sends_nothing(scene: "Scene", classification: Declare) -
     assert scene.n_posts == 0
 
 
-def test_a_key_of_an_unusable_type_sends_nothing(scene: "Scene", classification: Declare) -> None:
+def test_f1_f5_a_key_of_an_unusable_type_sends_nothing(scene: "Scene", classification: Declare) -> None:
     """A list cannot be a key; the message says to cast it."""
     asset = classification(sql="SELECT [id] AS id, text, published_on FROM public.documents")
 
@@ -297,11 +299,13 @@ def test_a_frame_for_each_partition(
     assert empty_scene.n_posts == 1
 
 
-def test_a_frame_with_text_that_is_no_unicode(
+def test_f10_a_frame_with_text_that_is_no_unicode(
     empty_scene: "Scene", classification: Declare, documents: dg.AssetsDefinition
 ) -> None:
     """A lone surrogate in a frame rejects its own row; its neighbors are answered."""
-    given = frame(("a", "tax \ud800", "1790-05-05"), ("b", "war", "1790-05-05"), (None, "war", "1790-05-05"))
+    given = frame(
+        ("a", "tax \ud800", "1790-05-05"), ("b", "war", "1790-05-05"), (None, "war", "1790-05-05"), canary=False
+    )
     asset = classification(
         upstream=dg.AssetIn("documents"), partition_expr="published_on::DATE", sample_columns=["text"]
     )

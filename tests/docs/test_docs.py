@@ -16,6 +16,7 @@ from claude_batch_dagster.core.listing import list_since
 from claude_batch_dagster.core.outputs import BOOKKEEPING
 from claude_batch_dagster.core.recovery import Recovery
 from claude_batch_dagster.core.verdicts import Verdict
+from tests.canary import KEY, marked
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -37,14 +38,18 @@ def code_of(page: Path) -> str:
 def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with the warehouse that the README talks of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "any")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with duckdb.connect("warehouse.duckdb") as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS public")
         connection.execute(
             "CREATE TABLE public.tickets AS SELECT * FROM (VALUES "
-            "('t1', 'Invoice', 'I was billed twice, please refund the payment', TIMESTAMP '2026-11-02 09:00'), "
-            "('t2', 'Down', 'Your service is down and returns errors', TIMESTAMP '2026-11-02 10:00')) "
-            "AS t(id, subject, body, created_at)"
+            "('t1', 'Invoice', ?, TIMESTAMP '2026-11-02 09:00'), "
+            "('t2', 'Down', ?, TIMESTAMP '2026-11-02 10:00')) "
+            "AS t(id, subject, body, created_at)",
+            [
+                marked("I was billed twice, please refund the payment"),
+                marked("Your service is down and returns errors"),
+            ],
         )
     return tmp_path
 

@@ -11,6 +11,7 @@ from dagster_duckdb import DuckDBResource
 
 from example_project.settings import read_settings
 from example_project.warehouse import duckdb_resource
+from tests.canary import marked
 
 Lines = Callable[..., Path]
 
@@ -30,11 +31,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lines:
-    """Write lines into the file that EXAMPLE_DOCUMENTS names: bytes as they are, anything else as JSON."""
+    """Write lines into the file that EXAMPLE_DOCUMENTS names: bytes as they are, a document with the canary in it."""
+
+    def line(given: Any) -> bytes:
+        if isinstance(given, dict) and "text" in given:
+            given = given | {"text": marked(given["text"])}
+        return given if isinstance(given, bytes) else orjson.dumps(given)
 
     def write(*given: Any) -> Path:
         path = tmp_path / "documents.jsonl"
-        path.write_bytes(b"\n".join(one if isinstance(one, bytes) else orjson.dumps(one) for one in given))
+        path.write_bytes(b"\n".join(map(line, given)))
         monkeypatch.setenv("EXAMPLE_DOCUMENTS", str(path))
         return path
 

@@ -12,6 +12,7 @@ from example_project.corpus import (
     paragraphs,
     read_documents,
 )
+from tests.canary import marked
 
 GOOD = {"id": "a", "text": "War.", "published_on": "1862-12-01"}
 
@@ -90,7 +91,7 @@ def test_a_file_replaces_the_messages(lines: Any) -> None:
 
     assert list(read_documents(path)) == [
         Document(id="a", text="", published_on=date(1862, 12, 1)),
-        Document(id="b", text="War.", published_on=date(1862, 12, 1)),
+        Document(id="b", text=marked("War."), published_on=date(1862, 12, 1)),
     ]
 
 

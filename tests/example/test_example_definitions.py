@@ -5,6 +5,7 @@ import pytest
 
 import example_project
 from example_project.instance import prepare_dagster_home
+from tests.canary import KEY
 
 
 @pytest.mark.filterwarnings("ignore:Asset job:UserWarning")
@@ -23,11 +24,11 @@ def test_definitions_load_without_starting_anything(home: Path) -> None:
 
 def test_definitions_load_online(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a key nothing of the emulator is prepared, and the key itself stays in the environment."""
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "canary")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
 
     definitions = example_project.defs()
 
-    assert "canary" not in repr(definitions.resources)
+    assert KEY not in repr(definitions.resources)
     assert list(home.iterdir()) == []
 
 

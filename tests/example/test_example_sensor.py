@@ -39,7 +39,7 @@ def test_new_years_are_asked_for_in_stretches(home: Path, lines: Any, instance: 
     assert tick(instance, cursor) == ([], cursor)
 
 
-def test_only_what_changed_is_asked_for(home: Path, lines: Any, instance: dg.DagsterInstance) -> None:
+def test_f105_only_what_changed_is_asked_for(home: Path, lines: Any, instance: dg.DagsterInstance) -> None:
     """A changed text, a year that is gone and a change back are each a run of their own."""
     kept, changed = {"id": "a", **OLD}, {"id": "b", **OLD, "published_on": "1900-01-01"}
     lines(kept, changed)
@@ -56,7 +56,7 @@ def test_only_what_changed_is_asked_for(home: Path, lines: Any, instance: dg.Dag
     assert len(set(keys)) == len(keys) == 5
 
 
-def test_a_tick_asks_for_a_part_and_the_next_for_the_rest(
+def test_f106_a_tick_asks_for_a_part_and_the_next_for_the_rest(
     home: Path, lines: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much is new, a tick stays small, and nothing is forgotten."""

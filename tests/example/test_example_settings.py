@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from example_project.settings import CHECKOUT, Settings, SettingsError, read_settings
+from tests.canary import KEY
 
 
 def test_nothing_set_means_offline_in_the_checkout() -> None:
@@ -33,7 +34,7 @@ def test_everything_set(tmp_path: Path) -> None:
             "EXAMPLE_POLL_SECONDS": "0.2",
             "EXAMPLE_QUIET_PERIOD_SECONDS": "0",
             "EXAMPLE_MAX_REQUESTS_PER_BATCH": "500",
-            "ANTHROPIC_API_KEY": "canary",
+            "ANTHROPIC_API_KEY": KEY,
             "ANTHROPIC_BASE_URL": "http://127.0.0.1:8765",
         }
     )
@@ -47,7 +48,7 @@ def test_everything_set(tmp_path: Path) -> None:
         quiet_period_seconds=0.0,
         max_requests_per_batch=500,
     )
-    assert "canary" not in repr(settings)
+    assert KEY not in repr(settings)
 
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"])

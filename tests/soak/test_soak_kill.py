@@ -14,6 +14,7 @@ import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.acceptance.studio import REPOSITORY, environment
+from tests.canary import KEY, marked
 
 N_DOCUMENTS = 60
 
@@ -24,14 +25,17 @@ def test_killed_runs_pay_once_and_lose_nothing(seed: int, tmp_path: Path) -> Non
     """Runs are killed at any moment, four times; the fifth finishes, and every document was billed once."""
     chance = random.Random(seed)  # noqa: S311  (when to kill is no secret)
     documents = tmp_path / "documents.jsonl"
-    lines = [{"id": f"d{n}", "text": f"the navy, paper {n}", "published_on": "1800-01-02"} for n in range(N_DOCUMENTS)]
+    lines = [
+        {"id": f"d{n}", "text": marked(f"the navy, paper {n}"), "published_on": "1800-01-02"}
+        for n in range(N_DOCUMENTS)
+    ]
     documents.write_text("".join(json.dumps(line) + "\n" for line in lines))
     emulator = Emulator(clock=SystemClock(), batch_seconds=1.5)
     with serving(emulator) as url:
         env = environment(
             tmp_path / "home",
             ANTHROPIC_BASE_URL=url,
-            ANTHROPIC_API_KEY="any",
+            ANTHROPIC_API_KEY=KEY,
             EXAMPLE_DOCUMENTS=str(documents),
             EXAMPLE_POLL_SECONDS="0.1",
             EXAMPLE_QUIET_PERIOD_SECONDS="1",

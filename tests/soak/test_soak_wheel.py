@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import KEY
+
 REPOSITORY = Path(__file__).parents[2]
 
 PREPARE = """
@@ -43,7 +45,7 @@ def test_readme_runs_on_the_installed_wheel(tmp_path: Path) -> None:
     subprocess.run(pip, check=True, capture_output=True)
 
     script = PREPARE + code_of(REPOSITORY / "README.md") + CHECK
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ANTHROPIC_API_KEY": "any"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ANTHROPIC_API_KEY": KEY}
     done = subprocess.run(
         [python, "-c", script], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from claude_batch_dagster.core.chunks import Candidate
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.requests import Request
-from claude_batch_dagster.errors import StateDirectoryError
+from claude_batch_dagster.errors import SpoolError, StateDirectoryError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -108,6 +108,16 @@ def test_results_are_on_disk_before_they_have_their_name(spool: FileSpool, monke
     assert steps == ["file of 4", "name", "folder"]
 
 
+def test_f87_a_full_disk_is_told_with_what_to_do(spool: FileSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results stay at the API, so nothing is lost; the message says so."""
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    with pytest.raises(SpoolError, match=r"No space left on device.*Nothing that was paid for is lost"):
+        spool.write("batch", [b"{1}"])
+
+    assert not spool.has("batch")
+
+
 def test_discarded_results_are_gone(spool: FileSpool) -> None:
     """Discarding twice is no trouble."""
     spool.write("batch", [b"{1}\n"])
@@ -170,7 +180,7 @@ def test_what_goes_into_the_outbox_comes_out_each_time(
     assert list(outbox) == []
 
 
-def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
+def test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(state: StateDirectory) -> None:
     """Documents do not outlive the run."""
     path = state.outbox("run")
     with Outbox(path) as outbox:
@@ -185,7 +195,7 @@ def test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents(
     assert (mode, path.exists()) == (0o600, False)
 
 
-def test_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
+def test_f120_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirectory) -> None:
     """It holds documents, or half of some results; a younger file may be that of a run at work, whole results stay."""
     half, whole = state.spool / "msgbatch_1.7.partial", state.spool / "msgbatch_1.jsonl"
     old, young = state.outbox("killed"), state.outbox("at work")

@@ -104,7 +104,7 @@ def test_f117_times_come_back_in_utc(ledger: SqlLedger) -> None:
     assert (kept, kept.tzinfo) == (NOW, UTC)
 
 
-def test_an_intent_is_written_whole_or_not_at_all(ledger: SqlLedger) -> None:
+def test_f23_an_intent_is_written_whole_or_not_at_all(ledger: SqlLedger) -> None:
     """A chunk without its rows would be a batch without its people."""
     with pytest.raises(LedgerError):
         ledger.intend(record(), [*rows(), *rows()])
@@ -257,7 +257,7 @@ def test_every_move_leaves_an_event(state: StateDirectory, ledger: SqlLedger) ->
     assert events == [("sending", None), ("released", None), ("ambiguous", "lost")]
 
 
-def test_every_commit_reaches_the_disk(ledger: SqlLedger) -> None:
+def test_f98_every_commit_reaches_the_disk(ledger: SqlLedger) -> None:
     """The file is in WAL mode and synced at every commit, references hold, and writers wait for each other."""
     with ledger._engine.connect() as connection:  # noqa: SLF001  (the settings are per connection)
         settings = {
@@ -271,7 +271,7 @@ def test_every_commit_reaches_the_disk(ledger: SqlLedger) -> None:
 # --- opening ---------------------------------------------------------------------------------------
 
 
-def test_the_upgrades_lead_to_the_tables_the_code_knows(ledger: SqlLedger) -> None:
+def test_f113_the_upgrades_lead_to_the_tables_the_code_knows(ledger: SqlLedger) -> None:
     """Alembic finds no difference between an upgraded ledger and the schema."""
     with ledger._engine.connect() as connection:  # noqa: SLF001  (Alembic compares a connection)
         differences = compare_metadata(MigrationContext.configure(connection), schema.metadata)

@@ -124,7 +124,7 @@ def test_names_of_columns_are_found_in_any_case(read: Read, run: Run) -> None:
     assert (found.key_types, found.asked) == ({"id": "INTEGER"}, [(None, "1")])
 
 
-def test_hostile_names_are_only_names(read: Read, run: Run) -> None:
+def test_f119_hostile_names_are_only_names(read: Read, run: Run) -> None:
     """F119: whatever a key column is called, it is quoted."""
     name = 'x"; DROP TABLE docs; --'
     run(f"CREATE TABLE docs AS SELECT 1 AS {quoted(name)}, 'a' AS text")

@@ -61,7 +61,7 @@ def test_a_database_in_memory_is_refused(database: str) -> None:
         Warehouse(database)
 
 
-def test_a_transaction_happens_whole_or_not_at_all(warehouse: Warehouse) -> None:
+def test_f85_a_transaction_happens_whole_or_not_at_all(warehouse: Warehouse) -> None:
     """What a body did before it raised is undone, and its own exception comes through."""
     with warehouse.transaction() as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS n")
@@ -95,7 +95,7 @@ def test_what_duckdb_says_is_translated_to_its_first_line(warehouse: Warehouse) 
     assert "SECRET" not in str(caught.value)
 
 
-def test_an_error_about_a_value_does_not_repeat_it(warehouse: Warehouse) -> None:
+def test_f120_an_error_about_a_value_does_not_repeat_it(warehouse: Warehouse) -> None:
     """The value may be a document."""
     with pytest.raises(WarehouseError, match=r"Conversion Error \(the value is not shown") as caught:
         rows_of(warehouse, "SELECT CAST('SECRET' AS INTEGER)")
@@ -211,7 +211,7 @@ def test_a_path_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     assert type(caught.value) is WarehouseError
 
 
-def test_a_file_of_a_newer_duckdb_is_no_corrupt_file(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f89_a_file_of_a_newer_duckdb_is_no_corrupt_file(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs another DuckDB, and must not be moved away."""
     text = (
         "Serialization Error: Trying to read a database file with version number 99, but we can only read version 64."
