@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import click
 
+from proof import answers, cuts
 from proof.findings import Finding
 from proof.simulation import exhaustive, replaying, seeds
 
@@ -43,6 +44,8 @@ def proof(name: str, find: Callable[[], Finding], about: str) -> None:
 
 proof("singles", exhaustive.singles, "Every fault at every call of a job of two chunks.")
 proof("pairs", exhaustive.pairs, "Every pair of faults of a job of two chunks.")
+proof("answers", answers.run, "Every answer to a create call, over a socket, against the answer table.")
+proof("cuts", cuts.run, "The results of a batch, cut at every byte.")
 
 
 @main.command("seeds")
