@@ -11,6 +11,8 @@ import click
 
 from proof import answers, cuts
 from proof.findings import Finding
+from proof.kills.__main__ import main as kills
+from proof.mutants.__main__ import main as mutants
 from proof.simulation import exhaustive, replaying, seeds
 
 
@@ -54,6 +56,16 @@ proof("cuts", cuts.run, "The results of a batch, cut at every byte.")
 def seeds_command(n: int, first: int) -> None:
     """Play random schedules, each from one seed."""
     conclude(seeds.run_seeds(range(first, first + n)))
+
+
+main.add_command(kills, "kills")
+
+
+@main.command("mutants")
+@click.argument("names", nargs=-1)
+def mutants_command(names: tuple[str, ...]) -> None:
+    """Plant bugs and see each caught by the tests that were named for it."""
+    sys.exit(mutants(names))
 
 
 @main.command()
