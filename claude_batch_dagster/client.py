@@ -137,9 +137,9 @@ class AnthropicBatches:
         with _translated():
             return _batch(_json(self._client.get(_path(batch_id), cast_to=httpx2.Response)))
 
-    def list_batches(self, *, after_id: str | None = None) -> Page:
+    def list_batches(self, *, after_id: str | None = None, limit: int | None = None) -> Page:
         """Return a page of up to 1,000 batches, newest first, those older than `after_id`."""
-        query = {"limit": PAGE_SIZE, **({"after_id": after_id} if after_id else {})}
+        query = {"limit": limit or PAGE_SIZE, **({"after_id": after_id} if after_id else {})}
         with _translated():
             response = self._client.get(
                 PATH, cast_to=httpx2.Response, options={"params": query, "headers": {"Cache-Control": "no-cache"}}

@@ -4,10 +4,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pandas as pd
 
 from claude_batch_dagster.core.chunks import Limits
@@ -25,7 +26,7 @@ from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.core.waiting import Pace
-from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
+from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError, UpstreamError
 from claude_batch_dagster.storage.kinship import Kinship
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
@@ -129,6 +130,8 @@ class Engine:
                 pipeline.answer(outbox)
             except (ApiError, HeldChunksError) as error:
                 failure, unfinished = error, _partitions_of(pipeline.salvage(outbox), survey)
+            if pipeline.home:  # what has landed may be of rows that are no longer upstream
+                survey.removed = self._removed(partitions, survey, frame)
             table.settle(survey)
         return RunReport(
             partitions=self._reports(partitions, survey, pipeline.asked, frame),
@@ -187,6 +190,21 @@ class Engine:
         Kinship(warehouse=self.warehouse, ledger=self.ledger, target=question.target).check()
         return survey, table
 
+    def _removed(self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None) -> list[RowKey]:
+        """Return the rows of the output table that are not upstream now; none if upstream cannot be read any more."""
+        with self.warehouse.connect() as connection, suppress(UpstreamError):
+            removed = self._reader(connection, frame).removed(partitions)
+            return [row for row in removed if row not in survey.rejected]
+        return []
+
+    def _reader(self, connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame | None) -> Reader:
+        """Read from the upstream table, or from what an IO manager handed over."""
+        upstream = self.question.upstream
+        if frame is not None:
+            connection.register(FRAME, encodable(frame, key=upstream.key)[0])
+            upstream = replace(upstream, relation=FRAME)
+        return Reader(connection=connection, upstream=upstream, target=self.question.target)
+
     def _pipeline(self, table: OutputTable) -> Pipeline:
         name, pacing = self.question.pipeline, self.pacing
         return Pipeline(
@@ -241,10 +259,7 @@ class Engine:
         question, keys = self.question, [partition.key for partition in partitions]
         upstream = question.upstream
         with self.warehouse.connect() as connection:
-            if frame is not None:
-                connection.register(FRAME, encodable(frame, key=upstream.key)[0])
-                upstream = replace(upstream, relation=FRAME)
-            reader = Reader(connection=connection, upstream=upstream, target=question.target)
+            reader = self._reader(connection, frame)
             standing = standings(
                 connection,
                 question.target,

@@ -19,6 +19,7 @@ Everything this package raises.
     ├── WarehouseError              DuckDB did not do what was asked
     │   ├── WarehouseLockedError    another process holds the file
     │   └── WarehouseCorruptError   the file is not a DuckDB database (any more)
+    ├── SpoolError                  raw results cannot be kept on disk
     ├── LedgerError                 the ledger cannot be read or written
     │   ├── LedgerConflictError     a chunk cannot move to the state asked for
     │   └── StrangeLedgerError      the ledger is not the one that knows of this table
@@ -174,6 +175,17 @@ class WarehouseCorruptError(WarehouseError):
             "materialize again: answers already paid for are restored from the spool at no cost."
         )
         self.database, self.reason = database, reason
+
+
+class SpoolError(ClaudeBatchError):
+    """Raw results cannot be written to the state directory: its disk is full, or its permissions have changed."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"raw results cannot be kept in {str(folder)!r} ({reason}). Nothing that was paid for is lost: make room, "
+            "and materialize again within 29 days."
+        )
+        self.folder, self.reason = folder, reason
 
 
 class LedgerError(ClaudeBatchError):

@@ -38,6 +38,7 @@ class Finding:
     def save(self) -> Path:
         """Write the figures down for the docs."""
         path = FOLDER / f"{self.name}.json"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
         return path
 

@@ -115,9 +115,9 @@ class Collection:
         try:
             with self.api.results(_batch_id(chunk)):
                 return False
-        except ApiRefusedError as error:
-            if error.status != 404:  # noqa: PLR2004  (another refusal says nothing of the results)
-                raise
+        except ApiError as error:
+            if not isinstance(error, ApiRefusedError) or error.status != 404:  # noqa: PLR2004  (only that says: gone)
+                return False  # other trouble is met again, and waited out, where the results are downloaded
         vain = self.downloads[chunk.chunk_id]
         vain.append(self.clock.now())
         return len(vain) >= MAX_DOWNLOADS and vain[-1] - vain[0] >= PATIENCE

@@ -76,6 +76,14 @@ class Kinship:
             return [chunk_id for (chunk_id,) in connection.execute(query, [str(self.target)]).fetchall()]
 
 
+def filled_tables(warehouse: Warehouse) -> dict[str, str]:
+    """Return every table that this database remembers a ledger for, with the id of that ledger."""
+    with warehouse.connect() as connection:
+        if not _exists(connection, LEDGERS):
+            return {}
+        return dict(connection.execute(f"SELECT table_name, ledger_id FROM {LEDGERS.sql} ORDER BY ALL").fetchall())
+
+
 def _exists(connection: duckdb.DuckDBPyConnection, table: TableName) -> bool:
     query = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
     return connection.execute(query, [table.schema, table.table]).fetchone() is not None

@@ -4,9 +4,11 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from claude_batch_dagster.errors import SpoolError
 from claude_batch_dagster.storage.state_directory import open_private
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -24,15 +26,20 @@ class FileSpool:
         final = self._path(batch_id)
         partial = final.with_suffix(f".{os.getpid()}.partial")
         try:
-            with open_private(partial) as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(final)
+            with self._translated():
+                file = open_private(partial)
+            with file:
+                for chunk in chunks:  # what goes wrong at the other end is not ours to name
+                    with self._translated():
+                        file.write(chunk)
+                with self._translated():
+                    file.flush()
+                    os.fsync(file.fileno())
+            with self._translated():
+                partial.replace(final)
+                self._sync_folder()
         finally:
             partial.unlink(missing_ok=True)
-        self._sync_folder()
 
     def lines(self, batch_id: str) -> Iterator[bytes]:
         """Read the results line by line; a blank line or a carriage return is no part of them."""
@@ -53,6 +60,13 @@ class FileSpool:
         plain = PLAIN_ID.fullmatch(batch_id)
         name = batch_id if plain else hashlib.sha256(batch_id.encode(errors="surrogatepass")).hexdigest()
         return self.folder / f"{name}.jsonl"
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SpoolError(self.folder, error.strerror or type(error).__name__) from error
 
     def _sync_folder(self) -> None:
         folder = os.open(self.folder, os.O_RDONLY)

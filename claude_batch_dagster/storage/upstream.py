@@ -78,6 +78,13 @@ class Reader:
                 f"{without_values(error)}. Nothing was sent. Use try_cast, or mend the value upstream."
             ) from None
 
+    def removed(self, partitions: Sequence[Partition]) -> list[RowKey]:
+        """Return the rows of the output table, of these partitions, whose key is not upstream now."""
+        try:
+            return self._removed(self.own_rows(partitions))
+        except duckdb.Error as error:
+            raise UpstreamError(f"the upstream {self.upstream.shown_as} cannot be read any more") from error
+
     def _sorted(
         self,
         partitions: Sequence[Partition],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
@@ -21,6 +22,7 @@ from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
+from proof.answers.server import ScriptedServer, scripted
 from proof.cuts.results import N_ROWS, Note, expected, lines
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -184,6 +186,17 @@ def desk(folder: Path, api: BatchApi) -> Iterator[Desk]:
         stack.callback(database.close)
         _write_down(ledger, api.account)
         yield Desk(ledger, spool, table, collection, database, connection, troubles)
+
+
+@contextmanager
+def served_desk(folder: Path) -> Iterator[tuple[Desk, ScriptedServer]]:
+    """Set everything up in a folder, with the real client, and with a server of ours in place of the API."""
+    with (
+        scripted() as server,
+        new_client(api_key="canary-key", base_url=server.url) as client,
+        desk(folder, AnthropicBatches(client)) as one,
+    ):
+        yield one, server
 
 
 def _write_down(ledger: SqlLedger, account: str) -> None:

@@ -1014,6 +1014,17 @@ def test_f61_a_batch_that_does_not_end_is_told_of_and_waited_for(world: World) -
     assert (report.failure, world.states(), world.statuses()) == (None, [State.APPLIED], {1: "canceled"})
 
 
+def test_f95_a_row_that_left_while_its_answer_was_on_its_way_leaves_the_table_with_the_run(world: World) -> None:
+    """Its answer was paid for and is in the spool; the table holds what is upstream, and the books balance."""
+    world.documents(TEN)
+
+    report = world.run(clock=ThenClock(world, lambda: world.documents({n: TEN[n] for n in range(9)})))
+
+    assert sorted(world.statuses()) == list(range(9))
+    world.documents(TEN)
+    assert (report.failure, world.run().n_sent, world.statuses(), world.n_billed) == (None, 0, GOOD, [1] * 10)
+
+
 def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:
     """What the calendar says is gone is asked for all the same; only the API can say that it is gone."""
 

@@ -22,7 +22,7 @@ class Pages(AnthropicBatches):
     pages: Sequence[Page]
     asked: list[str | None] = field(default_factory=list)
 
-    def list_batches(self, *, after_id: str | None = None) -> Page:
+    def list_batches(self, *, after_id: str | None = None, limit: int | None = None) -> Page:  # noqa: ARG002  (as the real one)
         """Return the next page."""
         self.asked.append(after_id)
         return self.pages[len(self.asked) - 1]

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch_dagster.client import AnthropicBatches, new_client
-from proof.answers.server import ScriptedServer, scripted
 from proof.cuts import CHAIN, LAST, cut_in_chains, places_near_line_ends, run
-from proof.cuts.desk import WHOLE, CutApi, Desk, desk
+from proof.cuts.desk import WHOLE, CutApi, desk, served_desk
 from proof.cuts.framings import FRAMINGS, Framing, download
 from proof.scratch import scratch
 
@@ -71,34 +69,17 @@ def test_f75_results_that_lack_their_last_newline_lack_nothing(folder: Path) -> 
 # --- over a real socket ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    """Return a server that does as it is told."""
-    with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-def one(folder: Path, server: ScriptedServer) -> Iterator[Desk]:
-    """Return a chunk to bring home from that server, by the real client."""
-    api = AnthropicBatches(new_client(api_key="canary-key", base_url=server.url))
-    with desk(folder, api) as one:
-        yield one
-    api.close()
-
-
 @pytest.mark.parametrize("framing", [pytest.param(framing, id=f"F69-F70-{framing}") for framing in FRAMINGS])
-def test_downloads_that_break_off_are_noticed_in_every_framing(
-    one: Desk, server: ScriptedServer, framing: Framing
-) -> None:
+def test_downloads_that_break_off_are_noticed_in_every_framing(folder: Path, framing: Framing) -> None:
     """With a length, with chunks, or with nothing but the end of the connection; closed or reset."""
     chosen = random.Random(framing)  # noqa: S311  (a seed, not a secret)
     places = chosen.sample(places_near_line_ends(), N_PLACES // 2) + chosen.sample(range(LAST), N_PLACES // 2)
-    for number, place in enumerate(places):
-        server.script = download(WHOLE, framing, n_missing=len(WHOLE) - place, resets=number % 2 == 1)
-        assert (place, one.collect(), one.faults_in_vain(), one.rows()) == (place, False, [], [])
-        server.script = download(WHOLE, framing, n_missing=0)
-        assert (place, one.collect(), one.faults_at_home()) == (place, True, [])
-        one.set_back()
+    with served_desk(folder) as (one, server):
+        for number, place in enumerate(places):
+            server.script = download(WHOLE, framing, n_missing=len(WHOLE) - place, resets=number % 2 == 1)
+            assert (place, one.collect(), one.faults_in_vain(), one.rows()) == (place, False, [], [])
+            server.script = download(WHOLE, framing, n_missing=0)
+            assert (place, one.collect(), one.faults_at_home()) == (place, True, [])
+            one.set_back()
 
-    assert [request.method for request in server.requests] == ["GET"] * 2 * N_PLACES
+        assert [request.method for request in server.requests] == ["GET"] * 2 * N_PLACES

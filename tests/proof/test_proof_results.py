@@ -3,9 +3,7 @@
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,11 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_batch_dagster.client import AnthropicBatches, new_client
-from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
-from proof.answers.server import Script, ScriptedServer, http, scripted
-from proof.cuts.desk import CHUNK, ENDED, EXPECTED, WHOLE, CutApi, Desk, desk
+from proof.answers.server import ScriptedServer
+from proof.cuts.desk import CHUNK, EXPECTED, WHOLE, CutApi, Desk, desk, served_desk
 from proof.cuts.framings import download
 from proof.cuts.results import N_ROWS, lines
 from proof.scratch import scratch
@@ -30,19 +26,22 @@ GOOD = 0
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    """Return a server that does as it is told."""
-    with scripted() as server:
-        yield server
+def desk_and_server() -> Iterator[tuple[Desk, ScriptedServer]]:
+    """Return a chunk of 200 rows to bring home, and the server that has its results."""
+    with scratch() as folder, served_desk(folder) as both:
+        yield both
 
 
 @pytest.fixture
-def one(server: ScriptedServer) -> Iterator[Desk]:
-    """Return a chunk of 200 rows to bring home from that server, by the real client."""
-    api = AnthropicBatches(new_client(api_key="canary-key", base_url=server.url))
-    with scratch() as folder, desk(folder, api) as one:
-        yield one
-    api.close()
+def one(desk_and_server: tuple[Desk, ScriptedServer]) -> Desk:
+    """Return a chunk of 200 rows to bring home by the real client."""
+    return desk_and_server[0]
+
+
+@pytest.fixture
+def server(desk_and_server: tuple[Desk, ScriptedServer]) -> ScriptedServer:
+    """Return the server that it comes from."""
+    return desk_and_server[1]
 
 
 @pytest.fixture
@@ -320,44 +319,3 @@ def test_f77_an_answer_of_ten_megabytes_lands_whole(one: Desk, say: Say) -> None
 
     assert peak < 20 * len(word)
     assert one.rows() == [(GOOD, "succeeded", "war", word), *EXPECTED[1:]]
-
-
-# --- where results come from -----------------------------------------------------------------------
-
-
-def test_f70_a_download_that_stalls_is_given_up_and_repeated(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Half of it came, then nothing, with the connection open."""
-    monkeypatch.setattr("claude_batch_dagster.client.READ_TIMEOUT_SECONDS", 0.3)
-    api = AnthropicBatches(new_client(api_key="canary-key", base_url=server.url))
-    with desk(tmp_path, api) as one:
-        half = download(WHOLE, "length", n_missing=len(WHOLE) // 2)
-        server.script = replace(half, ending="hang")
-        assert (one.collect(), one.faults_in_vain(), one.rows()) == (False, [], [])
-        server.let_go.set()
-        server.script = download(WHOLE, "length", n_missing=0)
-        assert (one.collect(), one.faults_at_home()) == (True, [])
-    api.close()
-
-
-@pytest.mark.parametrize("status", ["301", "302", "307", "308"])
-def test_f67_results_are_fetched_from_nowhere_else(one: Desk, server: ScriptedServer, status: str) -> None:
-    """A redirect to another host is no answer: that host sees no connection."""
-    with scripted() as other:
-        other.script = download(WHOLE, "length", n_missing=0)
-        server.script = Script(http(status, [("location", f"{other.url}/results")], b""))
-        assert (one.collect(), one.faults_in_vain()) == (False, [])
-        assert other.n_connections == 0
-
-    server.script = download(WHOLE, "length", n_missing=0)
-    assert (one.collect(), one.faults_at_home()) == (True, [])
-    assert {request.target for request in server.requests} == {"/v1/messages/batches/msgbatch_1/results"}
-
-
-def test_canceling_is_no_end(one: Desk, server: ScriptedServer) -> None:
-    """A batch that is being canceled has no results yet: none is asked for."""
-    canceling = replace(ENDED, processing_status="canceling", ended_at=None)
-
-    assert not one.collection.collect(CHUNK.nonce, canceling)
-    assert (one.ledger.chunk(CHUNK.nonce).state, server.n_connections) == (State.ACCEPTED, 0)

@@ -2,6 +2,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from claude_batch_dagster.core.chunks import Candidate
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.requests import Request
-from claude_batch_dagster.errors import StateDirectoryError
+from claude_batch_dagster.errors import SpoolError, StateDirectoryError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -106,6 +108,16 @@ def test_results_are_on_disk_before_they_have_their_name(spool: FileSpool, monke
     spool.write("batch", [b"{1}\n"])
 
     assert steps == ["file of 4", "name", "folder"]
+
+
+def test_f87_a_full_disk_is_told_with_what_to_do(spool: FileSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results stay at the API, so nothing is lost; the message says so."""
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    with pytest.raises(SpoolError, match=r"No space left on device.*Nothing that was paid for is lost"):
+        spool.write("batch", [b"{1}"])
+
+    assert not spool.has("batch")
 
 
 def test_discarded_results_are_gone(spool: FileSpool) -> None:
@@ -271,6 +283,36 @@ def test_f29_a_lock_shuts_out_other_processes_until_their_holder_is_gone(state: 
             os.set_blocking(waiter.stdout.fileno(), True)
             assert waiter.stdout.readline() == b"held\n"
             waiter.kill()
+
+
+def test_f29_a_lock_is_waited_for_however_long_it_is_held(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder may be at work for a year: there is no time-out after which two hold it."""
+    began, order, a_year_later, naps = time.perf_counter(), list[str](), threading.Event(), list[float]()
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 365:
+            a_year_later.set()
+
+    def wait() -> None:
+        try:
+            with state.hold("a lock"):
+                order.append("waiter")
+        finally:
+            a_year_later.set()
+
+    monkeypatch.setattr(time, "perf_counter", lambda: began + len(naps) * 86_400)
+    monkeypatch.setattr(time, "sleep", nap)
+    waiter = threading.Thread(target=wait)
+    with state.hold("a lock"):
+        waiter.start()
+        a_year_later.wait()
+        order.append("holder")
+    waiter.join()
+
+    assert order == ["holder", "waiter"]
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777], ids=["F126-group", "F126-others", "F126-all"])

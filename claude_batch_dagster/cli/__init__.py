@@ -1,0 +1,110 @@
+"""
+`claude-batch`: see what is on its way, and settle by hand what a person has to settle.
+
+The commands are imported when they are asked for, so that the program starts at once. None of them knows
+Dagster, and each is safe to do twice.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from claude_batch_dagster.cli.places import Places, WallClock
+from claude_batch_dagster.errors import ClaudeBatchError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "status": "Show what is on its way and what it has cost.",
+    "reconcile": "Find out what became of batches whose acceptance is not known.",
+    "resolve": "Say of one batch, as a person, whether it was sent.",
+    "cancel": "Ask the API to stop batches that are on their way.",
+    "doctor": "Check everything that a run needs.",
+}
+"""What each command does, told without importing it."""
+
+
+class Commands(click.Group):
+    """The commands, each a module with a `command`; errors of ours are told in one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Return the names of the commands, as the help shows them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (as above)
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (as above)
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what goes wrong is one sentence and exit code 1, never a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ClaudeBatchError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Commands)
+@click.option(
+    "--state-directory",
+    envvar="CLAUDE_BATCH_STATE_DIRECTORY",
+    show_envvar=True,
+    help="Folder of ledger, raw results and locks. [default: .claude_batch beside the database, else here]",
+)
+@click.option(
+    "--ledger-url",
+    envvar="CLAUDE_BATCH_LEDGER_URL",
+    show_envvar=True,
+    help="SQLAlchemy URL of the ledger. One with a password belongs into the environment. "
+    "[default: ledger.sqlite in the state directory]",
+)
+@click.option(
+    "--database",
+    envvar="CLAUDE_BATCH_DATABASE",
+    show_envvar=True,
+    help="The DuckDB file of documents and answers.",
+)
+@click.option(
+    "--base-url",
+    envvar="ANTHROPIC_BASE_URL",
+    show_envvar=True,
+    help="Base URL of the API. [default: https://api.anthropic.com]",
+)
+@click.option("--workspace-id", help="Workspace that the runs use, for keys that may act in several.")
+@click.version_option(package_name="claude-batch-dagster")
+@click.pass_context
+def main(  # noqa: PLR0913 - one argument for each option
+    ctx: click.Context,
+    /,
+    *,
+    state_directory: str | None,
+    ledger_url: str | None,
+    database: str | None,
+    base_url: str | None,
+    workspace_id: str | None,
+) -> None:
+    """
+    See and settle what is on its way at Claude's Message Batches API.
+
+    The API key is read from ANTHROPIC_API_KEY and nowhere else. Every command is safe to do twice: the
+    second time it finds nothing to do and exits with 0.
+
+    Exit codes: 0 done, or nothing to do; 1 a problem, told in a sentence; 2 wrong usage; 3 not known yet,
+    so come again later.
+    """
+    ctx.obj = Places(
+        state_directory=state_directory,
+        ledger_url=ledger_url,
+        database=database,
+        base_url=base_url,
+        workspace_id=workspace_id,
+        clock=ctx.obj or WallClock(),  # who calls this from code may bring a clock
+    )

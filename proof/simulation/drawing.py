@@ -1,0 +1,114 @@
+"""From one number, a job and what happens to it."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from proof.simulation.acts import Act, Cancel, Edit, LoseTable, Run, Trouble, TwoRuns, Upgrade, Wait
+from proof.simulation.gate import Fault, Plan
+from proof.simulation.jobs import EmulatorFault, Job, text_of
+from proof.simulation.runs import Order
+from proof.simulation.troubles import LEAVES, SURVIVABLE
+
+HOUR = 3_600
+PATIENCE = 25
+"""Sleeps after which somebody kills a run: a batch that never ends is waited for for days."""
+
+N_TEXTS = 8
+"""Different documents there are: few, so that rows share questions."""
+
+LAST_CALL = 160
+"""A fault is planned at one of so many calls of a run; later ones are the run's end, or do not happen."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A job and everything that happens to it before the troubles stop."""
+
+    seed: int
+    job: Job
+    acts: tuple[Act, ...]
+
+    def __str__(self) -> str:
+        """Return the text from which it is drawn again."""
+        return f"seed {self.seed}"
+
+
+def draw(seed: int) -> Script:
+    """Return the script of a seed."""
+    chance = random.Random(seed)
+    documents = {part: _texts(chance) for part in "pqr"[: chance.choice((1, 1, 1, 2, 3))]}
+    acts = tuple(_acts(chance, tuple(documents)))
+    names = {act.name for act in acts if isinstance(act, Trouble)}
+    batch_seconds = chance.choice((0.0, 45.0, 45.0, 45.0, 45.0, 600.0, 600.0, 30.0 * HOUR))
+    job = Job(
+        documents=documents,
+        chunk_size=chance.choice((1, 2, 2, 3, 4)),
+        facts=tuple(_facts(chance)),
+        n_foreign=chance.choice((0, 0, 1, 3)),
+        batch_seconds=batch_seconds,
+        max_poll_seconds=480.0 if batch_seconds < HOUR else 3.0 * HOUR,
+        expected=frozenset({"succeeded", *(LEAVES[name] for name in names if name in LEAVES)}),
+    )
+    return Script(seed, job, acts)
+
+
+def _texts(chance: random.Random) -> dict[int, str]:
+    return {key: text_of(chance.randrange(N_TEXTS)) for key in chance.sample(range(10), chance.randint(1, 4))}
+
+
+def _facts(chance: random.Random) -> Iterator[EmulatorFault]:
+    if chance.random() < 0.3:  # noqa: PLR2004  (three in ten)
+        name = chance.choice(("list_lag", "404_after_create", "404_after_end"))
+        yield EmulatorFault(name=name, options={"seconds": chance.choice((5, 120, 600, 1_200, 2_400))})
+
+
+def _acts(chance: random.Random, parts: tuple[str, ...]) -> Iterator[Act]:
+    """Yield one to five things that go wrong, around one to three runs."""
+    for _ in range(chance.randint(1, 3)):
+        for _ in range(chance.randint(0, 2)):
+            yield _around(chance, parts)
+        if chance.random() < 0.25:  # noqa: PLR2004  (one in four)
+            yield TwoRuns(orders=(_order(chance, parts), _order(chance, parts)), seed=chance.getrandbits(32))
+        else:
+            yield Run(order=_order(chance, parts))
+
+
+def _order(chance: random.Random, parts: tuple[str, ...]) -> Order:
+    some = tuple(sorted(chance.sample(parts, chance.randint(1, len(parts)))))
+    return Order(plan=_plan(chance), partitions=some, patience=PATIENCE)
+
+
+def _plan(chance: random.Random) -> Plan:
+    return {chance.randint(1, LAST_CALL): chance.choice(tuple(Fault)) for _ in range(chance.choice((0, 1, 1, 2)))}
+
+
+def _around(chance: random.Random, parts: tuple[str, ...]) -> Act:
+    kinds = (_trouble, _trouble, _trouble, _edit, _edit, _cancel, _wait, _wait, _lose, _upgrade)
+    return chance.choice(kinds)(chance, parts)
+
+
+def _trouble(chance: random.Random, _: tuple[str, ...]) -> Act:
+    options: dict[str, Any] = {"times": chance.randint(1, 3)}
+    return Trouble(name=chance.choice(SURVIVABLE), options=options)
+
+
+def _edit(chance: random.Random, parts: tuple[str, ...]) -> Act:
+    return Edit(partition=chance.choice(parts), texts=_texts(chance))
+
+
+def _cancel(_: random.Random, __: tuple[str, ...]) -> Act:
+    return Cancel()
+
+
+def _wait(chance: random.Random, _: tuple[str, ...]) -> Act:
+    return Wait(seconds=chance.choice((60, 600, 1_000, HOUR, 25 * HOUR, 6 * 24 * HOUR)))
+
+
+def _lose(_: random.Random, __: tuple[str, ...]) -> Act:
+    return LoseTable()
+
+
+def _upgrade(_: random.Random, __: tuple[str, ...]) -> Act:
+    return Upgrade()

@@ -1,0 +1,98 @@
+"""What is to be asked, and in what surroundings: the work of one schedule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from claude_batch_dagster.client import output_format
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.partitions import PartitionRule
+from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.engine import Question
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.upstream import Upstream
+
+CANARY = "canary-document"
+"""Stands in every document: it may be upstream, in the outbox and on its way to the API, and nowhere else."""
+
+KEY = "canary-key"
+"""The API key: it may go to the API, and nowhere else."""
+
+LABELS = ("war", "peace")
+
+
+class Label(BaseModel):
+    """The output model."""
+
+    label: Literal["war", "peace"]
+
+
+BASE: Mapping[str, Any] = {
+    "model": "claude-haiku-5-5",
+    "max_tokens": 100,
+    "thinking": {"type": "disabled"},
+    "output_config": {"format": output_format(Label)},
+}
+
+QUESTION = Question(
+    target=TableName("main", "answers"),
+    upstream=Upstream(relation="docs", shown_as="table docs", key=("id",), rule=PartitionRule(expr="part")),
+    builder=RequestBuilder(prompt=Template.parse("Label: {text}"), base=BASE),
+    schema=OutputSchema(Label),
+)
+
+
+def text_of(number: int) -> str:
+    """Return a document; its label can be read off it, and equal numbers ask the same question."""
+    return f"a text of {LABELS[number % 2]}, number {number}, {CANARY}"
+
+
+def label_of(text: str) -> str:
+    """Return the label that belongs to a document."""
+    return next(label for label in LABELS if f"of {label}," in text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatorFault:
+    """A fault of the emulator that is in force while faults last."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Documents, the size of a chunk, and what the API is like."""
+
+    documents: Mapping[str, Mapping[int, str]]
+    """Texts by key, by partition."""
+    chunk_size: int = 2
+    facts: tuple[EmulatorFault, ...] = ()
+    """How the API is, for good."""
+    n_foreign: int = 0
+    """Batches that somebody else sends to the same workspace, of the size of ours."""
+    batch_seconds: float = 45.0
+    """How long a batch takes."""
+    max_poll_seconds: float = 480.0
+    """Few looks, so that schedules are short."""
+    expected: frozenset[str] = frozenset({"succeeded"})
+    """Verdicts that rows may have in the end."""
+
+
+_TWO_CHUNKS = Job(documents={"p": {number: text_of(number) for number in range(4)}})
+
+JOBS: Mapping[str, Job] = {
+    "2 chunks": _TWO_CHUNKS,
+    "2 chunks and a foreign batch": replace(_TWO_CHUNKS, n_foreign=1),
+    "2 chunks, list lag": replace(_TWO_CHUNKS, facts=(EmulatorFault(name="list_lag", options={"seconds": 120}),)),
+    "2 chunks, 404 after create": replace(
+        _TWO_CHUNKS, facts=(EmulatorFault(name="404_after_create", options={"seconds": 120}),)
+    ),
+    "2 chunks, 404 after end": replace(
+        _TWO_CHUNKS, facts=(EmulatorFault(name="404_after_end", options={"seconds": 120}),)
+    ),
+}
+"""Jobs by the names that schedules give them."""

@@ -1,0 +1,175 @@
+"""The promises, checked from outside: by what the server billed, the ledger and the output table say."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from claude_batch_dagster.core.ledger import OPEN, State
+from claude_batch_dagster.core.verdicts import PAID_TO_REPEAT, RETRYABLE_ERROR, Verdict
+from proof.simulation.books import Books
+from proof.simulation.jobs import CANARY, KEY, label_of
+from proof.simulation.runs import Ran
+from proof.simulation.site import Site
+
+NEVER_ACCEPTED = frozenset({State.SENDING, State.REFUSED})
+CLOSED = frozenset({State.APPLIED, State.LOST})
+MARKS = frozenset({*Verdict, RETRYABLE_ERROR, "missing:gone", *(f"{verdict}:final" for verdict in Verdict)})
+
+
+@dataclass(kw_only=True)
+class Judgement:
+    """What is wrong after a schedule; all empty when every promise was kept."""
+
+    lost: list[str] = field(default_factory=list)
+    """Documents whose paid answer nobody has."""
+    duplicate_rows: list[str] = field(default_factory=list)
+    """Rows of the output table beyond one for each document."""
+    unreported: list[str] = field(default_factory=list)
+    """Documents billed more often than the product says."""
+    others: list[str] = field(default_factory=list)
+    """Every other promise that was broken."""
+
+    @property
+    def broken(self) -> list[str]:
+        """All of it, as text."""
+        return [
+            *(f"lost: {text}" for text in self.lost),
+            *(f"duplicate row: {text}" for text in self.duplicate_rows),
+            *(f"billed twice in silence: {text}" for text in self.unreported),
+            *self.others,
+        ]
+
+
+def judge(site: Site, runs: Sequence[Ran], *, finished: bool) -> Judgement:
+    """Check every promise; with `finished`, also that nothing is left to do."""
+    books = Books.of(site)
+    judgement = Judgement(
+        lost=list(_lost(books)),
+        duplicate_rows=list(_duplicates(books)),
+        unreported=list(_unreported(books)),
+        others=[*_misbooked(site, books), *_mistold(site, books), *_leaks(site, books, runs), *_surprises(runs)],
+    )
+    if finished:
+        judgement.others += _unfinished(site, books)
+    return judgement
+
+
+# --- money -----------------------------------------------------------------------------------------
+
+
+def _unreported(books: Books) -> Iterator[str]:
+    """Find questions billed more than once, once more after an answer of no use, and as often as the ledger doubts."""
+    for request_hash, rows in books.billed.items():
+        useless = any(row.verdict in PAID_TO_REPEAT for row in rows)
+        doubts = {row.chunk.chunk_id for row in books.planned.values() if row.request_hash == request_hash}
+        n_doubts = sum(books.chunks[chunk_id].doubted for chunk_id in doubts)
+        if len(rows) > 1 + useless + n_doubts:
+            yield f"question {request_hash}, {len(rows)} times, {n_doubts} reported"
+
+
+def _lost(books: Books) -> Iterator[str]:
+    """Find paid answers that are neither on our disk nor in the table nor still to be fetched."""
+    kept = books.spooled | {row.custom_id for row in books.table}
+    for row in (row for rows in books.billed.values() for row in rows):
+        # What is doubted was set free to be asked again, and is told as a possible duplicate.
+        if row.custom_id not in kept and row.chunk.state not in OPEN and not row.chunk.doubted:
+            yield f"request {row.custom_id}, its chunk is {row.chunk.state}, its verdict {row.verdict}"
+
+
+# --- books -----------------------------------------------------------------------------------------
+
+
+def _misbooked(site: Site, books: Books) -> Iterator[str]:
+    """Find what the ledger says of a chunk and the server did not do."""
+    for custom_id, requests in books.accepted.items():
+        row = books.planned.get(custom_id)
+        if row is None:
+            yield f"request {custom_id} was accepted and never planned"
+        elif row.chunk.state in NEVER_ACCEPTED:
+            yield f"request {custom_id} was accepted, its chunk is {row.chunk.state}"
+        elif row.chunk.batch_id not in {None, *(request.batch_id for request in requests)}:
+            yield f"request {custom_id} was accepted in another batch than its chunk's {row.chunk.batch_id}"
+        if len(requests) > 1:
+            yield f"request {custom_id} was accepted {len(requests)} times: one body, sent twice"
+    for row in books.planned.values():
+        if row.chunk.batch_id is not None and row.custom_id not in books.accepted:
+            yield f"request {row.custom_id} is said to be in batch {row.chunk.batch_id}, which does not have it"
+    yield from _wrong_sums(site)
+
+
+def _wrong_sums(site: Site) -> Iterator[str]:
+    query = "SELECT chunk_id, n_requests, count(ordinal) AS n FROM chunks LEFT JOIN rows USING (chunk_id) GROUP BY 1, 2"
+    for chunk, planned, listed in site.lab.rows(f"SELECT * FROM ({query}) WHERE n_requests <> n"):  # noqa: S608
+        yield f"chunk {chunk} was planned with {planned} requests and has {listed}"
+    query = "SELECT chunk_id, state, count(*), count(verdict) FROM chunks JOIN rows USING (chunk_id) GROUP BY 1, 2"
+    for chunk, state, n, n_told in site.lab.rows(query):
+        # Of a batch that was refused because of one row, that row knows it.
+        if n_told != (n if state in CLOSED else 0) and (state, n_told) != (State.REFUSED, 1):
+            yield f"chunk {chunk} is {state}, and {n_told} of its {n} requests have a verdict"
+
+
+def _mistold(site: Site, books: Books) -> Iterator[str]:
+    """Find verdicts of no list, and answers of another document."""
+    for planned in books.planned.values():
+        if planned.verdict is not None and planned.verdict not in MARKS:
+            yield f"request {planned.custom_id} has the verdict {planned.verdict!r}"
+    for row in books.table:
+        place = (row.partition, row.key)
+        if row.status not in set(Verdict):
+            yield f"row {place} has the status {row.status!r}"
+        text = site.documents.get(place, "")
+        current = bool(text) and row.request_hash == site.hash_of(text)
+        if row.status == Verdict.SUCCEEDED and current and row.label != label_of(text):
+            yield f"row {place} has the label {row.label} of another document"
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def _duplicates(books: Books) -> Iterator[str]:
+    found = Counter((row.partition, row.key) for row in books.table)
+    for place, n in found.items():
+        yield from (str(place) for _ in range(n - 1))
+
+
+def _unfinished(site: Site, books: Books) -> Iterator[str]:
+    """Find documents without their answer, the one to what stands upstream now, and batches left behind."""
+    rows = {(row.partition, row.key): row for row in books.table}
+    for place in sorted(rows.keys() - site.documents.keys()):
+        yield f"row {place} is left, though its document is gone"
+    for place, text in site.documents.items():
+        row = rows.get(place)
+        if row is None or row.status not in site.job.expected:
+            yield f"row {place} ends as {row and row.status}"
+        elif row.status == Verdict.SUCCEEDED and row.request_hash != site.hash_of(text):
+            yield f"row {place} ends with the answer to what was asked before"
+    for chunk in books.chunks.values():
+        if chunk.state in OPEN:
+            yield f"chunk {chunk.chunk_id} is still {chunk.state}"
+
+
+# --- secrets, surprises ----------------------------------------------------------------------------
+
+
+def _leaks(site: Site, books: Books, runs: Sequence[Ran]) -> Iterator[str]:
+    """Find documents and keys where they have no business."""
+    places = {
+        "ledger": site.lab.ledger_dump(),
+        "table": books.table,
+        "log": [ran.troubles for ran in runs],
+        "error": [repr(ran.error) for ran in runs],
+        "report": [repr(ran.report) for ran in runs],
+    }
+    for place, content in places.items():
+        text = repr(content)
+        yield from (f"{canary} stands in the {place}" for canary in (CANARY, KEY) if canary in text)
+    # An answer that is no JSON may quote its document, and is kept as it came.
+    for file in site.lab.state.spool.iterdir():
+        if KEY.encode() in file.read_bytes():
+            yield f"{KEY} stands in the spool"
+
+
+def _surprises(runs: Sequence[Ran]) -> Iterator[str]:
+    for ran in runs:
+        if ran.surprise is not None:
+            yield f"a run raised {ran.surprise!r}"

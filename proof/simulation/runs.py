@@ -1,0 +1,171 @@
+"""One run of the real engine behind gates, to its end or its death."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import cast
+
+from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.pipeline import Pipeline
+from claude_batch_dagster.core.ports import BatchApi
+from claude_batch_dagster.engine import Engine, Pacing, RunReport
+from claude_batch_dagster.errors import ClaudeBatchError
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.outbox import Outbox
+from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
+from proof.simulation.jobs import QUESTION
+from proof.simulation.lab import CONFIG
+from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool
+from proof.simulation.site import Site
+from proof.simulation.turns import Alone, Turns
+from proof.simulation.warehouse import GatedWarehouse
+
+PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
+"""Few looks, so that schedules are short; the quiet period is the one that users have."""
+
+
+@dataclass(frozen=True)
+class GatedClock:
+    """The emulator's clock, which goes as far as everybody sleeps."""
+
+    site: Site
+    gate: Gate
+    turns: Turns
+    patience: int
+    """Sleeps after which somebody kills the process."""
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.site.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        with self.gate.call("clock sleep"):
+            self.slept.append(seconds)
+            if len(self.slept) > self.patience:
+                self.gate.kill("killed: it has waited too long")
+            self.turns.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class GatedState(StateDirectory):
+    """The state directory; its locks end with the process that holds them."""
+
+    gate: Gate
+    turns: Turns
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Hold a lock."""
+        with ExitStack() as stack:
+            with self.gate.call(f"lock {name.partition(' ')[0]}"):
+                stack.enter_context(self.turns.hold(name))
+            yield
+
+
+@dataclass(kw_only=True)
+class SimulatedEngine(Engine):
+    """The real engine; where it makes a part itself, a gate is put in front of that part."""
+
+    gate: Gate
+    entropy: random.Random
+
+    @contextmanager
+    def _outbox(self) -> Iterator[Outbox]:
+        outbox = GatedOutbox(self.state.outbox(f"{self.run_id} {self.question.pipeline}"), gate=self.gate)
+        try:
+            yield outbox
+        finally:
+            outbox.remove()
+
+    def _pipeline(self, table: OutputTable) -> Pipeline:
+        pipeline = super()._pipeline(table)
+        pipeline.entropy = self.entropy.randbytes
+        spool = GatedSpool(self.state.spool, gate=self.gate)
+        pipeline.collection = replace(pipeline.collection, spool=spool)
+        return pipeline
+
+
+@dataclass(kw_only=True)
+class Ran:
+    """What came of one run."""
+
+    gate: Gate
+    report: RunReport | None = None
+    error: ClaudeBatchError | OSError | None = None
+    """What it raised, if a person can be expected to know what to do: one of our errors, or a full disk."""
+    surprise: Exception | None = None
+    """What it raised that nobody is told to expect."""
+    troubles: list[str] = field(default_factory=list)
+    """What a person would have read in its log."""
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the process died."""
+        return self.gate.dead
+
+
+def engine_of(site: Site, ran: Ran, turns: Turns, patience: int) -> SimulatedEngine:
+    """Open the engine of a new process."""
+    site.n_runs += 1
+    gate = ran.gate
+    return SimulatedEngine(
+        question=QUESTION,
+        api=cast("BatchApi", GatedApi(site.api(), gate)),
+        warehouse=GatedWarehouse(site.lab.database, CONFIG, gate=gate, turns=turns),
+        ledger=cast("SqlLedger", GatedLedger(site.lab.ledger, gate)),
+        state=GatedState(site.lab.state.path, gate, turns),
+        pacing=replace(
+            PACING, limits=Limits(max_requests=site.job.chunk_size), max_poll_seconds=site.job.max_poll_seconds
+        ),
+        run_id=f"run-{site.n_runs}",
+        clock=GatedClock(site, gate, turns, patience),
+        on_trouble=lambda error: ran.troubles.append(str(error)),
+        gate=gate,
+        entropy=random.Random(site.n_runs),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a run is asked to do, and what goes wrong at its calls."""
+
+    plan: Plan = field(default_factory=dict)
+    partitions: tuple[str, ...] = ()
+    """All there are, if none is named."""
+    patience: int = MANY_CALLS
+    """Sleeps after which somebody kills it."""
+
+
+def prepare(
+    site: Site, order: Order, turns: Turns, on_point: Callable[[Point], None] | None = None
+) -> tuple[Ran, Callable[[], None]]:
+    """Return a run, and what sets it going."""
+    ran = Ran(gate=Gate(order.plan, on_point, turns.next))
+    engine = engine_of(site, ran, turns, order.patience)
+    partitions = [Partition(key=key) for key in order.partitions or site.partitions]
+
+    def go() -> None:
+        try:
+            ran.report = engine.run(partitions)
+        except CrashError:
+            pass
+        except (ClaudeBatchError, OSError) as error:
+            ran.error = error
+        except Exception as error:  # noqa: BLE001  (whatever it is, the judge is told)
+            ran.surprise = error
+
+    return ran, go
+
+
+def run(site: Site, order: Order, on_point: Callable[[Point], None] | None = None) -> Ran:
+    """Run the engine once, to its end or its death."""
+    ran, go = prepare(site, order, Alone(site.pass_time), on_point)
+    go()
+    return ran

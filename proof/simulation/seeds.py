@@ -1,0 +1,70 @@
+"""Random schedules, each from one seed."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from proof.findings import Finding
+from proof.simulation.drawing import Script, draw
+from proof.simulation.judge import judge
+from proof.simulation.lab import Lab
+from proof.simulation.runs import Order, Ran, run
+from proof.simulation.schedules import MAX_RECOVERIES, Outcome, outcome_of
+from proof.simulation.site import Site, new_site
+from proof.simulation.tally import Tally
+from proof.simulation.workers import spread
+
+PROMISE = (
+    "Whatever strikes in any order (crashes, lost answers, faults of the API, edits, cancellations, expiry, two runs "
+    "at once), each question is billed once unless the report says otherwise, and every document is answered in the end"
+)
+BLOCK = 50
+"""Seeds that a worker takes at a time."""
+
+
+def play(script: Script, lab: Lab) -> Outcome:
+    """Let everything happen, judge after each step, then run until nothing is left to do."""
+    with new_site(script.job, lab) as site:
+        runs: list[Ran] = []
+        for act in script.acts:
+            ran = act.do(site)
+            runs += ran
+            if ran and (judgement := judge(site, runs, finished=False)).broken:
+                return outcome_of(str(script), site, runs, judgement)
+        site.calm()
+        runs += recover(site)
+        judgement = judge(site, runs, finished=True)
+        if not _is_idle(runs[-1]):
+            judgement.others.append(f"after {MAX_RECOVERIES} runs without faults there still is something to do")
+        return outcome_of(str(script), site, runs, judgement)
+
+
+def recover(site: Site) -> list[Ran]:
+    """Run without faults until a run has nothing to send, fails at nothing, and its books balance."""
+    runs: list[Ran] = []
+    while len(runs) <= MAX_RECOVERIES and not (runs and _is_idle(runs[-1])):
+        runs.append(run(site, Order()))
+    return runs
+
+
+def _is_idle(ran: Ran) -> bool:
+    report = ran.report
+    if report is None or report.n_sent or report.failure:
+        return False
+    return all(partition.balanced for partition in report.partitions)
+
+
+def run_block(seeds: Iterable[int], lab: Lab) -> Tally:
+    """Play a few seeds."""
+    tally = Tally()
+    for seed in seeds:
+        tally.add(play(draw(seed), lab))
+    return tally
+
+
+def run_seeds(seeds: Sequence[int], *, n_processes: int = 2) -> Finding:
+    """Play many seeds."""
+    began = time.monotonic()
+    blocks = [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
+    tally = Tally.sum(spread(run_block, blocks, n_processes=n_processes))
+    named = f"{seeds[0]}..{seeds[-1]}"
+    return tally.finding("seeds", PROMISE, seconds=time.monotonic() - began, seeds=named)

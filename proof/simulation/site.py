@@ -1,0 +1,156 @@
+"""One schedule's surroundings: an emulator of its own, a clock, and the lab's storage, emptied."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import anthropic
+import duckdb
+
+from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.emulator import Emulator
+from proof.simulation.jobs import BASE, KEY, QUESTION, Job
+from proof.simulation.lab import Lab
+from proof.simulation.transport import EagerTransport
+
+USUAL_SECONDS = 45.0
+"""How long a batch takes when nothing is wrong."""
+
+
+class TableRow(NamedTuple):
+    """A row of the output table."""
+
+    partition: str
+    key: int
+    status: str
+    label: str | None
+    request_hash: str | None
+    custom_id: str | None
+    content: tuple[Any, ...]
+    """All its columns."""
+
+
+@dataclass(kw_only=True)
+class Site:
+    """Everything that outlives a crash."""
+
+    job: Job
+    lab: Lab
+    emulator: Emulator
+    client: anthropic.Anthropic
+    documents: dict[tuple[str, int], str] = field(default_factory=dict)
+    """What is upstream, by partition and key."""
+    foreign: set[str] = field(default_factory=set)
+    """Batches that are not ours."""
+    n_runs: int = 0
+
+    # --- doing -------------------------------------------------------------------------------------
+
+    def set_documents(self, partition: str, texts: Mapping[int, str]) -> None:
+        """Put documents upstream, in place of all of their partition."""
+        kept = {place: text for place, text in self.documents.items() if place[0] != partition}
+        self.documents = {**kept, **{(partition, key): text for key, text in texts.items()}}
+        rows = [list(texts), list(texts.values()), partition]
+        self.lab.duckdb.execute("CREATE TABLE IF NOT EXISTS docs (id INTEGER, text VARCHAR, part VARCHAR)")
+        self.lab.duckdb.execute("DELETE FROM docs WHERE part = ?", [partition])
+        if texts:
+            self.lab.duckdb.execute("INSERT INTO docs SELECT unnest(?::INTEGER[]), unnest(?::VARCHAR[]), ?", rows)
+
+    def send_foreign(self, n_requests: int) -> None:
+        """Let somebody else send a batch to the same workspace."""
+        params = {**BASE, "messages": [{"role": "user", "content": "Label: a text of somebody else"}]}
+        requests = [{"custom_id": f"theirs-{number}", "params": params} for number in range(n_requests)]
+        batch = self.client.messages.batches.create(requests=requests)  # type: ignore[arg-type]
+        self.foreign.add(batch.id)
+
+    def cancel_open_batches(self) -> None:
+        """Let somebody cancel, in the Console, every batch of ours; those that have ended refuse."""
+        headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+        for batch in self.emulator.audit.accepted():
+            if batch.id not in self.foreign:
+                self.emulator.handle("POST", f"/v1/messages/batches/{batch.id}/cancel", headers)
+
+    def put_facts(self) -> None:
+        """Let the API be as the job says."""
+        for fact in self.job.facts:
+            self.emulator.faults.add(fact.name, **fact.options)
+
+    def calm(self) -> None:
+        """End all troubles; somebody cancels what would never end by itself."""
+        self.emulator.faults.clear()
+        self.emulator.pace.batch_seconds = USUAL_SECONDS
+        self.cancel_open_batches()
+        self.put_facts()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass while nobody runs."""
+        self.emulator.clock.advance(seconds=seconds)
+
+    # --- seeing ------------------------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> list[str]:
+        """Return every partition that was ever filled."""
+        return sorted({*self.job.documents, *(partition for partition, _ in self.documents)})
+
+    def api(self) -> AnthropicBatches:
+        """Return the real client, joined to the emulator without a socket."""
+        return AnthropicBatches(self.client)
+
+    def now(self) -> datetime:
+        """Return the API's time."""
+        return self.emulator.clock.now()
+
+    def hash_of(self, text: str) -> str:
+        """Return the hash of the question about a document."""
+        return QUESTION.builder.build({"text": text}).request_hash
+
+    def table(self) -> list[TableRow]:
+        """Return the output table; nothing while it does not exist."""
+        query = (
+            "SELECT partition_key, id, status, label, request_hash, custom_id, t.* FROM main.answers AS t ORDER BY ALL"
+        )
+        try:
+            rows = self.lab.duckdb.execute(query).fetchall()
+        except duckdb.CatalogException:
+            return []
+        return [TableRow._make((*cells[:6], cells[6:])) for cells in rows]
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything durable, here and at the API: from equal ones on, all goes the same way."""
+        lab, audit = self.lab, self.emulator.audit
+        seen = [
+            lab.rows("SELECT * FROM chunks ORDER BY chunk_id"),
+            lab.rows("SELECT * FROM rows ORDER BY chunk_id, ordinal"),
+            lab.rows("SELECT chunk_id, state, note FROM events ORDER BY event_id"),
+            lab.rows("SELECT chunk_id, partition_key, n_requests, cost_usd FROM spend ORDER BY spend_id"),
+            sorted((file.name, file.read_bytes()) for file in lab.state.spool.glob("*.jsonl")),
+            lab.duckdb.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall(),
+            self.table(),
+            sorted(self.documents.items()),
+            [vars(batch) for batch in audit.accepted()],
+            audit.n_posts(),
+            self.now(),
+            self.n_runs,
+        ]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
+
+
+@contextmanager
+def new_site(job: Job, lab: Lab) -> Iterator[Site]:
+    """Set up the surroundings of one schedule."""
+    lab.clear()
+    emulator = Emulator(batch_seconds=job.batch_seconds)
+    http = anthropic.DefaultHttpxClient(transport=EagerTransport(emulator), follow_redirects=False)
+    with anthropic.Anthropic(api_key=KEY, http_client=http, max_retries=0) as client:
+        site = Site(job=job, lab=lab, emulator=emulator, client=client)
+        for partition, texts in job.documents.items():
+            site.set_documents(partition, texts)
+        for _ in range(job.n_foreign):
+            site.send_foreign(job.chunk_size)
+        site.put_facts()
+        yield site
+    emulator.close()

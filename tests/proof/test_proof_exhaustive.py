@@ -1,0 +1,89 @@
+"""The real engine, stopped at every call it makes: singles here, pairs under `make soak`."""
+
+import pytest
+
+from proof.simulation import exhaustive
+from proof.simulation.gate import LOCAL, REMOTE, Fault
+from proof.simulation.jobs import JOBS
+from proof.simulation.lab import Lab
+from proof.simulation.schedules import Schedule, execute
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_loses_nothing(
+    job: str, lab: Lab
+) -> None:
+    """Die before or after any call, or lose any request or answer: billed once, answered, and the books balance."""
+    tally = exhaustive.every_single(job, lab, REMOTE)
+
+    assert tally.failures == []
+    assert tally.n_schedules > 250
+    assert tally.counts["crashes"] > 20
+
+
+def test_f24_f51_f86_f87_a_full_disk_at_any_call_costs_nothing_and_loses_nothing(lab: Lab) -> None:
+    """The ledger, the spool or the table refuses at any one call: the run fails, and the next one makes it good."""
+    tally = exhaustive.every_single("2 chunks", lab, frozenset({Fault.FAILS}))
+
+    assert tally.failures == []
+    assert tally.n_executed > 80
+
+
+def test_every_call_of_a_run_is_a_point(lab: Lab) -> None:
+    """No call is left out: each can be died before, and each call to the API can lose its request and its answer."""
+    numbers = {fault: set[int]() for fault in Fault}
+    outcome = execute(Schedule("2 chunks"), lab, lambda _, __, point: numbers[point.fault].add(point.number))
+    trace = dict(enumerate(outcome.runs[0].gate.trace, 1))
+
+    assert numbers[Fault.CRASH_BEFORE] == set(trace)
+    assert {trace[at] for at in numbers[Fault.LOST_ANSWER]} == {
+        "api create", "api retrieve", "api results", "api results piece"
+    }  # fmt: skip
+    assert {*LOCAL, *REMOTE} == set(Fault)
+
+
+def test_crashes_that_leave_the_same_behind_have_the_same_future(lab: Lab) -> None:
+    """One crash may stand for all that leave the same durable state: the end is the same to the last byte."""
+    schedule = Schedule("2 chunks")
+    alike: dict[str, list[Schedule]] = {}
+
+    execute(
+        schedule,
+        lab,
+        lambda site, number, point: (
+            alike.setdefault(site.fingerprint(), []).append(Schedule("2 chunks", ({point.number: point.fault},)))
+            if point.fault.kills and number == 1
+            else None
+        ),
+    )
+    for schedules in alike.values():
+        ends = {
+            (len(outcome.runs), outcome.end)
+            for outcome in (execute(one, lab) for one in schedules[:: len(schedules) - 1 or 1])
+        }
+        assert len(ends) == 1, str(schedules[0])
+
+
+def test_the_same_schedule_goes_the_same_way(lab: Lab) -> None:
+    """Its text is enough to see it again: the same calls, the same ids, the same end."""
+    schedule = Schedule("2 chunks", ({22: Fault.LOST_REQUEST}, {30: Fault.CRASH_AFTER}))
+    traces = {execute(one, lab).trace for one in (schedule, Schedule.parse(str(schedule)), schedule)}
+
+    assert str(schedule) == "2 chunks; run 1: 22 lost request; run 2: 30 crash after"
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("text", ["no such job", "2 chunks; 17 crash before", "2 chunks; run 1: 17 hiccup"])
+def test_a_text_that_is_no_schedule_is_refused(text: str) -> None:
+    """It says what it should have been."""
+    with pytest.raises(ValueError, match=r"there is no job|not of the form|not a number and one of"):
+        Schedule.parse(text)
+
+
+@pytest.mark.soak
+def test_a_second_fault_at_any_call_costs_nothing_and_loses_nothing_either() -> None:
+    """Every pair of faults of a job of two chunks."""
+    finding = exhaustive.pairs()
+
+    assert finding.holds
+    assert finding.facts["other promises broken"] == 0
