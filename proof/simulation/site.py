@@ -11,9 +11,10 @@ import anthropic
 import duckdb
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.emulator import Emulator, EmulatorTransport
+from claude_batch_dagster.emulator import Emulator
 from proof.simulation.jobs import BASE, KEY, QUESTION, Job
 from proof.simulation.lab import Lab
+from proof.simulation.transport import EagerTransport
 
 USUAL_SECONDS = 45.0
 """How long a batch takes when nothing is wrong."""
@@ -143,7 +144,7 @@ def new_site(job: Job, lab: Lab) -> Iterator[Site]:
     """Set up the surroundings of one schedule."""
     lab.clear()
     emulator = Emulator(batch_seconds=job.batch_seconds)
-    http = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator), follow_redirects=False)
+    http = anthropic.DefaultHttpxClient(transport=EagerTransport(emulator), follow_redirects=False)
     with anthropic.Anthropic(api_key=KEY, http_client=http, max_retries=0) as client:
         site = Site(job=job, lab=lab, emulator=emulator, client=client)
         for partition, texts in job.documents.items():

@@ -50,10 +50,10 @@ class WatchedApi(AnthropicBatches):
         self.locks.note("send")
         return super().create(body)
 
-    def list_batches(self, *, after_id: str | None = None) -> Page:
+    def list_batches(self, *, after_id: str | None = None, limit: int | None = None) -> Page:
         """Note that a lost batch is looked for: a single one that is not lost is retrieved by its id."""
         self.locks.note("look for")
-        return super().list_batches(after_id=after_id)
+        return super().list_batches(after_id=after_id, limit=limit)
 
     @contextmanager
     def results(self, batch_id: str) -> Iterator[Iterator[bytes]]:
