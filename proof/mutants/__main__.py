@@ -24,7 +24,8 @@ def main(names: tuple[str, ...]) -> int:
         return 2
 
     def tell(outcome: Outcome) -> None:
-        console.print(f"{'caught' if outcome.caught else 'SURVIVED':>8}  {outcome.mutant.name}", highlight=False)
+        word, why = ("caught", outcome.told) if outcome.caught else ("SURVIVED", outcome.survived)
+        console.print(f"{word:>8}  {outcome.mutant.name}: {why}", highlight=False, markup=False, no_wrap=True)
 
     began = time.monotonic()
     try:

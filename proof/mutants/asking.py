@@ -5,7 +5,7 @@ from proof.mutants.mutant import Mutant
 ENGINE = "tests/core/test_core_engine.py"
 DECIDE = "tests/core/test_core_verdicts.py::test_a_row_is_asked_again_only_if_that_helps"
 SHARED = "tests/core/test_core_verdicts.py::test_a_question_is_paid_for_once_whoever_asks_it"
-HASH = "tests/core/test_core_requests.py::test_the_hash_changes_with_anything_that_is_asked"
+HASH = "tests/core/test_core_requests.py::test_f110_the_hash_changes_with_anything_that_is_asked"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
 
 HASHED = "return Request.of(params, asked_of=self.asked_of)"
@@ -52,8 +52,8 @@ ASKING = (
         old="everyone = asked_by_anyone or history",
         new="everyone = history",
         caught_by=(
-            f"{PAID_ONCE}::test_another_partition_waits_for_a_question_on_its_way",
-            f"{PAID_ONCE}::test_another_partition_takes_over_an_answer_that_only_the_ledger_knows",
+            f"{PAID_ONCE}::test_f108_another_partition_waits_for_a_question_on_its_way",
+            f"{PAID_ONCE}::test_f108_another_partition_takes_over_an_answer_that_only_the_ledger_knows",
         ),
     ),
     Mutant(

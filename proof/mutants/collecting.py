@@ -5,6 +5,7 @@ from proof.mutants.mutant import Mutant
 COLLECTION = "tests/core/test_core_collection.py"
 ENGINE = "tests/core/test_core_engine.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
+DOWNLOADS = "tests/proof/test_proof_downloads.py"
 OUTPUTS = "tests/storage/test_storage_outputs.py"
 BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
 
@@ -27,8 +28,8 @@ COLLECTING = (
         name="one-404-is-gone",
         what="A batch that the API does not know is lost.",
         file="core/collection.py",
-        old="return bool(batch and batch.archived_at) or",
-        new="return batch is None or bool(batch.archived_at) or",
+        old="if batch is not None and batch.archived_at:",
+        new="if batch is None or batch.archived_at:",
         caught_by=(
             f"{COLLECTION}::test_a_batch_that_has_not_ended_is_left_alone",
             f"{ENGINE}::test_f53_f68_a_batch_that_cannot_be_seen_for_minutes_is_not_given_up",
@@ -40,7 +41,7 @@ COLLECTING = (
         file="core/collection.py",
         old="        if self._complete(chunk, matched):\n",
         new="        if matched:\n",
-        caught_by=(f"{PAID_ONCE}::test_results_that_are_no_results_fail_the_run_and_cost_nothing_more",),
+        caught_by=(f"{PAID_ONCE}::test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more",),
     ),
     Mutant(
         name="missing-at-once",
@@ -58,7 +59,7 @@ COLLECTING = (
         file="core/collection.py",
         old="told = _claimed(self._told(matched), batch)",
         new="told = self._told(matched)",
-        caught_by=(f"{PAID_ONCE}::test_a_row_that_stays_missing_is_not_paid_for_again",),
+        caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",),
     ),
     Mutant(
         name="matched-by-order",
@@ -90,9 +91,17 @@ COLLECTING = (
         name="29-days-not-written-off",
         what="As long as the API does not say that it is archived, there is hope.",
         file="core/collection.py",
-        old="return bool(batch and batch.archived_at) or self.clock.now() - created_at > RETENTION",
-        new="return bool(batch and batch.archived_at)",
-        caught_by=(f"{COLLECTION}::test_f66_results_of_29_days_ago_are_written_off[False]",),
+        old="return len(vain) >= MAX_DOWNLOADS and vain[-1] - vain[0] >= PATIENCE",
+        new="return False",
+        caught_by=(f"{COLLECTION}::test_f66_results_of_29_days_ago_are_written_off[not-shown]",),
+    ),
+    Mutant(
+        name="written-off-by-the-calendar",
+        what="After 29 days the results are gone; that is documented.",
+        file="core/collection.py",
+        old="            with self.api.results(_batch_id(chunk)):\n                return False\n",
+        new="            return True\n",
+        caught_by=(f"{DOWNLOADS}::test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar",),
     ),
     Mutant(
         name="trouble-is-gone",

@@ -28,7 +28,7 @@ GUARDING = (
         file="client.py",
         old='    logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts\n',
         new="",
-        caught_by=(f"{CLIENT}::test_the_sdk_does_not_log_prompts",),
+        caught_by=(f"{CLIENT}::test_f120_the_sdk_does_not_log_prompts",),
     ),
     Mutant(
         name="sdk-errors-chained",
@@ -52,7 +52,7 @@ GUARDING = (
         file="client.py",
         old="tag = hashlib.sha256(secret.encode()).hexdigest()[:8]",
         new="tag = secret",
-        caught_by=(f"{CLIENT}::test_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key",),
+        caught_by=(f"{CLIENT}::test_f112_f120_the_account_tells_keys_urls_and_workspaces_apart_and_holds_no_key",),
     ),
     Mutant(
         name="key-in-repr",
@@ -60,7 +60,7 @@ GUARDING = (
         file="resource.py",
         old="        repr=False,\n",
         new="",
-        caught_by=("tests/dagster/test_dagster_resource.py::test_the_key_is_never_shown",),
+        caught_by=("tests/dagster/test_dagster_resource.py::test_f120_the_key_is_never_shown",),
     ),
     Mutant(
         name="outbox-outlives-the-process",
@@ -68,6 +68,6 @@ GUARDING = (
         file="storage/outbox.py",
         old="            self.path.unlink()\n",
         new="            self.path.stat()\n",
-        caught_by=(f"{FILES}::test_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents",),
+        caught_by=(f"{FILES}::test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents",),
     ),
 )

@@ -24,7 +24,7 @@ SEARCHING = (
         file="core/recovery.py",
         old="return nonce in nonces if nonces else None",
         new="return True if nonces else None",
-        caught_by=(f"{RECOVERY}::test_a_foreign_batch_of_equal_size_is_never_adopted",),
+        caught_by=(f"{RECOVERY}::test_f34_a_foreign_batch_of_equal_size_is_never_adopted",),
     ),
     Mutant(
         name="one-silent-listing",
@@ -40,7 +40,7 @@ SEARCHING = (
         file="core/recovery.py",
         old="if now - since < self.quiet_period or n_listings < MIN_SILENT_LISTINGS:",
         new="if n_listings < MIN_SILENT_LISTINGS:",
-        caught_by=(f"{RECOVERY}::test_a_batch_that_is_listed_late_is_found_within_the_quiet_period",),
+        caught_by=(f"{RECOVERY}::test_f34_a_batch_that_is_listed_late_is_found_within_the_quiet_period",),
     ),
     Mutant(
         name="running-candidate-is-silence",
@@ -58,7 +58,15 @@ SEARCHING = (
         file="core/recovery.py",
         old="# noqa: PLR2004  (not absence: it passes)\n                return None\n",
         new="\n                return False\n",
-        caught_by=(f"{PAID_ONCE}::test_a_candidate_that_cannot_be_read_yet_is_not_silence",),
+        caught_by=(f"{PAID_ONCE}::test_f68_a_candidate_that_cannot_be_read_yet_is_not_silence",),
+    ),
+    Mutant(
+        name="foreign-once-for-all",
+        what="A batch that was looked into once and is not ours need not be looked into again.",
+        file="core/recovery.py",
+        old="(batch.id, chunk.chunk_id) in self.foreign",
+        new="batch.id in {batch_id for batch_id, _ in self.foreign}",
+        caught_by=(f"{RECOVERY}::test_f33_a_batch_that_is_not_the_chunk_looked_for_may_be_another_of_ours",),
     ),
     Mutant(
         name="failed-listing-is-silence",
@@ -93,7 +101,7 @@ SEARCHING = (
         file="core/listing.py",
         old="SKEW = timedelta(hours=1)",
         new="SKEW = timedelta(0)",
-        caught_by=(f"{PAID_ONCE}::test_a_clock_that_is_fast_does_not_hide_the_batch",),
+        caught_by=(f"{PAID_ONCE}::test_f49_a_clock_that_is_fast_does_not_hide_the_batch",),
     ),
     Mutant(
         name="held-set-free-silently",

@@ -116,6 +116,14 @@ SENDING = (
         caught_by=(f"{SUBMISSION}::test_f36_to_f47_what_an_error_status_proves[True-None-400]",),
     ),
     Mutant(
+        name="gateway-taken-for-the-api",
+        what="An error object with a type and a message is the API's.",
+        file="client.py",
+        old="return kind if is_own else None, message,",
+        new="return kind, message,",
+        caught_by=(f"{CLIENT}::test_f45_an_error_without_the_api_s_envelope_has_no_kind",),
+    ),
+    Mutant(
         name="5xx-is-a-no",
         what="An internal error in the API's own words means that it did nothing.",
         file="core/submission.py",
@@ -137,7 +145,7 @@ SENDING = (
         file="core/pipeline.py",
         old="                if settled(self.recovery, self.on_trouble):\n",
         new="                if settled(self.recovery, self.on_trouble) or group:\n",
-        caught_by=(f"{ENGINE}::test_while_one_chunk_is_ambiguous_no_other_is_sent",),
+        caught_by=(f"{ENGINE}::test_f107_while_one_chunk_is_ambiguous_no_other_is_sent",),
     ),
     Mutant(
         name="sending-without-the-lock",
