@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check bench soak
+.PHONY: help install run ui test check bench soak mutants proof
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,13 @@ bench: $(STAMP) ## Measure speed and memory
 
 soak: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/pytest -m soak
+
+proof: $(STAMP) ## Prove it all anew, for hours, and write docs/reliability.md
+	for part in singles pairs seeds answers cuts kills mutants; do $(BIN)/python -m proof $$part || exit 1; done
+	$(BIN)/python -m proof.report
+
+mutants: $(STAMP) ## Plant known bugs one at a time and see each caught by the test that was named for it
+	$(BIN)/python -m proof.mutants
 
 # Runs once, and again when what it installs has changed.
 $(STAMP): pyproject.toml constraints.txt

@@ -165,7 +165,8 @@ class Engine:
 
     @contextmanager
     def _outbox(self) -> Iterator[Outbox]:
-        outbox = Outbox(self.state.outbox(f"{self.run_id} {self.question.pipeline}"))
+        # A run that is started twice under one id, as orchestrators may, has two of them.
+        outbox = Outbox(self.state.outbox(f"{self.run_id} {self.question.pipeline} {os.urandom(8).hex()}"))
         try:
             yield outbox
         finally:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import click
 
+from proof import answers, cuts
 from proof.findings import Finding
+from proof.kills.__main__ import main as kills
+from proof.mutants.__main__ import main as mutants
 from proof.simulation import exhaustive, replaying, seeds
 
 
@@ -43,6 +46,8 @@ def proof(name: str, find: Callable[[], Finding], about: str) -> None:
 
 proof("singles", exhaustive.singles, "Every fault at every call of a job of two chunks.")
 proof("pairs", exhaustive.pairs, "Every pair of faults of a job of two chunks.")
+proof("answers", answers.run, "Every answer to a create call, over a socket, against the answer table.")
+proof("cuts", cuts.run, "The results of a batch, cut at every byte.")
 
 
 @main.command("seeds")
@@ -51,6 +56,16 @@ proof("pairs", exhaustive.pairs, "Every pair of faults of a job of two chunks.")
 def seeds_command(n: int, first: int) -> None:
     """Play random schedules, each from one seed."""
     conclude(seeds.run_seeds(range(first, first + n)))
+
+
+main.add_command(kills, "kills")
+
+
+@main.command("mutants")
+@click.argument("names", nargs=-1)
+def mutants_command(names: tuple[str, ...]) -> None:
+    """Plant bugs and see each caught by the tests that were named for it."""
+    sys.exit(mutants(names))
 
 
 @main.command()

@@ -230,10 +230,13 @@ def result(custom_id: str, **fields: Any) -> bytes:
 def test_f74_results_in_any_order_are_joined_by_custom_id(
     collection: Collection, client: anthropic.Anthropic, sent: Chunk, look: Look
 ) -> None:
-    """Row by row the same answer, whatever comes first."""
-    read = collected(collection, client, sent, look, lambda lines: lines[::-1])
+    """Row by row its own answer, whatever comes first."""
+    labels = ["war", "war", "peace", "war", "peace"]
+    texts = [[{"type": "text", "text": f'{{"label":"{label}"}}'}] for label in labels]
+    lines = [result(name, content=content) for name, content in zip(sent.custom_ids, texts, strict=True)]
+    read = collected(collection, client, sent, look, lambda _: lines[::-1])
 
-    assert read("id, custom_id, status") == [(n, sent.custom_ids[n], "succeeded") for n in range(N)]
+    assert read("id, custom_id, label") == [(n, sent.custom_ids[n], labels[n]) for n in range(N)]
 
 
 def test_f71_of_two_results_for_a_row_the_first_counts(

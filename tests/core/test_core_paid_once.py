@@ -6,6 +6,7 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
+from claude_batch_dagster.storage.ledger import SqlLedger
 from tests.core.world import CrashError, World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
@@ -119,3 +120,51 @@ def test_a_row_takes_over_the_answer_to_what_it_asks_now(world: World) -> None:
     report = world.run()
 
     assert (report.n_sent, world.rows()) == (0, [(1, "war", "succeeded")])
+
+
+def test_f62_a_batch_whose_rows_nobody_asks_for_any_more_is_brought_home(world: World) -> None:
+    """It was paid for: a run that has nothing to ask books it all the same."""
+    world.documents(TWO)
+    with pytest.raises(CrashError):
+        world.run(clock=DeadlyClock(world))
+    world.clock.sleep(600)
+    world.documents({})
+
+    report = world.run()
+
+    assert (report.n_sent, world.states()) == (0, [State.APPLIED])
+    assert (report.partitions[0].cost_usd or 0) > 0
+
+
+def test_f97_a_batch_that_landed_before_the_crash_is_booked_by_the_next_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row has its answer, so nothing is asked; what the answers cost is told all the same."""
+    world.documents(TWO)
+
+    def die(*_: object, **__: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlLedger, "close", die)
+        with pytest.raises(CrashError):
+            world.run()
+
+    report = world.run()
+
+    assert (report.n_sent, world.states()) == (0, [State.APPLIED])
+    assert report.partitions[0].cost_usd == pytest.approx(sum(cost for (cost,) in world.rows("cost_usd")))
+
+
+def test_f108_a_row_that_failed_for_nothing_waits_for_another_that_asks_the_same(world: World) -> None:
+    """Two partitions ask the same; the one whose request expired finds the other's on its way."""
+    world.documents({1: "a text of war"}, part="p")
+    world.documents({7: "a text of war"}, part="q")
+    world.emulator.faults.add("expired", times=1)
+    world.run("p", max_attempts=1)
+    with pytest.raises(CrashError):
+        world.run("q", clock=DeadlyClock(world))
+
+    report = world.run("p")
+
+    assert (report.n_sent, world.statuses("p"), world.n_billed) == (0, {1: "succeeded"}, [1])

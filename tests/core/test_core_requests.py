@@ -53,8 +53,9 @@ def test_the_hash_is_the_same_in_any_run() -> None:
         ({"text": "hello"}, "Read: {text}", {**BASE, "model": "claude-sonnet-5-5"}),
         ({"text": "hello"}, "Read: {text}", {**BASE, "max_tokens": 101}),
         ({"text": "hello"}, "Read: {text}", {**BASE, "system": "Be brief."}),
+        ({"text": "hello"}, "Read: {text}", {**BASE, "output_config": {"format": {"type": "json_schema"}}}),
     ],
-    ids=["document", "prompt", "model", "max_tokens", "system"],
+    ids=["document", "prompt", "model", "max_tokens", "system", "output_config"],
 )
 def test_f110_the_hash_changes_with_anything_that_is_asked(
     row: Mapping[str, Any], source: str, base: Mapping[str, Any]

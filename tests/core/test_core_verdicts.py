@@ -164,6 +164,34 @@ def test_a_row_is_asked_again_only_if_that_helps(history: list[RowRecord], decis
     assert decide(history, run_chunks=frozenset({"mine"}), max_attempts=3) == decision
 
 
+EXPIRED, INVALID = past(("mine", "expired")), past(("mine", "invalid"))
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "decision"),
+    [
+        pytest.param([], past(("b", "succeeded")), Settled("b", succeeded=True, shared=True), id="answered"),
+        pytest.param([], past(("b", None, State.ACCEPTED)), InFlight("b"), id="in-flight"),
+        pytest.param([], past(("b", "refused")), Settled("b", succeeded=False, shared=True), id="refused"),
+        pytest.param([], past(("b", "invalid")), Ask(2, 0), id="F115-invalid-once"),
+        pytest.param(EXPIRED, past(("b", None, State.RELEASED)), InFlight("b"), id="F108-own-expired-in-flight"),
+        pytest.param(
+            EXPIRED, past(("b", "succeeded")), Settled("b", succeeded=True, shared=True), id="F108-own-expired-answered"
+        ),
+        pytest.param(
+            INVALID, past(("b", "invalid")), Settled("b", succeeded=False, shared=True), id="F115-invalid-twice-in-all"
+        ),
+    ],
+)
+def test_a_question_is_paid_for_once_whoever_asks_it(
+    own: list[RowRecord], others: list[RowRecord], decision: Decision
+) -> None:
+    """What other rows have asked counts as if the row had asked it, also after failures of its own."""
+    decided = decide(own, [*own, *others], run_chunks=frozenset(), max_attempts=3)
+
+    assert decided == decision
+
+
 def test_every_state_either_moves_on_or_is_an_end() -> None:
     """No state is forgotten: each is in the table of moves, and every open one leads somewhere."""
     assert set(NEXT) == set(State)

@@ -163,7 +163,7 @@ def usable(batch: Batch) -> None:
 Hear = Callable[[bytes], AnthropicBatches]
 
 
-@n_examples(300, 50_000)
+@n_examples(300, 20_000)
 def test_f46_f60_whatever_comes_with_a_2xx_is_a_batch_that_can_be_used_or_an_api_error(hear: Hear, n: int) -> None:
     """Ids, counts and times of wrong types, huge, or of the year 0: by every call that gives a batch."""
 
@@ -266,7 +266,7 @@ def downloaded(api: AnthropicBatches) -> bytes:
         return b"".join(pieces)
 
 
-@n_examples(300, 50_000)
+@n_examples(300, 20_000)
 def test_f36_no_message_of_the_api_names_a_row_that_was_not_sent(n: int) -> None:
     """Nor does any make the reading of it fail, however long its numbers are."""
     digits = st.one_of(st.integers(0, 10**9).map(str), st.sampled_from(["9" * 5_000, "\u0663", "00", "-1", "1.5", ""]))

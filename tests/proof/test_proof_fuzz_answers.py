@@ -142,7 +142,7 @@ def table_of(model: type[BaseModel], folder: Path) -> Iterator[OutputTable]:
         yield table
 
 
-@n_examples(150, 20_000)
+@n_examples(80, 3_000)
 def test_f83_every_answer_that_is_valid_lands(tmp_path: Path, n: int) -> None:
     """One answer that the database does not take would keep a whole batch out of the table."""
     with table_of(Wide, tmp_path) as table:

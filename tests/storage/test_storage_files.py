@@ -2,6 +2,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -281,6 +283,36 @@ def test_f29_a_lock_shuts_out_other_processes_until_their_holder_is_gone(state: 
             os.set_blocking(waiter.stdout.fileno(), True)
             assert waiter.stdout.readline() == b"held\n"
             waiter.kill()
+
+
+def test_f29_a_lock_is_waited_for_however_long_it_is_held(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder may be at work for a year: there is no time-out after which two hold it."""
+    began, order, a_year_later, naps = time.perf_counter(), list[str](), threading.Event(), list[float]()
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 365:
+            a_year_later.set()
+
+    def wait() -> None:
+        try:
+            with state.hold("a lock"):
+                order.append("waiter")
+        finally:
+            a_year_later.set()
+
+    monkeypatch.setattr(time, "perf_counter", lambda: began + len(naps) * 86_400)
+    monkeypatch.setattr(time, "sleep", nap)
+    waiter = threading.Thread(target=wait)
+    with state.hold("a lock"):
+        waiter.start()
+        a_year_later.wait()
+        order.append("holder")
+    waiter.join()
+
+    assert order == ["holder", "waiter"]
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777], ids=["F126-group", "F126-others", "F126-all"])

@@ -1,4 +1,6 @@
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import permutations
@@ -6,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
+import duckdb
 import pytest
 from pydantic import BaseModel
 
@@ -19,6 +22,7 @@ from claude_batch_dagster.storage.names import TableName, listed
 from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.statistics import Documents, standings
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.core.world import CrashError
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 Make = Callable[..., OutputTable]
@@ -153,6 +157,28 @@ def test_f85_a_landing_that_breaks_off_leaves_nothing(make: Make, run: Run) -> N
         table.apply("c1", broken())
     assert run("SELECT count(*) FROM answers") == [(0,)]
     assert table.apply("c1", [answer("1")])
+
+
+class DyingWarehouse(Warehouse):
+    """A database whose user dies as soon as a transaction is through."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Commit, and die."""
+        with super().transaction() as connection:
+            yield connection
+        raise CrashError
+
+
+def test_f97_a_crash_right_after_the_landing_is_a_landing(make: Make, run: Run, warehouse: Warehouse) -> None:
+    """Rows and the mark of their chunk are in one transaction: what has landed is known to have landed."""
+    table = make()
+    with pytest.raises(CrashError):
+        replace(table, warehouse=DyingWarehouse(warehouse.database)).apply("c1", [answer("1")])
+    run("UPDATE answers SET label = 'peace'")
+
+    assert not table.apply("c1", [answer("1")])
+    assert run("SELECT id, label FROM answers") == [(1, "peace")]
 
 
 FIRST, SECOND = "q1", "q2"

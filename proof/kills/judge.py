@@ -1,0 +1,133 @@
+"""What is true in the end: the table, the ledger, and the API's own memory of what it billed."""
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from claude_batch_dagster.emulator import Emulator
+from proof.kills.folder import Folder
+from proof.kills.order import MARK, SECRET
+
+LEDGER = "ledger.sqlite"
+CLOSED = frozenset({"applied", "refused", "unseen"})
+"""States in which nothing is left to do; `lost` and `held` would each be a fault here."""
+
+MANY_LINES = 15
+
+FOR_DOCUMENTS = ("documents.jsonl", ".duckdb", "outbox")
+"""Where documents may be: in what is the user's, and in what a run was killed in writing, to be removed later."""
+
+DUPLICATES = "claude_batch/possible_duplicate_requests"
+"""Under which name a run reports what may have been paid for twice."""
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """What became of the documents of one job."""
+
+    n_lost: int = 0
+    n_duplicate_rows: int = 0
+    n_unreported_double_bills: int = 0
+    complaints: list[str] = field(default_factory=list)
+    """All that is not as it was promised, in words."""
+    facts: Counter[str] = field(default_factory=Counter)
+
+
+def judge(folder: Folder, labels: Mapping[str, str], emulator: Emulator, *, foreign: Collection[str]) -> Verdict:
+    """Compare table, ledger and bill; `labels` are the right answers, `foreign` the batches of others."""
+    verdict = Verdict()
+    _judge_rows(verdict, folder, labels)
+    _judge_bills(verdict, folder, emulator, foreign)
+    _judge_ledger(verdict, folder, {batch.id for batch in emulator.audit.accepted()} - set(foreign))
+    leaks = [*folder.files_with(SECRET), *folder.files_with(MARK, beside=FOR_DOCUMENTS)]
+    if leaks:
+        verdict.complaints.append(f"the key or a document is in {leaks}")
+    return verdict
+
+
+def _judge_rows(verdict: Verdict, folder: Folder, labels: Mapping[str, str]) -> None:
+    with duckdb.connect(folder.database) as connection:
+        rows = connection.execute("SELECT id, status, label FROM public.answers").fetchall()
+    right = {key for key, status, label in rows if status == "succeeded" and labels.get(key) == label}
+    lost = sorted(labels.keys() - right)
+    verdict.n_lost = len(lost)
+    verdict.n_duplicate_rows = len(rows) - len({key for key, *_ in rows})
+    if lost:
+        verdict.complaints.append(f"no good answer for {lost}; the table has {sorted(rows)}")
+    if verdict.n_duplicate_rows:
+        verdict.complaints.append(f"{verdict.n_duplicate_rows} rows too many")
+
+
+def _judge_bills(verdict: Verdict, folder: Folder, emulator: Emulator, foreign: Collection[str]) -> None:
+    """Find what was billed twice; only what a run has let go, and has told of, is not held against it in full."""
+    requests = [request for request in emulator.audit.requests() if request.batch_id not in foreign]
+    billed = Counter(request.params_sha256 for request in requests if request.billed)
+    twice = {digest for digest, n in billed.items() if n > 1}
+    verdict.facts.update({"requests billed": billed.total(), "documents billed twice": len(twice)})
+    with ledger(folder) as connection:
+        query = "SELECT batch_id FROM chunks JOIN events USING (chunk_id) WHERE events.state = 'unseen'"
+        let_go = {batch_id for (batch_id,) in connection.execute(query)}
+    excused = {request.params_sha256 for request in requests if request.batch_id in let_go} & twice
+    told = reported(folder).get(DUPLICATES, 0)
+    verdict.n_unreported_double_bills = len(twice) - min(len(excused), told)
+    if twice:
+        batches = sorted({request.batch_id for request in requests if request.params_sha256 in twice})
+        verdict.complaints.append(f"{len(twice)} documents were billed twice, {told} of them told, in {batches}")
+
+
+def _judge_ledger(verdict: Verdict, folder: Folder, accepted: set[str]) -> None:
+    with ledger(folder) as connection:
+        chunks = connection.execute("SELECT chunk_id, state, batch_id FROM chunks").fetchall()
+        moved = connection.execute("SELECT DISTINCT chunk_id, state FROM events").fetchall()
+    happened = Counter(state for _, state in moved)
+    verdict.facts["batches accepted"] = len(accepted)
+    verdict.facts["batches adopted"] = happened["adopted"]
+    verdict.facts["batches never sent whole"] = happened["refused"]
+    verdict.facts["batches never seen, sent again"] = happened["unseen"]
+    left = [chunk for chunk in chunks if chunk[1] not in CLOSED]
+    if left:
+        verdict.complaints.append(f"the ledger has unfinished business: {left}")
+    applied = {batch_id for _, state, batch_id in chunks if state == "applied"}
+    if applied != accepted:
+        verdict.complaints.append(f"accepted and not landed: {accepted - applied}; the reverse: {applied - accepted}")
+
+
+@contextmanager
+def ledger(folder: Folder) -> Iterator[sqlite3.Connection]:
+    """Open a copy of the ledger: its own file is for the next run to find as it was left."""
+    with tempfile.TemporaryDirectory() as copy:
+        for file in folder.state.glob(f"{LEDGER}*"):
+            shutil.copy(file, copy)
+        with closing(sqlite3.connect(Path(copy) / LEDGER)) as connection:
+            yield connection
+
+
+def reported(folder: Folder) -> dict[str, int]:
+    """Return the whole numbers that the last run reported with its answers."""
+    figures: dict[str, int] = json.loads(folder.report.read_text()) if folder.report.exists() else {}
+    return figures
+
+
+def state_at_death(folder: Folder) -> str:
+    """Return the state of the chunk that was touched last, as a killed run has left it."""
+    with ledger(folder) as connection:
+        try:
+            found = connection.execute("SELECT state FROM events ORDER BY event_id DESC LIMIT 1").fetchone()
+        except sqlite3.OperationalError:
+            return "no ledger"
+    return str(found[0]) if found else "nothing sent"
+
+
+def last_words(folder: Folder) -> str:
+    """Return the end of what the runs have printed."""
+    if not folder.log.exists():
+        return ""
+    return "\n".join(folder.log.read_text().splitlines()[-MANY_LINES:])

@@ -1,0 +1,111 @@
+"""One run of Dagster: the table of documents, and the answers to it, on real files."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from claude_batch_dagster import ClaudeBatchResource, build_classification_asset
+from proof.kills.folder import Folder
+from proof.kills.gate import wait_at
+
+LABELS = {"economy": "tax tariff trade money", "war": "army navy war battle"}
+WORDS = {"economy": "a tax and a tariff on trade", "war": "the army and the navy at war"}
+"""What the documents say that belong to each label."""
+
+MARK = "a text that is nobody's business"
+"""What every document says besides."""
+
+PER_BATCH = 2
+"""Documents in a batch: few, so that a run sends several."""
+
+YEARS = ("1790", "1791", "1792", "1793")
+"""The partitions, where there are any."""
+
+QUIET_SECONDS = 1.0
+
+KEY = "ANTHROPIC_API_KEY"
+SECRET = "key-that-belongs-to-no-file"  # noqa: S105  (it opens nothing)
+"""The key, under that name in the environment."""
+
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a process is to materialize."""
+
+    folder: str
+    url: str
+    partition: str | None = None
+    span: tuple[str, str] | None = None
+    """First and last of a range of partitions."""
+    gate: tuple[str, int] | None = None
+    """Where to ask, all set up, for leave to begin."""
+
+    def perform(self, home: Path) -> bool:
+        """Materialize, with the Dagster instance of a home; whether that went well."""
+        folder = Folder(path=Path(self.folder))
+        with _instance(home) as instance:
+            if self.gate:
+                wait_at(self.gate)
+            result = dg.materialize(
+                self._assets(folder),
+                instance=instance,
+                resources={"claude_batch": self._resource(folder)},
+                partition_key=self.partition,
+                run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+                tags=dict(zip(RANGE, self.span, strict=True)) if self.span else None,
+                raise_on_error=False,
+            )
+        _write_report(folder, result)
+        return result.success
+
+    def _assets(self, folder: Folder) -> list[dg.AssetsDefinition]:
+        if self.partition or self.span:
+            years = dg.TimeWindowPartitionsDefinition(start="1790", end="1794", fmt="%Y", cron_schedule="0 0 1 1 *")
+            return [_answers(upstream="documents", partitions_def=years, partition_expr="day")]
+
+        @dg.asset
+        def documents() -> None:
+            folder.load()
+
+        return [documents, _answers(upstream=documents)]
+
+    def _resource(self, folder: Folder) -> ClaudeBatchResource:
+        return ClaudeBatchResource(
+            api_key=dg.EnvVar(KEY),
+            base_url=self.url,
+            database=DuckDBResource(database=folder.database),
+            state_directory=str(folder.state),
+            poll_interval_seconds=0.03,
+            max_poll_interval_seconds=0.06,
+            max_requests_per_batch=PER_BATCH,
+            quiet_period_seconds=QUIET_SECONDS,
+        )
+
+
+def _write_report(folder: Folder, result: dg.ExecuteInProcessResult) -> None:
+    """Write down what the run told of its answers, added up over partitions."""
+    figures: Counter[str] = Counter()
+    for told in result.asset_materializations_for_node("answers"):
+        figures.update({name: value.value for name, value in told.metadata.items() if isinstance(value.value, int)})
+    folder.report.write_text(json.dumps(figures))
+
+
+def _instance(home: Path) -> dg.DagsterInstance:
+    """Return a Dagster instance whose events are in one file: one for each run would take a fifth of its time."""
+    events = {
+        "module": "dagster.core.storage.event_log",
+        "class": "ConsolidatedSqliteEventLogStorage",
+        "config": {"base_dir": str(home)},
+    }
+    return dg.DagsterInstance.local_temp(str(home), overrides={"event_log_storage": events})
+
+
+def _answers(**options: Any) -> dg.AssetsDefinition:
+    return build_classification_asset(name="answers", labels=LABELS, **options)

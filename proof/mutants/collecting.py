@@ -1,0 +1,166 @@
+"""Bugs on the way home: how results become answers, and when a row is called missing."""
+
+from proof.mutants.mutant import Mutant
+
+COLLECTION = "tests/core/test_core_collection.py"
+ENGINE = "tests/core/test_core_engine.py"
+PAID_ONCE = "tests/core/test_core_paid_once.py"
+DOWNLOADS = "tests/proof/test_proof_downloads.py"
+OUTPUTS = "tests/storage/test_storage_outputs.py"
+BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
+
+MARK = """\
+            connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)
+"""
+UNMARK = """\
+            connection.execute(f"DELETE FROM {MARKERS.sql} WHERE (chunk_id, table_name) = (?, ?)", marker)
+"""
+IF_KNOWN = """\
+            if connection.execute(known, marker).fetchone():
+                return False
+"""
+STAGE = """\
+            self._stage(connection, answers)
+"""
+
+COLLECTING = (
+    Mutant(
+        name="one-404-is-gone",
+        what="A batch that the API does not know is lost.",
+        file="core/collection.py",
+        old="if batch is not None and batch.archived_at:",
+        new="if batch is None or batch.archived_at:",
+        caught_by=(
+            f"{COLLECTION}::test_a_batch_that_has_not_ended_is_left_alone",
+            f"{ENGINE}::test_f53_f68_a_batch_that_cannot_be_seen_for_minutes_is_not_given_up",
+        ),
+    ),
+    Mutant(
+        name="results-not-counted",
+        what="What was downloaded without an error is complete.",
+        file="core/collection.py",
+        old="        if self._complete(chunk, matched):\n",
+        new="        if matched:\n",
+        caught_by=(f"{PAID_ONCE}::test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more",),
+    ),
+    Mutant(
+        name="missing-at-once",
+        what="A row that the results lack is missing; downloading them again changes nothing.",
+        file="core/collection.py",
+        old="return bool(found) and patient",
+        new="return bool(found)",
+        caught_by=(
+            f"{COLLECTION}::test_f68_f69_f70_results_that_came_in_part_are_downloaded_again[results_missing_line]",
+        ),
+    ),
+    Mutant(
+        name="claimed-row-asked-again",
+        what="A missing row has no answer, so it is asked again like any other.",
+        file="core/collection.py",
+        old="told = _claimed(self._told(matched), batch)",
+        new="told = self._told(matched)",
+        caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",),
+    ),
+    Mutant(
+        name="matched-by-order",
+        what="Results come in the order of the requests.",
+        file="core/collection.py",
+        old="return [(row, found.get(row.custom_id)) for row in rows]",
+        new="return list(zip(rows, [*found.values(), *[None] * len(rows)], strict=False))",
+        caught_by=(f"{COLLECTION}::test_f74_results_in_any_order_are_joined_by_custom_id",),
+    ),
+    Mutant(
+        name="last-line-wins",
+        what="Of two results for a row the newer one counts.",
+        file="core/collection.py",
+        old="if result.custom_id in sent and found.setdefault(result.custom_id, result) != result:",
+        new="if result.custom_id in sent:\n                found[result.custom_id] = result\n"
+        "            if len(found) > len(sent):",
+        caught_by=(f"{COLLECTION}::test_f71_of_two_results_for_a_row_the_first_counts",),
+    ),
+    Mutant(
+        name="collecting-without-the-lock",
+        what="Landing is idempotent, so two runs may well do it at once.",
+        file="core/collection.py",
+        old="        with self.locks.hold(_lock_of(chunk_id)):\n"
+        "            chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile\n",
+        new="        if self.locks:\n            chunk = self.ledger.chunk(chunk_id)\n",
+        caught_by=("tests/core/test_core_locks.py::test_f93_one_run_at_a_time_brings_a_chunk_home",),
+    ),
+    Mutant(
+        name="29-days-not-written-off",
+        what="As long as the API does not say that it is archived, there is hope.",
+        file="core/collection.py",
+        old="return len(vain) >= MAX_DOWNLOADS and vain[-1] - vain[0] >= PATIENCE",
+        new="return False",
+        caught_by=(f"{COLLECTION}::test_f66_results_of_29_days_ago_are_written_off[not-shown]",),
+    ),
+    Mutant(
+        name="written-off-by-the-calendar",
+        what="After 29 days the results are gone; that is documented.",
+        file="core/collection.py",
+        old="            with self.api.results(_batch_id(chunk)):\n                return False\n",
+        new="            return True\n",
+        caught_by=(f"{DOWNLOADS}::test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar",),
+    ),
+    Mutant(
+        name="trouble-is-gone",
+        what="Results that cannot be fetched are lost; the row says so.",
+        file="core/collection.py",
+        old="            if error.status == 404:  # noqa: PLR2004  (29 days have passed, or somebody deleted them)\n"
+        "                return False\n            raise\n",
+        new="            return not error\n",
+        caught_by=(f"{ENGINE}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",),
+    ),
+    Mutant(
+        name="dead-runs-not-collected",
+        what="A run brings home what it asks for itself.",
+        file="core/pipeline.py",
+        old="        self._collect_ended()  # also what nobody asks for any more: it was paid for\n",
+        new="",
+        caught_by=(
+            f"{PAID_ONCE}::test_f62_a_batch_whose_rows_nobody_asks_for_any_more_is_brought_home",
+            f"{PAID_ONCE}::test_f97_a_batch_that_landed_before_the_crash_is_booked_by_the_next_run",
+        ),
+    ),
+    Mutant(
+        name="marker-first",
+        what="Short transactions are good, so the marker has one of its own.",
+        file="storage/outputs.py",
+        old=IF_KNOWN + STAGE,
+        new=f"{IF_KNOWN}{MARK}            connection.commit()\n            connection.begin()\n{UNMARK}{STAGE}",
+        caught_by=(f"{OUTPUTS}::test_f85_a_landing_that_breaks_off_leaves_nothing",),
+    ),
+    Mutant(
+        name="marker-last",
+        what="Only what has landed can be marked as landed.",
+        file="storage/outputs.py",
+        old=MARK,
+        new=f"        with self.warehouse.transaction() as connection:\n{MARK}",
+        caught_by=(f"{OUTPUTS}::test_f97_a_crash_right_after_the_landing_is_a_landing",),
+    ),
+    Mutant(
+        name="marker-unchecked",
+        what="Landing the same rows again gives the same table.",
+        file="storage/outputs.py",
+        old=IF_KNOWN,
+        new=UNMARK,
+        caught_by=(f"{OUTPUTS}::test_f85_f97_a_chunk_lands_once",),
+    ),
+    Mutant(
+        name="failure-replaces-answer",
+        what="The newest result is what the table shows.",
+        file="storage/outputs.py",
+        old='better = f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})"',
+        new="better = later",
+        caught_by=(f"{BETTER}[bad-after-good]",),
+    ),
+    Mutant(
+        name="earlier-question-wins",
+        what="What lands last is the newest.",
+        file="storage/outputs.py",
+        old='better = f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})"',
+        new='better = f"(s.{GOOD}) >= (t.{GOOD})"',
+        caught_by=(f"{BETTER}[later-question]",),
+    ),
+)

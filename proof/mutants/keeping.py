@@ -1,0 +1,154 @@
+"""Bugs in what is kept on disk: ledger, spool, locks, and whether they belong together."""
+
+from textwrap import indent
+
+from proof.mutants.mutant import Mutant
+
+LEDGER = "tests/storage/test_storage_ledger.py"
+FILES = "tests/storage/test_storage_files.py"
+KINSHIP = "tests/core/test_core_kinship.py"
+
+WRITE = """\
+                file = open_private(partial)
+            with file:
+                for chunk in chunks:  # what goes wrong at the other end is not ours to name
+                    with self._translated():
+                        file.write(chunk)
+"""
+SYNC = """\
+                with self._translated():
+                    file.flush()
+                    os.fsync(file.fileno())
+"""
+NAME = """\
+            with self._translated():
+                partial.replace(final)
+"""
+
+KEEPING = (
+    Mutant(
+        name="lock-with-a-lease",
+        what="A lock that nobody lets go of must not stop everything; its holder will be dead.",
+        file="storage/state_directory.py",
+        old="""\
+        with FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE):
+            yield
+""",
+        new="""\
+        lock = FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE, timeout=3_600)
+        with suppress(Timeout):
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+""",
+        caught_by=(f"{FILES}::test_f29_a_lock_is_waited_for_however_long_it_is_held",),
+    ),
+    Mutant(
+        name="no-lock",
+        what="One machine, one daemon: there are no two runs of one asset.",
+        file="storage/state_directory.py",
+        old="""\
+        with FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE):
+            yield
+""",
+        new="        yield\n",
+        caught_by=(f"{FILES}::test_f29_a_lock_is_waited_for_however_long_it_is_held",),
+    ),
+    Mutant(
+        name="locks-of-the-file-system-unproved",
+        what="Every file system keeps locks.",
+        file="storage/state_directory.py",
+        old="            _check_locks(root)\n",
+        new="",
+        caught_by=(f"{FILES}::test_f30_a_file_system_that_lets_two_hold_one_lock_is_refused",),
+    ),
+    Mutant(
+        name="spool-not-synced",
+        what="A file that was closed is on disk.",
+        file="storage/spool.py",
+        old="                    os.fsync(file.fileno())\n",
+        new="",
+        caught_by=(f"{FILES}::test_results_are_on_disk_before_they_have_their_name",),
+    ),
+    Mutant(
+        name="spool-named-before-synced",
+        what="Renaming first and syncing then is the same in the end.",
+        file="storage/spool.py",
+        old=SYNC + NAME,
+        new=indent(NAME, "    ") + SYNC,
+        caught_by=(f"{FILES}::test_results_are_on_disk_before_they_have_their_name",),
+    ),
+    Mutant(
+        name="spool-readable-in-part",
+        what="A file that is written in place needs no second name.",
+        file="storage/spool.py",
+        old=WRITE + SYNC + NAME,
+        new=WRITE.replace("partial", "final") + SYNC,
+        caught_by=(
+            f"{FILES}::test_f78_results_are_absent_until_they_are_whole",
+            f"{FILES}::test_f70_a_broken_second_download_leaves_the_first",
+        ),
+    ),
+    Mutant(
+        name="old-results-swept-away",
+        what="Whatever lies in the spool for a day is a leftover.",
+        file="storage/state_directory.py",
+        old='_remove_leftovers(root / "spool", "*.partial")',
+        new='_remove_leftovers(root / "spool", "*")',
+        caught_by=(f"{FILES}::test_f120_what_a_killed_run_left_is_deleted_after_a_day",),
+    ),
+    Mutant(
+        name="ledger-not-synced",
+        what="WAL is safe enough without a sync at every commit, and much faster.",
+        file="storage/ledger.py",
+        old='"synchronous=FULL"',
+        new='"synchronous=OFF"',
+        caught_by=(f"{LEDGER}::test_f98_every_commit_reaches_the_disk",),
+    ),
+    Mutant(
+        name="intent-in-two-transactions",
+        what="The rows of a chunk can follow in a transaction of their own.",
+        file="storage/ledger.py",
+        old="            connection.execute(sa.insert(schema.rows), values)\n",
+        new="            connection.commit()\n            connection.begin()\n"
+        "            connection.execute(sa.insert(schema.rows), values)\n",
+        caught_by=(f"{LEDGER}::test_f23_an_intent_is_written_whole_or_not_at_all",),
+    ),
+    Mutant(
+        name="moves-without-condition",
+        what="Whoever moves a chunk knows where it stands.",
+        file="storage/ledger.py",
+        old="table.c.chunk_id == chunk_id, table.c.state.in_(allowed)).values(",
+        new="table.c.chunk_id == chunk_id).values(",
+        caught_by=(f"{LEDGER}::test_of_two_runs_that_move_a_chunk_one_wins",),
+    ),
+    Mutant(
+        name="newer-ledger-accepted",
+        what="A ledger that has tables needs no upgrade.",
+        file="storage/migrations/__init__.py",
+        old="if current == script.get_current_head():",
+        new="if current is not None:",
+        caught_by=(f"{LEDGER}::test_f25_f113_a_ledger_of_a_newer_version_is_refused_and_left_alone",),
+    ),
+    Mutant(
+        name="strange-ledger-unchecked",
+        what="The ledger is where the settings say; there is nothing to check.",
+        file="engine.py",
+        old="        Kinship(warehouse=self.warehouse, ledger=self.ledger, target=question.target).check()\n",
+        new="",
+        caught_by=(
+            f"{KINSHIP}::test_f26_a_ledger_that_was_deleted_is_missed",
+            f"{KINSHIP}::test_f27_a_copy_of_a_ledger_that_is_still_in_use_is_refused",
+        ),
+    ),
+    Mutant(
+        name="backup-taken-for-the-ledger",
+        what="A ledger with the right id is the right ledger.",
+        file="storage/kinship.py",
+        old="elif missing := self.ledger.unknown(self._landed()):",
+        new="elif missing := self.ledger.unknown([]):",
+        caught_by=(f"{KINSHIP}::test_f26_a_ledger_from_a_backup_is_noticed",),
+    ),
+)

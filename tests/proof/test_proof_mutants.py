@@ -1,0 +1,130 @@
+"""The test of the tests: what is to be planted can be planted, and what was named catches it."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+from rich.console import Console
+
+from proof.findings import FOLDER, Finding
+from proof.mutants.__main__ import main
+from proof.mutants.mutant import Mutant
+from proof.mutants.planted import MUTANTS, named
+from proof.mutants.runner import BrokenTestsError, Outcome, run_all
+from proof.mutants.suite import ROOT
+from proof.mutants.telling import TABLE, finding, show
+
+CHUNKS = "tests/core/test_core_chunks.py"
+QUICK = named(("batch-beyond-its-bytes", "no-without-envelope"))
+
+
+def no_bug(name: str, old: str, new: str, caught_by: str = "test_chunks_are_full_but_the_last") -> Mutant:
+    """Return a change of the chunks that is no bug to be proud of catching."""
+    return Mutant(
+        name=name, what="", file="core/chunks.py", old=old, new=new, caught_by=(f"{CHUNKS}::{caught_by}",)
+    )  # fmt: skip
+
+
+HARMLESS = no_bug("harmless", '"""How much goes into one batch."""', '"""How much fits into one batch."""')
+NONSENSE = no_bug("nonsense", "n_bytes + size > limits.max_bytes", "n_bytes + length > limits.max_bytes")
+UNIMPORTABLE = no_bug("unimportable", "import hashlib\n", "import hashlib, no_such_module\n")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_planted_bug_fits_the_code(mutant: Mutant) -> None:
+    """Its place is found exactly once, it changes something, and the code with it is still Python."""
+    source = mutant.path(ROOT).read_text()
+
+    planted = mutant.planted_in(source)
+
+    assert planted != source
+    compile(planted, mutant.file, "exec")
+    assert (bool(mutant.caught_by), mutant.what.endswith((".", "?"))) == (True, True)
+
+
+def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
+    """Fewer would prove less."""
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 60
+
+
+def test_every_named_test_exists() -> None:
+    """Pytest finds each of them, down to the parametrized case."""
+    test_ids = sorted({test_id for mutant in MUTANTS for test_id in mutant.caught_by})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", "-p", "no:cacheprovider", *test_ids]
+
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Mapping[str, Outcome]:
+    """Return what becomes of the two quickest bugs and of three changes that are none."""
+    told = run_all([*QUICK, HARMLESS, NONSENSE, UNIMPORTABLE])
+    return {outcome.mutant.name: outcome for outcome in told}
+
+
+def test_planted_bugs_are_caught(outcomes: Mapping[str, Outcome]) -> None:
+    """By what the named tests promise."""
+    quick = [outcomes[mutant.name] for mutant in QUICK]
+
+    assert [outcome.survived for outcome in quick] == [None, None]
+    assert all(outcome.told for outcome in quick)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "why"),
+    [
+        (HARMLESS, r"test_chunks_are_full_but_the_last passes"),
+        (NONSENSE, r"nonsense rather than a bug: NameError: name 'length'"),
+        (UNIMPORTABLE, r"could not be run: .*no_such_module"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Mutant) else "",
+)
+def test_what_is_no_bug_is_not_caught(outcomes: Mapping[str, Outcome], mutant: Mutant, why: str) -> None:
+    """The suite can fail: a change that no test minds survives, and code that does not work proves nothing."""
+    survived = outcomes[mutant.name].survived or ""
+
+    assert why.replace("\\", "").split(": .*")[0] in survived
+    assert why.rpartition(".*")[2] in survived
+
+
+def test_tests_that_fail_without_a_bug_prove_nothing() -> None:
+    """The named tests have to pass first."""
+    with pytest.raises(BrokenTestsError, match="not found"):
+        run_all([no_bug("x", "import hashlib\n", "import hashlib\n", caught_by="test_that_is_not_there")])
+
+
+def test_survivors_are_shown_with_the_change_and_the_tests_that_passed(outcomes: Mapping[str, Outcome]) -> None:
+    """So that they can be seen by hand; they are counted in the finding."""
+    shown = io.StringIO()
+    show(list(outcomes.values()), Console(file=shown, width=300))
+
+    assert "2 of 5 planted bugs were caught" in shown.getvalue()
+    assert f"pytest -n 0 '{HARMLESS.caught_by[0]}'" in shown.getvalue()
+    assert '-    """How much goes into one batch."""\n+    """How much fits into one batch."""' in shown.getvalue()
+    assert finding(list(outcomes.values()), seconds=1.0).facts == {"caught": 2, "survived": 3}
+
+
+def test_a_bug_of_no_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Together with the names that there are."""
+    assert main(("nobody",)) == 2
+    assert "There is no planted bug 'nobody'. There are: sdk-retries-on" in capsys.readouterr().out
+
+
+def test_what_the_docs_say_is_what_is_planted() -> None:
+    """The table and the figures are of the present bugs, every one of them caught."""
+    rows = [{"name": one.name, "what": one.what, "caught_by": list(one.caught_by)} for one in MUTANTS]
+    figures = Finding.load(FOLDER / "mutants.json")
+
+    assert json.loads(TABLE.read_text()) == rows
+    assert (figures.n_schedules, figures.facts) == (len(MUTANTS), {"caught": len(MUTANTS), "survived": 0})
+
+
+@pytest.mark.soak
+def test_every_planted_bug_is_caught() -> None:
+    """All of them, each by every test that was named."""
+    assert {outcome.mutant.name: outcome.survived for outcome in run_all(MUTANTS) if not outcome.caught} == {}
