@@ -1,5 +1,6 @@
 """What the Dagster UI shows of an asset and of each of its partitions."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -115,7 +116,11 @@ def _table(rows: Any) -> dg.TableMetadataValue:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if value is None or isinstance(value, (bool, int, float)) else str(value)[:MAX_CELL]
-        for name, value in row.items()
-    }
+    return {name: _shown_cell(value) for name, value in row.items()}
+
+
+def _shown_cell(value: Any) -> Any:
+    """Return what JSON can hold of a cell: NaN and infinity would make the whole page unreadable."""
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)[:MAX_CELL]

@@ -20,6 +20,12 @@ from claude_batch_dagster.errors import (
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
+READ_ONLY = re.compile(
+    r'Invalid Input Error: Cannot execute statement of type "\w+" on database "[^"]*" '
+    r"which is attached in read-only mode!"
+)
+"""An error of the same kind as those that quote values, but without one."""
+
 
 @dataclass(frozen=True)
 class Warehouse:
@@ -103,6 +109,8 @@ def first_line(error: BaseException) -> str:
 
 def without_values(error: duckdb.Error) -> str:
     """Return what went wrong with a query. Errors about values quote them, and a value may be a document."""
+    if READ_ONLY.fullmatch(first_line(error)):
+        return first_line(error)
     if isinstance(error, (duckdb.DataError, duckdb.InvalidInputException)):
         kind = first_line(error).partition(":")[0]
         return f"{kind} (the value is not shown here; run the query in DuckDB to see it)"

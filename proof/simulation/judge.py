@@ -47,7 +47,13 @@ def judge(site: Site, runs: Sequence[Ran], *, finished: bool) -> Judgement:
         lost=list(_lost(books)),
         duplicate_rows=list(_duplicates(books)),
         unreported=list(_unreported(books)),
-        others=[*_misbooked(site, books), *_mistold(site, books), *_leaks(site, books, runs), *_surprises(runs)],
+        others=[
+            *_needless(site, books),
+            *_misbooked(site, books),
+            *_mistold(site, books),
+            *_leaks(site, books, runs),
+            *_surprises(runs),
+        ],
     )
     if finished:
         judgement.others += _unfinished(site, books)
@@ -65,6 +71,14 @@ def _unreported(books: Books) -> Iterator[str]:
         n_doubts = sum(books.chunks[chunk_id].doubted for chunk_id in doubts)
         if len(rows) > 1 + useless + n_doubts:
             yield f"question {request_hash}, {len(rows)} times, {n_doubts} reported"
+
+
+def _needless(site: Site, books: Books) -> Iterator[str]:
+    """Find questions billed twice, reported or not, although the API hid no batch for the whole quiet period."""
+    for request_hash, rows in books.billed.items():
+        useless = any(row.verdict in PAID_TO_REPEAT for row in rows)
+        if len(rows) > 1 + useless and not site.job.hides:
+            yield f"question {request_hash} was billed {len(rows)} times, and every batch could be found in time"
 
 
 def _lost(books: Books) -> Iterator[str]:

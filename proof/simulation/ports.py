@@ -1,14 +1,14 @@
 """The ports of the engine, each with a gate in front; behind it are the real ones."""
 
-import errno
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch, Body, Page
-from claude_batch_dagster.errors import LedgerError
+from claude_batch_dagster.errors import LedgerError, SpoolError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
 from proof.simulation.gate import LOCAL, PIECE, REMOTE, CrashError, Gate
@@ -99,7 +99,7 @@ def _full_ledger() -> Exception:
 
 
 def _full_disk() -> Exception:
-    return OSError(errno.ENOSPC, "simulated: No space left on device")
+    return SpoolError(Path("spool"), "simulated: No space left on device")
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ class Ran:
 
     gate: Gate
     report: RunReport | None = None
-    error: ClaudeBatchError | OSError | None = None
-    """What it raised, if a person can be expected to know what to do: one of our errors, or a full disk."""
+    error: ClaudeBatchError | None = None
+    """What it raised, as documented."""
     surprise: Exception | None = None
     """What it raised that nobody is told to expect."""
     troubles: list[str] = field(default_factory=list)
@@ -156,7 +156,7 @@ def prepare(
             ran.report = engine.run(partitions)
         except CrashError:
             pass
-        except (ClaudeBatchError, OSError) as error:
+        except ClaudeBatchError as error:
             ran.error = error
         except Exception as error:  # noqa: BLE001  (whatever it is, the judge is told)
             ran.surprise = error

@@ -23,9 +23,10 @@ from claude_batch_dagster.storage import migrations
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests import canary
 from tests.core.world import PIPELINE, CrashError, World
 
-KEY = "sk-ant-api03-canary-of-the-command-line-0123456789"
+KEY = f"sk-ant-api03-{canary.KEY}-0123456789"
 
 FOUR = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(4)}
 
@@ -113,7 +114,7 @@ class Program:
         """Run a command, whatever comes of it."""
         result = CliRunner().invoke(main, arguments, input=answer, obj=self.world.clock, env=environment)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        assert KEY not in result.output
+        assert list(canary.in_text(result.output, "what is printed")) == []
         assert "Traceback" not in result.output
         return result
 

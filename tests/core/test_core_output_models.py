@@ -1,6 +1,7 @@
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
+from time import monotonic
 from typing import Annotated, Any, Literal, Optional
 from uuid import UUID
 
@@ -160,6 +161,21 @@ def test_f84_a_model_that_is_no_row_is_refused(model: type[BaseModel]) -> None:
     """A model that holds itself, or is a bare list, cannot be laid out as columns."""
     with pytest.raises(OutputModelError, match=r"refers to itself|is not an object"):
         OutputSchema(model).check(keys=("id",))
+
+
+class Patterned(BaseModel):
+    """A model with a pattern that takes ages where patterns are tried by going back."""
+
+    code: str = Field(pattern="^(a+)+$")
+
+
+def test_f84_a_pattern_of_the_model_takes_no_endless_time() -> None:
+    """However it is written: it is matched without going back, over an answer of any length."""
+    began = monotonic()
+
+    with pytest.raises(InvalidOutputError):
+        OutputSchema(Patterned).validate(orjson.dumps({"code": "a" * 50_000 + "!"}).decode())
+    assert monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

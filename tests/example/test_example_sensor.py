@@ -80,3 +80,16 @@ def test_nothing_starts_by_itself() -> None:
     """Each run may cost money, so sensor and schedule wait for someone to switch them on."""
     assert changed_documents.default_status == dg.DefaultSensorStatus.STOPPED
     assert current_year_every_morning.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_f104_a_cursor_that_is_lost_launches_nothing_twice(
+    home: Path, lines: Any, instance: dg.DagsterInstance
+) -> None:
+    """Reset or never saved, it asks for the same runs under the same keys, and Dagster runs a key once."""
+    lines({"id": "a", **OLD}, {"id": "b", **OLD, "published_on": "1900-01-01"})
+    first, _ = tick(instance)
+
+    again, _ = tick(instance)
+
+    assert [request.run_key for request in again] == [request.run_key for request in first]
+    assert ranges(again) == [["1862", "1862"], ["1900", "1900"]]

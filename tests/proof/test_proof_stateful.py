@@ -151,8 +151,8 @@ def live(lab: Lab, *, n_lives: int, n_steps: int) -> None:
 
 
 def test_no_sequence_of_events_breaks_a_promise(lab: Lab) -> None:
-    """Thirty lives of up to eight events."""
-    live(lab, n_lives=30, n_steps=8)
+    """Forty lives of up to eight events."""
+    live(lab, n_lives=40, n_steps=8)
 
 
 @pytest.mark.soak
