@@ -12,7 +12,10 @@ GUARDING = (
         file="client.py",
         old='f"{_path(batch_id)}/results", cast_to=',
         new='_json(self._client.get(_path(batch_id), cast_to=httpx2.Response))["results_url"], cast_to=',
-        caught_by=(f"{CLIENT}::test_f67_results_come_from_the_configured_host_by_id",),
+        caught_by=(
+            f"{CLIENT}::test_f67_results_come_from_the_configured_host_by_id",
+            "tests/proof/test_proof_gone.py::test_f67_the_host_that_results_url_names_is_never_asked",
+        ),
     ),
     Mutant(
         name="http-to-any-host",

@@ -30,7 +30,10 @@ SENDING = (
         file="client.py",
         old="follow_redirects=False",
         new="follow_redirects=True",
-        caught_by=(f"{CLIENT}::test_f47_a_redirect_hands_the_documents_to_nobody",),
+        caught_by=(
+            f"{CLIENT}::test_f35_f47_our_client_tries_nothing_twice_and_follows_nobody",
+            f"{CLIENT}::test_f47_a_redirect_hands_the_documents_to_nobody",
+        ),
     ),
     Mutant(
         name="intent-after-post",

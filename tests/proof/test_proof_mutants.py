@@ -2,20 +2,19 @@
 
 import io
 import json
-import subprocess
-import sys
-from collections.abc import Mapping
 
 import pytest
 from rich.console import Console
 
 from proof.findings import FOLDER, Finding
+from proof.mutants import suite
 from proof.mutants.__main__ import main
 from proof.mutants.mutant import Mutant
 from proof.mutants.planted import MUTANTS, named
 from proof.mutants.runner import BrokenTestsError, Outcome, run_all
 from proof.mutants.suite import ROOT
 from proof.mutants.telling import TABLE, finding, show
+from proof.scratch import scratch
 
 CHUNKS = "tests/core/test_core_chunks.py"
 QUICK = named(("batch-beyond-its-bytes", "no-without-envelope"))
@@ -53,43 +52,24 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 def test_every_named_test_exists() -> None:
     """Pytest finds each of them, down to the parametrized case."""
     test_ids = sorted({test_id for mutant in MUTANTS for test_id in mutant.caught_by})
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", "-p", "no:cacheprovider", *test_ids]
 
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    with scratch() as folder:
+        found = suite.run(suite.copied(ROOT, folder / "copy"), ["--collect-only", *test_ids])
 
-    assert found.returncode == 0, found.stdout + found.stderr
-
-
-@pytest.fixture(scope="module")
-def outcomes() -> Mapping[str, Outcome]:
-    """Return what becomes of the two quickest bugs and of three changes that are none."""
-    told = run_all([*QUICK, HARMLESS, NONSENSE, UNIMPORTABLE])
-    return {outcome.mutant.name: outcome for outcome in told}
+    assert found.exit_code == 0, found.output
 
 
-def test_planted_bugs_are_caught(outcomes: Mapping[str, Outcome]) -> None:
-    """By what the named tests promise."""
-    quick = [outcomes[mutant.name] for mutant in QUICK]
+def test_planted_bugs_are_caught_and_what_is_no_bug_is_not() -> None:
+    """A change that no test minds survives, and code that does not work at all proves nothing about a test."""
+    outcomes = {outcome.mutant.name: outcome for outcome in run_all([*QUICK, HARMLESS, NONSENSE, UNIMPORTABLE])}
 
-    assert [outcome.survived for outcome in quick] == [None, None]
-    assert all(outcome.told for outcome in quick)
-
-
-@pytest.mark.parametrize(
-    ("mutant", "why"),
-    [
-        (HARMLESS, r"test_chunks_are_full_but_the_last passes"),
-        (NONSENSE, r"nonsense rather than a bug: NameError: name 'length'"),
-        (UNIMPORTABLE, r"could not be run: .*no_such_module"),
-    ],
-    ids=lambda value: value.name if isinstance(value, Mutant) else "",
-)
-def test_what_is_no_bug_is_not_caught(outcomes: Mapping[str, Outcome], mutant: Mutant, why: str) -> None:
-    """The suite can fail: a change that no test minds survives, and code that does not work proves nothing."""
-    survived = outcomes[mutant.name].survived or ""
-
-    assert why.replace("\\", "").split(": .*")[0] in survived
-    assert why.rpartition(".*")[2] in survived
+    survived = {name: outcome.survived for name, outcome in outcomes.items() if not outcome.caught}
+    assert survived.pop("harmless") == f"{HARMLESS.caught_by[0]} passes"
+    assert survived.pop("nonsense") == "it is nonsense rather than a bug: NameError: name 'length' is not defined"
+    assert "could not be run: " in str(unimportable := survived.pop("unimportable"))
+    assert "No module named 'no_such_module'" in str(unimportable)
+    assert survived == {}
+    assert all("assert" in outcomes[mutant.name].told for mutant in QUICK)
 
 
 def test_tests_that_fail_without_a_bug_prove_nothing() -> None:
@@ -98,15 +78,30 @@ def test_tests_that_fail_without_a_bug_prove_nothing() -> None:
         run_all([no_bug("x", "import hashlib\n", "import hashlib\n", caught_by="test_that_is_not_there")])
 
 
-def test_survivors_are_shown_with_the_change_and_the_tests_that_passed(outcomes: Mapping[str, Outcome]) -> None:
-    """So that they can be seen by hand; they are counted in the finding."""
-    shown = io.StringIO()
-    show(list(outcomes.values()), Console(file=shown, width=300))
+def test_a_test_that_hangs_catches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended, and says so."""
+    monkeypatch.setattr(suite, "TIMEOUT_SECONDS", 3)
 
-    assert "2 of 5 planted bugs were caught" in shown.getvalue()
+    with scratch() as folder:
+        copy = suite.copied(ROOT, folder / "copy")
+        (copy / "tests" / "test_hangs.py").write_text("def test_hangs():\n    while True:\n        pass\n")
+        told = suite.run(copy, ["tests/test_hangs.py::test_hangs"])
+
+    assert (told.exit_code, told.failures, told.output) == (None, {}, "not done after 3 seconds")
+
+
+def test_survivors_are_shown_with_the_change_and_the_tests_that_passed() -> None:
+    """So that they can be seen by hand; they are counted in the finding."""
+    outcomes = [Outcome(QUICK[0], None, "AssertionError", 1.0), Outcome(HARMLESS, "all tests pass", "", 2.0)]
+    shown = io.StringIO()
+
+    show(outcomes, Console(file=shown, width=300))
+
+    assert "1 of 2 planted bugs were caught" in shown.getvalue()
+    assert "SURVIVED: all tests pass" in shown.getvalue()
     assert f"pytest -n 0 '{HARMLESS.caught_by[0]}'" in shown.getvalue()
     assert '-    """How much goes into one batch."""\n+    """How much fits into one batch."""' in shown.getvalue()
-    assert finding(list(outcomes.values()), seconds=1.0).facts == {"caught": 2, "survived": 3}
+    assert finding(outcomes, seconds=1.0).facts == {"caught": 1, "survived": 1}
 
 
 def test_a_bug_of_no_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +115,7 @@ def test_what_the_docs_say_is_what_is_planted() -> None:
     rows = [{"name": one.name, "what": one.what, "caught_by": list(one.caught_by)} for one in MUTANTS]
     figures = Finding.load(FOLDER / "mutants.json")
 
-    assert json.loads(TABLE.read_text()) == rows
+    assert json.loads(TABLE.read_text()) == rows, "what is planted has changed: run `make mutants`"
     assert (figures.n_schedules, figures.facts) == (len(MUTANTS), {"caught": len(MUTANTS), "survived": 0})
 
 
