@@ -14,6 +14,9 @@ from proof.kills.proxy import proxied
 from proof.scratch import scratch
 
 N_KILLS, N_PARTS = 50, 5
+FIRST_SEED = 80
+"""From here on ten jobs in a row are killed in every way there is."""
+
 FIFTH = 0.2
 
 
@@ -23,7 +26,7 @@ def test_f33_f50_f62_killed_runs_pay_once_and_lose_nothing(part: int) -> None:
     n_kills = N_KILLS // N_PARTS
     told: list[str] = []
 
-    finding = run(n_kills, first_seed=part * n_kills // KILLS_PER_JOB, tell=told.append)
+    finding = run(n_kills, first_seed=FIRST_SEED + part * n_kills // KILLS_PER_JOB, tell=told.append)
 
     assert told == []
     assert finding.holds
