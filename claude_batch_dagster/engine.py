@@ -211,7 +211,7 @@ class Engine:
             name=name,
             api=self.api,
             ledger=self.ledger,
-            locks=self.state,
+            locks=self.ledger.shared_locks(self.state),
             clock=self.clock,
             recovery=Recovery(
                 api=self.api,
@@ -231,7 +231,7 @@ class Engine:
                 answers=table,
                 schema=self.question.schema,
                 clock=self.clock,
-                locks=self.state,
+                locks=self.ledger.shared_locks(self.state),
                 on_trouble=self.on_trouble,
             ),
             entropy=os.urandom,

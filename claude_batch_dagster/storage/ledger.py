@@ -21,11 +21,13 @@ from claude_batch_dagster.core.ledger import (
     Spend,
     State,
 )
+from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
 from claude_batch_dagster.storage import identity, schema
 from claude_batch_dagster.storage.doubts import doubt, doubtful
+from claude_batch_dagster.storage.locks import locks_for
 from claude_batch_dagster.storage.migrations import upgrade
-from claude_batch_dagster.storage.state_directory import PRIVATE_FILE
+from claude_batch_dagster.storage.state_directory import PRIVATE_FILE, StateDirectory
 
 BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
@@ -59,6 +61,10 @@ class SqlLedger:
         """Make this place the ledger's home; a copy becomes a ledger of its own."""
         with self._transaction() as connection:
             identity.settle_down(connection)
+
+    def shared_locks(self, state: StateDirectory) -> Locks:
+        """Return the locks that all runs with this ledger share: its server's, or the file system's."""
+        return locks_for(self._engine, state)
 
     def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
         """Write down a chunk and its rows, before anything of it is sent."""

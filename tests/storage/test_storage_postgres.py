@@ -1,0 +1,140 @@
+"""The ledger and its locks on a real Postgres server, made for these tests."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.errors import LedgerError
+from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
+from claude_batch_dagster.storage.state_directory import StateDirectory
+from tests.core.world import World
+
+NOBODY = 65_534
+"""Postgres refuses to run as root."""
+
+pytestmark = pytest.mark.skipif(shutil.which("initdb") is None, reason="needs a Postgres server (initdb on the PATH)")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of an empty database on a server of our own, reached by a socket in a folder."""
+    folder = tmp_path_factory.mktemp("pg")
+    for path in (folder, *folder.parents[:3]):
+        path.chmod(0o755)
+    who = NOBODY if os.geteuid() == 0 else None
+    if who:
+        os.chown(folder, who, who)
+    data = folder / "data"
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    _run("initdb", "-D", str(data), "-A", "trust", "-U", "ledger", cwd=folder, who=who)
+    _run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start", cwd=folder, who=who)
+    yield f"postgresql+psycopg://ledger@/postgres?host={folder}"
+    _run("pg_ctl", "-D", str(data), "-m", "immediate", "stop", cwd=folder, who=who)
+
+
+def _run(*command: str, cwd: Path, who: int | None) -> None:
+    done = subprocess.run(
+        command, cwd=cwd, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, user=who, group=who
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture
+def on_server(server: str) -> Iterator[SqlLedger]:
+    """Return an empty ledger on the server."""
+    engine = sa.create_engine(server)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+    ledger = SqlLedger(server)
+    yield ledger
+    ledger.dispose()
+
+
+@pytest.fixture
+def locks(server: str) -> Iterator[AdvisoryLocks]:
+    """Return the server's locks."""
+    engine = sa.create_engine(server)
+    yield AdvisoryLocks(engine)
+    engine.dispose()
+
+
+def test_a_run_keeps_its_books_on_a_server(world: World, on_server: SqlLedger) -> None:
+    """Lost answers, adoption and doubts are as with a file; the locks are the server's."""
+    world.documents({n: f"war and peace {n}" for n in range(10)})
+    world.emulator.faults.add("drop_after_accept", times=1)
+    there = replace(world, ledger=on_server)
+
+    report = there.run()
+
+    assert (report.failure, there.states(), there.n_billed) == (None, [State.APPLIED] * 3, [1] * 10)
+    assert report.partitions[0].doubts.n_adopted == 1
+    assert there.run().n_sent == 0
+    assert isinstance(on_server.shared_locks(world.state), AdvisoryLocks)
+    assert not list(world.state.path.glob("locks/*"))
+    assert isinstance(world.ledger.shared_locks(world.state), StateDirectory)
+
+
+def test_f29_a_lock_of_the_server_shuts_out_everybody_else(locks: AdvisoryLocks) -> None:
+    """Another session waits until its holder lets go; locks of other names are free."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with locks.hold("pipeline"):
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    with locks.hold("pipeline"):
+        other.start()
+        with locks.hold("another"):
+            pass
+        assert not entered.wait(timeout=1.0)
+    assert entered.wait(timeout=10.0)
+    other.join()
+
+
+def test_f29_a_holder_that_dies_frees_its_lock(locks: AdvisoryLocks, server: str) -> None:
+    """The end of the session is what ends it: killed with SIGKILL, it is free at once."""
+    code = (
+        "import sys, time, sqlalchemy as sa\n"
+        "from claude_batch_dagster.storage.locks import AdvisoryLocks\n"
+        "with AdvisoryLocks(sa.create_engine(sys.argv[1])).hold('pipeline'):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, server], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with locks.engine.connect() as connection:
+            taken = connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key_of("pipeline")})
+            assert taken.scalar_one() is False
+        holder.kill()
+        with locks.hold("pipeline"):
+            pass
+
+
+def test_a_lock_does_not_outlive_an_error(locks: AdvisoryLocks) -> None:
+    """What goes wrong inside leaves the lock free."""
+    with pytest.raises(ZeroDivisionError), locks.hold("pipeline"):
+        raise ZeroDivisionError
+    with locks.hold("pipeline"):
+        pass
+
+
+def test_f25_a_server_that_does_not_answer_stops_the_run(tmp_path: Path) -> None:
+    """Nothing is sent without the lock."""
+    nowhere = AdvisoryLocks(sa.create_engine(f"postgresql+psycopg://ledger@/postgres?host={tmp_path}"))
+
+    with pytest.raises(LedgerError, match="the ledger's server does not answer"), nowhere.hold("pipeline"):
+        pass
