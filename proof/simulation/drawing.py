@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proof.simulation.acts import Act, Cancel, Edit, LoseTable, Run, Trouble, TwoRuns, Upgrade, Wait
+from proof.simulation.acts import Act, Cancel, Edit, LoseSpool, LoseTable, Run, Trouble, TwoRuns, Upgrade, Wait
 from proof.simulation.gate import Fault, Plan
 from proof.simulation.jobs import EmulatorFault, Job, text_of
 from proof.simulation.runs import Order
@@ -85,7 +85,7 @@ def _plan(chance: random.Random) -> Plan:
 
 
 def _around(chance: random.Random, parts: tuple[str, ...]) -> Act:
-    kinds = (_trouble, _trouble, _trouble, _edit, _edit, _cancel, _wait, _wait, _lose, _upgrade)
+    kinds = (_trouble, _trouble, _trouble, _edit, _edit, _cancel, _wait, _wait, _lose_table, _lose_spool, _upgrade)
     return chance.choice(kinds)(chance, parts)
 
 
@@ -106,8 +106,12 @@ def _wait(chance: random.Random, _: tuple[str, ...]) -> Act:
     return Wait(seconds=chance.choice((60, 600, 1_000, HOUR, 25 * HOUR, 6 * 24 * HOUR)))
 
 
-def _lose(_: random.Random, __: tuple[str, ...]) -> Act:
+def _lose_table(_: random.Random, __: tuple[str, ...]) -> Act:
     return LoseTable()
+
+
+def _lose_spool(_: random.Random, __: tuple[str, ...]) -> Act:
+    return LoseSpool()
 
 
 def _upgrade(_: random.Random, __: tuple[str, ...]) -> Act:
