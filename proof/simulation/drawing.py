@@ -41,7 +41,7 @@ def draw(seed: int) -> Script:
     documents = {part: _texts(chance) for part in "pqr"[: chance.choice((1, 1, 1, 2, 3))]}
     acts = tuple(_acts(chance, tuple(documents)))
     names = {act.name for act in acts if isinstance(act, Trouble)}
-    batch_seconds = chance.choice((0.0, 45.0, 45.0, 45.0, 45.0, 600.0, 600.0, 30.0 * HOUR))
+    batch_seconds = chance.choice((0.0, *[45.0] * 9, *[600.0] * 4, 30.0 * HOUR))
     job = Job(
         documents=documents,
         chunk_size=chance.choice((1, 2, 2, 3, 4)),
@@ -66,7 +66,7 @@ def _facts(chance: random.Random) -> Iterator[EmulatorFault]:
 
 def _acts(chance: random.Random, parts: tuple[str, ...]) -> Iterator[Act]:
     """Yield one to five things that go wrong, around one to three runs."""
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.choice((1, 1, 2, 2, 3))):
         for _ in range(chance.randint(0, 2)):
             yield _around(chance, parts)
         if chance.random() < 0.25:  # noqa: PLR2004  (one in four)
