@@ -99,6 +99,16 @@ class LoseTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoseSpool:
+    """Somebody deletes raw results whose answers are in the table, as they may."""
+
+    def do(self, site: Site) -> Sequence[Ran]:
+        """Delete them."""
+        site.delete_landed_spools()
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
 class Upgrade:
     """The ledger is closed, and opened by a process that brings its upgrades."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proof.simulation.acts import Act, Cancel, Edit, LoseTable, Run, Trouble, TwoRuns, Upgrade, Wait
+from proof.simulation.acts import Act, Cancel, Edit, LoseSpool, LoseTable, Run, Trouble, TwoRuns, Upgrade, Wait
 from proof.simulation.gate import Fault, Plan
 from proof.simulation.jobs import EmulatorFault, Job, text_of
 from proof.simulation.runs import Order
@@ -41,7 +41,7 @@ def draw(seed: int) -> Script:
     documents = {part: _texts(chance) for part in "pqr"[: chance.choice((1, 1, 1, 2, 3))]}
     acts = tuple(_acts(chance, tuple(documents)))
     names = {act.name for act in acts if isinstance(act, Trouble)}
-    batch_seconds = chance.choice((0.0, 45.0, 45.0, 45.0, 45.0, 600.0, 600.0, 30.0 * HOUR))
+    batch_seconds = chance.choice((0.0, *[45.0] * 9, *[600.0] * 4, 30.0 * HOUR))
     job = Job(
         documents=documents,
         chunk_size=chance.choice((1, 2, 2, 3, 4)),
@@ -66,7 +66,7 @@ def _facts(chance: random.Random) -> Iterator[EmulatorFault]:
 
 def _acts(chance: random.Random, parts: tuple[str, ...]) -> Iterator[Act]:
     """Yield one to five things that go wrong, around one to three runs."""
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.choice((1, 1, 2, 2, 3))):
         for _ in range(chance.randint(0, 2)):
             yield _around(chance, parts)
         if chance.random() < 0.25:  # noqa: PLR2004  (one in four)
@@ -85,7 +85,7 @@ def _plan(chance: random.Random) -> Plan:
 
 
 def _around(chance: random.Random, parts: tuple[str, ...]) -> Act:
-    kinds = (_trouble, _trouble, _trouble, _edit, _edit, _cancel, _wait, _wait, _lose, _upgrade)
+    kinds = (_trouble, _trouble, _trouble, _edit, _edit, _cancel, _wait, _wait, _lose_table, _lose_spool, _upgrade)
     return chance.choice(kinds)(chance, parts)
 
 
@@ -106,8 +106,12 @@ def _wait(chance: random.Random, _: tuple[str, ...]) -> Act:
     return Wait(seconds=chance.choice((60, 600, 1_000, HOUR, 25 * HOUR, 6 * 24 * HOUR)))
 
 
-def _lose(_: random.Random, __: tuple[str, ...]) -> Act:
+def _lose_table(_: random.Random, __: tuple[str, ...]) -> Act:
     return LoseTable()
+
+
+def _lose_spool(_: random.Random, __: tuple[str, ...]) -> Act:
+    return LoseSpool()
 
 
 def _upgrade(_: random.Random, __: tuple[str, ...]) -> Act:

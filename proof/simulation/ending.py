@@ -1,6 +1,6 @@
 """How every schedule ends: runs without faults until nothing is left to do, and one look back much later."""
 
-from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.ledger import OPEN, State
 from proof.simulation.books import Books
 from proof.simulation.runs import Order, Ran, run
 from proof.simulation.site import Site
@@ -8,14 +8,18 @@ from proof.simulation.site import Site
 MAX_RECOVERIES = 4
 """Runs without faults after which every document has its answer."""
 
+BETWEEN_SECONDS = 600
+"""Time from one such run to the next: batches that nobody asks for any more are not waited for."""
+
 LATER_SECONDS = 3 * 3_600
 """After so long the API's list shows every batch, in whatever surroundings."""
 
 
 def recover(site: Site) -> list[Ran]:
     """Run without faults until a run has nothing to send, fails at nothing, and its books balance."""
-    runs: list[Ran] = []
-    while len(runs) <= MAX_RECOVERIES and not (runs and is_idle(runs[-1])):
+    runs = [run(site, Order())]
+    while len(runs) <= MAX_RECOVERIES and not is_idle(site, runs[-1]):
+        site.pass_time(BETWEEN_SECONDS)
         runs.append(run(site, Order()))
     return runs
 
@@ -34,9 +38,14 @@ def let_go(books: Books) -> list[str]:
     return [row.custom_id for row in planned if row.chunk.state is State.UNSEEN]
 
 
-def is_idle(ran: Ran) -> bool:
-    """Whether a run found nothing to do and everything in order."""
+def is_idle(site: Site, ran: Ran) -> bool:
+    """Whether a run found nothing to do and everything in order, and no batch is on its way, asked for or not."""
     report = ran.report
     if report is None or report.n_sent or report.failure:
         return False
-    return all(partition.balanced for partition in report.partitions)
+    return all(partition.balanced for partition in report.partitions) and not has_open_batches(site)
+
+
+def has_open_batches(site: Site) -> bool:
+    """Whether the ledger waits for any batch."""
+    return any(State(state) in OPEN for (state,) in site.lab.rows("SELECT DISTINCT state FROM chunks"))

@@ -48,7 +48,7 @@ def judge(site: Site, runs: Sequence[Ran], *, finished: bool) -> Judgement:
     """Check every promise; with `finished`, also that nothing is left to do."""
     books = Books.of(site)
     judgement = Judgement(
-        lost=list(_lost(books)),
+        lost=list(_lost(site, books)),
         duplicate_rows=list(_duplicates(books)),
         unreported=list(_unreported(books)),
         others=[
@@ -104,12 +104,13 @@ def _needless(site: Site, books: Books) -> Iterator[str]:
             yield f"question {asked} was billed {n_extra} times too often, and every batch could be found in time"
 
 
-def _lost(books: Books) -> Iterator[str]:
+def _lost(site: Site, books: Books) -> Iterator[str]:
     """Find paid answers that are neither on our disk nor in the table nor still to be fetched."""
     kept = books.spooled | {row.custom_id for row in books.table}
     for row in (row for rows in books.billed.values() for row in rows):
         # What is doubted was set free to be asked again, and is told as a possible duplicate.
-        if row.custom_id not in kept and row.chunk.state not in OPEN and not row.chunk.doubted:
+        excused = row.chunk.doubted or row.chunk.batch_id in site.deleted
+        if row.custom_id not in kept and row.chunk.state not in OPEN and not excused:
             yield f"request {row.custom_id}, its chunk is {row.chunk.state}, its verdict {row.verdict}"
 
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from claude_batch_dagster.core.ledger import OPEN, State
-from proof.simulation.ending import MAX_RECOVERIES, look_back
+from proof.simulation.ending import MAX_RECOVERIES, has_open_batches, look_back
 from proof.simulation.gate import Fault, Plan, Point
 from proof.simulation.jobs import JOBS
 from proof.simulation.judge import Judgement, judge
@@ -108,10 +107,9 @@ def _run(site: Site, plan: Plan, on_point: OnPoint | None) -> Ran:
 
 def is_done(site: Site) -> bool:
     """Whether every document has an answer and every batch is home, so that no further run is needed."""
-    if any(State(state) in OPEN for (state,) in site.lab.rows("SELECT DISTINCT state FROM chunks")):
-        return False
     table = site.table()
-    return len(table) == len(site.documents) and {row.status for row in table} <= site.job.expected
+    answered = len(table) == len(site.documents) and {row.status for row in table} <= site.job.expected
+    return answered and not has_open_batches(site)
 
 
 def outcome_of(schedule: str, site: Site, runs: list[Ran], judgement: Judgement) -> Outcome:

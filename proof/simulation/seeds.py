@@ -35,7 +35,7 @@ def play(script: Script, lab: Lab) -> Outcome:
         runs += recover(site)
         runs += look_back(site)
         judgement = judge(site, runs, finished=True)
-        if not is_idle(runs[-1]):
+        if not is_idle(site, runs[-1]):
             judgement.others.append(f"after {MAX_RECOVERIES} runs without faults there still is something to do")
         return outcome_of(str(script), site, runs, judgement)
 

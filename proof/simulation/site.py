@@ -46,6 +46,8 @@ class Site:
     """What is upstream, by partition and key."""
     foreign: set[str] = field(default_factory=set)
     """Batches that are not ours."""
+    deleted: set[str] = field(default_factory=set)
+    """Batches whose raw results were deleted here; the API has them for 29 days."""
     n_runs: int = 0
 
     # --- doing -------------------------------------------------------------------------------------
@@ -73,6 +75,12 @@ class Site:
         for batch in self.emulator.audit.accepted():
             if batch.id not in self.foreign:
                 self.emulator.handle("POST", f"/v1/messages/batches/{batch.id}/cancel", headers)
+
+    def delete_landed_spools(self) -> None:
+        """Let somebody delete raw results of batches that are in the table."""
+        for (batch_id,) in self.lab.rows("SELECT batch_id FROM chunks WHERE state = 'applied'"):
+            (self.lab.state.spool / f"{batch_id}.jsonl").unlink(missing_ok=True)
+            self.deleted.add(batch_id)
 
     def put_facts(self) -> None:
         """Let the API be as the job says."""

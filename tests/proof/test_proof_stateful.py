@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from proof.simulation.acts import Act, Cancel, Edit, LoseTable, Run, TwoRuns, Upgrade, Wait
+from proof.simulation.acts import Act, Cancel, Edit, LoseSpool, LoseTable, Run, TwoRuns, Upgrade, Wait
 from proof.simulation.ending import look_back, recover
 from proof.simulation.gate import CRASHES, REMOTE, Fault
 from proof.simulation.jobs import Job, text_of
@@ -113,6 +113,11 @@ class Life(RuleBasedStateMachine):
     def drop_table(self) -> None:
         """Drop the output table."""
         self.let(LoseTable())
+
+    @rule()
+    def delete_spool(self) -> None:
+        """Delete raw results whose answers are in the table."""
+        self.let(LoseSpool())
 
     @rule()
     def upgrade(self) -> None:
