@@ -21,17 +21,21 @@ SPLICES = [
 """Bytes that parsers trip over."""
 
 
+def spoil(text: bytes, chosen: random.Random) -> bytes:
+    """Put in, take out or double something, in one place or a few."""
+    for _ in range(chosen.choice([1, 1, 1, 2, 3, 6])):
+        start = chosen.randint(0, len(text))
+        end = start + chosen.choice([0, 0, 1, 1, 2, 40, MAX_BYTES])
+        splice = chosen.choice([*SPLICES, b"", b"", chosen.randbytes(3), text[:start], text[start:end] * 2])
+        text = (text[:start] + splice + text[end:])[:MAX_BYTES]
+    return text
+
+
 def spoilt(seeds: Sequence[bytes], n: int) -> Iterator[bytes]:
-    """Give `n` texts, each a good one spoilt in up to six places: the same in every run."""
+    """Give `n` texts, each a good one spoilt: the same in every run."""
     chosen = random.Random(SEED)  # noqa: S311  (a seed, not a secret)
     for _ in range(n):
-        text = chosen.choice(seeds)
-        for _ in range(chosen.randint(1, 6)):
-            start = chosen.randint(0, len(text))
-            end = start + chosen.choice([0, 0, 1, 2, 40, MAX_BYTES])
-            splice = chosen.choice([*SPLICES, chosen.randbytes(3), text[:start], text[start:end] * 2])
-            text = (text[:start] + splice + text[end:])[:MAX_BYTES]
-        yield text
+        yield spoil(chosen.choice(seeds), chosen)
 
 
 def fuzz(check: Callable[..., None], n_examples: int, **what: st.SearchStrategy[Any]) -> None:
