@@ -122,6 +122,7 @@ def _bury(living: set[int]) -> None:
 
 
 def _kill(living: set[int]) -> None:
+    signal.set_wakeup_fd(-1)  # nobody is told of these deaths
     for pid in living:
         os.kill(pid, signal.SIGKILL)
 
