@@ -57,8 +57,9 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
     )
     ledger_url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL of the ledger; default ledger.sqlite in the state directory. All runs of an "
-        "asset must be on one machine all the same: locks and raw results are in the state directory.",
+        description="SQLAlchemy URL of the ledger; default ledger.sqlite in the state directory. With Postgres the "
+        "locks are the server's as well. Raw results are in the state directory in any case, so runs of an asset that "
+        "share it find each other's; others download them again.",
     )
     poll_interval_seconds: float = Field(default=10.0, gt=0, description="Seconds until a batch is first asked after.")
     max_poll_interval_seconds: float = Field(
