@@ -9,7 +9,7 @@ from proof.simulation.acts import Act, Cancel, Edit, LoseSpool, LoseTable, Run, 
 from proof.simulation.gate import Fault, Plan
 from proof.simulation.jobs import EmulatorFault, Job, text_of
 from proof.simulation.runs import Order
-from proof.simulation.troubles import LEAVES, SURVIVABLE
+from proof.simulation.troubles import LEAVES, SURVIVABLE, UNSURE
 
 HOUR = 3_600
 PATIENCE = 25
@@ -20,6 +20,10 @@ N_TEXTS = 8
 
 LAST_CALL = 160
 """A fault is planned at one of so many calls of a run; later ones are the run's end, or do not happen."""
+
+
+FIRST_SENDING = range(28, 60)
+"""Calls of a run among which it usually sends its first batches."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,37 @@ def _order(chance: random.Random, parts: tuple[str, ...]) -> Order:
 
 
 def _plan(chance: random.Random) -> Plan:
-    return {chance.randint(1, LAST_CALL): chance.choice(tuple(Fault)) for _ in range(chance.choice((0, 1, 1, 2)))}
+    calls = (range(1, LAST_CALL), FIRST_SENDING)  # where most is at stake, as often as anywhere
+    return {
+        chance.choice(chance.choice(calls)): chance.choice(tuple(Fault)) for _ in range(chance.choice((0, 1, 1, 2)))
+    }
 
 
 def _around(chance: random.Random, parts: tuple[str, ...]) -> Act:
-    kinds = (_trouble, _trouble, _trouble, _edit, _edit, _cancel, _wait, _wait, _lose_table, _lose_spool, _upgrade)
+    kinds = (
+        _trouble,
+        _trouble,
+        _unsure,
+        _unsure,
+        _edit,
+        _edit,
+        _cancel,
+        _wait,
+        _wait,
+        _lose_table,
+        _lose_spool,
+        _upgrade,
+    )
     return chance.choice(kinds)(chance, parts)
 
 
 def _trouble(chance: random.Random, _: tuple[str, ...]) -> Act:
     options: dict[str, Any] = {"times": chance.randint(1, 3)}
     return Trouble(name=chance.choice(SURVIVABLE), options=options)
+
+
+def _unsure(chance: random.Random, _: tuple[str, ...]) -> Act:
+    return Trouble(name=chance.choice(UNSURE), options={"times": chance.randint(1, 2), "endpoint": "create"})
 
 
 def _edit(chance: random.Random, parts: tuple[str, ...]) -> Act:

@@ -180,12 +180,20 @@ def _unfinished(site: Site, books: Books) -> Iterator[str]:
         if row is None or row.status not in site.job.expected:
             yield f"row {place} ends as {row and row.status}"
         elif row.status == Verdict.SUCCEEDED and row.request_hash != site.hash_of(text):
-            yield f"row {place} ends with the answer to what was asked before"
+            came_to_nothing = _verdicts(books, site.hash_of(text)) & (site.job.expected - {Verdict.SUCCEEDED})
+            if not came_to_nothing:  # else the good answer is kept, as documented
+                yield f"row {place} ends with the answer to what was asked before"
     for chunk in books.chunks.values():
         if chunk.state in OPEN:
             yield f"chunk {chunk.chunk_id} is still {chunk.state}"
     for custom_id in let_go(books):
         yield f"request {custom_id} was accepted, its chunk was let go, and nobody found it again"
+
+
+def _verdicts(books: Books, asked: str) -> set[str]:
+    """Return the verdicts on a question, without what the ledger adds to them."""
+    told = (row.verdict for row in books.planned.values() if row.request_hash == asked and row.verdict)
+    return {verdict.partition(":")[0] for verdict in told}
 
 
 # --- secrets, surprises ----------------------------------------------------------------------------

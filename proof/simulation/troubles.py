@@ -38,3 +38,16 @@ LEAVES: Mapping[str, str] = {
 
 SURVIVABLE = tuple(sorted(NAMES - LIES - TIMED))
 """Faults that strike a call, a row or a batch, by name."""
+
+UNSURE = (
+    "drop_before_accept",
+    "drop_after_accept",
+    "timeout_after_accept",
+    "500_after_accept",
+    "529_after_accept",
+    "504",
+    "html_200_after_accept",
+    "empty_id_200",
+    "wrong_count_200",
+)
+"""Faults of a create call that leave it open whether the batch was accepted."""
