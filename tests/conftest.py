@@ -1,5 +1,6 @@
 """What all tests share: an emulator, a clock that moves with it, the client and the stores in front."""
 
+import signal
 from collections.abc import Generator, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +24,22 @@ settings.load_profile("promises")
 
 keep_watch()
 
+# Who is started in the background of a shell ignores Ctrl-C, and so would every process that a test means to stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PRINTED = pytest.StashKey[str]()
 """What was printed and logged by the time of a test's latest report."""
+
+SOAK_SECONDS = 4 * 3_600.0
+"""The longest that a test of `make soak` may take."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that take minutes the time they need."""
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
 
 
 @pytest.hookimpl(wrapper=True)

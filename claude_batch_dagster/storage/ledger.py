@@ -43,6 +43,8 @@ class SqlLedger:
 
     def __init__(self, url: str | sa.URL) -> None:
         self._engine = _engine(url)
+        self._opened: list[Any] = []
+        sa.event.listen(self._engine, "connect", lambda raw, _: self._opened.append(raw))
         with _translated():
             upgrade(self._engine)
 
@@ -204,8 +206,10 @@ class SqlLedger:
             return [ended_at - created_at for created_at, ended_at in connection.execute(query)]
 
     def dispose(self) -> None:
-        """Close the connections kept open."""
+        """Close every connection, also one left behind by an interruption: its transaction would lock others out."""
         self._engine.dispose()
+        for raw in self._opened:
+            raw.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from time import sleep
 from typing import TYPE_CHECKING
@@ -60,10 +61,12 @@ def stopping(scene: "Scene", act: Act) -> Iterator[None]:
     """Interrupt the run within the block, as Dagster does, once its batch is accepted and it waits."""
 
     def wait_and_stop() -> None:
-        wait_until_accepted(scene)
-        (run,) = scene.instance.get_runs()
-        act(scene.instance, run)
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            wait_until_accepted(scene)
+            (run,) = scene.instance.get_runs()
+            act(scene.instance, run)
+        finally:  # else the run would wait for ever
+            os.kill(os.getpid(), signal.SIGTERM)
 
     thread = Thread(target=wait_and_stop)
     thread.start()
@@ -88,10 +91,10 @@ def log(scene: "Scene") -> str:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """Return a Dagster instance of the test's own."""
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """Return a Dagster instance in files: who stops a run is another process, and here another thread."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as kept:
+        yield kept
 
 
 @pytest.fixture

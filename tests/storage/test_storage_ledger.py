@@ -279,6 +279,21 @@ def test_f113_the_upgrades_lead_to_the_tables_the_code_knows(ledger: SqlLedger) 
     assert differences == []
 
 
+def test_f62_a_transaction_left_behind_by_an_interruption_locks_nobody_out(
+    state: StateDirectory, ledger: SqlLedger
+) -> None:
+    """Closing the ledger ends it, undone: the next run in this very process writes at once."""
+    left_behind = ledger._engine.connect()  # noqa: SLF001  (an interruption can strike before anything is undone)
+    left_behind.execute(sa.delete(schema.identity))
+
+    ledger.dispose()
+
+    with sqlite3.connect(state.path / "ledger.sqlite", timeout=0) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert len(connection.execute("SELECT * FROM identity").fetchall()) == 1
+    connection.close()
+
+
 def test_a_ledger_is_opened_again_as_it_was_left(state: StateDirectory, ledger: SqlLedger) -> None:
     """Opening upgrades nothing twice and loses nothing."""
     ledger.intend(record(), rows())
