@@ -30,6 +30,7 @@ from claude_batch_dagster.core.requests import (
     default_thinking,
 )
 from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.declarations import Declaration, remember
 from claude_batch_dagster.engine import Question
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.materialization import Materialization
@@ -279,17 +280,22 @@ def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked ou
         resource = getattr(context.resources, resource_key)
         yield from Materialization(context, resource, question, judged).run(frame)
 
+    policy = backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
     with warnings.catch_warnings():
         # Backfill policies are in beta and checks by partition in preview; users cannot act on that.
         warnings.simplefilter("ignore", (dg.BetaWarning, dg.PreviewWarning))
-        return dg.multi_asset(
+        asset = dg.multi_asset(
             name=spec.key.to_python_identifier(),
             specs=[spec],
             ins=source.ins,
             check_specs=check_specs(spec.key, judged, spec.partitions_def, blocking_checks),
             required_resource_keys={resource_key},
-            backfill_policy=backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            backfill_policy=policy,
         )(body)
+    declaration = Declaration(
+        spec=spec, source=source, question=question, resource_key=resource_key, backfill_policy=policy
+    )
+    return remember(asset, declaration)
 
 
 def _prefix(key_prefix: str | Sequence[str] | None) -> list[str]:

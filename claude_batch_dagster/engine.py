@@ -94,6 +94,19 @@ class RunReport:
     """Keys of the partitions with rows that have no final verdict."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """What was sent without waiting for answers."""
+
+    partition_keys: Sequence[str | None]
+    n_expected: Mapping[str | None, int]
+    """Different keys upstream, by partition."""
+    n_asked: Mapping[str | None, int]
+    """Requests sent by this run, by partition."""
+    batch_ids: Sequence[str]
+    """The batches that carry rows of these partitions and have not landed."""
+
+
 @dataclass(kw_only=True)
 class Engine:
     """Everything of one run, opened together."""
@@ -138,6 +151,28 @@ class Engine:
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
             failure=failure,
             unfinished=unfinished,
+        )
+
+    def submit(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> Submitted:
+        """
+        Send what has to be sent for these partitions, and do not wait for the answers.
+
+        It waits only where going on could pay twice: while it is not known whether a batch was accepted, and
+        while as many requests are in flight as are allowed. Raises what `run` would report.
+        """
+        with self._outbox() as outbox:
+            survey, table = self._read(partitions, frame, outbox)
+            self.on_survey(survey)
+            table.settle(survey)
+            pipeline = self.pipeline = self._pipeline(table)
+            flying = pipeline.send(outbox)
+            table.settle(survey)
+        chunks = [self.ledger.chunk(chunk_id) for chunk_id in sorted(flying)]
+        return Submitted(
+            partition_keys=[partition.key for partition in partitions],
+            n_expected=survey.n_keys,
+            n_asked=pipeline.asked,
+            batch_ids=[chunk.batch_id for chunk in chunks if chunk.batch_id],
         )
 
     def tempo(self) -> Tempo | None:

@@ -1,6 +1,8 @@
 """The resource that assets share: the client, the database, and how patiently to work."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -145,12 +147,34 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         return Engine(
             question=question,
             api=AnthropicBatches(self.get_client(), workspace_id=self.workspace_id),
-            warehouse=Warehouse(self.database.database, self.database.connection_config, self.lock_timeout_seconds),
+            warehouse=self.open_warehouse(),
             ledger=SqlLedger(self.ledger_url or state.ledger_url),
             state=state,
             pacing=self._pacing(),
             run_id=run_id,
         )
+
+    def open_warehouse(self) -> Warehouse:
+        """Return the database; it is opened for each use, and closed again."""
+        return Warehouse(self.database.database, self.database.connection_config, self.lock_timeout_seconds)
+
+    @contextmanager
+    def open_ledger(self) -> Iterator[SqlLedger]:
+        """Open the ledger alone: for a look at what is on its way, while anything else may be in use."""
+        ledger = SqlLedger(self.ledger_url or StateDirectory.open(self._state_directory()).ledger_url)
+        try:
+            yield ledger
+        finally:
+            ledger.dispose()
+
+    @contextmanager
+    def open_api(self) -> Iterator[AnthropicBatches]:
+        """Open the batch API alone."""
+        api = AnthropicBatches(self.get_client(), workspace_id=self.workspace_id)
+        try:
+            yield api
+        finally:
+            api.close()
 
     def _state_directory(self) -> Path:
         if self.state_directory:

@@ -100,15 +100,26 @@ class Pipeline:
         the API refuses to go on, `HeldChunksError` when a person has to decide; whatever was sent by then
         is in the ledger, and the next run takes it up.
         """
-        self._watch()
-        self._settle_unconfirmed()
-        self._collect_ended()  # also what nobody asks for any more: it was paid for
+        self._begin()
         while flying := self._send(candidates):
             self._wait(flying)
         if self._watch():
             self._collect_ended()
         for chunk_id, rows in self.settled.items():
             self.collection.restore(chunk_id, rows)
+
+    def send(self, candidates: Iterable[Candidate]) -> set[str]:
+        """Send what may be sent without waiting for answers; return the chunks that carry rows of ours."""
+        self._begin()
+        flying = self._send(candidates)
+        for chunk_id, rows in self.settled.items():
+            self.collection.restore(chunk_id, rows)
+        return flying
+
+    def _begin(self) -> None:
+        self._watch()
+        self._settle_unconfirmed()
+        self._collect_ended()  # also what nobody asks for any more: it was paid for
 
     def salvage(self, candidates: Iterable[Candidate]) -> dict[RowKey, str]:
         """

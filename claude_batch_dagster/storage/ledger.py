@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from claude_batch_dagster.core.ledger import (
     NEXT,
+    OPEN,
     ChunkRecord,
     Doubt,
     RowKey,
@@ -187,6 +188,21 @@ class SqlLedger:
             query = query.where(chunk.c.account.startswith(f"{place} ", autoescape=True))
         with self._transaction() as connection:
             return [_spend(row) for row in connection.execute(query)]
+
+    def unfinished(self, pipeline: str) -> dict[str | None, set[str]]:
+        """Return the chunks that may still be at the API, by each partition that has rows in them."""
+        table = schema.rows
+        query = (
+            sa.select(table.c.partition_key, table.c.chunk_id)
+            .distinct()
+            .join(schema.chunks, schema.chunks.c.chunk_id == table.c.chunk_id)
+            .where(schema.chunks.c.pipeline == pipeline, schema.chunks.c.state.in_([str(state) for state in OPEN]))
+        )
+        found: dict[str | None, set[str]] = {}
+        with self._transaction() as connection:
+            for partition_key, chunk_id in connection.execute(query):
+                found.setdefault(partition_key, set()).add(chunk_id)
+        return found
 
     def durations(self, pipeline: str, *, place: str) -> list[timedelta]:
         """Return how long the latest batches sent to this base URL and workspace took to end."""

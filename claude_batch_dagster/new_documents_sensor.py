@@ -1,0 +1,158 @@
+"""The sensor that starts an asset when documents are new, changed or gone."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import dagster as dg
+
+from claude_batch_dagster.declarations import Declaration, declaration_of
+from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
+from claude_batch_dagster.jobs import MAX_RUNTIME
+from claude_batch_dagster.partitions import all_keys, partition_tags, partitions_of_keys, stretches
+from claude_batch_dagster.resource import ClaudeBatchResource
+from claude_batch_dagster.storage.contents import contents
+
+WHOLE = ""
+"""How the cursor names an asset without partitions."""
+
+
+def build_new_documents_sensor(
+    asset: dg.AssetsDefinition,
+    *,
+    settle_seconds: float = 60.0,
+    max_partitions_per_tick: int = 100,
+    minimum_interval_seconds: int = 60,
+) -> dg.SensorDefinition:
+    """
+    Declare `<name>_new_documents`: it starts the asset for partitions whose documents are not what they were.
+
+    Each tick asks the upstream table once for a fingerprint of every partition. A partition is started when its
+    fingerprint is new and has not changed for `settle_seconds`, so that a table that is being loaded is left in
+    peace. Of dynamic partitions those that are new upstream are added first. Rows that did not change
+    are not sent again, so being started once too often costs nothing. While the database is locked the tick is
+    skipped with the reason.
+
+    Args:
+        asset: What `build_batch_asset` or `build_classification_asset` returned, reading its table from DuckDB.
+        settle_seconds: Seconds for which documents must not have changed; default 60.
+        max_partitions_per_tick: Partitions started in one tick at most; default 100.
+        minimum_interval_seconds: Seconds between two ticks at least; default 60.
+
+    Raises:
+        ConfigurationError: `asset` is another one, or an IO manager hands over its documents.
+
+    """
+    declared = declaration_of(asset)
+    if declared.source.ins:
+        raise ConfigurationError(
+            "a sensor cannot ask an IO manager for a DataFrame. Give the asset its upstream by name, so that the table "
+            "is read from DuckDB, or write a sensor for where the documents come from."
+        )
+
+    @dg.sensor(
+        name=f"{declared.name}_new_documents",
+        target=[asset],
+        minimum_interval_seconds=minimum_interval_seconds,
+        required_resource_keys={declared.resource_key},
+        description=f"Materializes {declared.spec.key.to_user_string()} where documents are new, changed or gone.",
+    )
+    def new_documents(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        resource = getattr(context.resources, declared.resource_key)
+        try:
+            found = _fingerprints(declared, resource, context.instance)
+        except ClaudeBatchError as error:
+            return dg.SkipReason(f"Not now: {error}")
+        memory = Memory.of(context.cursor)
+        due = memory.notice(found, now=time.time(), settle_seconds=settle_seconds, limit=max_partitions_per_tick)
+        if not due:
+            return dg.SensorResult(skip_reason=memory.reason, cursor=memory.cursor)
+        return _result(declared, context.instance, memory, due)
+
+    return new_documents
+
+
+@dataclass
+class Memory:
+    """What the sensor remembers from tick to tick: in its cursor, by partition."""
+
+    started: dict[str, str] = field(default_factory=dict)
+    """The fingerprint that a partition was last started with."""
+    changing: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The fingerprint that a partition has now, and since when (seconds since 1970)."""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "Memory":
+        """Read a cursor; start afresh if there is none, or none of ours."""
+        try:
+            return cls(**json.loads(cursor or "{}"))
+        except (ValueError, TypeError):
+            return cls()
+
+    @property
+    def cursor(self) -> str:
+        """The memory as text."""
+        return json.dumps(asdict(self))
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is started."""
+        if self.changing:
+            return f"{len(self.changing)} partitions have changed just now; they are started once they keep still."
+        return "No document has changed since the last look."
+
+    def notice(self, found: Mapping[str, str], *, now: float, settle_seconds: float, limit: int) -> dict[str, str]:
+        """Return the partitions to start now, with their fingerprints, and remember them as started."""
+        gone = dict.fromkeys(self.started.keys() - found.keys(), "")
+        changed = {key: mark for key, mark in {**found, **gone}.items() if self.started.get(key, "") != mark}
+        since = {
+            key: (mark, self.changing[key][1] if key in self.changing and self.changing[key][0] == mark else now)
+            for key, mark in changed.items()
+        }
+        settled = [key for key, (_, moment) in since.items() if now - moment >= settle_seconds]
+        due = {key: changed[key] for key in sorted(settled)[:limit]}
+        self.started = {**self.started, **due}
+        self.changing = {key: entry for key, entry in since.items() if key not in due}
+        return due
+
+
+def _fingerprints(declared: Declaration, resource: ClaudeBatchResource, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Return a fingerprint of the documents of each partition that has some."""
+    partitions_def = declared.spec.partitions_def
+    dynamic = isinstance(partitions_def, dg.DynamicPartitionsDefinition)
+    listed = None if dynamic else partitions_of_keys(partitions_def, all_keys(partitions_def, instance))
+    found = contents(resource.open_warehouse(), declared.question.upstream, listed)
+    if partitions_def is None:
+        return dict.fromkeys([WHOLE], *found.values()) if found else {}
+    return {key: mark for key, mark in found.items() if key is not None}
+
+
+def _result(
+    declared: Declaration, instance: dg.DagsterInstance, memory: Memory, due: Mapping[str, str]
+) -> dg.SensorResult:
+    keys: list[str | None] = list(all_keys(declared.spec.partitions_def, instance))
+    partitions_def = declared.spec.partitions_def
+    requests: list[Any] = []
+    if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
+        new = [key for key in due if key not in keys and due[key]]
+        requests = [partitions_def.build_add_request(new)] if new else []
+        keys += new
+    wanted = {None if key == WHOLE else key for key in due}
+    return dg.SensorResult(
+        run_requests=[_request(declared, stretch, due) for stretch in stretches(keys, wanted)],
+        dynamic_partitions_requests=requests,
+        cursor=memory.cursor,
+    )
+
+
+def _request(declared: Declaration, stretch: list[str | None], due: Mapping[str, str]) -> dg.RunRequest:
+    told = "|".join(f"{key}:{due[WHOLE if key is None else key]}" for key in stretch)
+    return dg.RunRequest(
+        # With the moment: documents that change back are started again.
+        run_key=f"{sha256(told.encode(errors='surrogatepass')).hexdigest()[:16]}:{time.time_ns()}",
+        asset_selection=[declared.spec.key],
+        tags={**partition_tags(stretch), **MAX_RUNTIME},
+    )

@@ -1,0 +1,167 @@
+"""Submitting without a worker that waits: the submission asset, and the sensor that collects."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from claude_batch_dagster import build_collect_sensor, build_submission_asset
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.partitions import RANGE_END, RANGE_START
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+ALL = ("1790", "1793")
+NOTHING: tuple[list[dg.RunRequest], str] = ([], "Nothing is submitted that is not collected.")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Return an instance of this test's own: the sensor asks for its runs and materializations."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def tick(scene: "Scene", asset: dg.AssetsDefinition, **settings: Any) -> tuple[list[dg.RunRequest], str | None]:
+    """Let the sensor look once: return what it asks for, and why it asks for nothing."""
+    sensor = build_collect_sensor(asset)
+    resources = {"claude_batch": scene.resource(**settings)}
+    repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
+    with dg.build_sensor_context(instance=scene.instance, resources=resources, repository_def=repository) as context:
+        told = sensor.evaluate_tick(context)
+    return list(told.run_requests or []), told.skip_message
+
+
+def keys(request: dg.RunRequest) -> tuple[str, str]:
+    """Return the first and the last partition that is asked for."""
+    return request.tags[RANGE_START], request.tags[RANGE_END]
+
+
+def launch(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest, *, raises: bool = True) -> None:
+    """Run what the sensor asked for."""
+    dg.materialize(
+        [asset],
+        instance=scene.instance,
+        resources={"claude_batch": scene.resource()},
+        tags=dict(request.tags),
+        raise_on_error=raises,
+    )
+
+
+def test_submitting_sends_and_does_not_wait(scene: "Scene", classification: Declare) -> None:
+    """The submission asset is materialized while the batch runs; each document was sent once."""
+    scene.emulator.pace.batch_seconds = 3_600
+    asset = classification()
+
+    result = scene.run(build_submission_asset(asset), span=ALL)
+
+    materialized = {event.partition: event for event in result.get_asset_materialization_events()}
+    assert set(materialized) == {"1790", "1791", "1792", "1793"}
+    assert (scene.n_posts, len(scene.sent)) == (1, 4)
+    assert [keys(request) for request in tick(scene, asset)[0]] == [("1792", "1792")], "it has no documents"
+
+
+def test_the_sensor_collects_when_the_batches_have_ended(scene: "Scene", classification: Declare) -> None:
+    """One run for neighbors, which finds the answers and sends nothing; then there is nothing left to collect."""
+    asset = classification()
+    assert tick(scene, asset) == NOTHING
+    scene.run(build_submission_asset(asset), span=ALL)
+
+    requests, _ = tick(scene, asset)
+
+    [request] = requests
+    assert (
+        request.tags["dagster/asset_partition_range_start"],
+        request.tags["dagster/asset_partition_range_end"],
+    ) == ALL
+    launch(scene, asset, request)
+    assert scene.statuses() == {"succeeded": 4}
+    assert (scene.n_posts, scene.paid_twice) == (1, [])
+    assert tick(scene, asset) == NOTHING
+
+
+def test_the_sensor_leaves_partitions_alone_whose_batches_run(scene: "Scene", classification: Declare) -> None:
+    """Of two submissions the one that has ended is collected, the other waited for."""
+    asset = classification()
+    submission = build_submission_asset(asset)
+    scene.run(submission, partition="1790")
+    scene.emulator.pace.batch_seconds = 3_600
+    scene.run(submission, partition="1793")
+
+    requests, _ = tick(scene, asset)
+
+    assert [keys(request) for request in requests] == [("1790", "1790")]
+
+
+def test_a_collection_that_failed_is_asked_for_again(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under another key, or Dagster would take it for done; after a pause that doubles."""
+    asset = classification()
+    scene.run(build_submission_asset(asset), span=ALL)
+    [first], _ = tick(scene, asset)
+    scene.emulator.faults.add("401")
+    launch(scene, asset, first, raises=False)
+    scene.emulator.faults.clear()
+
+    assert tick(scene, asset) == ([], "The last collection failed; it waits.")
+    real = time.time
+    monkeypatch.setattr("claude_batch_dagster.collect_sensor.time.time", lambda: real() + 121)
+    again, _ = tick(scene, asset)
+
+    assert {request.run_key for request in again}.isdisjoint({first.run_key})
+    for request in again:
+        launch(scene, asset, request)
+    assert scene.statuses() == {"succeeded": 4}
+    assert scene.paid_twice == []
+
+
+def test_an_api_that_does_not_answer_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
+    """Not a failed tick: the next one looks again."""
+    scene.emulator.pace.batch_seconds = 3_600
+    asset = classification()
+    scene.run(build_submission_asset(asset), span=ALL)
+    scene.emulator.faults.add("500")
+
+    requests, why = tick(scene, asset)
+
+    assert (requests, "Not now: HTTP 500" in str(why)) == ([], True)
+
+
+def test_a_partition_with_nothing_to_ask_is_collected_too(scene: "Scene", classification: Declare) -> None:
+    """1792 has no documents; submitted, it is materialized with nothing in it."""
+    asset = classification()
+    scene.run(build_submission_asset(asset), partition="1792")
+
+    [request], _ = tick(scene, asset)
+
+    launch(scene, asset, request)
+    assert tick(scene, asset) == NOTHING
+
+
+def test_without_partitions_the_whole_is_submitted_and_collected(scene: "Scene", classification: Declare) -> None:
+    """The same two steps."""
+    asset = classification(partitions_def=None, partition_expr=None)
+    scene.run(build_submission_asset(asset))
+
+    [request], _ = tick(scene, asset)
+
+    launch(scene, asset, request)
+    assert (scene.n_posts, tick(scene, asset)) == (1, NOTHING)
+
+
+def test_an_asset_of_somebody_else_is_refused() -> None:
+    """There is nothing known of what it would send."""
+
+    @dg.asset
+    def stranger() -> None:
+        pass
+
+    with pytest.raises(ConfigurationError, match="Give that object itself"):
+        build_submission_asset(stranger)
+    with pytest.raises(ConfigurationError, match="Give that object itself"):
+        build_collect_sensor(stranger)

@@ -1,0 +1,206 @@
+"""Starting by itself: the sensor that notices new, changed and removed documents, the job and the schedule."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from claude_batch_dagster import build_batch_job, build_batch_schedule, build_new_documents_sensor
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.new_documents_sensor import Memory
+from claude_batch_dagster.partitions import RANGE_END, RANGE_START
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+STILL = "No document has changed since the last look."
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Return an instance of this test's own, since partitions are added to it."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+class Ticker:
+    """A sensor, tick by tick, with its cursor kept as the daemon keeps it."""
+
+    def __init__(self, scene: "Scene", asset: dg.AssetsDefinition, **options: Any) -> None:
+        self.scene = scene
+        self.cursor: str | None = None
+        self.sensor = build_new_documents_sensor(asset, **{"settle_seconds": 0.0, **options})
+        self.resources = {"claude_batch": scene.resource()}
+        self.repository = dg.Definitions(
+            assets=[asset], sensors=[self.sensor], resources=self.resources
+        ).get_repository_def()
+
+    def tick(self) -> tuple[list[tuple[str | None, str | None]], str | None]:
+        """Return the first and the last partition of each run asked for, and why there is none."""
+        with dg.build_sensor_context(
+            instance=self.scene.instance, cursor=self.cursor, resources=self.resources, repository_def=self.repository
+        ) as context:
+            told = self.sensor.evaluate_tick(context)
+        self.cursor = told.cursor
+        for request in told.dynamic_partitions_requests or []:
+            self.scene.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        self.keys = [request.run_key for request in told.run_requests or []]
+        ranges = [(request.tags.get(RANGE_START), request.tags.get(RANGE_END)) for request in told.run_requests or []]
+        return ranges, told.skip_message
+
+
+def test_each_partition_with_documents_is_started_once(scene: "Scene", classification: Declare) -> None:
+    """Neighbors share a run; a second look finds nothing new."""
+    ticker = Ticker(scene, classification())
+
+    assert ticker.tick() == ([("1790", "1791"), ("1793", "1793")], None)
+    assert ticker.tick() == ([], STILL)
+
+
+@pytest.mark.parametrize(
+    ("change", "started"),
+    [
+        ("INSERT INTO public.documents SELECT 'new', text, '1792-03-04' FROM public.documents LIMIT 1",
+         [("1792", "1792")]),
+        ("UPDATE public.documents SET text = text || '!' WHERE year(published_on::DATE) = 1793", [("1793", "1793")]),
+        ("DELETE FROM public.documents WHERE year(published_on::DATE) = 1793", [("1793", "1793")]),
+    ],
+    ids=["new", "changed", "gone"],
+)  # fmt: skip
+def test_what_changed_is_started(
+    scene: "Scene", classification: Declare, change: str, started: list[tuple[str, str]]
+) -> None:
+    """New, changed and removed documents start their partition, and no other."""
+    ticker = Ticker(scene, classification())
+    ticker.tick()
+    scene.write(change)
+
+    assert ticker.tick() == (started, None)
+    assert ticker.tick() == ([], STILL)
+
+
+def test_documents_that_change_back_are_started_again(scene: "Scene", classification: Declare) -> None:
+    """Under another run key: Dagster runs a key once, for ever."""
+    ticker = Ticker(scene, classification())
+    ticker.tick()
+    seen = set(ticker.keys)
+    for change in ("text || '!'", "rtrim(text, '!')"):
+        scene.write(f"UPDATE public.documents SET text = {change} WHERE year(published_on::DATE) = 1793")  # noqa: S608
+        assert ticker.tick() == ([("1793", "1793")], None)
+        assert seen.isdisjoint(ticker.keys)
+        seen |= set(ticker.keys)
+
+
+def test_a_table_that_is_being_loaded_is_left_in_peace() -> None:
+    """A partition is started once it has kept still for a while, not at every write."""
+    memory = Memory()
+
+    assert memory.notice({"a": "1"}, now=0, settle_seconds=60, limit=9) == {}
+    assert "1 partitions have changed just now" in memory.reason
+    assert memory.notice({"a": "2"}, now=59, settle_seconds=60, limit=9) == {}
+    assert memory.notice({"a": "2"}, now=118, settle_seconds=60, limit=9) == {}
+    assert memory.notice({"a": "2"}, now=119, settle_seconds=60, limit=9) == {"a": "2"}
+    assert memory.notice({"a": "2"}, now=300, settle_seconds=60, limit=9) == {}
+    assert memory.reason == STILL
+
+
+def test_a_flood_is_started_piece_by_piece() -> None:
+    """No more partitions in a tick than allowed; the rest follow with the next."""
+    memory, found = Memory(), {str(n): "x" for n in range(5)}
+
+    ticks = [set(memory.notice(found, now=0, settle_seconds=0, limit=2)) for _ in range(4)]
+
+    assert ticks == [{"0", "1"}, {"2", "3"}, {"4"}, set()]
+
+
+@pytest.mark.parametrize("cursor", [None, "", "nonsense", "[]", '{"years": {}}'])
+def test_f104_a_cursor_that_was_lost_starts_afresh(cursor: str | None) -> None:
+    """It costs runs that send nothing, since what is answered is answered."""
+    assert Memory.of(cursor) == Memory()
+
+
+def test_the_cursor_carries_the_memory() -> None:
+    """Also what changes just now, so that a restarted daemon does not wait anew."""
+    memory = Memory()
+    memory.notice({"a": "1"}, now=7, settle_seconds=0, limit=1)
+    memory.notice({"a": "1", "b": "2"}, now=8, settle_seconds=60, limit=1)
+
+    again = Memory.of(memory.cursor)
+
+    assert json.loads(memory.cursor)["started"] == {"a": "1"}
+    assert again.notice({"a": "1", "b": "2"}, now=68, settle_seconds=60, limit=1) == {"b": "2"}
+
+
+def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
+    """Somebody has it open; the next tick looks again."""
+    ticker = Ticker(scene, classification())
+    with duckdb.connect(scene.database, config={"threads": 1}):
+        asked, why = ticker.tick()
+
+    assert asked == []
+    assert str(why).startswith("Not now: the DuckDB file")
+
+
+def test_new_keys_become_dynamic_partitions(scene: "Scene", classification: Declare) -> None:
+    """They are added before their run is asked for."""
+    parts = dg.DynamicPartitionsDefinition(name="parts")
+    ticker = Ticker(scene, classification(partitions_def=parts, partition_expr="'part ' || year(published_on::DATE)"))
+
+    asked, _ = ticker.tick()
+
+    assert sorted(scene.instance.get_dynamic_partitions("parts")) == ["part 1790", "part 1791", "part 1793"]
+    assert asked == [("part 1790", "part 1793")]
+
+
+def test_an_asset_without_partitions_is_started_as_a_whole(scene: "Scene", classification: Declare) -> None:
+    """Its one fingerprint is that of the table."""
+    ticker = Ticker(scene, classification(partitions_def=None, partition_expr=None))
+
+    assert ticker.tick() == ([(None, None)], None)
+    assert ticker.tick() == ([], STILL)
+
+
+def test_documents_of_an_io_manager_cannot_be_watched(classification: Declare) -> None:
+    """There is no table to ask."""
+    with pytest.raises(ConfigurationError, match="cannot ask an IO manager"):
+        build_new_documents_sensor(classification(upstream=dg.AssetIn("documents")))
+
+
+def test_the_job_materializes_the_asset_alone_and_does_not_hang_for_ever(
+    scene: "Scene", classification: Declare
+) -> None:
+    """It is ended after 30 hours: a batch takes 24, and what expired may be asked again."""
+    asset = classification()
+    defs = dg.Definitions(assets=[asset], jobs=[build_batch_job(asset)], resources={"claude_batch": scene.resource()})
+
+    job = defs.resolve_job_def("answers_job")
+
+    assert job.tags["dagster/max_runtime"] == "108000"
+    assert job.execute_in_process(instance=scene.instance, partition_key="1790").success
+    assert scene.statuses() == {"succeeded": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "partition"), [({}, "1793"), ({"name": "whole", "partitions_def": None}, None)], ids=["years", "whole"]
+)
+def test_the_schedule_asks_for_the_latest_partition(
+    scene: "Scene", classification: Declare, options: dict[str, Any], partition: str | None
+) -> None:
+    """Or for the whole of an asset that has none."""
+    asset = classification(**options)
+    schedule = build_batch_schedule(asset, "0 6 * * *")
+    defs = dg.Definitions(assets=[asset], schedules=[schedule], resources={"claude_batch": scene.resource()})
+
+    # A schedule is given an instance that other processes could open, which an ephemeral one is not.
+    with (
+        dg.instance_for_test() as kept,
+        dg.build_schedule_context(instance=kept, repository_def=defs.get_repository_def()) as context,
+    ):
+        told = schedule.evaluate_tick(context)
+
+    [request] = told.run_requests or []
+    assert (request.partition_key, request.tags["dagster/max_runtime"]) == (partition, "108000")
