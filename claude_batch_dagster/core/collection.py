@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
 from claude_batch_dagster.core.answering import Told, tell
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, Spend, State
@@ -11,7 +13,7 @@ from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import RETENTION, Answer, Answers, Batch, BatchApi, Clock, Locks, Spool
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Result, Succeeded, UnreadableLineError, decode
-from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.core.verdicts import CLAIMED, Verdict
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 
 MAX_DOWNLOADS = 3
@@ -28,7 +30,7 @@ GONE = "missing:gone"
 
 CLAIMED_ERROR = (
     "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
-    "not sent again by itself; change the row or the prompt to ask anew"
+    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more"
 )
 
 GONE_ERROR = (
@@ -92,7 +94,7 @@ class Collection:
                 self.answers.restore(_rejected(row, asked, chunk) for row, asked in wanted.items())
                 return
             here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
-            told = self._told(self._reconcile(chunk)) if here else self._gone(chunk)
+            told = self._told(self._look_again(chunk, self._reconcile(chunk))) if here else self._gone(chunk)
             good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
             by_hash = {one.row.request_hash: one for one in good_last}
             own = {(one.row.row, one.row.request_hash): one for one in told}
@@ -109,8 +111,7 @@ class Collection:
         """
         if batch is not None and batch.archived_at:
             return True
-        created_at = chunk.batch_created_at or chunk.intended_at
-        if self.clock.now() - created_at <= RETENTION or (batch is not None and not batch.ended):
+        if not self._is_old(chunk) or (batch is not None and not batch.ended):
             return False
         try:
             with self.api.results(_batch_id(chunk)):
@@ -121,6 +122,10 @@ class Collection:
         vain = self.downloads[chunk.chunk_id]
         vain.append(self.clock.now())
         return len(vain) >= MAX_DOWNLOADS and vain[-1] - vain[0] >= PATIENCE
+
+    def _is_old(self, chunk: ChunkRecord) -> bool:
+        """Whether the API need not have the results any more."""
+        return self.clock.now() - (chunk.batch_created_at or chunk.intended_at) > RETENTION
 
     def _spooled(self, chunk: ChunkRecord) -> list[Matched] | None:
         """Read the spool; download again if somebody deleted it."""
@@ -169,9 +174,41 @@ class Collection:
             raise
         return True
 
-    def _stream(self, batch_id: str) -> None:
+    def _look_again(self, chunk: ChunkRecord, matched: list[Matched]) -> list[Matched]:
+        """Add answers that the API counted, did not hand out at first, and does now: they were paid for."""
+        late = {row.custom_id for row, result in matched if result is None and row.verdict == CLAIMED}
+        if late and not self._is_old(chunk):
+            self._append(_batch_id(chunk), late)
+            matched = self._reconcile(chunk)
+        found = [
+            _Outcome(row, result, tell(result, self.schema))
+            for row, result in matched
+            if result is not None and row.verdict == CLAIMED
+        ]
+        if found:
+            verdicts = {one.row.ordinal: one.told.mark for one in found}
+            self.ledger.judge(chunk.chunk_id, verdicts, spends=spending(found))
+        return matched
+
+    def _append(self, batch_id: str, custom_ids: AbstractSet[str]) -> None:
+        """Download the results once more, and add the lines of these rows to those that are kept."""
+        apart = f"{batch_id}-again"
+        try:
+            self._stream(batch_id, into=apart)
+            lines = [line for line in self.spool.lines(apart) if _custom_id(line) in custom_ids]
+            if lines:
+                kept = chain(self.spool.lines(batch_id), lines)
+                self.spool.write(batch_id, (line + b"\n" for line in kept))
+        except CredentialError:
+            raise
+        except ApiError as error:
+            self.on_trouble(error)
+        finally:
+            self.spool.discard(apart)
+
+    def _stream(self, batch_id: str, *, into: str | None = None) -> None:
         with self.api.results(batch_id) as pieces:
-            self.spool.write(batch_id, pieces)
+            self.spool.write(into or batch_id, pieces)
 
     def _reconcile(self, chunk: ChunkRecord) -> list[Matched]:
         """
@@ -296,6 +333,13 @@ def _spend(partition_key: str | None, results: Sequence[Succeeded]) -> Spend:
         cost_usd=sum(price.batch_usd for price in known) if len(known) == len(costs) else None,
         live_cost_usd=sum(price.live_usd for price in known) if len(known) == len(costs) else None,
     )
+
+
+def _custom_id(line: bytes) -> str | None:
+    try:
+        return decode(line).custom_id
+    except UnreadableLineError:
+        return None
 
 
 def _lock_of(chunk_id: str) -> str:

@@ -210,8 +210,8 @@ class Ledger(Protocol):
     def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
         """Return every earlier row that asked one of these requests, oldest first."""
 
-    def judge(self, chunk_id: str, verdicts: Mapping[int, str]) -> None:
-        """Give rows of a chunk that was refused a verdict of their own, by ordinal."""
+    def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
+        """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""
 
     def doubts(self, pipeline: str) -> list[Doubt]:
         """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""

@@ -282,7 +282,7 @@ class Pipeline:
     def _note_settled(self, candidate: Candidate, decision: Settled) -> None:
         """Remember a verdict that the table lacks: a good answer there would have kept the row from being asked."""
         at_home = decision.chunk_id in self.home and not decision.shared
-        if not at_home and (decision.succeeded or not candidate.landed):
+        if not at_home and (decision.succeeded or decision.claimed or not candidate.landed):
             self.settled[decision.chunk_id][candidate.row] = candidate.request.request_hash
 
     def _tell_unconfirmed(self) -> None:

@@ -38,6 +38,9 @@ TRANSIENT = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_l
 RETRYABLE_ERROR = "errored:transient"
 """How the ledger marks an errored row whose error type is transient."""
 
+CLAIMED = f"{Verdict.MISSING}:final"
+"""How the ledger marks a row for which the API counted an answer that it has not handed out."""
+
 FREE_TO_REPEAT = frozenset({Verdict.EXPIRED, Verdict.CANCELED, Verdict.MISSING, RETRYABLE_ERROR})
 """Verdicts that cost nothing and say nothing against the request itself."""
 
@@ -63,6 +66,8 @@ class Settled:
     succeeded: bool
     shared: bool = False
     """The verdict is that of another row that asked the very same thing."""
+    claimed: bool = False
+    """The API counted an answer that it has not handed out: it may yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,6 @@ def decide(
     n_this_run = sum(record.chunk_id in run_chunks for record in told)
     repeatable = last.verdict in FREE_TO_REPEAT or last.verdict in PAID_TO_REPEAT
     if not repeatable or n_paid >= MAX_PAID_ATTEMPTS or n_this_run >= max_attempts:
-        return Settled(last.chunk_id, succeeded=False, shared=last not in history)
+        return Settled(last.chunk_id, succeeded=False, shared=last not in history, claimed=last.verdict == CLAIMED)
     n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
     return Ask(attempt=last.attempt + 1, n_truncated=n_truncated)

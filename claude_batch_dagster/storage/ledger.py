@@ -43,11 +43,14 @@ class SqlLedger:
     """The ledger; safe to use from many processes at once."""
 
     def __init__(self, url: str | sa.URL) -> None:
-        self._engine = _engine(url)
-        self._opened: list[Any] = []
-        sa.event.listen(self._engine, "connect", lambda raw, _: self._opened.append(raw))
+        self._use(_engine(url))
         with _translated():
             upgrade(self._engine)
+
+    def _use(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._opened: list[Any] = []
+        sa.event.listen(engine, "connect", lambda raw, _: self._opened.append(raw))
 
     @property
     def ledger_id(self) -> str:
@@ -150,10 +153,11 @@ class SqlLedger:
         with self._transaction() as connection:
             return [_row_record(row) for row in connection.execute(query)]
 
-    def judge(self, chunk_id: str, verdicts: Mapping[int, str]) -> None:
-        """Give rows of a chunk that was refused a verdict of their own, by ordinal."""
+    def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
+        """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""
         with self._transaction() as connection:
             _tell(connection, chunk_id, verdicts)
+            _pay(connection, chunk_id, spends)
 
     def doubts(self, pipeline: str) -> list[Doubt]:
         """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
@@ -165,8 +169,7 @@ class SqlLedger:
         with self._transaction() as connection:
             _move(connection, chunk_id, to, {})
             _tell(connection, chunk_id, dict(enumerate(verdicts)))
-            if spends:
-                connection.execute(sa.insert(schema.spend), [{"chunk_id": chunk_id, **asdict(item)} for item in spends])
+            _pay(connection, chunk_id, spends)
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
@@ -325,6 +328,11 @@ def _tell(connection: sa.Connection, chunk_id: str, verdicts: Mapping[int, str])
     )
     values = [{"at_ordinal": ordinal, "told": verdict} for ordinal, verdict in verdicts.items()]
     connection.execute(told, values)
+
+
+def _pay(connection: sa.Connection, chunk_id: str, spends: Sequence[Spend]) -> None:
+    if spends:
+        connection.execute(sa.insert(schema.spend), [{"chunk_id": chunk_id, **asdict(item)} for item in spends])
 
 
 def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:

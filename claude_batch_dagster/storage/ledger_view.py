@@ -38,7 +38,7 @@ class LedgerView(SqlLedger):
     """
 
     def __init__(self, url: str | sa.URL) -> None:
-        self._engine = _looking(url)
+        self._use(_looking(url))
         try:
             self.revision = self._revision()
             """The revision of its tables."""

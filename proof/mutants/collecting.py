@@ -62,6 +62,14 @@ COLLECTING = (
         caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",),
     ),
     Mutant(
+        name="claimed-row-forgotten",
+        what="What was missing once is missing for good; nobody looks whether the API hands it out by now.",
+        file="core/pipeline.py",
+        old="decision.succeeded or decision.claimed or not candidate.landed",
+        new="decision.succeeded or not candidate.landed",
+        caught_by=(f"{PAID_ONCE}::test_f72_an_answer_that_was_held_back_lands_when_the_api_hands_it_out",),
+    ),
+    Mutant(
         name="matched-by-order",
         what="Results come in the order of the requests.",
         file="core/collection.py",

@@ -7,7 +7,7 @@ import pytest
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
 from claude_batch_dagster.storage.ledger import SqlLedger
-from tests.core.world import CrashError, World
+from tests.core.world import PIPELINE, CrashError, World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
 
@@ -60,6 +60,24 @@ def test_f72_a_row_that_stays_missing_is_not_paid_for_again(world: World) -> Non
 
     assert (report.failure, sorted(world.statuses().values())) == (None, ["missing", "succeeded"])
     assert (world.run().n_sent, world.n_billed) == (0, [1, 1])
+
+
+def test_f72_an_answer_that_was_held_back_lands_when_the_api_hands_it_out(world: World) -> None:
+    """Its row was told `missing`; each materialization looks for it once more, and it costs what it cost."""
+    world.documents(TWO)
+    world.emulator.faults.add("results_missing_line")
+    before = world.run()
+    assert sorted(world.statuses().values()) == ["missing", "succeeded"]
+    world.emulator.faults.clear()
+
+    after = world.run()
+
+    assert (after.n_sent, set(world.statuses().values()), world.n_billed) == (0, {"succeeded"}, [1, 1])
+    price = sum(price for (price,) in world.rows("cost_usd"))
+    assert after.partitions[0].cost_usd == pytest.approx(price)
+    assert (before.partitions[0].cost_usd or 0.0) < price
+    verdicts = world.ledger.history(PIPELINE, [one for (one,) in world.rows("request_hash")])
+    assert {record.verdict for record in verdicts} == {"succeeded"}, "it is not looked for any more"
 
 
 def test_f68_a_candidate_that_cannot_be_read_yet_is_not_silence(world: World) -> None:
