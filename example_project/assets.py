@@ -7,7 +7,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 from duckdb import CatalogException
 
-from claude_batch_dagster import build_classification_asset
+from claude_batch_dagster import build_classification_asset, build_submission_asset
 from example_project import charts
 from example_project.corpus import FIRST_YEAR, by_year, read_documents
 from example_project.settings import read_settings
@@ -74,6 +74,9 @@ classified_documents = build_classification_asset(
     resource_key="claude_batch",
     group_name=GROUP,
 )
+
+# Materialize this one instead, and switch on the collect sensor, if no worker is to wait for Claude.
+classified_documents_submission = build_submission_asset(classified_documents)
 
 
 @dg.asset(

@@ -7,9 +7,14 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from claude_batch_dagster import ClaudeBatchResource
-from example_project.assets import classified_documents, documents, themes_by_decade
+from example_project.assets import (
+    classified_documents,
+    classified_documents_submission,
+    documents,
+    themes_by_decade,
+)
 from example_project.offline import Emulator
-from example_project.sensors import changed_documents, current_year_every_morning
+from example_project.sensors import changed_documents, collect, current_year_every_morning, new_documents
 from example_project.settings import Settings
 from example_project.warehouse import duckdb_resource
 
@@ -37,8 +42,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = duckdb_resource(settings)
     return dg.Definitions(
-        assets=[documents, classified_documents, themes_by_decade],
-        sensors=[changed_documents],
+        assets=[documents, classified_documents, classified_documents_submission, themes_by_decade],
+        sensors=[changed_documents, new_documents, collect],
         schedules=[current_year_every_morning],
         resources={"database": database, "claude_batch": _claude(settings, database)},
     )

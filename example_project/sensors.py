@@ -1,4 +1,4 @@
-"""What starts runs by itself: a sensor for new or changed documents, a schedule for the current year."""
+"""What starts runs by itself, once somebody switches it on: sensors for documents and answers, a schedule."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import dagster as dg
 
+from claude_batch_dagster import build_collect_sensor, build_new_documents_sensor
 from example_project.assets import RANGE_END, RANGE_START, classified_documents, documents, years
 from example_project.corpus import by_year, fingerprint, read_documents
 from example_project.settings import read_settings
@@ -13,6 +14,11 @@ from example_project.settings import read_settings
 MOST_YEARS_PER_TICK = 50
 
 both = dg.AssetSelection.assets(documents, classified_documents)
+
+# Looks at the table, whoever fills it; `changed_documents` looks at where the table comes from, and fills it as well.
+new_documents = build_new_documents_sensor(classified_documents)
+
+collect = build_collect_sensor(classified_documents)
 
 
 @dg.sensor(target=both, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.STOPPED)

@@ -17,6 +17,7 @@ def test_definitions_load_without_starting_anything(home: Path) -> None:
     assert {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()} == {
         "documents",
         "classified_documents",
+        "classified_documents_submission",
         "themes_by_decade",
     }
     assert not (home / "emulator.json").exists()

@@ -6,7 +6,13 @@ import dagster as dg
 import pytest
 
 from example_project import sensors
-from example_project.sensors import changed_documents, current_year_every_morning, neighbors
+from example_project.sensors import (
+    changed_documents,
+    collect,
+    current_year_every_morning,
+    neighbors,
+    new_documents,
+)
 
 OLD = {"text": "Old.", "published_on": "1862-12-01"}
 
@@ -77,8 +83,9 @@ def test_neighbors() -> None:
 
 
 def test_nothing_starts_by_itself() -> None:
-    """Each run may cost money, so sensor and schedule wait for someone to switch them on."""
-    assert changed_documents.default_status == dg.DefaultSensorStatus.STOPPED
+    """Each run may cost money, so sensors and schedule wait for someone to switch them on."""
+    for sensor in (changed_documents, new_documents, collect):
+        assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert current_year_every_morning.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
