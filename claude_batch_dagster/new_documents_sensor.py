@@ -83,6 +83,10 @@ class Memory:
     """The fingerprint that a partition was last started with."""
     changing: dict[str, tuple[str, float]] = field(default_factory=dict)
     """The fingerprint that a partition has now, and since when (seconds since 1970)."""
+    n_starts: int = 0
+    """Ticks that have started something."""
+    epoch: int = field(default_factory=time.time_ns, compare=False)
+    """When the first of them was, for a cursor that was lost begins anew."""
 
     @classmethod
     def of(cls, cursor: str | None) -> "Memory":
@@ -104,6 +108,15 @@ class Memory:
             return f"{len(self.changing)} partitions have changed just now; they are started once they keep still."
         return "No document has changed since the last look."
 
+    def run_key(self, told: str) -> str:
+        """
+        Name a run, so that Dagster starts it once.
+
+        A tick that is repeated after a crash gives the same key; documents that change back give another.
+        """
+        mark = sha256(told.encode(errors="surrogatepass")).hexdigest()[:16]
+        return f"{mark}:{self.epoch:x}:{self.n_starts}"
+
     def notice(self, found: Mapping[str, str], *, now: float, settle_seconds: float, limit: int) -> dict[str, str]:
         """Return the partitions to start now, with their fingerprints, and remember them as started."""
         gone = dict.fromkeys(self.started.keys() - found.keys(), "")
@@ -115,6 +128,7 @@ class Memory:
         settled = [key for key, (_, moment) in since.items() if now - moment >= settle_seconds]
         due = {key: changed[key] for key in sorted(settled)[:limit]}
         self.started = {**self.started, **due}
+        self.n_starts += bool(due)
         self.changing = {key: entry for key, entry in since.items() if key not in due}
         return due
 
@@ -142,17 +156,16 @@ def _result(
         keys += new
     wanted = {None if key == WHOLE else key for key in due}
     return dg.SensorResult(
-        run_requests=[_request(declared, stretch, due) for stretch in stretches(keys, wanted)],
+        run_requests=[_request(declared, memory, stretch, due) for stretch in stretches(keys, wanted)],
         dynamic_partitions_requests=requests,
         cursor=memory.cursor,
     )
 
 
-def _request(declared: Declaration, stretch: list[str | None], due: Mapping[str, str]) -> dg.RunRequest:
+def _request(declared: Declaration, memory: Memory, stretch: list[str | None], due: Mapping[str, str]) -> dg.RunRequest:
     told = "|".join(f"{key}:{due[WHOLE if key is None else key]}" for key in stretch)
     return dg.RunRequest(
-        # With the moment: documents that change back are started again.
-        run_key=f"{sha256(told.encode(errors='surrogatepass')).hexdigest()[:16]}:{time.time_ns()}",
+        run_key=memory.run_key(told),
         asset_selection=[declared.spec.key],
         tags={**partition_tags(stretch), **MAX_RUNTIME},
     )

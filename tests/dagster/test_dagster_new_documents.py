@@ -95,6 +95,20 @@ def test_documents_that_change_back_are_started_again(scene: "Scene", classifica
         seen |= set(ticker.keys)
 
 
+def test_f104_a_tick_that_is_repeated_gives_the_same_keys(scene: "Scene", classification: Declare) -> None:
+    """The daemon died before it had kept the cursor: what was started already is not started again."""
+    ticker = Ticker(scene, classification())
+    ticker.tick()
+    kept = ticker.cursor
+    scene.write("UPDATE public.documents SET text = text || '!'")
+    ticker.tick()
+    first, ticker.cursor = ticker.keys, kept
+
+    ticker.tick()
+
+    assert ticker.keys == first
+
+
 def test_a_table_that_is_being_loaded_is_left_in_peace() -> None:
     """A partition is started once it has kept still for a while, not at every write."""
     memory = Memory()
