@@ -1,0 +1,59 @@
+"""One `dagster dev` for all live tests of a session, an emulator behind it, and what a test sees of both."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from claude_batch_dagster.emulator import Emulator, SystemClock, serving
+from tests.canary import in_files
+from tests.live.live_studio import LiveDev, live_dev
+from tests.live.scene import LiveScene
+
+
+@pytest.fixture(scope="session")
+def served_emulator() -> Iterator[tuple[Emulator, str]]:
+    """Return an emulator behind a real socket, and its URL."""
+    emulator = Emulator(clock=SystemClock(), batch_seconds=0)
+    with serving(emulator) as url:
+        yield emulator, url
+    emulator.close()
+
+
+@pytest.fixture(scope="session")
+def live_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder of everything; searched for canaries in the end."""
+    home = tmp_path_factory.mktemp("live")
+    yield home
+    assert list(in_files(home)) == []
+
+
+@pytest.fixture(scope="session")
+def shared_dev(live_home: Path, served_emulator: tuple[Emulator, str]) -> Iterator[LiveDev]:
+    """Return the one `dagster dev`, for tests that leave it as it was."""
+    with live_dev(live_home, served_emulator[1]) as dev:
+        yield dev
+
+
+@pytest.fixture
+def emulator(served_emulator: tuple[Emulator, str]) -> Iterator[Emulator]:
+    """Return the emulator; its faults are lifted afterwards, and its batches end at once."""
+    yield served_emulator[0]
+    served_emulator[0].faults.clear()
+    served_emulator[0].pace.batch_seconds = 0
+
+
+@pytest.fixture
+def live_api(served_emulator: tuple[Emulator, str]) -> str:
+    """Return the emulator's URL, for a `dagster dev` of the test's own."""
+    return served_emulator[1]
+
+
+@pytest.fixture
+def scene(shared_dev: LiveDev, live_home: Path, emulator: Emulator) -> Callable[[str], LiveScene]:
+    """Return a function that gives the scene of a family in the shared `dagster dev`."""
+
+    def of(family: str) -> LiveScene:
+        return LiveScene(family=family, home=live_home, emulator=emulator, dev=shared_dev)
+
+    return of

@@ -1,0 +1,324 @@
+"""`dagster dev` on the location of the live tests, and everything the UI can ask of it, by GraphQL."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dagster as dg
+import pytest
+
+from tests.canary import KEY
+from tests.dagster_dev import FINISHED, RANGE, DagsterDev, serving_module
+
+LOCATION = "tests.live.location"
+PATIENCE = 180.0
+"""Seconds for what takes a few on a machine with nothing else to do."""
+
+IN_PROCESS: dict[str, Any] = {"execution": {"config": {"in_process": {}}}}
+MULTIPROCESS: dict[str, Any] = {"execution": {"config": {"multiprocess": {}}}}
+
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 2
+  start_timeout_seconds: 180
+run_retries:
+  enabled: true
+  max_retries: 3
+  retry_on_asset_or_op_failure: false
+"""
+
+QUICK = """\
+run_coordinator:
+  module: tests.live.quick_daemon
+  class: QuickDaemon
+  config:
+    dequeue_interval_seconds: 1
+    max_concurrent_runs: {most}
+"""
+
+USUAL = """\
+concurrency:
+  runs:
+    max_concurrent_runs: {most}
+"""
+
+BACKFILL = """
+mutation($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+
+BACKFILL_STATUS = """
+query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+  status
+  assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
+    assetKey { path } numPartitionsMaterialized numPartitionsFailed
+  } } }
+} } }
+"""
+
+CANCEL_BACKFILL = "mutation($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }"
+
+TERMINATE = """
+mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) { __typename } }
+"""
+
+REEXECUTE = """
+mutation($params: ReexecutionParams!) {
+  launchRunReexecution(reexecutionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+RUNS = """
+query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
+  runId status tags { key value } assetSelection { path }
+} } } }
+"""
+
+LOG = """
+query($id: ID!, $after: String) { logsForRun(runId: $id, afterCursor: $after) { ... on EventConnection {
+  cursor hasMore events {
+    ... on MessageEvent { message }
+    ... on ErrorEvent { error { message } }
+  }
+} } }
+"""
+
+MATERIALIZATIONS = """
+query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+  assetMaterializations(limit: 5000) { partition runId metadataEntries { label } }
+} } }
+"""
+
+CHECKS = """
+query($key: AssetKeyInput!, $name: String!) {
+  assetCheckExecutions(assetKey: $key, checkName: $name, limit: 5000) {
+    partition runId status evaluation { success }
+  }
+}
+"""
+
+START_SENSOR = """
+mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename ... on Sensor { id } } }
+"""
+
+STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
+
+TICKS = """
+query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
+  ticks(limit: 100) { status skipReason runIds error { message } }
+} } } }
+"""
+
+Found = TypeVar("Found")
+
+
+class LiveDev(DagsterDev):
+    """What a person can do in the UI, and see there."""
+
+    def until(self, look: Callable[[], Found], what: str, *, seconds: float = PATIENCE) -> Found:
+        """Look until there is something; fail, with the end of the log, if it takes too long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := look():
+                return found
+            time.sleep(0.2)
+        pytest.fail(f"{what}: not after {seconds} s\n{self.log.read_text()[-3000:]}")
+
+    # --- runs --------------------------------------------------------------------------------------
+
+    def start(
+        self, asset: str, *years: str, config: Mapping[str, Any] = IN_PROCESS, tags: Mapping[str, str] | None = None
+    ) -> str:
+        """Launch a run for one year, or for all between two; return its id."""
+        range_tags = dict(zip(RANGE, years, strict=True)) if len(years) > 1 else {"dagster/partition": years[0]}
+        return self.launch(asset, tags={**range_tags, **(tags or {})}, config=config)
+
+    def run(self, asset: str, *years: str, config: Mapping[str, Any] = IN_PROCESS) -> str:
+        """Launch a run and wait for it; return its status."""
+        return self.wait(self.start(asset, *years, config=config), seconds=PATIENCE)
+
+    def runs(self, **tags: str) -> list[dict[str, Any]]:
+        """Return the runs with these tags (`__` for a slash), latest first."""
+        wanted = [{"key": key.replace("__", "/"), "value": value} for key, value in tags.items()]
+        runs: list[dict[str, Any]] = self.graphql(RUNS, filter={"tags": wanted})["runsOrError"]["results"]
+        return runs
+
+    def runs_of(self, asset: str) -> list[dict[str, Any]]:
+        """Return the runs that an asset was selected for, latest first."""
+        path = {"path": asset.split("/")}
+        return [run for run in self.runs() if path in (run["assetSelection"] or [])]
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Return the runs that have not ended."""
+        return [run for run in self.runs() if run["status"] not in FINISHED]
+
+    def terminate(self, run_id: str) -> None:
+        """Click on Terminate."""
+        assert self.graphql(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+
+    def reexecute(self, run_id: str, strategy: str = "FROM_FAILURE") -> str:
+        """Click on re-execute; return the id of the new run."""
+        launched = self.graphql(REEXECUTE, params={"parentRunId": run_id, "strategy": strategy})["launchRunReexecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def messages(self, run_id: str) -> str:
+        """Return the log of a run, with its errors."""
+        lines: list[str] = []
+        after, more = None, True
+        while more:
+            page = self.graphql(LOG, id=run_id, after=after)["logsForRun"]
+            after, more = page["cursor"], page["hasMore"]
+            for event in page["events"]:
+                lines += [event.get("message") or "", (event.get("error") or {}).get("message") or ""]
+        return "\n".join(lines)
+
+    def until_said(self, run_id: str, text: str) -> str:
+        """Wait until the log of a run holds a text; return the log."""
+
+        def said() -> str:
+            messages = self.messages(run_id)
+            return messages if text in messages else ""
+
+        return self.until(said, f"the run says {text!r}")
+
+    def until_waiting(self, run_id: str) -> None:
+        """Wait until a run has a batch at the API and waits for it."""
+        self.until_said(run_id, "1 batches open")
+
+    def pid(self, run_id: str) -> int:
+        """Return the process of a run."""
+        found = re.search(r"Started process for run \(pid: (\d+)\)", self.messages(run_id))
+        assert found, "the run has no process yet"
+        return int(found[1])
+
+    def pids(self, run_id: str) -> set[int]:
+        """Return all processes of a run: the worker, and those of its steps if they have their own."""
+        return {int(pid) for pid in re.findall(r"\(pid: (\d+)\)", self.messages(run_id))}
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a run that is on its way; the UI has nothing for that."""
+        with dg.DagsterInstance.from_config(str(self.log.parent / "instance")) as instance:
+            instance.add_run_tags(run_id, tags)
+
+    # --- backfills ---------------------------------------------------------------------------------
+
+    def backfill(self, *assets: str, years: Sequence[str], config: Mapping[str, Any] = IN_PROCESS) -> str:
+        """Launch a backfill; return its id."""
+        selection = [{"path": asset.split("/")} for asset in assets]
+        params = {"assetSelection": selection, "partitionNames": list(years), "runConfigData": config}
+        launched = self.graphql(BACKFILL, params=params)["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return str(launched["backfillId"])
+
+    def backfill_status(self, backfill_id: str) -> str:
+        """Return the status of a backfill."""
+        return str(self.graphql(BACKFILL_STATUS, id=backfill_id)["partitionBackfillOrError"]["status"])
+
+    def backfill_counts(self, backfill_id: str) -> dict[str, tuple[int, int]]:
+        """Return how many partitions of each asset a backfill has materialized, and how many failed."""
+        data = self.graphql(BACKFILL_STATUS, id=backfill_id)["partitionBackfillOrError"]["assetBackfillData"]
+        return {
+            one["assetKey"]["path"][-1]: (one["numPartitionsMaterialized"], one["numPartitionsFailed"])
+            for one in data["assetBackfillStatuses"]
+        }
+
+    def wait_for_backfill(self, backfill_id: str, *, seconds: float = PATIENCE) -> str:
+        """Wait for the end of a backfill; return its status."""
+        over = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED"}
+
+        def status() -> str:
+            now = self.backfill_status(backfill_id)
+            return now if now in over else ""
+
+        return self.until(status, "the backfill ends", seconds=seconds)
+
+    def cancel_backfill(self, backfill_id: str) -> None:
+        """Click on Cancel."""
+        told = self.graphql(CANCEL_BACKFILL, id=backfill_id)["cancelPartitionBackfill"]["__typename"]
+        assert told == "CancelBackfillSuccess"
+
+    # --- assets ------------------------------------------------------------------------------------
+
+    def materializations(self, asset: str) -> list[dict[str, Any]]:
+        """Return the materializations of an asset, latest first."""
+        found = self.graphql(MATERIALIZATIONS, key={"path": asset.split("/")})["assetOrError"]
+        events: list[dict[str, Any]] = found.get("assetMaterializations") or []
+        return events
+
+    def materialized(self, asset: str) -> set[str]:
+        """Return the years of an asset that are materialized."""
+        return {event["partition"] for event in self.materializations(asset)}
+
+    def checks(self, asset: str, name: str) -> list[dict[str, Any]]:
+        """Return the executions of a check, latest first."""
+        found: list[dict[str, Any]] = self.graphql(CHECKS, key={"path": asset.split("/")}, name=name)[
+            "assetCheckExecutions"
+        ]
+        return found
+
+    # --- sensors -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def sensing(self, sensor: str) -> Iterator[None]:
+        """Switch a sensor on for as long as the block runs."""
+        started = self.graphql(START_SENSOR, sensor=self._sensor(sensor))["startSensor"]
+        assert started["__typename"] == "Sensor", started
+        try:
+            yield
+        finally:
+            self.graphql(STOP_SENSOR, id=started["id"])
+
+    def ticks(self, sensor: str) -> list[dict[str, Any]]:
+        """Return the ticks of a sensor, latest first."""
+        state = self.graphql(TICKS, sensor=self._sensor(sensor))["sensorOrError"]["sensorState"]
+        ticks: list[dict[str, Any]] = state["ticks"]
+        return ticks
+
+    def until_skipped(self, sensor: str, why: str) -> None:
+        """Wait for a tick that was skipped for a reason, the latest so far or one to come."""
+
+        def skipped() -> bool:
+            ticks = [tick for tick in self.ticks(sensor) if tick["status"] != "STARTED"]
+            return bool(ticks) and why in (ticks[0]["skipReason"] or "")
+
+        self.until(skipped, f"{sensor} skips: {why}")
+
+    def _sensor(self, name: str) -> dict[str, str]:
+        return {"repositoryName": "__repository__", "repositoryLocationName": self.location, "sensorName": name}
+
+
+@contextmanager
+def live_dev(home: Path, api: str, *, quick: bool = True, most: int = 20) -> Iterator[LiveDev]:
+    """Run `dagster dev` on the families, all of its files in `home`; `most` runs at once."""
+    instance = home / "instance"
+    instance.mkdir(parents=True, exist_ok=True)
+    (instance / "dagster.yaml").write_text(DAGSTER_YAML + (QUICK if quick else USUAL).format(most=most))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "DAGSTER_"))}
+    env = {
+        **kept,
+        "DAGSTER_HOME": str(instance),
+        "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
+        "LIVE_HOME": str(home),
+        "LIVE_API": api,
+        "CLAUDE_TEST_KEY": KEY,
+        "PYTHONWARNINGS": "ignore",
+    }
+    with serving_module(LOCATION, home / "dagster-dev.log", env) as dev:
+        yield LiveDev(dev.url, dev.log, dev.process, dev.location)

@@ -1,0 +1,49 @@
+"""Many runs at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from claude_batch_dagster.emulator import Emulator
+from tests.canary import in_files
+from tests.live.live_studio import live_dev
+from tests.live.scene import LiveScene
+
+Scene = Callable[[str], LiveScene]
+
+pytestmark = [pytest.mark.dagster, pytest.mark.soak]
+
+
+def prove_all_landed(crowd: LiveScene, years: list[str], runs: list[str]) -> None:
+    """Wait for runs of a year each, and see that each brought its answers home, without a word about locks."""
+    dev = crowd.dev
+    assert [dev.wait(run, seconds=900) for run in runs] == ["SUCCESS"] * len(years)
+    assert dev.materialized(crowd.answers) == set(years)
+    assert crowd.answered(*years) == 2 * len(years)
+    assert (crowd.n_posts, crowd.paid_twice) == (len(years), [])
+    assert "Could not set lock" not in "\n".join(dev.messages(run) for run in runs)
+
+
+def test_ten_runs_with_room_for_two_end(tmp_path: Path, emulator: Emulator, live_api: str) -> None:
+    """With `max_concurrent_runs: 2` ten runs of one partition each do not wait for each other for ever."""
+    years = [str(year) for year in range(1800, 1810)]
+    with live_dev(tmp_path, live_api, most=2) as dev:
+        crowd = LiveScene(family="crowd", home=tmp_path, emulator=emulator, dev=dev)
+        crowd.write(*years)
+        emulator.pace.batch_seconds = 3
+        prove_all_landed(crowd, years, [dev.start(crowd.answers, year) for year in years])
+    assert list(in_files(tmp_path)) == []
+
+
+def test_twenty_runs_at_once_on_one_database_all_land(scene: Scene) -> None:
+    """Twenty runs that wait together and land together share one DuckDB file: none fails for its lock."""
+    crowd, years = scene("crowd"), [str(year) for year in range(1820, 1840)]
+    crowd.write(*years)
+    crowd.hold()
+    runs = [crowd.dev.start(crowd.answers, year) for year in years]
+    crowd.dev.until(lambda: crowd.n_posts == len(years), "all have sent", seconds=900)
+
+    crowd.release()
+
+    prove_all_landed(crowd, years, runs)
