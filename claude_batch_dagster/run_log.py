@@ -14,6 +14,9 @@ from claude_batch_dagster.errors import ApiError
 QUIET_SECONDS = 180.0
 """How long the run log may stay silent while a batch is waited for."""
 
+BUSY_SECONDS = 5.0
+"""How much time lies between two lines at least, while there is more to come: a run may send batch after batch."""
+
 OBSERVE_SECONDS = 60.0
 """How often an observation is recorded at most: each is a row in Dagster's event log."""
 
@@ -56,7 +59,9 @@ class RunLog:
         if not progress.n_sent:
             return
         now = self.monotonic()
-        if progress != self._last or now - self._last_at >= QUIET_SECONDS:
+        pause = 0.0 if self._last is None or not progress.n_open_batches else BUSY_SECONDS
+        since = now - self._last_at
+        if (progress != self._last and since >= pause) or since >= QUIET_SECONDS:
             self._last, self._last_at = progress, now
             self.context.log.info(_sentence(progress, self.tempo(), self.now()))
         if progress != self._observed and now - self._observed_at >= OBSERVE_SECONDS:

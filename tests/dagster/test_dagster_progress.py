@@ -41,6 +41,27 @@ def test_the_run_log_tells_how_far_it_is(
     assert "4 requests sent, 4 ended, 4 landed; 0 batches open" in log
 
 
+def test_a_run_that_sends_batch_after_batch_does_not_flood_its_log(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four batches sent within a second the log tells the first, and the end; of all if seconds were nothing."""
+
+    def told(partition: str) -> list[str]:
+        result = scene.run(classification(), partition=partition, max_requests_per_batch=1)
+        return [line for line in lines(scene, result) if "requests sent" in line]
+
+    scene.emulator.pace.batch_seconds = 1
+    scene.write("UPDATE public.documents SET published_on = '1790-01-01' WHERE id <> 'd'")
+    few = told("1790")
+    monkeypatch.setattr(run_log, "BUSY_SECONDS", 0.0)
+    scene.write("UPDATE public.documents SET published_on = '1793-01-01', text = text || '!'")
+    many = told("1793")
+
+    assert few == [few[0], "3 requests sent, 3 ended, 3 landed; 0 batches open"]
+    assert few[0] == "1 requests sent, 0 ended, 0 landed; 1 batches open"
+    assert len(many) > len(few)
+
+
 def test_progress_is_observed_once_a_minute(
     scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
