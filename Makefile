@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check bench soak mutants proof
+.PHONY: help install run ui test check bench soak pictures mutants proof
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ soak: $(STAMP) ## Run the tests that take minutes
 proof: $(STAMP) ## Prove it all anew, for hours, and write docs/reliability.md
 	for part in singles pairs seeds answers cuts kills mutants; do $(BIN)/python -m proof $$part || exit 1; done
 	$(BIN)/python -m proof.report
+
+pictures: $(STAMP) ## Take the pictures of the docs anew, in a real browser
+	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/acceptance -m browser
 
 mutants: $(STAMP) ## Plant known bugs one at a time and see each caught by the test that was named for it
 	$(BIN)/python -m proof.mutants

@@ -35,13 +35,12 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visitor(browser: Browser, tmp_path: Path) -> Iterator[Visitor]:
     """
-    Return a visitor whose pictures are kept with the test, or become those of the docs.
+    Return a visitor whose pictures are kept with the test.
 
-    `UPDATE_SCREENSHOTS=1` writes them to docs/images.
+    `UPDATE_SCREENSHOTS=1` writes those that the docs have to docs/images.
     """
-    pictures = IMAGES if os.environ.get("UPDATE_SCREENSHOTS") else tmp_path
     page = browser.new_page()
-    visitor = Visitor(page, pictures)
+    visitor = Visitor(page, tmp_path, in_docs=IMAGES if os.environ.get("UPDATE_SCREENSHOTS") else tmp_path)
     page.on("console", lambda message: visitor.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: visitor.errors.append(str(error)))
     yield visitor

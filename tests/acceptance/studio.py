@@ -46,6 +46,8 @@ class Visitor:
 
     page: Page
     pictures: Path
+    in_docs: Path
+    """Where pictures go that are there already."""
     errors: list[str] = field(default_factory=list)
 
     def visit(self, url: str, *, expect: str, picture: str, width: int = 1400, height: int = 1000) -> str:
@@ -57,7 +59,8 @@ class Visitor:
         if skip.count():
             skip.first.click()
         self.page.wait_for_timeout(1500)  # charts fade in
-        self.page.screenshot(path=self.pictures / f"{picture}.png")
+        kept = self.in_docs / f"{picture}.png"
+        self.page.screenshot(path=kept if kept.exists() else self.pictures / kept.name)
         return str(
             self.page.evaluate("document.documentElement.innerText ?? document.documentElement.textContent")
         ).replace("\xa0", " ")
