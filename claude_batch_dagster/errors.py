@@ -30,6 +30,7 @@ do next; the facts are attributes.
 """
 
 from pathlib import Path
+from typing import Self
 
 
 class ClaudeBatchError(Exception):
@@ -140,6 +141,16 @@ class ApiRefusedError(ApiError):
     def brief(self) -> str:
         """Status, error type and request id, without the message."""
         return f"HTTP {self.status} {self.kind}, request id {self.request_id}"
+
+    def saying(self, message: str) -> Self:
+        """Return the same refusal in other words."""
+        return type(self)(
+            message,
+            status=self.status,
+            kind=self.kind,
+            request_id=self.request_id,
+            retry_after_seconds=self.retry_after_seconds,
+        )
 
 
 class CredentialError(ApiRefusedError):

@@ -8,6 +8,7 @@ from enum import StrEnum
 from claude_batch_dagster.core.chunks import Chunk
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
+from claude_batch_dagster.core.quoting import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
 
 DEFINITE_NO = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
@@ -120,8 +121,14 @@ class Submission:
         released = self.ledger.chunk(chunk.nonce).state is State.RELEASED
         if classify(error, released=released) is Sent.NO:
             self.ledger.move(chunk.nonce, to=State.REFUSED, note=error.brief)
-            raise error
+            raise _without_documents(error, chunk)
         return self.ledger.move(chunk.nonce, to=State.AMBIGUOUS, note=error.brief)
+
+
+def _without_documents(error: ApiError, chunk: Chunk) -> ApiError:
+    if not isinstance(error, ApiRefusedError):
+        return error
+    return error.saying(shown(error.message, (passenger.params for passenger in chunk.passengers)))
 
 
 def classify(error: ApiError, *, released: bool) -> Sent:

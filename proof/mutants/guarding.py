@@ -73,4 +73,14 @@ GUARDING = (
         new="            self.path.stat()\n",
         caught_by=(f"{FILES}::test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_documents",),
     ),
+    Mutant(
+        name="refusal-quotes-document",
+        what="The API's own words say best what is wrong.",
+        file="core/submission.py",
+        old="raise _without_documents(error, chunk)",
+        new="raise error",
+        caught_by=(
+            "tests/core/test_core_submission.py::test_f120_a_refusal_that_quotes_a_document_is_raised_without_it",
+        ),
+    ),
 )

@@ -238,6 +238,18 @@ def test_f31_f34_f46_silence_proves_something_only_before_the_last_byte(
     assert classify(error, released=released) is proof
 
 
+def test_f120_a_refusal_that_quotes_a_document_is_raised_without_it(wire: Wire, send: Send) -> None:
+    """The path of what the API objects to stays, with status, type and request id."""
+    words = "a letter that nobody is meant to read"
+    params = orjson.dumps({"messages": [{"role": "user", "content": words}]})
+    wire.judge = raising(ApiRefusedError(f"requests.0.params.messages: bad value {words}", status=400, kind="some"))
+
+    with pytest.raises(ApiRefusedError, match=r"HTTP 400 some: requests\.0\.params\.messages: \(") as caught:
+        send(Chunk(new_nonce(NOW, b"0123456789"), [Passenger(RowKey("p", "1"), "hash", params, attempt=1)]))
+
+    assert "nobody" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
