@@ -11,7 +11,7 @@ from claude_batch_dagster.checks import Check, evaluations, results
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.engine import Engine, Question, RunReport
 from claude_batch_dagster.metadata import partition_metadata
-from claude_batch_dagster.partitions import partitions_of
+from claude_batch_dagster.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.run_log import RunLog
 
@@ -60,8 +60,9 @@ class Materialization:
             yield from results(key, self.checks, done)
             return
         for part in done:
+            tags = dimension_tags(context.assets_def.partitions_def, part.partition_key)
             context.log_event(
-                dg.AssetMaterialization(key, partition=part.partition_key, metadata=partition_metadata(part))
+                dg.AssetMaterialization(key, partition=part.partition_key, metadata=partition_metadata(part), tags=tags)
             )
         if ranged or done:
             yield from results(key, self.checks, report.partitions)

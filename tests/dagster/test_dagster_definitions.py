@@ -201,14 +201,6 @@ def test_partitions_need_an_expression(classification: Declare, years: Any) -> N
         classification(partitions_def=years)
 
 
-def test_partitions_of_several_dimensions_are_refused(classification: Declare, years: Any) -> None:
-    """Multi-dimensional partitions are refused, with what to do instead."""
-    grid = dg.MultiPartitionsDefinition({"year": years, "region": dg.StaticPartitionsDefinition(["a"])})
-
-    with pytest.raises(ConfigurationError, match=r"not supported: partition by the dimension that changes"):
-        classification(partitions_def=grid, partition_expr="published_on")
-
-
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k", "stream", "speed"])
 def test_params_that_the_api_refuses_are_refused(asking: Declare, name: str) -> None:
     """What would come back as an error for every row, hours later, is refused when the asset is declared."""
