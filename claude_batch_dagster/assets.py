@@ -149,7 +149,9 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         name: Name of the asset and of its table.
         upstream: The asset that the rows come from. Its table is read from DuckDB, named as
             dagster-duckdb's IO managers name it: the key's last part, in the schema of its prefix or
-            `public`. As a `dagster.AssetIn`, its IO manager is asked for a pandas DataFrame instead.
+            `public`. As a `dagster.AssetIn`, its IO manager is asked for a pandas DataFrame instead. As a
+            `dagster.AssetDep` or `AssetIn` it can have a partition mapping, which says what Dagster waits for; rows
+            are of the partition that `partition_expr` says all the same.
         prompt: User message with upstream columns in braces (`"Summarize:\\n{text}"`; `{{` is a brace), or
             a function that takes a row (a mapping by column) and returns a message, or params of the
             Messages API to lay over the others. It must make the same of the same row every time.
