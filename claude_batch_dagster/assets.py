@@ -35,7 +35,7 @@ from claude_batch_dagster.engine import Question
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.materialization import Materialization
 from claude_batch_dagster.metadata import definition_metadata
-from claude_batch_dagster.partitions import output_partition_expr, partition_rule
+from claude_batch_dagster.partitions import PartitionExpr, output_partition_expr, partition_rule
 from claude_batch_dagster.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.upstream import Upstream
@@ -113,7 +113,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     key: str | Sequence[str] = "id",
     key_prefix: str | Sequence[str] | None = None,
     partitions_def: dg.PartitionsDefinition[str] | None = None,
-    partition_expr: str | None = None,
+    partition_expr: PartitionExpr | None = None,
     sql: str | None = None,
     system: str | None = None,
     model: str = DEFAULT_MODEL,
@@ -149,7 +149,9 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         name: Name of the asset and of its table.
         upstream: The asset that the rows come from. Its table is read from DuckDB, named as
             dagster-duckdb's IO managers name it: the key's last part, in the schema of its prefix or
-            `public`. As a `dagster.AssetIn`, its IO manager is asked for a pandas DataFrame instead.
+            `public`. As a `dagster.AssetIn`, its IO manager is asked for a pandas DataFrame instead. As a
+            `dagster.AssetDep` or `AssetIn` it can have a partition mapping, which says what Dagster waits for; rows
+            are of the partition that `partition_expr` says all the same.
         prompt: User message with upstream columns in braces (`"Summarize:\\n{text}"`; `{{` is a brace), or
             a function that takes a row (a mapping by column) and returns a message, or params of the
             Messages API to lay over the others. It must make the same of the same row every time.
@@ -157,9 +159,11 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             its fields become columns: scalars, dates, lists and nested models typed, the rest JSON.
         key: Upstream column, or columns, that tell rows apart within a partition.
         key_prefix: Prefix of the asset key; its last part is the table's schema.
-        partitions_def: Partitions: time windows, static or dynamic; None for none.
+        partitions_def: Partitions: time windows, static or dynamic, or two of these (`MultiPartitionsDefinition`);
+            None for none.
         partition_expr: SQL over upstream columns that says which partition a row is of: a time for time
-            windows (`"published_on"`), else the partition key (`"region"`). Needed with partitions.
+            windows (`"published_on"`), else the partition key (`"region"`). Needed with partitions. In two
+            dimensions one for each, by name: `{"date": "published_on", "region": "region"}`.
         sql: A query to read instead of the upstream table, such as a join; it needs the columns that `key`,
             `prompt` and `partition_expr` name.
         system: System prompt.
@@ -183,7 +187,10 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.
         resource_key: Key of the `ClaudeBatchResource`.
-        backfill_policy: How a backfill becomes runs; default one run for up to 5,000 partitions.
+        backfill_policy: How a backfill becomes runs; default one run for up to 5,000 partitions. In two dimensions
+            Dagster takes a range for the rectangle between two corners, and a backfill becomes one run for
+            each key of the dimension in which fewer are wanted; a range whose second corner is before its
+            first in one of the dimensions holds no partition, and the run fails.
         group_name: Asset group.
         description: Description; default: what is asked, with the prompt.
         owners: Asset owners.

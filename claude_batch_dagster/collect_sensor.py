@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -15,7 +14,8 @@ from claude_batch_dagster.core.waiting import look
 from claude_batch_dagster.declarations import Declaration, declaration_of
 from claude_batch_dagster.errors import ClaudeBatchError
 from claude_batch_dagster.jobs import MAX_RUNTIME
-from claude_batch_dagster.partitions import all_keys, covered, partition_tags, stretches
+from claude_batch_dagster.partitions import all_keys, dimensions_of
+from claude_batch_dagster.ranges import Places, partition_tags, stretches
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.submission_asset import submission_key
 
@@ -37,8 +37,9 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
     Declare `<name>_collect`: it starts `<name>` for submitted partitions whose batches have ended.
 
     A tick reads the ledger and asks the API's list once for all open batches; it opens no database of
-    documents. Neighboring partitions share a run. A run that failed is asked for again, after a pause that
-    doubles each time, up to an hour. While the API does not answer, the tick is skipped with the reason.
+    documents. Neighboring partitions share a run, in two dimensions those that have one of the two in common. A run
+    that failed is asked for again, after a pause that doubles each time, up to an hour. While the API does
+    not answer, the tick is skipped with the reason.
 
     Args:
         asset: What `build_batch_asset` or `build_classification_asset` returned.
@@ -68,14 +69,8 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
     return collect
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A run of the sensor that failed."""
-
-    at: float
-    """When it ended, in seconds since 1970."""
-    keys: AbstractSet[str | None]
-    """The partitions it was for."""
+Failures = Mapping[str | None, AbstractSet[float]]
+"""When runs of the sensor failed, in seconds since 1970, by partition."""
 
 
 def _tick(
@@ -84,22 +79,32 @@ def _tick(
     waiting = _submitted(instance, declared)
     if not waiting:
         return dg.SkipReason("Nothing is submitted that is not collected.")
-    keys = all_keys(declared.spec.partitions_def, instance)
-    runs = instance.get_run_records(dg.RunsFilter(tags={COLLECTS: declared.name}), limit=MANY_RUNS)
-    busy = {key for record in runs if not record.dagster_run.is_finished for key in covered(record.dagster_run, keys)}
+    keys, grid = all_keys(declared.spec.partitions_def, instance), bool(dimensions_of(declared.spec.partitions_def))
+    busy, failures = _earlier(instance, declared, Places(keys, grid=grid))
     ready = waiting.keys() - busy
     if ready:
         ready -= _still_running(declared, resource)
     if not ready:
         return dg.SkipReason(f"{len(waiting)} partitions are submitted: their batches run, or they are collected now.")
-    failures = [
-        Failure(record.end_time, covered(record.dagster_run, keys))
-        for record in runs
-        if record.dagster_run.is_failure and record.end_time
-    ]
-    requests = [_request(declared, stretch, waiting, failures) for stretch in stretches(keys, ready)]
-    due = [request for request in requests if request]
+    asked = (_request(declared, stretch, waiting, failures) for stretch in stretches(keys, ready, grid=grid))
+    due = [request for request in asked if request]
     return dg.SensorResult(run_requests=due) if due else dg.SkipReason("The last collection failed; it waits.")
+
+
+def _earlier(
+    instance: dg.DagsterInstance, declared: Declaration, places: Places
+) -> tuple[set[str | None], dict[str | None, set[float]]]:
+    """Return the partitions that runs of the sensor are at work on, and when such runs failed."""
+    busy: set[str | None] = set()
+    failures: dict[str | None, set[float]] = {}
+    for record in instance.get_run_records(dg.RunsFilter(tags={COLLECTS: declared.name}), limit=MANY_RUNS):
+        run = record.dagster_run
+        if not run.is_finished:
+            busy |= places.covered(run)
+        elif run.is_failure and record.end_time:
+            for key in places.covered(run):
+                failures.setdefault(key, set()).add(record.end_time)
+    return busy, failures
 
 
 def _submitted(instance: dg.DagsterInstance, declared: Declaration) -> dict[str | None, int]:
@@ -141,10 +146,10 @@ def _is_over(chunk: ChunkRecord, batch: Batch | None) -> bool:
 
 
 def _request(
-    declared: Declaration, stretch: Sequence[str | None], marks: Mapping[str | None, int], failures: Sequence[Failure]
+    declared: Declaration, stretch: Sequence[str | None], marks: Mapping[str | None, int], failures: Failures
 ) -> dg.RunRequest | None:
     """Ask for a run of neighbors; None while the pause after a failure lasts."""
-    ends = [failure.at for failure in failures if failure.keys & set(stretch)]
+    ends = {end for key in stretch for end in failures.get(key, ())}
     lately = [end for end in ends if time.time() - end < 2 * LONGEST_PAUSE.total_seconds()]
     pause = min(LONGEST_PAUSE.total_seconds(), 60.0 * 2 ** len(lately))
     if lately and time.time() - max(lately) < pause:

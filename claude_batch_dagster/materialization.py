@@ -11,9 +11,10 @@ from claude_batch_dagster.checks import Check, evaluations, results
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.engine import Engine, Question, RunReport
 from claude_batch_dagster.metadata import partition_metadata
-from claude_batch_dagster.partitions import partitions_of
+from claude_batch_dagster.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.run_log import RunLog
+from claude_batch_dagster.versions import BY_PARTITION, SILENT, data_version, version_tags
 
 
 @dataclass
@@ -54,18 +55,41 @@ class Materialization:
             for evaluation in evaluations(key, self.checks, done):
                 context.log_event(evaluation)
         if report.failure is None:
-            for part in done:
-                self._add_metadata(part)
-            yield dg.MaterializeResult(asset_key=key)
+            yield self._result(done, ranged=ranged)
             yield from results(key, self.checks, done)
             return
         for part in done:
-            context.log_event(
-                dg.AssetMaterialization(key, partition=part.partition_key, metadata=partition_metadata(part))
-            )
+            self._log_materialization(part)
         if ranged or done:
             yield from results(key, self.checks, report.partitions)
         raise self._failure(report, n_done=len(done)) from report.failure
+
+    def _result(self, done: Sequence[PartitionReport], *, ranged: bool) -> dg.MaterializeResult[Any]:
+        """Return the asset's result, of which Dagster makes the materializations unless they are logged here."""
+        key = self.context.asset_key
+        if ranged and BY_PARTITION:
+            for part in done:
+                self._log_materialization(part)
+            return dg.MaterializeResult(asset_key=key, metadata={SILENT: True})
+        for part in done:
+            self._add_metadata(part)
+        return dg.MaterializeResult(asset_key=key, data_version=self._version(done))
+
+    def _log_materialization(self, part: PartitionReport) -> None:
+        """Log a materialization with the version of this very partition: a result has one for all of a range."""
+        context = self.context
+        tags = {
+            **version_tags(context, self._version([part])),
+            **dimension_tags(context.assets_def.partitions_def, part.partition_key),
+        }
+        context.log_event(
+            dg.AssetMaterialization(
+                context.asset_key, partition=part.partition_key, metadata=partition_metadata(part), tags=tags
+            )
+        )
+
+    def _version(self, parts: Sequence[PartitionReport]) -> dg.DataVersion:
+        return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
 
     def _add_metadata(self, part: PartitionReport) -> None:
         metadata = partition_metadata(part)

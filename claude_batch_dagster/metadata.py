@@ -29,7 +29,7 @@ def definition_metadata(
     keys: tuple[str, ...],
     schema: OutputSchema,
     *,
-    partition_expr: str | None,
+    partition_expr: str | Mapping[str, str] | None,
     model: str,
 ) -> dict[str, Any]:
     """Describe the table: its name, columns, and how IO managers select its partitions."""

@@ -2,9 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import product
 from typing import Any
 
 import dagster as dg
@@ -12,9 +14,10 @@ import dagster as dg
 from claude_batch_dagster.declarations import Declaration, declaration_of
 from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
 from claude_batch_dagster.jobs import MAX_RUNTIME
-from claude_batch_dagster.partitions import all_keys, partition_tags, partitions_of_keys, stretches
+from claude_batch_dagster.partitions import BETWEEN, all_keys, dimensions_of, partitions_of_keys
+from claude_batch_dagster.ranges import partition_tags, stretches
 from claude_batch_dagster.resource import ClaudeBatchResource
-from claude_batch_dagster.storage.contents import contents
+from claude_batch_dagster.storage.contents import contents, keys_upstream
 
 WHOLE = ""
 """How the cursor names an asset without partitions."""
@@ -63,14 +66,15 @@ def build_new_documents_sensor(
     def new_documents(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         resource = getattr(context.resources, declared.resource_key)
         try:
-            found = _fingerprints(declared, resource, context.instance)
+            known = _known(declared, resource, context.instance)
+            found = _fingerprints(declared, resource, known.keys)
         except ClaudeBatchError as error:
             return dg.SkipReason(f"Not now: {error}")
         memory = Memory.of(context.cursor)
         due = memory.notice(found, now=time.time(), settle_seconds=settle_seconds, limit=max_partitions_per_tick)
         if not due:
             return dg.SensorResult(skip_reason=memory.reason, cursor=memory.cursor)
-        return _result(declared, context.instance, memory, due)
+        return _result(declared, known, memory, due)
 
     return new_documents
 
@@ -133,31 +137,56 @@ class Memory:
         return due
 
 
-def _fingerprints(declared: Declaration, resource: ClaudeBatchResource, instance: dg.DagsterInstance) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The partitions there are, and those that dynamic partitions will have to be given."""
+
+    keys: Sequence[str | None]
+    new: Mapping[str, Sequence[str]]
+    """Keys that rows name and Dagster does not know, by the name of the dynamic partitions."""
+
+    def requests(self, parts: AbstractSet[str]) -> list[Any]:
+        """Ask for those of the new keys that are needed now."""
+        wanted = {name: sorted(set(keys) & parts) for name, keys in self.new.items()}
+        return [
+            dg.DynamicPartitionsDefinition(name=name).build_add_request(keys) for name, keys in wanted.items() if keys
+        ]
+
+
+def _known(declared: Declaration, resource: ClaudeBatchResource, instance: dg.DagsterInstance) -> Known:
+    partitions_def = declared.spec.partitions_def
+    several = dimensions_of(partitions_def)
+    dimensions = list(several.values()) if several else [partitions_def]
+    listed: list[list[str | None]] = []
+    new: dict[str, list[str]] = {}
+    for n, dimension in enumerate(dimensions):
+        listed.append(list(all_keys(dimension, instance)))
+        if isinstance(dimension, dg.DynamicPartitionsDefinition) and dimension.name:
+            upstream = keys_upstream(resource.open_warehouse(), declared.question.upstream, n)
+            # Where there are two dimensions Dagster takes no key with the mark that stands between them.
+            usable = [key for key in upstream if not several or BETWEEN not in key]
+            found = sorted(set(usable) - set(listed[-1]))
+            new.setdefault(dimension.name, []).extend(found)
+            listed[-1] += found
+    keys = [BETWEEN.join(map(str, parts)) for parts in product(*listed)] if several else listed[0]
+    return Known(keys=keys, new=new)
+
+
+def _fingerprints(declared: Declaration, resource: ClaudeBatchResource, keys: Sequence[str | None]) -> dict[str, str]:
     """Return a fingerprint of the documents of each partition that has some."""
-    partitions_def = declared.spec.partitions_def
-    dynamic = isinstance(partitions_def, dg.DynamicPartitionsDefinition)
-    listed = None if dynamic else partitions_of_keys(partitions_def, all_keys(partitions_def, instance))
-    found = contents(resource.open_warehouse(), declared.question.upstream, listed)
-    if partitions_def is None:
-        return dict.fromkeys([WHOLE], *found.values()) if found else {}
-    return {key: mark for key, mark in found.items() if key is not None}
+    partitions = partitions_of_keys(declared.spec.partitions_def, keys)
+    found = contents(resource.open_warehouse(), declared.question.upstream, partitions)
+    return {WHOLE if key is None else key: mark for key, mark in found.items()}
 
 
-def _result(
-    declared: Declaration, instance: dg.DagsterInstance, memory: Memory, due: Mapping[str, str]
-) -> dg.SensorResult:
-    keys: list[str | None] = list(all_keys(declared.spec.partitions_def, instance))
-    partitions_def = declared.spec.partitions_def
-    requests: list[Any] = []
-    if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
-        new = [key for key in due if key not in keys and due[key]]
-        requests = [partitions_def.build_add_request(new)] if new else []
-        keys += new
+def _result(declared: Declaration, known: Known, memory: Memory, due: Mapping[str, str]) -> dg.SensorResult:
+    grid = bool(dimensions_of(declared.spec.partitions_def))
     wanted = {None if key == WHOLE else key for key in due}
+    there = {key for key in due if due[key]}
+    parts = {part for key in there for part in (key.split(BETWEEN) if grid else [key])}
     return dg.SensorResult(
-        run_requests=[_request(declared, memory, stretch, due) for stretch in stretches(keys, wanted)],
-        dynamic_partitions_requests=requests,
+        run_requests=[_request(declared, memory, stretch, due) for stretch in stretches(known.keys, wanted, grid=grid)],
+        dynamic_partitions_requests=known.requests(parts),
         cursor=memory.cursor,
     )
 

@@ -1,6 +1,6 @@
-"""Between Dagster's partitions and ours, and the runs that cover many of them."""
+"""Between Dagster's partitions and ours."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -10,23 +10,50 @@ from claude_batch_dagster.errors import ConfigurationError
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
+BETWEEN = "|"
+"""What Dagster writes between the keys of two dimensions; no key of either may hold it."""
 
-def partition_rule(partitions_def: dg.PartitionsDefinition[str] | None, expr: str | None) -> PartitionRule:
+PartitionExpr = str | Mapping[str, str]
+"""SQL that says which partition a row is of; in two dimensions one by the name of each."""
+
+Dimensions = Mapping[str, dg.PartitionsDefinition[str]]
+
+
+def dimensions_of(partitions_def: dg.PartitionsDefinition[str] | None) -> Dimensions:
+    """Return the dimensions by name, in the order in which keys name them; none if there is one only."""
+    if not isinstance(partitions_def, dg.MultiPartitionsDefinition):
+        return {}
+    return {dimension.name: dimension.partitions_def for dimension in partitions_def.partitions_defs}
+
+
+def partition_rule(partitions_def: dg.PartitionsDefinition[str] | None, expr: PartitionExpr | None) -> PartitionRule:
     """Return how upstream rows name their partition; raise if that was not said."""
     if partitions_def is None:
         if expr is not None:
             raise ConfigurationError("partition_expr without partitions_def means nothing: give both, or neither.")
         return PartitionRule(expr=None)
-    if isinstance(partitions_def, dg.MultiPartitionsDefinition):
-        raise ConfigurationError(
-            "multi-dimensional partitions are not supported: partition by the dimension that changes, and keep "
-            "the other as a column."
-        )
     if expr is None:
         raise ConfigurationError(
             "a partitioned asset needs partition_expr: SQL over the upstream columns that gives a row's partition, "
             "such as partition_expr='published_on'."
         )
+    if dimensions := dimensions_of(partitions_def):
+        return PartitionRule(expr=None, parts=_rules(dimensions, expr))
+    if not isinstance(expr, str):
+        raise ConfigurationError("partition_expr by dimension needs a MultiPartitionsDefinition; give one expression.")
+    return _rule(partitions_def, expr)
+
+
+def _rules(dimensions: Dimensions, expr: PartitionExpr) -> tuple[PartitionRule, ...]:
+    if isinstance(expr, str) or set(expr) != set(dimensions):
+        wanted = ", ".join(f"{name!r}: ..." for name in dimensions)
+        raise ConfigurationError(
+            f"partitions in two dimensions need a partition_expr for each, by name: partition_expr={{{wanted}}}."
+        )
+    return tuple(_rule(dimension, expr[name]) for name, dimension in dimensions.items())
+
+
+def _rule(partitions_def: dg.PartitionsDefinition[str], expr: str) -> PartitionRule:
     zone = partitions_def.timezone if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) else "UTC"
     return PartitionRule(expr=expr, timezone=zone)
 
@@ -36,34 +63,69 @@ def partitions_of(context: dg.AssetExecutionContext) -> list[Partition]:
     partitions_def = context.assets_def.partitions_def
     if partitions_def is None:  # even when the run has a partition, for the sake of a neighbor
         return [Partition(key=None)]
-    return partitions_of_keys(partitions_def, context.partition_keys)
+    partitions = partitions_of_keys(partitions_def, context.partition_keys)
+    if not partitions:
+        raise ConfigurationError(
+            f"the run is for the range {context.partition_key_range.start} to {context.partition_key_range.end}, in "
+            "which there is no partition. In two dimensions a range is the rectangle between two corners, the first of "
+            "which is the lower one in both. Nothing was sent."
+        )
+    return partitions
 
 
 def partitions_of_keys(
     partitions_def: dg.PartitionsDefinition[str] | None, keys: Sequence[str | None]
 ) -> list[Partition]:
     """Return partitions by key; time windows with their first moment and the first after them."""
-    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
-        return [Partition(key=key) for key in keys]
-    windows = ((key, partitions_def.time_window_for_partition_key(key)) for key in keys if key is not None)
+    dimensions = dimensions_of(partitions_def)
     return [
-        Partition(key=key, start=window.start.replace(tzinfo=None), end=window.end.replace(tzinfo=None))
-        for key, window in windows
+        Partition(key=str(key), parts=_parts(dimensions, key))
+        if dimensions and key
+        else _partition(partitions_def, key)
+        for key in keys
     ]
 
 
-def output_partition_expr(partitions_def: dg.PartitionsDefinition[str] | None) -> str | None:
+def _parts(dimensions: Dimensions, key: str) -> tuple[Partition, ...]:
+    pairs = zip(dimensions.values(), key.split(BETWEEN), strict=True)
+    return tuple(_partition(dimension, part) for dimension, part in pairs)
+
+
+def _partition(partitions_def: dg.PartitionsDefinition[str] | None, key: str | None) -> Partition:
+    if key is None or not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+        return Partition(key=key)
+    window = partitions_def.time_window_for_partition_key(key)
+    return Partition(key=key, start=window.start.replace(tzinfo=None), end=window.end.replace(tzinfo=None))
+
+
+def dimension_tags(partitions_def: dg.PartitionsDefinition[str] | None, key: str | None) -> dict[str, str]:
+    """Return the tags by which Dagster finds a materialization in each of two dimensions; none for one."""
+    parts = zip(dimensions_of(partitions_def), (key or "").split(BETWEEN), strict=False)
+    return {f"dagster/partition/{name}": part for name, part in parts}
+
+
+def output_partition_expr(partitions_def: dg.PartitionsDefinition[str] | None) -> PartitionExpr | None:
     """
     Return the SQL by which IO managers of dagster-duckdb select partitions of the output table.
 
-    They compare it with moments for time windows, and with partition keys otherwise.
+    They compare it with moments for time windows, and with partition keys otherwise; in two dimensions
+    each of the two.
     """
     if partitions_def is None:
         return None
-    if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
-        fmt = partitions_def.fmt.replace("'", "''")
-        return f"strptime(partition_key, '{fmt}')"
-    return "partition_key"
+    if dimensions := dimensions_of(partitions_def):
+        return {
+            name: _expr(dimension, f"split_part(partition_key, '{BETWEEN}', {n})")
+            for n, (name, dimension) in enumerate(dimensions.items(), start=1)
+        }
+    return _expr(partitions_def, "partition_key")
+
+
+def _expr(partitions_def: dg.PartitionsDefinition[str], key: str) -> str:
+    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+        return key
+    fmt = partitions_def.fmt.replace("'", "''")
+    return f"strptime({key}, '{fmt}')"
 
 
 def all_keys(partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance) -> Sequence[str | None]:
@@ -71,30 +133,3 @@ def all_keys(partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.D
     if partitions_def is None:
         return [None]
     return partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-
-
-def stretches(all_keys: Sequence[str | None], wanted: Collection[str | None]) -> Iterator[list[str | None]]:
-    """Group the wanted partitions into stretches without a gap, in the order of the partitions definition."""
-    stretch: list[str | None] = []
-    for key in all_keys:
-        if key in wanted:
-            stretch.append(key)
-        elif stretch:
-            yield stretch
-            stretch = []
-    if stretch:
-        yield stretch
-
-
-def partition_tags(keys: Sequence[str | None]) -> dict[str, str]:
-    """Return the tags of a run over one stretch of partitions; none for an asset without partitions."""
-    first, last = keys[0], keys[-1]
-    return {} if first is None or last is None else {RANGE_START: first, RANGE_END: last}
-
-
-def covered(run: dg.DagsterRun, all_keys: Sequence[str | None]) -> set[str | None]:
-    """Return the partitions that a run is for."""
-    if RANGE_START in run.tags and run.tags[RANGE_START] in all_keys and run.tags[RANGE_END] in all_keys:
-        first, last = all_keys.index(run.tags[RANGE_START]), all_keys.index(run.tags[RANGE_END])
-        return set(all_keys[first : last + 1])
-    return {run.tags.get("dagster/partition")}

@@ -36,8 +36,14 @@ class Source:
         if isinstance(upstream, dg.AssetIn):
             if upstream.key is None:
                 raise ConfigurationError("upstream=AssetIn(...) needs the key of the asset: AssetIn('documents').")
+            if upstream.metadata:
+                raise ConfigurationError(
+                    "upstream=AssetIn(..., metadata=...) is not supported: Dagster would not hand the metadata to "
+                    "the IO manager. Leave it out; what the prompt does not name is not sent."
+                )
+            # Dagster wants the mapping said once, on the dependency.
             dep = dg.AssetDep(upstream.key, partition_mapping=upstream.partition_mapping)
-            ins = {FRAME_INPUT: upstream}
+            ins = {FRAME_INPUT: dg.AssetIn(upstream.key, input_manager_key=upstream.input_manager_key)}
             return cls(key=upstream.key, deps=(dep,), ins=ins, schema=schema_of(upstream.key), columns=None)
         dep = upstream if isinstance(upstream, dg.AssetDep) else dg.AssetDep(upstream)
         metadata = _declared_metadata(upstream, dep.asset_key)

@@ -30,6 +30,8 @@ class Standing:
     batch_ids: tuple[str, ...] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     """A few rows: key, output fields, status."""
+    fingerprint: str = ""
+    """Changes with any key, output field or status of its rows, and with nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """A fingerprint of the documents of each partition, by one query."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import duckdb
 
@@ -11,28 +12,35 @@ from claude_batch_dagster.storage.upstream import Reader, Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse, without_values
 
 
-def contents(warehouse: Warehouse, upstream: Upstream, partitions: Sequence[Partition] | None) -> dict[str | None, str]:
+def contents(warehouse: Warehouse, upstream: Upstream, partitions: Sequence[Partition]) -> dict[str | None, str]:
     """
     Return a fingerprint for each partition that has documents: the same as long as no row of it changes.
 
-    It covers every column and the number of rows, whatever their order. `partitions` None means: whatever the
-    partition expression gives. Raises `UpstreamError` when the table cannot be read.
+    It covers every column and the number of rows, whatever their order. Raises `UpstreamError` when the table
+    cannot be read.
     """
-    with warehouse.connect() as connection:
+    with _opened(warehouse, upstream) as connection:
         reader = Reader(connection=connection, upstream=upstream, target=TableName("main", ""))
+        return _fingerprints(connection, reader.own_rows(partitions))
+
+
+def keys_upstream(warehouse: Warehouse, upstream: Upstream, dimension: int = 0) -> list[str]:
+    """Return the partition keys that the rows of the upstream table name in one dimension, in order."""
+    expr = upstream.rule.dimensions[dimension].expr
+    query = f"SELECT DISTINCT CAST(({expr}) AS VARCHAR) AS k FROM {upstream.relation} WHERE k IS NOT NULL ORDER BY k"
+    with _opened(warehouse, upstream) as connection:
+        return [key for (key,) in connection.execute(query).fetchall()]
+
+
+@contextmanager
+def _opened(warehouse: Warehouse, upstream: Upstream) -> Iterator[duckdb.DuckDBPyConnection]:
+    with warehouse.connect() as connection:
         try:
-            return _fingerprints(connection, _rows(reader, upstream, partitions))
+            yield connection
         except duckdb.Error as error:
             raise UpstreamError(
                 f"the upstream {upstream.shown_as} cannot be read: {without_values(error)}. Materialize it first."
             ) from None
-
-
-def _rows(reader: Reader, upstream: Upstream, partitions: Sequence[Partition] | None) -> str:
-    if partitions is not None:
-        return reader.own_rows(partitions)
-    expr = upstream.rule.expr
-    return f"(SELECT CAST(({expr}) AS VARCHAR) AS _cb_partition, u.* FROM {upstream.relation} AS u)"
 
 
 def _fingerprints(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str | None, str]:

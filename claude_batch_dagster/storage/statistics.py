@@ -31,6 +31,7 @@ class _Gathered:
     labels: Counter[str] = field(default_factory=Counter)
     batch_ids: tuple[str, ...] = ()
     samples: list[Mapping[str, Any]] = field(default_factory=list)
+    fingerprint: str = "empty"
 
 
 def standings(  # noqa: PLR0913  (three of them say what to show)
@@ -45,8 +46,8 @@ def standings(  # noqa: PLR0913  (three of them say what to show)
     """
     Return what the table holds of each partition, those without rows included.
 
-    `label` is the column whose values are counted; `shown` are the columns of the sample rows, to which
-    `documents` adds columns of the upstream table.
+    `label` is the column whose values are counted; `shown` are the columns of the answers, of which the fingerprint
+    is made, and those of the sample rows, to which `documents` adds columns of the upstream table.
     """
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE _cb_asked AS SELECT unnest(?::VARCHAR[]) AS _cb_partition",
@@ -67,6 +68,7 @@ def standings(  # noqa: PLR0913  (three of them say what to show)
             gathered[partition_key].labels[value] = n
     everywhere = _labels(connection, target, label) if label is not None else Counter[str]()
     _sample(connection, rows, shown, documents, gathered)
+    _fingerprint(connection, rows, shown, gathered)
     return {
         key: Standing(
             verdicts=found.verdicts,
@@ -76,6 +78,7 @@ def standings(  # noqa: PLR0913  (three of them say what to show)
             labels_elsewhere=everywhere - found.labels,
             batch_ids=found.batch_ids,
             samples=found.samples,
+            fingerprint=found.fingerprint,
         )
         for key, found in ((key, gathered[key]) for key in partition_keys)
     }
@@ -124,3 +127,17 @@ def _sample(
     query = f"SELECT t.partition_key, {listed(shown, 't.')}{added} FROM {picked} AS t {join}"
     for partition_key, *cells in connection.execute(query).fetchall():
         gathered[partition_key].samples.append(dict(zip(names, cells, strict=True)))
+
+
+def _fingerprint(
+    connection: duckdb.DuckDBPyConnection, rows: str, shown: Sequence[str], gathered: dict[str | None, _Gathered]
+) -> None:
+    """Add up a digest of each row, in whatever order the rows come: no two rows of a partition are the same."""
+    # MD5 of JSON text: DuckDB's own hash may be another one in its next version.
+    row = f"to_json(struct_pack({', '.join(f'{quoted(name)} := {quoted(name)}' for name in shown)}))::VARCHAR"
+    query = (
+        "SELECT partition_key, concat_ws('-', count(*), bit_xor(md5_number_upper(r)), bit_xor(md5_number_lower(r))) "
+        f"FROM (SELECT partition_key, {row} AS r FROM {rows}) GROUP BY partition_key"
+    )
+    for partition_key, fingerprint in connection.execute(query).fetchall():
+        gathered[partition_key].fingerprint = fingerprint

@@ -147,26 +147,36 @@ class Reader:
 
     def own_rows(self, partitions: Sequence[Partition]) -> str:
         """Return a query for the upstream rows of these partitions, each with its `_cb_partition`."""
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE _cb_partitions AS "
-            "SELECT unnest($keys::VARCHAR[]) AS _cb_partition, "
-            "unnest($starts::TIMESTAMP[]) AS _cb_start, unnest($ends::TIMESTAMP[]) AS _cb_end",
-            {
-                "keys": [partition.key for partition in partitions],
-                "starts": [partition.start for partition in partitions],
-                "ends": [partition.end for partition in partitions],
-            },
+        condition = " AND ".join(
+            self._condition(rule, n, windows=any(partition.dimensions[n].start for partition in partitions))
+            for n, rule in enumerate(self.upstream.rule.dimensions)
+            if rule.expr is not None
         )
-        condition = self._condition(windows=any(partition.start for partition in partitions))
+        self._list(partitions)
         return (
             f"(SELECT _cb_p._cb_partition, u.* FROM {self.upstream.relation} AS u, _cb_partitions AS _cb_p "
-            f"WHERE {condition})"
+            f"WHERE {condition or 'TRUE'})"
         )
 
-    def _condition(self, *, windows: bool) -> str:
-        expr = self.upstream.rule.expr
-        if expr is None:
-            return "TRUE"
+    def _list(self, partitions: Sequence[Partition]) -> None:
+        """Write the partitions into a table, with what a row must have in each dimension."""
+        columns = ["unnest($keys::VARCHAR[]) AS _cb_partition"]
+        values: dict[str, Sequence[Any]] = {"keys": [partition.key for partition in partitions]}
+        for n, _ in enumerate(self.upstream.rule.dimensions):
+            parts = [partition.dimensions[n] for partition in partitions]
+            columns += [
+                f"unnest($keys{n}::VARCHAR[]) AS _cb_key{n}",
+                f"unnest($starts{n}::TIMESTAMP[]) AS _cb_start{n}",
+                f"unnest($ends{n}::TIMESTAMP[]) AS _cb_end{n}",
+            ]
+            values[f"keys{n}"] = [part.key for part in parts]
+            values[f"starts{n}"] = [part.start for part in parts]
+            values[f"ends{n}"] = [part.end for part in parts]
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE _cb_partitions AS SELECT {', '.join(columns)}", values)
+
+    def _condition(self, rule: PartitionRule, n: int, *, windows: bool) -> str:
+        """Return the SQL by which a row is of a partition in the dimension number `n`."""
+        expr = rule.expr
         try:
             described = self.connection.execute(f"DESCRIBE SELECT ({expr}) FROM {self.upstream.relation}").fetchall()
         except duckdb.Error as error:
@@ -175,10 +185,10 @@ class Reader:
                 f"{without_values(error)}. Nothing was sent."
             ) from error
         if not windows:
-            return f"CAST(({expr}) AS VARCHAR) = _cb_p._cb_partition"
+            return f"CAST(({expr}) AS VARCHAR) = _cb_p._cb_key{n}"
         zoned = described[0][1] == "TIMESTAMP WITH TIME ZONE"
-        moment = f"({expr}) AT TIME ZONE '{self.upstream.rule.timezone}'" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
-        return f"{moment} >= _cb_p._cb_start AND {moment} < _cb_p._cb_end"
+        moment = f"({expr}) AT TIME ZONE '{rule.timezone}'" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
+        return f"{moment} >= _cb_p._cb_start{n} AND {moment} < _cb_p._cb_end{n}"
 
     # --- its rows ----------------------------------------------------------------------------------
 
@@ -208,10 +218,11 @@ class Reader:
             ]
 
     def _n_homeless(self) -> int:
-        expr = self.upstream.rule.expr
-        if expr is None:
+        exprs = self.upstream.rule.exprs
+        if not exprs:
             return 0
-        query = f"SELECT count(*) FROM {self.upstream.relation} WHERE ({expr}) IS NULL"
+        nowhere = " OR ".join(f"({expr}) IS NULL" for expr in exprs)
+        query = f"SELECT count(*) FROM {self.upstream.relation} WHERE {nowhere}"
         return int(self.connection.execute(query).fetchall()[0][0])
 
     def _repeated(self, own_rows: str) -> frozenset[RowKey]:

@@ -10,7 +10,12 @@ import pytest
 from pydantic import BaseModel, create_model
 
 import claude_batch_dagster
-from claude_batch_dagster import ClaudeBatchError, build_batch_asset, build_classification_asset
+from claude_batch_dagster import (
+    ClaudeBatchError,
+    build_batch_asset,
+    build_classification_asset,
+    build_submission_asset,
+)
 from claude_batch_dagster.errors import ConfigurationError, OutputModelError, TemplateError
 
 Declare = Callable[..., dg.AssetsDefinition]
@@ -101,6 +106,18 @@ def test_what_dagster_shows_is_passed_on(classification: Declare) -> None:
         "paid_once",
         "retention",
     }
+
+
+def test_the_submission_asset_is_shown_beside_it(classification: Declare) -> None:
+    """It has the group, owners, partitions and code version of the asset, and says what it is for."""
+    asset = classification(key_prefix="silver", group_name="llm", owners=["team:nlp"])
+    spec, submission = asset.get_asset_spec(), build_submission_asset(asset).get_asset_spec()
+
+    assert submission.key == dg.AssetKey(["silver", "answers_submission"])
+    assert (submission.group_name, submission.owners) == ("llm", ["team:nlp"])
+    assert (submission.partitions_def, submission.code_version) == (spec.partitions_def, spec.code_version)
+    assert submission.kinds == {"claude"}
+    assert "`silver/answers`" in str(submission.description)
 
 
 def test_f107_a_backfill_is_one_run_by_default(classification: Declare) -> None:
@@ -199,14 +216,6 @@ def test_partitions_need_an_expression(classification: Declare, years: Any) -> N
     """A partitioned asset must say which partition a row is of."""
     with pytest.raises(ConfigurationError, match=r"needs partition_expr.*such as partition_expr='published_on'"):
         classification(partitions_def=years)
-
-
-def test_partitions_of_several_dimensions_are_refused(classification: Declare, years: Any) -> None:
-    """Multi-dimensional partitions are refused, with what to do instead."""
-    grid = dg.MultiPartitionsDefinition({"year": years, "region": dg.StaticPartitionsDefinition(["a"])})
-
-    with pytest.raises(ConfigurationError, match=r"not supported: partition by the dimension that changes"):
-        classification(partitions_def=grid, partition_expr="published_on")
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k", "stream", "speed"])

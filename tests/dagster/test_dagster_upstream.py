@@ -348,6 +348,12 @@ def test_an_asset_in_needs_its_key(classification: Declare) -> None:
         classification(upstream=dg.AssetIn())
 
 
+def test_metadata_of_an_input_is_refused(classification: Declare) -> None:
+    """Dagster would drop it without a word, so it is refused, with what to do."""
+    with pytest.raises(ConfigurationError, match=r"metadata=...\) is not supported.*Leave it out"):
+        classification(upstream=dg.AssetIn("documents", metadata={"columns": ["id"]}))
+
+
 def test_a_frame_and_a_query_contradict_each_other(classification: Declare) -> None:
     """`sql` with an `AssetIn` would be ignored, so it is refused."""
     with pytest.raises(ConfigurationError, match="sql= and upstream=AssetIn"):

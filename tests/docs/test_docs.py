@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 
@@ -62,6 +63,8 @@ def test_code_blocks_run(page: Path, tickets: Path) -> None:
     exec(compile(code_of(page), str(page), "exec"), namespace)
 
     assert namespace.get("result") is None or namespace["result"].success
+    if "definitions" in namespace:
+        dg.Definitions.validate_loadable(namespace["definitions"])
 
 
 def test_readme_classifies_tickets(tickets: Path) -> None:
@@ -85,10 +88,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_reference_names_every_option() -> None:
     """The reference has a line for every option of the resource and every parameter of the factories."""
     options = [*claude_batch_dagster.ClaudeBatchResource.model_fields]
-    factories = (claude_batch_dagster.build_batch_asset, claude_batch_dagster.build_classification_asset)
+    factories = [
+        getattr(claude_batch_dagster, name) for name in claude_batch_dagster.__all__ if name.startswith("build_")
+    ]
     parameters = [name for factory in factories for name in inspect.signature(factory).parameters if name != "options"]
 
     assert [name for name in (*options, *parameters) if f"`{name}`" not in REFERENCE] == []
+    assert [factory.__name__ for factory in factories if factory.__name__ not in REFERENCE] == []
 
 
 def test_readme_names_every_column_and_docs_every_verdict() -> None:

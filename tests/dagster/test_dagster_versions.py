@@ -1,0 +1,236 @@
+"""What Dagster's signs are made of: "code changed", and "upstream data changed" for what is downstream."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+
+from claude_batch_dagster import materialization
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+YEARS = ("1790", "1791", "1792", "1793")
+ALL = ("1790", "1793")
+FRESH, STALE = "FRESH", "STALE"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Return an instance of this test's own: the latest materializations are the ones that count."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def documents(years: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Return the documents, with a version for each load that says when they have changed."""
+
+    @dg.asset(name="documents", partitions_def=years, config_schema={"load": str})
+    def documents(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion(context.op_execution_context.op_config["load"]))
+
+    return documents
+
+
+@pytest.fixture
+def report(years: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Return an asset downstream of the answers, by year."""
+
+    @dg.asset(name="report", deps=["answers"], partitions_def=years, code_version="1")
+    def report() -> None:
+        pass
+
+    return report
+
+
+def version(scene: "Scene", partition: str | None, key: str = "answers") -> str | None:
+    """Return the data version of the latest materialization of a partition."""
+    record = scene.instance.get_latest_data_version_record(dg.AssetKey(key), partition_key=partition)
+    materialized = record.event_log_entry.asset_materialization if record else None
+    return (materialized.tags or {}).get("dagster/data_version") if materialized else None
+
+
+def versions(scene: "Scene") -> list[str | None]:
+    """Return the data versions of all years."""
+    return [version(scene, year) for year in YEARS]
+
+
+def status(scene: "Scene", key: str, partition: str | None, *assets: dg.AssetsDefinition) -> tuple[str, list[str]]:
+    """Return what Dagster says of a partition, and why."""
+    graph = dg.Definitions(assets=assets, resources={"claude_batch": scene.resource()}).resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(scene.instance, graph, LoadingContextForTest(scene.instance))
+    causes = resolver.get_stale_causes(dg.AssetKey(key), partition)
+    return resolver.get_status(dg.AssetKey(key), partition).name, [cause.category.name for cause in causes]
+
+
+def outdated(scene: "Scene", *assets: dg.AssetsDefinition) -> set[str]:
+    """Return the years of the report that Dagster calls out of date."""
+    return {year for year in YEARS if status(scene, "report", year, *assets)[0] == STALE}
+
+
+def run_each_way(
+    scene: "Scene", asset: dg.AssetsDefinition, way: str, beside: Sequence[dg.AssetsDefinition] = ()
+) -> None:
+    """Materialize all years: in one range, in two, or each alone."""
+    spans = {"range": [ALL], "two ranges": [("1790", "1791"), ("1792", "1793")], "alone": []}[way]
+    for span in spans:
+        scene.run(asset, beside=beside, span=span)
+    for year in () if spans else YEARS:
+        scene.run(asset, beside=beside, partition=year)
+
+
+WAYS = pytest.mark.parametrize("way", ["range", "two ranges", "alone"])
+
+
+@pytest.mark.parametrize(
+    ("way", "change"),
+    [
+        ("range", {"model": "claude-sonnet-5-5"}),
+        ("two ranges", {"system": "Sort."}),
+        ("alone", {"labels": {"war": "w", "peace": "p"}}),
+    ],
+    ids=["model", "prompt", "schema"],
+)
+def test_another_question_is_another_code_version(
+    scene: "Scene", classification: Declare, way: str, change: dict[str, str]
+) -> None:
+    """Dagster says that the code changed of a partition that was asked by another prompt, model or schema."""
+    before, after = classification(), classification(**change)
+
+    run_each_way(scene, before, way)
+
+    assert {status(scene, "answers", year, before)[0] for year in YEARS} == {FRESH}
+    assert [status(scene, "answers", year, after) for year in YEARS] == [(STALE, ["CODE"])] * 4
+    scene.run(after, partition="1791")
+    assert status(scene, "answers", "1791", after) == (FRESH, [])
+
+
+@WAYS
+def test_each_partition_has_its_version(scene: "Scene", classification: Declare, way: str) -> None:
+    """Partitions differ in it, and the same answers have the same one however they were run."""
+    asset = classification()
+    scene.run(asset, span=ALL)
+    before = versions(scene)
+
+    run_each_way(scene, asset, way)
+
+    assert versions(scene) == before
+    assert len(set(before)) == 4
+
+
+@WAYS
+def test_downstream_is_out_of_date_where_answers_changed(
+    scene: "Scene", classification: Declare, report: dg.AssetsDefinition, way: str
+) -> None:
+    """Running again is no change; another answer in one year makes the report of that year out of date, no other."""
+    asset = classification()
+    run_each_way(scene, asset, way)
+    run_each_way(scene, report, way, beside=[asset])
+    assert outdated(scene, asset, report) == set()
+
+    run_each_way(scene, asset, way)
+    assert outdated(scene, asset, report) == set()
+
+    scene.write("UPDATE public.documents SET text = 'the navy at war' WHERE id = 'c'")
+    run_each_way(scene, asset, way)
+    assert outdated(scene, asset, report) == {"1791"}
+
+    scene.run(report, beside=[asset], partition="1791")
+    assert outdated(scene, asset, report) == set()
+
+
+def test_an_answer_that_comes_late_is_a_change(
+    scene: "Scene", classification: Declare, report: dg.AssetsDefinition
+) -> None:
+    """A row that failed and is answered by a later run changes its partition, though no document has changed."""
+    asset = classification(max_attempts=1)
+    scene.emulator.faults.add("errored")
+    scene.run(asset, span=ALL)
+    scene.emulator.faults.clear()
+    assert scene.statuses() == {"errored": 4}
+    scene.run(report, beside=[asset], span=ALL)
+
+    scene.run(asset, span=("1791", "1792"))
+
+    assert scene.statuses() == {"errored": 2, "succeeded": 2}
+    assert outdated(scene, asset, report) == {"1791"}
+
+
+def test_without_partitions_too(scene: "Scene", classification: Declare) -> None:
+    """The whole table has one version: the same while the answers are, another when one changes."""
+    asset = classification(partitions_def=None, partition_expr=None)
+    found = []
+    for change in ("text", "text", "text || ' on trade'", "'the navy at war'"):
+        scene.write(f"UPDATE public.documents SET text = {change} WHERE id = 'c'")  # noqa: S608  (the test's own)
+        scene.run(asset)
+        found.append(version(scene, None))
+
+    assert found[0] == found[1] == found[2] != found[3]
+
+
+@WAYS
+def test_new_documents_make_the_answers_out_of_date(
+    scene: "Scene", classification: Declare, documents: dg.AssetsDefinition, way: str
+) -> None:
+    """A materialization knows which version of the documents it is of, in a range as well as alone."""
+    asset = classification()
+
+    def load(year: str, told: str) -> None:
+        config = {"ops": {"documents": {"config": {"load": told}}}}
+        dg.materialize([documents], instance=scene.instance, partition_key=year, run_config=config)
+
+    for year in YEARS:
+        load(year, "first")
+    run_each_way(scene, asset, way, beside=[documents])
+    assert {status(scene, "answers", year, asset, documents)[0] for year in YEARS} == {FRESH}
+    load("1791", "second")
+
+    assert [status(scene, "answers", year, asset, documents)[0] for year in YEARS] == [FRESH, STALE, FRESH, FRESH]
+
+
+def test_what_a_failing_range_has_done_is_known_as_well(scene: "Scene", classification: Declare) -> None:
+    """The partition that was complete has code and data version, as if it had been run alone."""
+    asset = classification()
+    scene.emulator.faults.add("401")
+    scene.run(asset, span=ALL, raises=False)
+    scene.emulator.faults.clear()
+    done = version(scene, "1792")
+
+    scene.run(asset, partition="1792")
+
+    assert version(scene, "1792") == done
+    assert status(scene, "answers", "1792", asset)[0] == FRESH
+    assert version(scene, "1791") is None
+
+
+def materialized(result: dg.ExecuteInProcessResult, node: str = "answers") -> list[str | None]:
+    """Return the partitions that a run has materialized, in order."""
+    return [event.partition for event in result.asset_materializations_for_node(node)]
+
+
+# Two assets of different backfill policies share a run here, as a person can make them do; Dagster says so.
+@pytest.mark.filterwarnings("ignore:Asset job __ephemeral_asset_job__:UserWarning")
+@pytest.mark.parametrize(("by_partition", "n_versions"), [(True, 4), (False, 1)], ids=["usual", "where Dagster cannot"])
+def test_each_partition_is_materialized_once(
+    scene: "Scene",
+    classification: Declare,
+    report: dg.AssetsDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+    by_partition: object,
+    n_versions: int,
+) -> None:
+    """With its metadata; what is downstream in the same run runs too. Also under a Dagster that has changed inside."""
+    monkeypatch.setattr(materialization, "BY_PARTITION", by_partition)
+
+    result = scene.run(classification(), report, span=ALL)
+
+    assert (materialized(result), materialized(result, "report")) == (list(YEARS), list(YEARS))
+    rows = [event.metadata["claude_batch/rows"].value for event in result.asset_materializations_for_node("answers")]
+    assert rows == [1, 2, 0, 1]
+    assert len(set(versions(scene))) == n_versions
+    assert None not in versions(scene)
