@@ -97,6 +97,22 @@ def test_reference_names_every_option() -> None:
     assert [factory.__name__ for factory in factories if factory.__name__ not in REFERENCE] == []
 
 
+def test_every_claim_about_dagster_is_a_test() -> None:
+    """Each paragraph and table of the page names, in its source, tests that there are."""
+    page = re.sub(r"```.*?```", "", (REPOSITORY / "docs" / "dagster.md").read_text(), flags=re.DOTALL)
+    blocks = [block for block in page.split("\n\n") if block.strip() and not re.match(r"#|!\[", block.strip())]
+    there = {
+        name
+        for file in (REPOSITORY / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), flags=re.MULTILINE)
+    }
+
+    opening, *claims = blocks
+    assert "is tested" in opening
+    assert [claim for claim in claims if "<!-- test_" not in claim] == []
+    assert [name for claim in claims for name in re.findall(r"\btest_\w+", claim) if name not in there] == []
+
+
 def test_readme_names_every_column_and_docs_every_verdict() -> None:
     """The README lists the columns of the output table, the docs every status a row can have."""
     readme, story = PAGES[0].read_text(), (REPOSITORY / "docs" / "how-it-works.md").read_text()
