@@ -97,9 +97,18 @@ class DagsterDev:
             os.killpg(self.process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(60)
+        self._wait_for_the_rest()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
+
+    def _wait_for_the_rest(self, *, seconds: float = 10) -> None:
+        """Wait for runs that are stopping: they have a word to say in their logs."""
+        deadline = time.monotonic() + seconds
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.05)
 
 
 def free_port() -> int:

@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,20 @@ import pytest
 
 from tests.canary import KEY
 from tests.dagster_dev import FINISHED, RANGE, DagsterDev, serving_module
+from tests.live.queries import (
+    BACKFILL,
+    BACKFILL_STATUS,
+    CANCEL_BACKFILL,
+    CHECKS,
+    LOG,
+    MATERIALIZATIONS,
+    REEXECUTE,
+    RUNS,
+    START_SENSOR,
+    STOP_SENSOR,
+    TERMINATE,
+    TICKS,
+)
 
 LOCATION = "tests.live.location"
 PATIENCE = 180.0
@@ -47,82 +63,6 @@ USUAL = """\
 concurrency:
   runs:
     max_concurrent_runs: {most}
-"""
-
-BACKFILL = """
-mutation($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-
-BACKFILL_STATUS = """
-query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
-  status
-  assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
-    assetKey { path } numPartitionsMaterialized numPartitionsFailed
-  } } }
-} } }
-"""
-
-CANCEL_BACKFILL = "mutation($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }"
-
-TERMINATE = """
-mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) { __typename } }
-"""
-
-REEXECUTE = """
-mutation($params: ReexecutionParams!) {
-  launchRunReexecution(reexecutionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
-}
-"""
-
-RUNS = """
-query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
-  runId status tags { key value } assetSelection { path }
-} } } }
-"""
-
-LOG = """
-query($id: ID!, $after: String) { logsForRun(runId: $id, afterCursor: $after) { ... on EventConnection {
-  cursor hasMore events {
-    ... on MessageEvent { message }
-    ... on ErrorEvent { error { message } }
-  }
-} } }
-"""
-
-MATERIALIZATIONS = """
-query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
-  assetMaterializations(limit: 5000) { partition runId metadataEntries { label } }
-} } }
-"""
-
-CHECKS = """
-query($key: AssetKeyInput!, $name: String!) {
-  assetCheckExecutions(assetKey: $key, checkName: $name, limit: 5000) {
-    partition runId status evaluation { success }
-  }
-}
-"""
-
-START_SENSOR = """
-mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename ... on Sensor { id } } }
-"""
-
-STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
-
-TICKS = """
-query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
-  ticks(limit: 100) { status skipReason runIds error { message } }
-} } } }
 """
 
 Found = TypeVar("Found")
@@ -216,6 +156,19 @@ class LiveDev(DagsterDev):
         """Add tags to a run that is on its way; the UI has nothing for that."""
         with dg.DagsterInstance.from_config(str(self.log.parent / "instance")) as instance:
             instance.add_run_tags(run_id, tags)
+
+    # --- processes ---------------------------------------------------------------------------------
+
+    def kill(self, *programs: str) -> None:
+        """Kill the processes of this `dagster dev` whose command line holds one of these texts."""
+        listed = subprocess.run(["ps", "-axo", "pid=,pgid=,args="], capture_output=True, text=True, check=True)  # noqa: S607  (wherever it is)
+        processes = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+        own = [(int(pid), args) for pid, group, args in processes if int(group) == self.process.pid]
+        found = [pid for pid, args in own if any(program in args for program in programs)]
+        assert found, f"no process of {programs} among {own}"
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     # --- backfills ---------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class Family:
 FAMILIES = [
     Family("whole"),
     Family("all"),
+    Family("ready"),
     Family("lacking", lost_year="1852"),
     Family("partial", settings={"max_requests_per_batch": 4, "max_requests_in_flight": 4}),
     Family("stopped"),
