@@ -52,9 +52,13 @@ METHODS = """\
 clock that is moved. Every call it makes to the outside passes a gate, where the process can die before or after, and
 where a request or its answer can be lost. A crash leaves exactly what was durable, and the next run starts from that.
 *Every fault at every call* is a job of two batches with each fault at each call, also while the API's list lags, with
-somebody else's batch of equal size in the workspace, and with a 404 for live batches. *Every pair* puts a second fault
-at every call after the first. *Random lives* draw jobs, faults, edits, cancellations and two runs that take turns from
-one seed each.
+somebody else's batch of equal size in the workspace, and with a 404 for live batches; a full disk is one of the
+faults. *Every pair* puts a second crash or lost answer at every call after the first, the disk aside. Crashes that
+leave the same behind (ledger, spool, table, server, clock) have the same future, since a new process knows nothing
+else: each such future is run once and counts for all that lead to it, which is why fewer schedules are executed than
+tried; a test runs some of them all the same. *Random lives* draw jobs, faults, edits, cancellations and two runs that
+take turns from one seed each. `make test` plays 500 of them, and a property test (hypothesis) that makes up sequences
+of its own and shrinks what fails.
 
 **Kills.** Real runs of Dagster in processes of their own, over a real socket, with SIGKILL at a random moment; a third
 of them and more inside the very call that creates a batch, where a proxy holds back the last bytes, or the answer.
