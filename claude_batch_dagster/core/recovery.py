@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Literal
 
 from claude_batch_dagster.core.chunks import NONCE_LENGTH
-from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
+from claude_batch_dagster.core.ledger import TRAVELLING, UNCONFIRMED, ChunkRecord, Ledger, State
 from claude_batch_dagster.core.listing import Listing, list_since
 from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi, Clock, place_of
 from claude_batch_dagster.core.results import UnreadableLineError, decode
@@ -24,6 +24,17 @@ MIN_SILENT_LISTINGS = 5
 
 MAX_LINES = 20
 """Lines of a batch's results that are read for the proof: the first may be blank, cut or foreign."""
+
+MAX_WITNESSES = 3
+"""Batches sent with another key that ours is tried on: a person may have deleted one."""
+
+PROVED = frozenset({*TRAVELLING, State.APPLIED})
+"""States of chunks whose batch is known to be where their key looks."""
+
+OTHER_KEY = (
+    "sent with another key, and nothing shows that the present one sees the same workspace, so that its silence proves "
+    "nothing: look for it with that key"
+)
 
 OnUnconfirmed = Literal["resubmit", "hold"]
 
@@ -40,6 +51,8 @@ class Recovery:
     on_unconfirmed: OnUnconfirmed = "resubmit"
     foreign: set[tuple[str, str]] = field(default_factory=set)
     """Batches with a chunk that each is proved not to be: looked into once. It may be another chunk of ours."""
+    kindred: set[str] = field(default_factory=set)
+    """Accounts, with other keys than ours, whose batches our key is known to see."""
 
     def settle(self) -> list[ChunkRecord]:
         """
@@ -84,6 +97,8 @@ class Recovery:
             self._hold(chunk, f"may be {', '.join(search.gone)}, whose results are gone")
         elif listing.doubt:
             self.ledger.note(chunk.chunk_id, note=listing.doubt)
+        elif not self.can_see(chunk):
+            self._hold(chunk, OTHER_KEY)
         elif chunk.state is State.AMBIGUOUS:
             self.listen(chunk)
         elif self.on_unconfirmed == "resubmit":
@@ -134,6 +149,29 @@ class Recovery:
             self._hold(chunk, "not listed for the whole quiet period")
         else:
             self.let_go(chunk, "not listed for the whole quiet period")
+
+    def can_see(self, chunk: ChunkRecord) -> bool:
+        """
+        Say whether our key would see the chunk's batch: only then its silence means anything.
+
+        Without a workspace_id the key alone decides which workspace is looked at. So it has to be the key that the
+        chunk was sent with, or one that sees what that key has sent before.
+        """
+        account = chunk.account
+        if account != self.api.account and account not in self.kindred:
+            sent = [one for one in self.ledger.chunks(self.pipeline, PROVED) if one.account == account and one.batch_id]
+            if any(self._shows(str(one.batch_id)) for one in sent[-MAX_WITNESSES:]):
+                self.kindred.add(account)
+        return account == self.api.account or account in self.kindred
+
+    def _shows(self, batch_id: str) -> bool:
+        try:
+            self.api.retrieve(batch_id)
+        except ApiRefusedError as error:
+            if error.status == 404:  # noqa: PLR2004  (not seen with this key, or deleted)
+                return False
+            raise
+        return True
 
     def let_go(self, chunk: ChunkRecord, reason: str) -> None:
         """Set the chunk's rows free to be sent again: the one step that can pay twice."""

@@ -6,6 +6,7 @@ RECOVERY = "tests/core/test_core_recovery.py"
 LISTING = "tests/core/test_core_listing.py"
 ORPHANS = "tests/core/test_core_late_orphans.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
+OTHER_KEYS = "tests/core/test_core_other_keys.py"
 
 SEARCHING = (
     Mutant(
@@ -118,6 +119,17 @@ SEARCHING = (
         old="return [chunk for chunk in chunks if place_of(chunk.account) == place_of(self.api.account)]",
         new="return list(chunks)",
         caught_by=(f"{RECOVERY}::test_f56_f112_silence_elsewhere_proves_nothing",),
+    ),
+    Mutant(
+        name="silence-of-another-key",
+        what="A key is rotated now and then, and the base URL is the same: so is what it sees.",
+        file="core/recovery.py",
+        old="return account == self.api.account or account in self.kindred",
+        new="return place_of(account) == place_of(self.api.account)",
+        caught_by=(
+            f"{OTHER_KEYS}::test_f56_f112_a_key_that_does_not_see_the_batch_cannot_testify_to_its_absence",
+            f"{OTHER_KEYS}::test_f112_a_key_that_sees_what_the_old_one_sent_before_can_testify[another]",
+        ),
     ),
     Mutant(
         name="late-orphans-not-watched",
