@@ -83,7 +83,11 @@ class Recovery:
         now = self.clock.now()
         let_go = [chunk for chunk in self._sent_here([State.UNSEEN]) if now - chunk.intended_at < RETENTION]
         listing = self._list_since_intent(let_go) if let_go else None
-        return [chunk for chunk in let_go if listing and self._search(chunk, listing).adopted]
+        return [chunk for chunk in let_go if listing and self._turns_up(chunk, listing)]
+
+    def _turns_up(self, chunk: ChunkRecord, listing: Listing) -> bool:
+        """Look for a chunk that was let go: under the id that the API gave it, if it did, and in the list."""
+        return (chunk.batch_id is not None and self.look_at_named(chunk)) or self._search(chunk, listing).adopted
 
     def reconcile(self, chunk: ChunkRecord, listing: Listing) -> None:
         """Look for one chunk in the list: adopt it, wait, or count one more silence."""
@@ -106,7 +110,7 @@ class Recovery:
 
     def candidates(self, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
         """Pick the batches that could be this chunk: unknown, of its size, created since its intent."""
-        known = self.ledger.batch_ids()
+        known = self.ledger.batch_ids() - {chunk.batch_id}
         for batch in listing.created_since(chunk.intended_at):
             looked_into = batch.id in known or (batch.id, chunk.chunk_id) in self.foreign
             if not looked_into and batch.counts.total == chunk.n_requests:
@@ -177,19 +181,20 @@ class Recovery:
         """Set the chunk's rows free to be sent again: the one step that can pay twice."""
         self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note=reason, set_free_at=self.clock.now())
 
-    def look_at_named(self, chunk: ChunkRecord) -> None:
-        """Look at the batch that the API named in an answer that did not fit: it proves itself once it has ended."""
+    def look_at_named(self, chunk: ChunkRecord) -> bool:
+        """Look at the batch that the API named in an answer that did not fit; once ended it proves itself: `True`."""
         try:
             batch = self.api.retrieve(chunk.batch_id or "")
         except ApiRefusedError as error:
             if error.status == 404:  # noqa: PLR2004  (not absence)
-                return
+                return False
             raise
         proof = self.prove(batch, chunk.chunk_id)
         if proof:
             self.adopt(chunk, batch)
         elif proof is False:
             self.ledger.note(chunk.chunk_id, batch_id=None, note=f"{batch.id}, named by the API, is not this chunk")
+        return bool(proof)
 
     def _search(self, chunk: ChunkRecord, listing: Listing) -> "_Search":
         unclear, gone = False, []

@@ -140,6 +140,22 @@ SEARCHING = (
         caught_by=(f"{ORPHANS}::test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_told",),
     ),
     Mutant(
+        name="named-orphan-hidden-by-its-own-id",
+        what="A batch whose id stands in the ledger has been found already.",
+        file="core/recovery.py",
+        old="known = self.ledger.batch_ids() - {chunk.batch_id}",
+        new="known = self.ledger.batch_ids()",
+        caught_by=(f"{ORPHANS}::test_f48_a_batch_that_the_api_named_is_watched_for[listed-found-in-time]",),
+    ),
+    Mutant(
+        name="named-orphan-not-asked-for",
+        what="Whatever was let go turns up in the list, if it turns up at all.",
+        file="core/recovery.py",
+        old="(chunk.batch_id is not None and self.look_at_named(chunk)) or self",
+        new="self",
+        caught_by=(f"{ORPHANS}::test_f48_a_batch_that_the_api_named_is_watched_for[named-found-in-time]",),
+    ),
+    Mutant(
         name="duplicate-dollars-untold",
         what="Once the late batch has landed there is no doubt left to tell of.",
         file="storage/doubts.py",
