@@ -52,7 +52,7 @@ class State(StrEnum):
     HELD = "held"
     """
     May or may not have been accepted; a person decides, or the batch that the API named instead. Its rows
-    are not sent again.
+    are not sent again; a run that may resubmit listens once more, for a quiet period of its own.
     """
 
     LOST = "lost"
@@ -63,7 +63,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.SENDING: frozenset({State.RELEASED, State.REFUSED}),
     State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.HELD, State.REFUSED}),
     State.AMBIGUOUS: frozenset({State.ADOPTED, State.UNSEEN, State.HELD}),
-    State.HELD: frozenset({State.ADOPTED, State.UNSEEN}),
+    State.HELD: frozenset({State.AMBIGUOUS, State.ADOPTED, State.UNSEEN}),
     State.UNSEEN: frozenset({State.ADOPTED}),
     State.ACCEPTED: frozenset({State.ENDED, State.LOST}),
     State.ADOPTED: frozenset({State.ENDED, State.LOST}),

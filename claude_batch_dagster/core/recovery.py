@@ -106,7 +106,8 @@ class Recovery:
         elif chunk.state is State.AMBIGUOUS:
             self.listen(chunk)
         elif self.on_unconfirmed == "resubmit":
-            self.let_go(chunk, "held, then set free by on_unconfirmed")
+            # Whoever held it may have listened for less long than we have to.
+            self.listen(self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more"))
 
     def candidates(self, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
         """Pick the batches that could be this chunk: unknown, of its size, created since its intent."""
@@ -193,8 +194,15 @@ class Recovery:
         if proof:
             self.adopt(chunk, batch)
         elif proof is False:
-            self.ledger.note(chunk.chunk_id, batch_id=None, note=f"{batch.id}, named by the API, is not this chunk")
+            self._unname(chunk, f"{batch.id}, named by the API, is not this chunk")
         return bool(proof)
+
+    def _unname(self, chunk: ChunkRecord, reason: str) -> None:
+        """Forget the batch that the API named; what was held for its sake is looked for like any other."""
+        if chunk.state is State.HELD:
+            self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, batch_id=None, note=reason)
+        else:
+            self.ledger.note(chunk.chunk_id, batch_id=None, note=reason)
 
     def _search(self, chunk: ChunkRecord, listing: Listing) -> "_Search":
         unclear, gone = False, []

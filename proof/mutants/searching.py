@@ -113,6 +113,25 @@ SEARCHING = (
         caught_by=(f"{RECOVERY}::test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said",),
     ),
     Mutant(
+        name="held-set-free-at-once",
+        what="It was held after a quiet period, and who runs with resubmit need not wait for another.",
+        file="core/recovery.py",
+        old='self.listen(self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more"))',
+        new='self.let_go(chunk, "held; set free by on_unconfirmed")',
+        caught_by=(
+            f"{RECOVERY}::test_f34_a_chunk_held_too_early_is_found_by_the_run_that_may_resubmit",
+            f"{RECOVERY}::test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said",
+        ),
+    ),
+    Mutant(
+        name="named-foreign-not-listened-for",
+        what="The batch that the API named is not ours, so ours was not accepted.",
+        file="core/recovery.py",
+        old="self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, batch_id=None, note=reason)",
+        new="self.ledger.note(chunk.chunk_id, batch_id=None)\n            self.let_go(chunk, reason)",
+        caught_by=(f"{RECOVERY}::test_f48_a_chunk_whose_named_batch_is_foreign_is_listened_for",),
+    ),
+    Mutant(
         name="silence-of-another-workspace",
         what="One ledger, one list: whatever it holds is looked for with the key at hand.",
         file="core/recovery.py",

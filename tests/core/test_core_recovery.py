@@ -379,16 +379,61 @@ def test_f56_f112_silence_elsewhere_proves_nothing(
 def test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said(
     ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
 ) -> None:
-    """Held chunks do not keep others from being sent, and are set free by the policy alone."""
+    """Held chunks do not keep others from being sent; a policy that sets them free listens for its own quiet period."""
     chunk = lose(fault="drop_before_accept")
+    began = clock.now()
     for _ in range(MIN_SILENT_LISTINGS):
         recover("hold", minutes=0).settle()
     assert ledger.chunk(chunk.nonce).state is State.HELD
 
     assert recover("hold").settle() == []
     assert ledger.chunk(chunk.nonce).state is State.HELD
-    recover("resubmit").settle()
+    while [left.state for left in recover("resubmit", minutes=60).settle()] == [State.AMBIGUOUS]:
+        clock.sleep(300)
     assert ledger.chunk(chunk.nonce).state is State.UNSEEN
+    assert clock.now() - began == timedelta(minutes=60)
+
+
+def test_f34_a_chunk_held_too_early_is_found_by_the_run_that_may_resubmit(
+    emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """The command line held it after a quiet period shorter than the run's, and the list lags by more than that."""
+    emulator.faults.add("list_lag", seconds=2_400)
+    chunk = lose()
+    for _ in range(9):
+        recover("hold").settle()
+        clock.sleep(120)
+    assert ledger.chunk(chunk.nonce).state is State.HELD
+
+    while recover("resubmit", minutes=60).settle():
+        clock.sleep(120)
+
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+@pytest.mark.parametrize(("policy", "becomes"), [("hold", State.HELD), ("resubmit", State.UNSEEN)])
+def test_f48_a_chunk_whose_named_batch_is_foreign_is_listened_for(
+    client: anthropic.Anthropic,
+    ledger: SqlLedger,
+    clock: Clock,
+    lose: Lose,
+    recover: Recover,
+    policy: OnUnconfirmed,
+    becomes: State,
+) -> None:
+    """What the API said of it was wrong, so it is unconfirmed like any other: the whole quiet period has to pass."""
+    foreign(client, n=2)
+    [batch] = client.messages.batches.list().data
+    chunk = lose(fault="drop_before_accept")
+    ledger.move(chunk.nonce, to=State.HELD, batch_id=batch.id, note="named")
+    clock.sleep(120)
+    began, recovery = clock.now(), recover(policy)
+
+    while recovery.settle():
+        clock.sleep(60)
+
+    assert (ledger.chunk(chunk.nonce).state, ledger.chunk(chunk.nonce).batch_id) == (becomes, None)
+    assert clock.now() - began >= timedelta(minutes=15)
 
 
 @pytest.mark.parametrize("policy", ["hold", "resubmit"])
