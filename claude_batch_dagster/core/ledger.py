@@ -123,6 +123,8 @@ class ChunkRecord:
     """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
     set_free_at: datetime | None = None
     """When its rows were set free although nobody knew whether it had been accepted (`UNSEEN`)."""
+    looked_for_at: datetime | None = None
+    """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
