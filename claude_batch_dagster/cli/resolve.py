@@ -12,9 +12,8 @@ from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.cli.surroundings import locked, working
 from claude_batch_dagster.cli.telling import dollars, requests
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.listing import list_since
 from claude_batch_dagster.core.ports import Batch, BatchApi
-from claude_batch_dagster.core.recovery import Recovery
+from claude_batch_dagster.core.recovery import OTHER_KEY, Recovery
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, ConfigurationError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -134,7 +133,9 @@ class Case:
         if chunk.batch_id:
             batches = iter([api.retrieve(chunk.batch_id)])
         else:
-            batches = recovery.candidates(chunk, list_since(api, self.places.clock, chunk.intended_at))
+            batches = recovery.candidates(chunk, recovery.list_for([chunk]))
+        if not recovery.can_see(chunk):
+            yield f"It was {OTHER_KEY}."
         for batch in batches:
             proof = recovery.prove(batch, chunk.chunk_id)
             if proof:

@@ -52,7 +52,7 @@ class State(StrEnum):
     HELD = "held"
     """
     May or may not have been accepted; a person decides, or the batch that the API named instead. Its rows
-    are not sent again.
+    are not sent again; a run that may resubmit listens once more, for a quiet period of its own.
     """
 
     LOST = "lost"
@@ -63,7 +63,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.SENDING: frozenset({State.RELEASED, State.REFUSED}),
     State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.HELD, State.REFUSED}),
     State.AMBIGUOUS: frozenset({State.ADOPTED, State.UNSEEN, State.HELD}),
-    State.HELD: frozenset({State.ADOPTED, State.UNSEEN}),
+    State.HELD: frozenset({State.AMBIGUOUS, State.ADOPTED, State.UNSEEN}),
     State.UNSEEN: frozenset({State.ADOPTED}),
     State.ACCEPTED: frozenset({State.ENDED, State.LOST}),
     State.ADOPTED: frozenset({State.ENDED, State.LOST}),
@@ -123,6 +123,8 @@ class ChunkRecord:
     """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
     set_free_at: datetime | None = None
     """When its rows were set free although nobody knew whether it had been accepted (`UNSEEN`)."""
+    looked_for_at: datetime | None = None
+    """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

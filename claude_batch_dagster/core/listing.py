@@ -18,6 +18,8 @@ class Walk:
     batches: Mapping[str, Batch]
     behind: timedelta
     """How far the API's clock is behind ours; never negative."""
+    served_at: datetime | None
+    """The API's clock at the latest page, if it told."""
     age_seconds: float
     """Age of the oldest page, if a cache on the way handed it out."""
 
@@ -35,6 +37,8 @@ class Listing:
     """How far the API's clock is behind ours; never negative."""
     doubt: str | None
     """Why silence in it proves nothing; None if it counts."""
+    served_at: datetime | None = None
+    """The API's clock when it answered, if it told."""
 
     def created_since(self, moment: datetime) -> Iterator[Batch]:
         """Pick the batches that may have been created at or after a moment of our clock."""
@@ -56,7 +60,8 @@ def list_since(api: BatchApi, clock: Clock, since: datetime) -> Listing:
         doubt = f"the list of batches came from a cache on the way, {age:.0f} s old, and proves nothing"
     elif not _agree(first, second):
         doubt = "two walks through the list of batches differ"
-    return Listing({**first.batches, **second.batches}, max(first.behind, second.behind), doubt)
+    batches = {**first.batches, **second.batches}
+    return Listing(batches, max(first.behind, second.behind), doubt, second.served_at or first.served_at)
 
 
 def _agree(first: Walk, second: Walk) -> bool:
@@ -67,19 +72,19 @@ def _agree(first: Walk, second: Walk) -> bool:
 def walk(api: BatchApi, clock: Clock, since: datetime) -> Walk:
     """Read the list page by page, back to an hour before `since`, a moment of our clock."""
     found: dict[str, Batch] = {}
-    behind, age, after_id = timedelta(0), 0.0, None
+    behind, age, served_at, after_id = timedelta(0), 0.0, None, None
     while True:
         page = api.list_batches(after_id=after_id)
         age = max(age, page.age_seconds)
         if page.served_at is not None:
-            behind = max(behind, clock.now() - page.served_at)
+            behind, served_at = max(behind, clock.now() - page.served_at), page.served_at
         n_before = len(found)
         for batch in page.batches:
             if batch.created_at < since - behind - SKEW:
-                return Walk(found, behind, age)
+                return Walk(found, behind, served_at, age)
             found[batch.id] = batch
         if not page.has_more:
-            return Walk(found, behind, age)
+            return Walk(found, behind, served_at, age)
         if len(found) == n_before:
             raise ApiResponseError("the API's list of batches does not go on: a page repeats or is empty")
         after_id = page.batches[-1].id

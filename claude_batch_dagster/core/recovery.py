@@ -8,13 +8,13 @@ go are `watch`ed for as long as the API keeps results.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Literal
 
 from claude_batch_dagster.core.chunks import NONCE_LENGTH
-from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
-from claude_batch_dagster.core.listing import Listing, list_since
+from claude_batch_dagster.core.ledger import TRAVELLING, UNCONFIRMED, ChunkRecord, Ledger, State
+from claude_batch_dagster.core.listing import SKEW, Listing, list_since
 from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi, Clock, place_of
 from claude_batch_dagster.core.results import UnreadableLineError, decode
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
@@ -24,6 +24,26 @@ MIN_SILENT_LISTINGS = 5
 
 MAX_LINES = 20
 """Lines of a batch's results that are read for the proof: the first may be blank, cut or foreign."""
+
+MAX_WITNESSES = 3
+"""Batches sent with another key that ours is tried on: a person may have deleted one."""
+
+PROVED = frozenset({*TRAVELLING, State.APPLIED})
+"""States of chunks whose batch is known to be where their key looks."""
+
+OTHER_KEY = (
+    "sent with another key, and nothing shows that the present one sees the same workspace, so that its silence proves "
+    "nothing: look for it with that key"
+)
+
+STEP = timedelta(hours=26)
+"""How far our clock may have been ahead when an intent was written, and set right since: more than a time zone."""
+
+CREATE_TIMEOUT = timedelta(minutes=15)
+"""How long a create call may take, and something on the way may keep its body."""
+
+OVERDUE = timedelta(hours=26)
+"""Age from which a batch that cannot be read will not be read soon: batches end after 24 hours."""
 
 OnUnconfirmed = Literal["resubmit", "hold"]
 
@@ -40,6 +60,8 @@ class Recovery:
     on_unconfirmed: OnUnconfirmed = "resubmit"
     foreign: set[tuple[str, str]] = field(default_factory=set)
     """Batches with a chunk that each is proved not to be: looked into once. It may be another chunk of ours."""
+    kindred: set[str] = field(default_factory=set)
+    """Accounts, with other keys than ours, whose batches our key is known to see."""
 
     def settle(self) -> list[ChunkRecord]:
         """
@@ -53,12 +75,12 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="no answer is written; its sender died")
         unsure = self._sent_here([State.AMBIGUOUS, State.HELD])
         nameless = [chunk for chunk in unsure if not chunk.batch_id]
-        listing = self._list_since_intent(nameless) if nameless else None
+        listing = self.list_for(nameless) if nameless else None
         for chunk in unsure:
             if chunk.batch_id:
                 self.look_at_named(chunk)
             elif listing:
-                self.reconcile(chunk, listing)
+                self.reconcile(self._note_look(chunk, listing), listing)
         return self._sent_here(UNCONFIRMED)
 
     def watch(self) -> list[ChunkRecord]:
@@ -69,8 +91,12 @@ class Recovery:
         """
         now = self.clock.now()
         let_go = [chunk for chunk in self._sent_here([State.UNSEEN]) if now - chunk.intended_at < RETENTION]
-        listing = self._list_since_intent(let_go) if let_go else None
-        return [chunk for chunk in let_go if listing and self._search(chunk, listing).adopted]
+        listing = self.list_for(let_go) if let_go else None
+        return [chunk for chunk in let_go if listing and self._turns_up(chunk, listing)]
+
+    def _turns_up(self, chunk: ChunkRecord, listing: Listing) -> bool:
+        """Look for a chunk that was let go: under the id that the API gave it, if it did, and in the list."""
+        return (chunk.batch_id is not None and self.look_at_named(chunk)) or self._search(chunk, listing).adopted
 
     def reconcile(self, chunk: ChunkRecord, listing: Listing) -> None:
         """Look for one chunk in the list: adopt it, wait, or count one more silence."""
@@ -81,21 +107,48 @@ class Recovery:
             # Not silence: one of them may be ours. Wait until it has ended and can be read.
             self.ledger.note(chunk.chunk_id, quiet_since=None, n_silent_listings=0)
         elif search.gone:
-            self._hold(chunk, f"may be {', '.join(search.gone)}, whose results are gone")
+            self._hold(chunk, f"may be {', '.join(search.gone)}, whose results are gone or cannot be read")
         elif listing.doubt:
             self.ledger.note(chunk.chunk_id, note=listing.doubt)
+        elif not self.can_see(chunk):
+            self._hold(chunk, OTHER_KEY)
         elif chunk.state is State.AMBIGUOUS:
             self.listen(chunk)
         elif self.on_unconfirmed == "resubmit":
-            self.let_go(chunk, "held, then set free by on_unconfirmed")
+            # Whoever held it may have listened for less long than we have to.
+            self.listen(self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more"))
 
     def candidates(self, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
-        """Pick the batches that could be this chunk: unknown, of its size, created since its intent."""
-        known = self.ledger.batch_ids()
-        for batch in listing.created_since(chunk.intended_at):
+        """Pick the batches that could be this chunk: unknown, of its size, created while it may have been sent."""
+        known, until = self.ledger.batch_ids() - {chunk.batch_id}, self._latest(chunk)
+        for batch in listing.created_since(self._earliest(chunk)):
             looked_into = batch.id in known or (batch.id, chunk.chunk_id) in self.foreign
-            if not looked_into and batch.counts.total == chunk.n_requests:
+            in_time = until is None or batch.created_at <= until
+            if in_time and not looked_into and batch.counts.total == chunk.n_requests:
                 yield batch
+
+    def _earliest(self, chunk: ChunkRecord) -> datetime:
+        """Return the earliest moment of our clock at which the batch may have been created."""
+        now = self.clock.now()
+        # An intent in the future was written by a clock that has been set back: nobody knows how far.
+        return now - RETENTION if chunk.intended_at > now else chunk.intended_at - STEP
+
+    def _latest(self, chunk: ChunkRecord) -> datetime | None:
+        """
+        Return the latest moment of the API's clock at which the batch may have been created.
+
+        Later batches are of somebody else. Without a bound a busy workspace would never be silent. What was let go
+        is watched for without one: there is nothing to wait for any more.
+        """
+        if chunk.looked_for_at is None or chunk.state is State.UNSEEN:
+            return None
+        return chunk.looked_for_at + CREATE_TIMEOUT + self.quiet_period + SKEW
+
+    def _note_look(self, chunk: ChunkRecord, listing: Listing) -> ChunkRecord:
+        """Write down when the chunk was first looked for: its sender was done by then, whatever our clocks said."""
+        if chunk.looked_for_at or listing.doubt:
+            return chunk
+        return self.ledger.note(chunk.chunk_id, looked_for_at=listing.served_at or self.clock.now())
 
     def prove(self, batch: Batch, nonce: str) -> bool | None:
         """Say whether our nonce is in the custom_ids of the batch's results; None while they cannot be read."""
@@ -135,23 +188,54 @@ class Recovery:
         else:
             self.let_go(chunk, "not listed for the whole quiet period")
 
+    def can_see(self, chunk: ChunkRecord) -> bool:
+        """
+        Say whether our key would see the chunk's batch: only then its silence means anything.
+
+        Without a workspace_id the key alone decides which workspace is looked at. So it has to be the key that the
+        chunk was sent with, or one that sees what that key has sent before.
+        """
+        account = chunk.account
+        if account != self.api.account and account not in self.kindred:
+            sent = [one for one in self.ledger.chunks(self.pipeline, PROVED) if one.account == account and one.batch_id]
+            if any(self._shows(str(one.batch_id)) for one in sent[-MAX_WITNESSES:]):
+                self.kindred.add(account)
+        return account == self.api.account or account in self.kindred
+
+    def _shows(self, batch_id: str) -> bool:
+        try:
+            self.api.retrieve(batch_id)
+        except ApiRefusedError as error:
+            if error.status == 404:  # noqa: PLR2004  (not seen with this key, or deleted)
+                return False
+            raise
+        return True
+
     def let_go(self, chunk: ChunkRecord, reason: str) -> None:
         """Set the chunk's rows free to be sent again: the one step that can pay twice."""
         self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note=reason, set_free_at=self.clock.now())
 
-    def look_at_named(self, chunk: ChunkRecord) -> None:
-        """Look at the batch that the API named in an answer that did not fit: it proves itself once it has ended."""
+    def look_at_named(self, chunk: ChunkRecord) -> bool:
+        """Look at the batch that the API named in an answer that did not fit; once ended it proves itself: `True`."""
         try:
             batch = self.api.retrieve(chunk.batch_id or "")
         except ApiRefusedError as error:
             if error.status == 404:  # noqa: PLR2004  (not absence)
-                return
+                return False
             raise
         proof = self.prove(batch, chunk.chunk_id)
         if proof:
             self.adopt(chunk, batch)
         elif proof is False:
-            self.ledger.note(chunk.chunk_id, batch_id=None, note=f"{batch.id}, named by the API, is not this chunk")
+            self._unname(chunk, f"{batch.id}, named by the API, is not this chunk")
+        return bool(proof)
+
+    def _unname(self, chunk: ChunkRecord, reason: str) -> None:
+        """Forget the batch that the API named; what was held for its sake is looked for like any other."""
+        if chunk.state is State.HELD:
+            self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, batch_id=None, note=reason)
+        else:
+            self.ledger.note(chunk.chunk_id, batch_id=None, note=reason)
 
     def _search(self, chunk: ChunkRecord, listing: Listing) -> "_Search":
         unclear, gone = False, []
@@ -160,17 +244,20 @@ class Recovery:
             if proof:
                 self.adopt(chunk, batch)
                 return _Search(adopted=True)
-            if proof is None and batch.archived_at:
-                gone.append(batch.id)
-            unclear |= proof is None and not batch.archived_at
+            if proof is None:
+                overdue = self.clock.now() - listing.behind - batch.created_at > OVERDUE
+                hopeless = batch.archived_at is not None or overdue
+                gone += [batch.id] * hopeless
+                unclear |= not hopeless
         return _Search(unclear=unclear, gone=gone)
 
     def _hold(self, chunk: ChunkRecord, reason: str) -> None:
         if chunk.state is not State.HELD:
             self.ledger.move(chunk.chunk_id, to=State.HELD, note=reason)
 
-    def _list_since_intent(self, chunks: Iterable[ChunkRecord]) -> Listing:
-        return list_since(self.api, self.clock, min(chunk.intended_at for chunk in chunks))
+    def list_for(self, chunks: Iterable[ChunkRecord]) -> Listing:
+        """Read the API's list as far back as one of the chunks may have been sent."""
+        return list_since(self.api, self.clock, min(map(self._earliest, chunks)))
 
     def _sent_here(self, states: Iterable[State]) -> list[ChunkRecord]:
         """Leave out what was sent elsewhere: silence of another workspace or base URL proves nothing."""
@@ -186,7 +273,7 @@ class _Search:
     unclear: bool = False
     """A candidate runs, or cannot be read just now."""
     gone: Sequence[str] = ()
-    """Candidates whose results are gone: nobody can tell any more."""
+    """Candidates whose results are gone, or should have been readable long since: nobody can tell."""
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

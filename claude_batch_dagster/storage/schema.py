@@ -44,6 +44,7 @@ chunks = sa.Table(
     sa.Column("note", sa.Text),
     sa.Column("max_cost_usd", sa.Float),
     sa.Column("set_free_at", UtcDateTime),
+    sa.Column("looked_for_at", UtcDateTime),
     sa.Index("chunks_by_state", "pipeline", "state"),
 )
 

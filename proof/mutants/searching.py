@@ -6,6 +6,7 @@ RECOVERY = "tests/core/test_core_recovery.py"
 LISTING = "tests/core/test_core_listing.py"
 ORPHANS = "tests/core/test_core_late_orphans.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
+OTHER_KEYS = "tests/core/test_core_other_keys.py"
 
 SEARCHING = (
     Mutant(
@@ -99,9 +100,52 @@ SEARCHING = (
         name="own-clock-trusted",
         what="Our clock is synchronized, so the list is read back to the intent and no further.",
         file="core/listing.py",
-        old="SKEW = timedelta(hours=1)",
-        new="SKEW = timedelta(0)",
-        caught_by=(f"{PAID_ONCE}::test_f49_a_clock_that_is_fast_does_not_hide_the_batch",),
+        old="            behind, served_at = max(behind, clock.now() - page.served_at), page.served_at\n",
+        new="            served_at = page.served_at\n",
+        caught_by=(f"{LISTING}::test_f49_a_clock_that_is_hours_ahead_does_not_hide_a_batch",),
+    ),
+    Mutant(
+        name="steps-of-the-clock-forgotten",
+        what="How far our clock is off now tells how far it was off then.",
+        file="core/recovery.py",
+        old="STEP = timedelta(hours=26)",
+        new="STEP = timedelta(0)",
+        caught_by=(
+            f"{RECOVERY}::test_f49_a_clock_that_is_set_right_after_the_intent_does_not_hide_the_batch[2-2]",
+            f"{RECOVERY}::test_f34_f49_what_was_let_go_is_found_under_any_clock[2]",
+        ),
+    ),
+    Mutant(
+        name="intent-in-the-future",
+        what="Nothing can have been created before it was intended.",
+        file="core/recovery.py",
+        old="return now - RETENTION if chunk.intended_at > now else chunk.intended_at - STEP",
+        new="return chunk.intended_at - STEP",
+        caught_by=(f"{RECOVERY}::test_f49_a_clock_that_is_set_right_after_the_intent_does_not_hide_the_batch[30-0]",),
+    ),
+    Mutant(
+        name="candidates-without-end",
+        what="Any new batch of our size may be ours, so it is waited for.",
+        file="core/recovery.py",
+        old="in_time = until is None or batch.created_at <= until",
+        new="in_time = True",
+        caught_by=(f"{RECOVERY}::test_f34_batches_of_others_that_keep_coming_do_not_keep_a_chunk_unconfirmed",),
+    ),
+    Mutant(
+        name="candidates-until-the-intent",
+        what="Our batch was created when we wanted to send it, and not later.",
+        file="core/recovery.py",
+        old="return chunk.looked_for_at + CREATE_TIMEOUT + self.quiet_period + SKEW",
+        new="return chunk.intended_at",
+        caught_by=(f"{RECOVERY}::test_f49_a_clock_that_is_set_right_after_the_intent_does_not_hide_the_batch[-2-2]",),
+    ),
+    Mutant(
+        name="unreadable-candidate-waited-for",
+        what="A candidate may be ours for as long as it cannot be read.",
+        file="core/recovery.py",
+        old="hopeless = batch.archived_at is not None or overdue",
+        new="hopeless = batch.archived_at is not None",
+        caught_by=(f"{RECOVERY}::test_f68_a_candidate_that_never_can_be_read_is_left_to_a_person",),
     ),
     Mutant(
         name="held-set-free-silently",
@@ -112,6 +156,25 @@ SEARCHING = (
         caught_by=(f"{RECOVERY}::test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said",),
     ),
     Mutant(
+        name="held-set-free-at-once",
+        what="It was held after a quiet period, and who runs with resubmit need not wait for another.",
+        file="core/recovery.py",
+        old='self.listen(self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more"))',
+        new='self.let_go(chunk, "held; set free by on_unconfirmed")',
+        caught_by=(
+            f"{RECOVERY}::test_f34_a_chunk_held_too_early_is_found_by_the_run_that_may_resubmit",
+            f"{RECOVERY}::test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said",
+        ),
+    ),
+    Mutant(
+        name="named-foreign-not-listened-for",
+        what="The batch that the API named is not ours, so ours was not accepted.",
+        file="core/recovery.py",
+        old="self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, batch_id=None, note=reason)",
+        new="self.ledger.note(chunk.chunk_id, batch_id=None)\n            self.let_go(chunk, reason)",
+        caught_by=(f"{RECOVERY}::test_f48_a_chunk_whose_named_batch_is_foreign_is_listened_for",),
+    ),
+    Mutant(
         name="silence-of-another-workspace",
         what="One ledger, one list: whatever it holds is looked for with the key at hand.",
         file="core/recovery.py",
@@ -120,12 +183,39 @@ SEARCHING = (
         caught_by=(f"{RECOVERY}::test_f56_f112_silence_elsewhere_proves_nothing",),
     ),
     Mutant(
+        name="silence-of-another-key",
+        what="A key is rotated now and then, and the base URL is the same: so is what it sees.",
+        file="core/recovery.py",
+        old="return account == self.api.account or account in self.kindred",
+        new="return place_of(account) == place_of(self.api.account)",
+        caught_by=(
+            f"{OTHER_KEYS}::test_f56_f112_a_key_that_does_not_see_the_batch_cannot_testify_to_its_absence",
+            f"{OTHER_KEYS}::test_f112_a_key_that_sees_what_the_old_one_sent_before_can_testify[another]",
+        ),
+    ),
+    Mutant(
         name="late-orphans-not-watched",
         what="What was let go after a quarter of an hour will not turn up any more.",
         file="core/pipeline.py",
         old="if not self.ledger.chunks(self.name, [State.UNSEEN]):",
         new="if self.name:",
         caught_by=(f"{ORPHANS}::test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_told",),
+    ),
+    Mutant(
+        name="named-orphan-hidden-by-its-own-id",
+        what="A batch whose id stands in the ledger has been found already.",
+        file="core/recovery.py",
+        old="known = self.ledger.batch_ids() - {chunk.batch_id}",
+        new="known = self.ledger.batch_ids()",
+        caught_by=(f"{ORPHANS}::test_f48_a_batch_that_the_api_named_is_watched_for[listed-found-in-time]",),
+    ),
+    Mutant(
+        name="named-orphan-not-asked-for",
+        what="Whatever was let go turns up in the list, if it turns up at all.",
+        file="core/recovery.py",
+        old="(chunk.batch_id is not None and self.look_at_named(chunk)) or self",
+        new="self",
+        caught_by=(f"{ORPHANS}::test_f48_a_batch_that_the_api_named_is_watched_for[named-found-in-time]",),
     ),
     Mutant(
         name="duplicate-dollars-untold",

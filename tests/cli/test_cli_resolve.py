@@ -5,7 +5,7 @@ import pytest
 
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.emulator import Emulator
-from tests.cli.conftest import FOUR, DyingApi, Program
+from tests.cli.conftest import FOUR, KEY, DyingApi, Program
 from tests.core.world import BASE, CrashError
 
 GOOD = dict.fromkeys(FOUR, "succeeded")
@@ -133,6 +133,18 @@ def test_what_was_sent_elsewhere_can_be_given_up(program: Program, base_url: str
         f"It was not looked for once more: it was sent elsewhere, so look there: claude-batch --base-url {base_url}"
         in told
     )
+    assert program.chunk.state is State.UNSEEN
+
+
+def test_f112_a_look_with_another_key_is_told_to_prove_nothing(program: Program) -> None:
+    """Its workspace may be another: whoever sets rows free should know that nobody has looked where they were sent."""
+    chunk = held(program)
+
+    told = program(
+        "resolve", chunk.chunk_id, "--not-sent", "--yes", environment={"ANTHROPIC_API_KEY": f"{KEY}-of-others"}
+    )
+
+    assert told.startswith("It was sent with another key, and nothing shows that the present one sees the same")
     assert program.chunk.state is State.UNSEEN
 
 

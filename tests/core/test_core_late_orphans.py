@@ -7,8 +7,10 @@ import pytest
 from claude_batch_dagster.core.doubts import Doubts
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.emulator import Fault
 from claude_batch_dagster.errors import HeldChunksError
-from tests.core.world import PIPELINE, World
+from tests.conftest import MovingClock
+from tests.core.world import PIPELINE, CrashError, World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
 
@@ -143,3 +145,40 @@ def test_f48_a_batch_that_the_api_named_and_never_shows_is_held_for_a_person(wor
     assert isinstance(report.failure, HeldChunksError)
     assert timedelta(hours=25) < world.clock.now() - began < timedelta(hours=26)
     assert world.n_accepted == 1
+
+
+class DeadlyClock(MovingClock):
+    """A clock on which nobody wakes: the run dies at its first pause."""
+
+    def sleep(self, seconds: float) -> None:
+        """Die."""
+        raise CrashError(seconds)
+
+
+@pytest.mark.parametrize("seconds", [0, 60], ids=["sent-again", "found-in-time"])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param(Fault(name="404", endpoint="retrieve", times=1), id="listed"),
+        pytest.param(Fault(name="list_lag", seconds=7_200), id="named"),
+    ],
+)
+def test_f48_a_batch_that_the_api_named_is_watched_for(world: World, seconds: float, hidden: Fault) -> None:
+    """The id that the ledger has of it must not hide it: it is adopted, its answers land, and it is told."""
+    world.documents(TWO)
+    world.emulator.faults.add("wrong_count_200", times=1, endpoint="create")
+    with pytest.raises(CrashError):
+        world.run(clock=DeadlyClock(world.emulator))
+    [chunk] = world.ledger.chunks(PIPELINE, [State.HELD])
+    assert chunk.batch_id is not None
+    world.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="a person said no", set_free_at=world.clock.now())
+    world.clock.sleep(seconds)
+    world.emulator.faults.put(hidden)
+
+    report = world.run()
+
+    assert (report.failure, set(world.states())) == (None, {State.APPLIED})
+    assert world.n_billed == ([1, 1] if seconds else [2, 2])
+    assert told(report.partitions[0]) == {
+        "possible_duplicate_requests": 2, "unconfirmed_sends": 0, "held_chunks": 0, "adopted_orphans": 1
+    }  # fmt: skip
