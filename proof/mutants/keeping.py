@@ -85,6 +85,14 @@ KEEPING = (
         ),
     ),
     Mutant(
+        name="program-locks-the-state-directory",
+        what="The lock of the table lies in the state directory; every run knows that.",
+        file="cli/reconcile.py",
+        old="locked(self.ledger.shared_locks(self.state), pipeline)",
+        new="locked(self.state, pipeline)",
+        caught_by=("tests/cli/test_cli_program.py::test_f29_its_lock_is_that_of_the_runs_with_this_ledger",),
+    ),
+    Mutant(
         name="spool-not-synced",
         what="A file that was closed is on disk.",
         file="storage/spool.py",

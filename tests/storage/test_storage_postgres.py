@@ -18,6 +18,7 @@ from claude_batch_dagster.errors import ClaimConflictError, LedgerError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
 from claude_batch_dagster.storage.state_directory import StateDirectory
+from tests import canary
 from tests.core.world import World
 
 NOBODY = 65_534
@@ -221,3 +222,31 @@ def test_f28_of_two_intents_at_once_one_claims_the_row(on_server: SqlLedger, ser
     second.dispose()
     assert conflicts == ["first"]
     assert [chunk.chunk_id for chunk in on_server.chunks("main.answers", State)] == ["first"]
+
+
+def test_f29_the_command_line_waits_for_the_lock_that_runs_take(
+    world: World, on_server: SqlLedger, server: str
+) -> None:
+    """A run is in the middle of its POST: what it has written down is not taken for what a dead run left behind."""
+    on_server.intend(*intent("chunk"))
+    environment = {
+        "ANTHROPIC_API_KEY": canary.KEY,
+        "CLAUDE_BATCH_STATE_DIRECTORY": str(world.state.path),
+        "CLAUDE_BATCH_LEDGER_URL": server,
+    }
+    command = [sys.executable, "-m", "claude_batch_dagster.cli", "reconcile"]
+    with subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stderr is not None
+        with on_server.shared_locks(world.state).hold("main.answers"):
+            assert program.stderr.readline() == "Waiting for a run that is sending for main.answers ...\n"
+            assert on_server.chunk("chunk").state is State.SENDING
+        program.communicate()
+
+    assert (program.returncode, on_server.chunk("chunk").state) == (0, State.REFUSED)
