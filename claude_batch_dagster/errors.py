@@ -22,6 +22,7 @@ Everything this package raises.
     ├── SpoolError                  raw results cannot be kept on disk
     ├── LedgerError                 the ledger cannot be read or written
     │   ├── LedgerConflictError     a chunk cannot move to the state asked for
+    │   ├── ClaimConflictError      another run has claimed rows of a chunk, or may have sent one
     │   └── StrangeLedgerError      the ledger is not the one that knows of this table
     └── HeldChunksError             chunks wait for a person to decide
 
@@ -212,6 +213,14 @@ class LedgerConflictError(LedgerError):
             "another run probably moved it. Materialize again to take up its state."
         )
         self.chunk_id, self.was, self.wanted = chunk_id, was, wanted
+
+
+class ClaimConflictError(LedgerError):
+    """A chunk must not be sent, for what another run has written down meanwhile; look at its rows again."""
+
+    def __init__(self, chunk_id: str, reason: str) -> None:
+        super().__init__(f"another run has written down chunk {chunk_id} meanwhile: {reason}. Nothing was sent.")
+        self.chunk_id, self.reason = chunk_id, reason
 
 
 class StrangeLedgerError(LedgerError):

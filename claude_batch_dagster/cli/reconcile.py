@@ -132,7 +132,7 @@ class Rounds:
             quiet_period=self.quiet_period,
             on_unconfirmed="hold",
         )
-        with locked(self.state, pipeline):
+        with locked(self.ledger.shared_locks(self.state), pipeline):
             before = _unsure(self.ledger, pipeline, self.clock)
             try:
                 left = recovery.settle()

@@ -79,7 +79,7 @@ class Case:
                     f"batch {batch_id} is not chunk {chunk.chunk_id}: its results carry other custom_ids. "
                     "Nothing was changed"
                 )
-            with locked(self.state, chunk.pipeline):
+            with locked(self.ledger.shared_locks(self.state), chunk.pipeline):
                 recovery.adopt(chunk, batch)
         click.echo(f"Chunk {chunk.chunk_id} is batch {batch_id}. Its answers land with the next materialization.")
         if chunk.state is State.UNSEEN:
@@ -113,7 +113,7 @@ class Case:
         )
         if ask:
             click.confirm("Set its rows free to be sent again?", abort=True)
-        with locked(self.state, chunk.pipeline):
+        with locked(self.ledger.shared_locks(self.state), chunk.pipeline):
             note = "a person said that it was never accepted"
             self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note=note, set_free_at=self.places.clock.now())
         click.echo("Its rows are free: the next materialization sends them again.")

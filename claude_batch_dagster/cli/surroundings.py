@@ -9,6 +9,7 @@ import click
 import sqlalchemy as sa
 
 from claude_batch_dagster.cli.places import HOW_TO_NAME_IT, Places
+from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.ledger_view import LedgerView
@@ -58,15 +59,15 @@ def working(places: Places) -> Iterator[tuple[SqlLedger, StateDirectory]]:
 
 
 @contextmanager
-def locked(state: StateDirectory, pipeline: str) -> Iterator[None]:
-    """Hold the lock of a pipeline, as a run does while it sends; say so if somebody else has it."""
+def locked(locks: Locks, pipeline: str) -> Iterator[None]:
+    """Hold the lock of a pipeline, the one that runs hold while they send; say so if somebody else has it."""
     notice = Timer(
         PATIENCE_SECONDS, click.echo, [f"Waiting for a run that is sending for {pipeline} ..."], {"err": True}
     )
     notice.daemon = True
     notice.start()
     try:
-        with state.hold(pipeline):
+        with locks.hold(pipeline):
             notice.cancel()
             yield
     finally:

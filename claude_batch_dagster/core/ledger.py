@@ -182,7 +182,12 @@ class Ledger(Protocol):
     """
 
     def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
-        """Write down a chunk and its rows, before anything of it is sent."""
+        """
+        Write down a chunk and its rows, before anything of it is sent: this claims them.
+
+        Raises `ClaimConflictError`, and writes nothing, if another chunk has a row's question on its way or has
+        answered it, or if another chunk of the pipeline is unconfirmed at the same place.
+        """
 
     @property
     def ledger_id(self) -> str:

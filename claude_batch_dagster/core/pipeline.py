@@ -32,6 +32,7 @@ from claude_batch_dagster.errors import (
     ApiUnreachableError,
     BatchOverdueError,
     BatchUnseenError,
+    ClaimConflictError,
     CredentialError,
     HeldChunksError,
     SpendLimitError,
@@ -229,15 +230,19 @@ class Pipeline:
         """Send a chunk once nothing of this pipeline is unconfirmed."""
         while True:
             with self.locks.hold(self.name):
-                if settled(self.recovery, self.on_trouble):
-                    self._submit(group, flying)
+                if settled(self.recovery, self.on_trouble) and self._submit(group, flying):
                     return
                 self._tell_unconfirmed()
             self._collect_ended()
             self.pace.pause(self.clock)
 
-    def _submit(self, group: Sequence[Candidate], flying: set[str]) -> None:
-        """Claim the rows that nobody claimed meanwhile, and send them."""
+    def _submit(self, group: Sequence[Candidate], flying: set[str]) -> bool:
+        """
+        Claim the rows that nobody claimed meanwhile, and send them.
+
+        `False` if our lock was lost and another run has claimed some of them since: look at the ledger again, and
+        wait for what that run has sent.
+        """
         passengers = []
         for window in windows(group, WINDOW):
             for candidate, decision in zip(window, self._decisions(window), strict=True):
@@ -250,9 +255,12 @@ class Pipeline:
                     flying.add(decision.chunk_id)
                 else:
                     self._note_settled(candidate, decision)
-        if not passengers:
-            return
-        self._board(passengers, flying)
+        try:
+            if passengers:
+                self._board(passengers, flying)
+        except ClaimConflictError:
+            return False
+        return True
 
     def _board(self, passengers: Sequence[Passenger], flying: set[str]) -> None:
         """Send rows; without the one that the API finds at fault, if it names one."""

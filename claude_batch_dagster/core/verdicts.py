@@ -117,4 +117,5 @@ def decide(
     if not repeatable or n_paid >= MAX_PAID_ATTEMPTS or n_this_run >= max_attempts:
         return Settled(last.chunk_id, succeeded=False, shared=last not in history, claimed=last.verdict == CLAIMED)
     n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
-    return Ask(attempt=last.attempt + 1, n_truncated=n_truncated)
+    # The highest, not the last: nonces are out of order where a clock went back, and a claim counts by attempts.
+    return Ask(attempt=max(record.attempt for record in told) + 1, n_truncated=n_truncated)

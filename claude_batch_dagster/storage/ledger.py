@@ -24,11 +24,12 @@ from claude_batch_dagster.core.ledger import (
 )
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
-from claude_batch_dagster.storage import identity, schema
+from claude_batch_dagster.storage import claims, identity, schema
 from claude_batch_dagster.storage.doubts import doubt, doubtful
+from claude_batch_dagster.storage.file_locks import PRIVATE_FILE
 from claude_batch_dagster.storage.locks import locks_for
 from claude_batch_dagster.storage.migrations import upgrade
-from claude_batch_dagster.storage.state_directory import PRIVATE_FILE, StateDirectory
+from claude_batch_dagster.storage.state_directory import StateDirectory
 
 BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
@@ -69,11 +70,12 @@ class SqlLedger:
             identity.settle_down(connection)
 
     def shared_locks(self, state: StateDirectory) -> Locks:
-        """Return the locks that all runs with this ledger share: its server's, or the file system's."""
-        return locks_for(self._engine, state)
+        """Return the locks that all runs with this ledger share: its server's, or those beside its file."""
+        with _translated():
+            return locks_for(self._engine, state)
 
     def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
-        """Write down a chunk and its rows, before anything of it is sent."""
+        """Write down a chunk and its rows, before anything of it is sent; raise if another run has claimed them."""
         values = [
             {
                 "chunk_id": row.chunk_id,
@@ -87,8 +89,10 @@ class SqlLedger:
             for row in rows
         ]
         with self._transaction() as connection:
+            claims.wait_for_turn(connection, chunk.pipeline)
             connection.execute(sa.insert(schema.chunks), [asdict(chunk)])
             connection.execute(sa.insert(schema.rows), values)
+            claims.check(connection, chunk)
             _event(connection, chunk.chunk_id, chunk.state, None)
 
     def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:

@@ -1,22 +1,18 @@
 """The folder where ledger, spool, outbox and locks live: ours alone, never named after data."""
 
-import hashlib
 import os
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import sqlalchemy as sa
-from filelock import FileLock, Timeout
 
 from claude_batch_dagster.errors import StateDirectoryError
+from claude_batch_dagster.storage.file_locks import PRIVATE_DIRECTORY, PRIVATE_FILE, FileLocks, hashed
 
-PRIVATE_DIRECTORY = 0o700
-PRIVATE_FILE = 0o600
 OTHERS_CAN_WRITE = 0o022
 
 LEDGER = "ledger.sqlite"
@@ -59,12 +55,17 @@ class StateDirectory:
 
     def outbox(self, run_id: str) -> Path:
         """Return the file of the requests that one run may send."""
-        return self.path / "outbox" / f"{_hashed(run_id)}.jsonl"
+        return self.path / "outbox" / f"{hashed(run_id)}.jsonl"
+
+    @property
+    def locks(self) -> Path:
+        """The files that are locked."""
+        return self.path / "locks"
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
         """Hold the lock called `name`: the operating system's, so only letting go or dying ends it."""
-        with FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE):
+        with FileLocks(self.locks).hold(name):
             yield
 
 
@@ -81,12 +82,8 @@ def _check_private(root: Path) -> None:
 
 def _check_locks(root: Path) -> None:
     """Prove that a second lock on one file is refused: some network file systems let everybody in."""
-    probe = root / "locks" / f".probe-{os.getpid()}-{threading.get_ident()}"
-    try:
-        with FileLock(probe, mode=PRIVATE_FILE), suppress(Timeout), FileLock(probe, timeout=0):
-            raise StateDirectoryError(root, "its file system does not keep locks; use a local disk")
-    finally:
-        probe.unlink(missing_ok=True)
+    if not FileLocks(root / "locks").work():
+        raise StateDirectoryError(root, "its file system does not keep locks; use a local disk")
 
 
 def _remove_leftovers(folder: Path, pattern: str) -> None:
@@ -94,10 +91,6 @@ def _remove_leftovers(folder: Path, pattern: str) -> None:
     for file in folder.glob(pattern):
         if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
             file.unlink(missing_ok=True)
-
-
-def _hashed(name: str) -> str:
-    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def open_private(path: Path) -> IO[bytes]:

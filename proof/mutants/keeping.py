@@ -6,6 +6,7 @@ from proof.mutants.mutant import Mutant
 
 LEDGER = "tests/storage/test_storage_ledger.py"
 FILES = "tests/storage/test_storage_files.py"
+CLAIMS = "tests/core/test_core_claims.py"
 KINSHIP = "tests/core/test_core_kinship.py"
 
 WRITE = """\
@@ -29,13 +30,13 @@ KEEPING = (
     Mutant(
         name="lock-with-a-lease",
         what="A lock that nobody lets go of must not stop everything; its holder will be dead.",
-        file="storage/state_directory.py",
+        file="storage/file_locks.py",
         old="""\
-        with FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE):
+        with self._lock(f"{hashed(name)}.lock"):
             yield
 """,
         new="""\
-        lock = FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE, timeout=3_600)
+        lock = self._lock(f"{hashed(name)}.lock", timeout=3_600)
         with suppress(Timeout):
             lock.acquire()
         try:
@@ -48,9 +49,9 @@ KEEPING = (
     Mutant(
         name="no-lock",
         what="One machine, one daemon: there are no two runs of one asset.",
-        file="storage/state_directory.py",
+        file="storage/file_locks.py",
         old="""\
-        with FileLock(self.path / "locks" / f"{_hashed(name)}.lock", mode=PRIVATE_FILE):
+        with self._lock(f"{hashed(name)}.lock"):
             yield
 """,
         new="        yield\n",
@@ -63,6 +64,33 @@ KEEPING = (
         old="            _check_locks(root)\n",
         new="",
         caught_by=(f"{FILES}::test_f30_a_file_system_that_lets_two_hold_one_lock_is_refused",),
+    ),
+    Mutant(
+        name="locks-by-existence",
+        what="Where the file system keeps no locks, a file that exists will do.",
+        file="storage/file_locks.py",
+        old=", fallback_to_soft=False",
+        new="",
+        caught_by=(f"{FILES}::test_f30_a_file_system_without_locks_is_refused",),
+    ),
+    Mutant(
+        name="locks-in-each-state-directory",
+        what="Locks lie in the state directory, wherever the ledger is.",
+        file="storage/locks.py",
+        old="    return state if file is None else _beside(file, state)\n",
+        new="    return state if file else state\n",
+        caught_by=(
+            f"{CLAIMS}::test_f30_runs_with_one_ledger_share_its_locks_whatever_their_state_directory",
+            f"{CLAIMS}::test_f30_a_ledger_of_any_name_has_its_locks_beside_it",
+        ),
+    ),
+    Mutant(
+        name="program-locks-the-state-directory",
+        what="The lock of the table lies in the state directory; every run knows that.",
+        file="cli/reconcile.py",
+        old="locked(self.ledger.shared_locks(self.state), pipeline)",
+        new="locked(self.state, pipeline)",
+        caught_by=("tests/cli/test_cli_program.py::test_f29_its_lock_is_that_of_the_runs_with_this_ledger",),
     ),
     Mutant(
         name="spool-not-synced",
@@ -115,6 +143,27 @@ KEEPING = (
         new="            connection.commit()\n            connection.begin()\n"
         "            connection.execute(sa.insert(schema.rows), values)\n",
         caught_by=(f"{LEDGER}::test_f23_an_intent_is_written_whole_or_not_at_all",),
+    ),
+    Mutant(
+        name="intent-without-claim",
+        what="Under the lock nobody else can have claimed the rows.",
+        file="storage/ledger.py",
+        old="            claims.check(connection, chunk)\n",
+        new="",
+        caught_by=(
+            f"{CLAIMS}::test_f28_rows_that_another_run_has_sent_meanwhile_are_waited_for",
+            f"{CLAIMS}::test_f28_rows_that_another_run_has_answered_meanwhile_are_not_sent",
+            f"{CLAIMS}::test_f28_of_a_chunk_only_what_nobody_claimed_is_sent",
+            f"{CLAIMS}::test_f29_nothing_is_sent_while_another_run_has_a_chunk_unconfirmed",
+        ),
+    ),
+    Mutant(
+        name="claim-of-open-rows-only",
+        what="What has landed is in the table; the claim is about what is on its way.",
+        file="storage/claims.py",
+        old="_OTHER.c.attempt >= _MINE.c.attempt",
+        new="_OTHER.c.attempt > _MINE.c.attempt + 1",
+        caught_by=(f"{CLAIMS}::test_f28_an_attempt_that_another_run_has_made_meanwhile_counts",),
     ),
     Mutant(
         name="moves-without-condition",

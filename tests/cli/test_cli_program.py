@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
@@ -13,10 +14,12 @@ import orjson
 import pytest
 
 from claude_batch_dagster.cli import COMMANDS, main
+from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.engine import Pacing
-from tests.cli.conftest import FOUR, KEY, Program
-from tests.core.world import PIPELINE
+from claude_batch_dagster.storage.ledger import SqlLedger
+from tests.cli.conftest import FOUR, KEY, DyingApi, Program
+from tests.core.world import PIPELINE, CrashError
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "claude_batch_dagster.cli"]
@@ -76,6 +79,26 @@ def test_f29_it_waits_for_a_run_that_is_sending_and_says_so(program: Program) ->
 
     assert waiting.returncode == 0
     assert "Its answers land with the next materialization." in told
+
+
+def test_f29_its_lock_is_that_of_the_runs_with_this_ledger(program: Program, tmp_path: Path) -> None:
+    """Wherever the ledger is: a lock in the state directory alone would let the program in while a run sends."""
+    program.world.documents(FOUR)
+    url = f"sqlite:///{tmp_path / 'books.db'}"
+    ledger = SqlLedger(url)
+    with pytest.raises(CrashError):
+        replace(program.world, ledger=ledger).run(api=DyingApi(program.world.api._client))  # noqa: SLF001  (its client)
+    [chunk] = ledger.chunks(PIPELINE, State)
+    command = [*PROGRAM, "--ledger-url", url, "reconcile"]
+    with ledger.shared_locks(program.world.state).hold(PIPELINE):
+        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == f"Waiting for a run that is sending for {PIPELINE} ...\n"
+        assert ledger.chunk(chunk.chunk_id).state is State.SENDING
+    waiting.communicate()
+
+    assert ledger.chunk(chunk.chunk_id).state is State.REFUSED
+    ledger.dispose()
 
 
 def test_errors_are_one_sentence_without_a_traceback(tmp_path: Path) -> None:

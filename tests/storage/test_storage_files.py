@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -346,6 +347,18 @@ def test_f30_a_file_system_that_lets_two_hold_one_lock_is_refused(
 ) -> None:
     """Some network file systems say yes to everybody; two runs would send the same rows."""
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
+
+    with pytest.raises(StateDirectoryError, match="does not keep locks"):
+        StateDirectory.open(tmp_path / "state")
+
+
+def test_f30_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose mere existence is the lock would be no substitute: it outlives a holder that dies."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
 
     with pytest.raises(StateDirectoryError, match="does not keep locks"):
         StateDirectory.open(tmp_path / "state")

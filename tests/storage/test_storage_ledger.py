@@ -23,13 +23,13 @@ NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
 def record(chunk_id: str = "chunk", **facts: Any) -> ChunkRecord:
-    """Return a chunk as it is intended."""
+    """Return a chunk as it is intended, at a place of its own."""
     return replace(
         ChunkRecord(
             chunk_id=chunk_id,
             pipeline="schema.table",
             run_id="run",
-            account="account",
+            account=f"https://{chunk_id} - key",
             state=State.SENDING,
             n_requests=2,
             n_bytes=3_000_000_000,
@@ -40,8 +40,8 @@ def record(chunk_id: str = "chunk", **facts: Any) -> ChunkRecord:
     )
 
 
-def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = ("h0", "h1"), **facts: Any) -> list[RowRecord]:
-    """Return the rows of a chunk."""
+def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = (), **facts: Any) -> list[RowRecord]:
+    """Return the rows of a chunk, with questions of its own."""
     return [
         replace(
             RowRecord(
@@ -55,7 +55,7 @@ def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = ("h0", "h1"), **f
             ),
             **facts,
         )
-        for n, request_hash in enumerate(hashes)
+        for n, request_hash in enumerate(hashes or (f"{chunk_id}-h0", f"{chunk_id}-h1"))
     ]
 
 
@@ -185,19 +185,22 @@ def test_chunks_are_found_by_pipeline_state_and_run_oldest_first(ledger: SqlLedg
 
 def test_history_is_what_was_asked_before_oldest_first(ledger: SqlLedger) -> None:
     """By request, of one pipeline, with the state of the chunk and the verdict of the row."""
-    for name, pipeline in [("2", "x"), ("1", "x"), ("3", "x"), ("4", "y")]:
-        ledger.intend(record(name, pipeline=pipeline), rows(name, hashes=("same", f"own{name}")))
+    ledger.intend(record("2", pipeline="x"), rows("2", hashes=("same", "own2")))
+    ledger.move("2", to=State.REFUSED)
+    ledger.intend(record("1", pipeline="x"), rows("1", hashes=("same", "own1")))
     for step in (State.RELEASED, State.ACCEPTED, State.ENDED, State.SPOOLED):
         ledger.move("1", to=step)
     ledger.close("1", to=State.APPLIED, verdicts=["expired", "succeeded"], spends=[])
+    for name, pipeline in [("3", "x"), ("4", "y")]:
+        ledger.intend(record(name, pipeline=pipeline), rows(name, hashes=("same", f"own{name}"), attempt=2))
 
     found = [(row.chunk_id, row.ordinal, row.state, row.verdict) for row in ledger.history("x", ["same", "own2"])]
 
     assert found[0] == ("1", 0, State.APPLIED, "expired")
     assert [chunk_id for chunk_id, *_ in found] == ["1", "2", "2", "3"]
     assert sorted(found[1:]) == [
-        ("2", 0, State.SENDING, None),
-        ("2", 1, State.SENDING, None),
+        ("2", 0, State.REFUSED, None),
+        ("2", 1, State.REFUSED, None),
         ("3", 0, State.SENDING, None),
     ]
 

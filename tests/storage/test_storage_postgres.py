@@ -5,18 +5,20 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.errors import LedgerError
+from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
+from claude_batch_dagster.errors import ClaimConflictError, LedgerError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
 from claude_batch_dagster.storage.state_directory import StateDirectory
+from tests import canary
 from tests.core.world import World
 
 NOBODY = 65_534
@@ -138,3 +140,113 @@ def test_f25_a_server_that_does_not_answer_stops_the_run(tmp_path: Path) -> None
 
     with pytest.raises(LedgerError, match="the ledger's server does not answer"), nowhere.hold("pipeline"):
         pass
+
+
+class CutLedger(SqlLedger):
+    """A ledger whose server ends the sessions that hold locks, just before our first intent; another run goes on."""
+
+    other: World | None = None
+
+    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
+        """Lose the lock, and be overtaken."""
+        other, self.other = self.other, None
+        if other:
+            with self._engine.begin() as connection:
+                connection.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            assert other.run().failure is None
+        super().intend(chunk, rows)
+
+
+def test_f29_a_run_whose_lock_is_cut_off_sends_nothing_twice(world: World, on_server: SqlLedger, server: str) -> None:
+    """Another run takes the lock and sends; the first finds its rows claimed, and that there is nothing to unlock."""
+    world.documents({1: "a text of war", 2: "a text of peace"})
+    ledger = CutLedger(server)
+    ledger.other = replace(world, ledger=on_server)
+
+    report = replace(world, ledger=ledger).run()
+
+    ledger.dispose()
+    assert (report.failure, report.n_sent, world.n_billed) == (None, 0, [1, 1])
+
+
+def intent(chunk_id: str) -> tuple[ChunkRecord, list[RowRecord]]:
+    """Return a chunk with always the same question, at a place of its own."""
+    chunk = ChunkRecord(
+        chunk_id=chunk_id,
+        pipeline="main.answers",
+        run_id="run",
+        account=f"https://{chunk_id} - key",
+        state=State.SENDING,
+        n_requests=1,
+        n_bytes=1,
+        body_hash="f" * 64,
+        intended_at=datetime(2026, 11, 22, tzinfo=UTC),
+    )
+    row = RowRecord(
+        chunk_id=chunk_id,
+        ordinal=0,
+        row=RowKey("p", '"k"'),
+        custom_id=f"{chunk_id}-0",
+        request_hash="same",
+        attempt=1,
+        state=State.SENDING,
+    )
+    return chunk, [row]
+
+
+def test_f28_of_two_intents_at_once_one_claims_the_row(on_server: SqlLedger, server: str) -> None:
+    """Neither transaction sees what the other has not committed; so the second waits for the first."""
+    second, looking = SqlLedger(server), sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    conflicts: list[str] = []
+
+    def intend() -> None:
+        try:
+            second.intend(*intent("second"))
+        except ClaimConflictError as error:
+            conflicts.append(error.chunk_id)
+
+    thread = threading.Thread(target=intend)
+
+    def before_commit(_: sa.Connection) -> None:
+        thread.start()
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        with looking.connect() as connection:
+            while thread.is_alive() and not connection.execute(waiting).scalar():
+                thread.join(timeout=0.01)
+
+    sa.event.listen(on_server._engine, "commit", before_commit, once=True)  # noqa: SLF001  (the moment that matters)
+    on_server.intend(*intent("first"))
+    thread.join()
+
+    looking.dispose()
+    second.dispose()
+    assert conflicts == ["first"]
+    assert [chunk.chunk_id for chunk in on_server.chunks("main.answers", State)] == ["first"]
+
+
+def test_f29_the_command_line_waits_for_the_lock_that_runs_take(
+    world: World, on_server: SqlLedger, server: str
+) -> None:
+    """A run is in the middle of its POST: what it has written down is not taken for what a dead run left behind."""
+    on_server.intend(*intent("chunk"))
+    environment = {
+        "ANTHROPIC_API_KEY": canary.KEY,
+        "CLAUDE_BATCH_STATE_DIRECTORY": str(world.state.path),
+        "CLAUDE_BATCH_LEDGER_URL": server,
+    }
+    command = [sys.executable, "-m", "claude_batch_dagster.cli", "reconcile"]
+    with subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stderr is not None
+        with on_server.shared_locks(world.state).hold("main.answers"):
+            assert program.stderr.readline() == "Waiting for a run that is sending for main.answers ...\n"
+            assert on_server.chunk("chunk").state is State.SENDING
+        program.communicate()
+
+    assert (program.returncode, on_server.chunk("chunk").state) == (0, State.REFUSED)
