@@ -1,18 +1,18 @@
 """Bring a chunk home: raw bytes to the spool, every row a verdict, the answers into the table."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
 from claude_batch_dagster.core.answering import Told, tell
-from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, Spend, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, State
+from claude_batch_dagster.core.outcomes import Outcome, claimed_by, laid_out, rejected, spending, taken_over
 from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.ports import RETENTION, Answer, Answers, Batch, BatchApi, Clock, Locks, Spool
-from claude_batch_dagster.core.pricing import cost
-from claude_batch_dagster.core.results import Result, Succeeded, UnreadableLineError, decode
+from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool
+from claude_batch_dagster.core.results import Result, UnreadableLineError, decode
 from claude_batch_dagster.core.verdicts import CLAIMED, Verdict
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 
@@ -27,11 +27,6 @@ GIVE_UP = timedelta(minutes=30)
 
 GONE = "missing:gone"
 """How the ledger marks rows that were paid for and whose results are no longer available."""
-
-CLAIMED_ERROR = (
-    "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
-    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more"
-)
 
 GONE_ERROR = (
     "answered and paid for, but the API no longer has the results (29 days, or deleted). "
@@ -91,7 +86,7 @@ class Collection:
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)
             if chunk.state is State.REFUSED:
-                self.answers.restore(_rejected(row, asked, chunk) for row, asked in wanted.items())
+                self.answers.restore(rejected(row, asked, chunk) for row, asked in wanted.items())
                 return
             here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
             told = self._told(self._look_again(chunk, self._reconcile(chunk))) if here else self._gone(chunk)
@@ -100,7 +95,7 @@ class Collection:
             own = {(one.row.row, one.row.request_hash): one for one in told}
             now = self.clock.now()
             chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
-            self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
+            self.answers.restore(taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
 
     def _is_gone(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
         """
@@ -181,7 +176,7 @@ class Collection:
             self._append(_batch_id(chunk), late)
             matched = self._reconcile(chunk)
         found = [
-            _Outcome(row, result, tell(result, self.schema))
+            Outcome(row, result, tell(result, self.schema))
             for row, result in matched
             if result is not None and row.verdict == CLAIMED
         ]
@@ -230,8 +225,8 @@ class Collection:
         return [(row, found.get(row.custom_id)) for row in rows]
 
     def _land(self, chunk: ChunkRecord, matched: list[Matched], batch: Batch | None) -> None:
-        told = _claimed(self._told(matched), batch)
-        self.answers.apply(chunk.chunk_id, _answers(chunk, told, self.clock.now()))
+        told = claimed_by(self._told(matched), batch)
+        self.answers.apply(chunk.chunk_id, laid_out(chunk, told, self.clock.now()))
         # A crash here is harmless: the table remembers the chunk, and the ledger catches up.
         self.ledger.close(
             chunk.chunk_id,
@@ -240,99 +235,17 @@ class Collection:
             spends=spending(told),
         )
 
-    def _told(self, matched: list[Matched]) -> list["_Outcome"]:
-        return [_Outcome(row, result, tell(result, self.schema)) for row, result in matched]
+    def _told(self, matched: list[Matched]) -> list[Outcome]:
+        return [Outcome(row, result, tell(result, self.schema)) for row, result in matched]
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         lost = self._gone(chunk)
-        self.answers.apply(chunk.chunk_id, _answers(chunk, lost, self.clock.now()))
+        self.answers.apply(chunk.chunk_id, laid_out(chunk, lost, self.clock.now()))
         self.ledger.close(chunk.chunk_id, to=State.LOST, verdicts=[GONE] * len(lost), spends=[])
 
-    def _gone(self, chunk: ChunkRecord) -> list["_Outcome"]:
+    def _gone(self, chunk: ChunkRecord) -> list[Outcome]:
         told = Told(Verdict.MISSING, GONE_ERROR)
-        return [_Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """A row sent, what came back for it, and what that means."""
-
-    row: RowRecord
-    result: Result | None
-    told: Told
-
-
-def _claimed(outcomes: list[_Outcome], batch: Batch | None) -> list[_Outcome]:
-    """
-    Tell rows without a result that were billed from those that were not.
-
-    The API counts results by type. If it counts more successes than it hands out, a missing row may be one
-    of them: it was paid for, so it is not asked again by itself.
-    """
-    n_found = sum(isinstance(one.result, Succeeded) for one in outcomes)
-    if batch is not None and batch.counts.succeeded <= n_found:
-        return outcomes
-    claimed = Told(Verdict.MISSING, CLAIMED_ERROR, final=True)
-    return [replace(one, told=claimed) if one.result is None else one for one in outcomes]
-
-
-def _answers(chunk: ChunkRecord, outcomes: Iterable[_Outcome], now: datetime) -> Iterator[Answer]:
-    """Lay outcomes out as rows of the output table."""
-    for outcome in outcomes:
-        message = outcome.result if isinstance(outcome.result, Succeeded) else None
-        price = cost(message.model, message.usage) if message else None
-        yield Answer(
-            row=outcome.row.row,
-            status=outcome.told.verdict,
-            error=outcome.told.error,
-            values=outcome.told.values,
-            batch_id=chunk.batch_id,
-            custom_id=outcome.row.custom_id,
-            request_hash=outcome.row.request_hash,
-            model=message.model if message else None,
-            stop_reason=message.stop_reason if message else None,
-            input_tokens=message.usage.total_input_tokens if message else None,
-            output_tokens=message.usage.output_tokens if message else None,
-            cost_usd=price.batch_usd if price else None,
-            attempt=outcome.row.attempt,
-            answered_at=chunk.ended_at or now,
-        )
-
-
-def _rejected(row: RowKey, asked: str, chunk: ChunkRecord) -> Answer:
-    """Lay out a row for which the API refused a whole chunk; its own words are not kept, they may quote the row."""
-    error = f"the API refuses this row's request ({chunk.note}); mend or shorten the row, or mend the prompt"
-    return Answer(row=row, status=Verdict.REJECTED, error=error, request_hash=asked)
-
-
-def _taken_over(row: RowKey, outcome: _Outcome, chunk: ChunkRecord, now: datetime) -> Answer:
-    """Lay an outcome out for a row; what was paid for another row costs this one nothing."""
-    [answer] = _answers(chunk, [outcome], now)
-    if outcome.row.row == row:
-        return answer
-    return replace(answer, row=row, input_tokens=0, output_tokens=0, cost_usd=None if answer.cost_usd is None else 0.0)
-
-
-def spending(outcomes: Iterable[_Outcome]) -> list[Spend]:
-    """Add up what a chunk cost, by partition. Only results of type `succeeded` are billed."""
-    by_partition: dict[str | None, list[Succeeded]] = defaultdict(list)
-    for outcome in outcomes:
-        if isinstance(outcome.result, Succeeded):
-            by_partition[outcome.row.row.partition_key].append(outcome.result)
-    return [_spend(partition_key, results) for partition_key, results in by_partition.items()]
-
-
-def _spend(partition_key: str | None, results: Sequence[Succeeded]) -> Spend:
-    costs = [cost(result.model, result.usage) for result in results]
-    known = [price for price in costs if price is not None]
-    return Spend(
-        partition_key=partition_key,
-        n_requests=len(results),
-        input_tokens=sum(result.usage.total_input_tokens for result in results),
-        output_tokens=sum(result.usage.output_tokens for result in results),
-        cost_usd=sum(price.batch_usd for price in known) if len(known) == len(costs) else None,
-        live_cost_usd=sum(price.live_usd for price in known) if len(known) == len(costs) else None,
-    )
+        return [Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
 
 
 def _custom_id(line: bytes) -> str | None:
