@@ -1,9 +1,9 @@
 """Bring a chunk home: raw bytes to the spool, every row a verdict, the answers into the table."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -13,7 +13,7 @@ from claude_batch_dagster.core.outcomes import Outcome, claimed_by, laid_out, re
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool
 from claude_batch_dagster.core.results import Result, UnreadableLineError, decode
-from claude_batch_dagster.core.verdicts import CLAIMED, Verdict
+from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, UNJUDGED, Verdict
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 
 MAX_DOWNLOADS = 3
@@ -53,6 +53,10 @@ class Collection:
     """Told of each download that has to be repeated."""
     downloads: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
     """When the results of a chunk were asked for in vain."""
+    landed: set[str] = field(default_factory=set)
+    """Chunks whose answers this run brought into the table, judged by `schema`."""
+    misfits: dict[str, str] = field(default_factory=dict)
+    """What the ledger's `invalid` means today, by chunk: that, or `UNJUDGED`, or `FORGOTTEN`."""
 
     def collect(self, chunk_id: str, batch: Batch | None) -> bool:
         """
@@ -75,6 +79,26 @@ class Collection:
                 self._land(chunk, matched, batch)
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
 
+    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
+        """
+        Return the ledger's history of these requests, in which no good answer is called `invalid`.
+
+        The output model may have been another when an answer came home, so one that did not fit is held against
+        today's before it is paid for again. Where that cannot be done, the verdict says so instead.
+        """
+        records = self.ledger.history(pipeline, request_hashes)
+        misfits = {record.chunk_id for record in records if record.verdict == Verdict.INVALID}
+        if unknown := sorted(misfits - self.misfits.keys()):
+            for chunk_id in unknown:
+                self._judge_again(chunk_id)
+            records = self.ledger.history(pipeline, request_hashes)
+        return [
+            replace(record, verdict=self.misfits.get(record.chunk_id, UNJUDGED))
+            if record.verdict == Verdict.INVALID
+            else record
+            for record in records
+        ]
+
     def restore(self, chunk_id: str, wanted: Mapping[RowKey, str]) -> None:
         """
         Land answers of a chunk again, at no cost: from the spool, or from the API while it has the results.
@@ -88,8 +112,8 @@ class Collection:
             if chunk.state is State.REFUSED:
                 self.answers.restore(rejected(row, asked, chunk) for row, asked in wanted.items())
                 return
-            here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
-            told = self._told(self._look_again(chunk, self._reconcile(chunk))) if here else self._gone(chunk)
+            matched = self._matched_again(chunk)
+            told = self._gone(chunk) if matched is None else self._told(self._look_again(chunk, matched))
             good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
             by_hash = {one.row.request_hash: one for one in good_last}
             own = {(one.row.row, one.row.request_hash): one for one in told}
@@ -160,6 +184,26 @@ class Collection:
             raise error
         self.on_trouble(error)
 
+    def _judge_again(self, chunk_id: str) -> None:
+        with self.locks.hold(_lock_of(chunk_id)):
+            try:
+                self._matched_again(self.ledger.chunk(chunk_id))
+            except ApiError:  # who needs the answer meets it again, where it fails the run
+                self.misfits[chunk_id] = UNJUDGED
+
+    def _matched_again(self, chunk: ChunkRecord) -> list[Matched] | None:
+        """Match what is kept, or can still be had, of a chunk that was at home; None if nobody has it."""
+        if not self.spool.has(_batch_id(chunk)) and not self._fetch_again(_batch_id(chunk)):
+            self.misfits[chunk.chunk_id] = FORGOTTEN
+            return None
+        matched = self._reconcile(chunk)
+        misfits = [(row, result) for row, result in matched if row.verdict == Verdict.INVALID]
+        marks = {row.ordinal: tell(result, self.schema).mark for row, result in misfits if result is not None}
+        if marks:  # what they cost is on the books
+            self.ledger.judge(chunk.chunk_id, marks)
+        self.misfits[chunk.chunk_id] = Verdict.INVALID
+        return matched
+
     def _fetch_again(self, batch_id: str) -> bool:
         try:
             self._stream(batch_id)
@@ -226,7 +270,7 @@ class Collection:
 
     def _land(self, chunk: ChunkRecord, matched: list[Matched], batch: Batch | None) -> None:
         told = claimed_by(self._told(matched), batch)
-        self.answers.apply(chunk.chunk_id, laid_out(chunk, told, self.clock.now()))
+        self._apply(chunk, told)
         # A crash here is harmless: the table remembers the chunk, and the ledger catches up.
         self.ledger.close(
             chunk.chunk_id,
@@ -240,8 +284,13 @@ class Collection:
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         lost = self._gone(chunk)
-        self.answers.apply(chunk.chunk_id, laid_out(chunk, lost, self.clock.now()))
+        self._apply(chunk, lost)
         self.ledger.close(chunk.chunk_id, to=State.LOST, verdicts=[GONE] * len(lost), spends=[])
+
+    def _apply(self, chunk: ChunkRecord, told: list[Outcome]) -> None:
+        if self.answers.apply(chunk.chunk_id, laid_out(chunk, told, self.clock.now())):
+            self.landed.add(chunk.chunk_id)
+        self.misfits[chunk.chunk_id] = Verdict.INVALID
 
     def _gone(self, chunk: ChunkRecord) -> list[Outcome]:
         told = Told(Verdict.MISSING, GONE_ERROR)
