@@ -1,19 +1,19 @@
 """Bring a chunk home: raw bytes to the spool, every row a verdict, the answers into the table."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
 from claude_batch_dagster.core.answering import Told, tell
-from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, Spend, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, State
+from claude_batch_dagster.core.outcomes import Outcome, claimed_by, laid_out, rejected, spending, taken_over
 from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.ports import RETENTION, Answer, Answers, Batch, BatchApi, Clock, Locks, Spool
-from claude_batch_dagster.core.pricing import cost
-from claude_batch_dagster.core.results import Result, Succeeded, UnreadableLineError, decode
-from claude_batch_dagster.core.verdicts import CLAIMED, Verdict
+from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool
+from claude_batch_dagster.core.results import Result, UnreadableLineError, decode
+from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, UNJUDGED, Verdict
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 
 MAX_DOWNLOADS = 3
@@ -27,11 +27,6 @@ GIVE_UP = timedelta(minutes=30)
 
 GONE = "missing:gone"
 """How the ledger marks rows that were paid for and whose results are no longer available."""
-
-CLAIMED_ERROR = (
-    "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
-    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more"
-)
 
 GONE_ERROR = (
     "answered and paid for, but the API no longer has the results (29 days, or deleted). "
@@ -58,6 +53,10 @@ class Collection:
     """Told of each download that has to be repeated."""
     downloads: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
     """When the results of a chunk were asked for in vain."""
+    landed: set[str] = field(default_factory=set)
+    """Chunks whose answers this run brought into the table, judged by `schema`."""
+    misfits: dict[str, str] = field(default_factory=dict)
+    """What the ledger's `invalid` means today, by chunk: that, or `UNJUDGED`, or `FORGOTTEN`."""
 
     def collect(self, chunk_id: str, batch: Batch | None) -> bool:
         """
@@ -80,6 +79,26 @@ class Collection:
                 self._land(chunk, matched, batch)
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
 
+    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
+        """
+        Return the ledger's history of these requests, in which no good answer is called `invalid`.
+
+        The output model may have been another when an answer came home, so one that did not fit is held against
+        today's before it is paid for again. Where that cannot be done, the verdict says so instead.
+        """
+        records = self.ledger.history(pipeline, request_hashes)
+        misfits = {record.chunk_id for record in records if record.verdict == Verdict.INVALID}
+        if unknown := sorted(misfits - self.misfits.keys()):
+            for chunk_id in unknown:
+                self._judge_again(chunk_id)
+            records = self.ledger.history(pipeline, request_hashes)
+        return [
+            replace(record, verdict=self.misfits.get(record.chunk_id, UNJUDGED))
+            if record.verdict == Verdict.INVALID
+            else record
+            for record in records
+        ]
+
     def restore(self, chunk_id: str, wanted: Mapping[RowKey, str]) -> None:
         """
         Land answers of a chunk again, at no cost: from the spool, or from the API while it has the results.
@@ -91,16 +110,16 @@ class Collection:
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)
             if chunk.state is State.REFUSED:
-                self.answers.restore(_rejected(row, asked, chunk) for row, asked in wanted.items())
+                self.answers.restore(rejected(row, asked, chunk) for row, asked in wanted.items())
                 return
-            here = self.spool.has(_batch_id(chunk)) or self._fetch_again(_batch_id(chunk))
-            told = self._told(self._look_again(chunk, self._reconcile(chunk))) if here else self._gone(chunk)
+            matched = self._matched_again(chunk)
+            told = self._gone(chunk) if matched is None else self._told(self._look_again(chunk, matched))
             good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
             by_hash = {one.row.request_hash: one for one in good_last}
             own = {(one.row.row, one.row.request_hash): one for one in told}
             now = self.clock.now()
             chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
-            self.answers.restore(_taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
+            self.answers.restore(taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
 
     def _is_gone(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
         """
@@ -165,6 +184,26 @@ class Collection:
             raise error
         self.on_trouble(error)
 
+    def _judge_again(self, chunk_id: str) -> None:
+        with self.locks.hold(_lock_of(chunk_id)):
+            try:
+                self._matched_again(self.ledger.chunk(chunk_id))
+            except ApiError:  # who needs the answer meets it again, where it fails the run
+                self.misfits[chunk_id] = UNJUDGED
+
+    def _matched_again(self, chunk: ChunkRecord) -> list[Matched] | None:
+        """Match what is kept, or can still be had, of a chunk that was at home; None if nobody has it."""
+        if not self.spool.has(_batch_id(chunk)) and not self._fetch_again(_batch_id(chunk)):
+            self.misfits[chunk.chunk_id] = FORGOTTEN
+            return None
+        matched = self._reconcile(chunk)
+        misfits = [(row, result) for row, result in matched if row.verdict == Verdict.INVALID]
+        marks = {row.ordinal: tell(result, self.schema).mark for row, result in misfits if result is not None}
+        if marks:  # what they cost is on the books
+            self.ledger.judge(chunk.chunk_id, marks)
+        self.misfits[chunk.chunk_id] = Verdict.INVALID
+        return matched
+
     def _fetch_again(self, batch_id: str) -> bool:
         try:
             self._stream(batch_id)
@@ -181,7 +220,7 @@ class Collection:
             self._append(_batch_id(chunk), late)
             matched = self._reconcile(chunk)
         found = [
-            _Outcome(row, result, tell(result, self.schema))
+            Outcome(row, result, tell(result, self.schema))
             for row, result in matched
             if result is not None and row.verdict == CLAIMED
         ]
@@ -230,8 +269,8 @@ class Collection:
         return [(row, found.get(row.custom_id)) for row in rows]
 
     def _land(self, chunk: ChunkRecord, matched: list[Matched], batch: Batch | None) -> None:
-        told = _claimed(self._told(matched), batch)
-        self.answers.apply(chunk.chunk_id, _answers(chunk, told, self.clock.now()))
+        told = claimed_by(self._told(matched), batch)
+        self._apply(chunk, told)
         # A crash here is harmless: the table remembers the chunk, and the ledger catches up.
         self.ledger.close(
             chunk.chunk_id,
@@ -240,99 +279,22 @@ class Collection:
             spends=spending(told),
         )
 
-    def _told(self, matched: list[Matched]) -> list["_Outcome"]:
-        return [_Outcome(row, result, tell(result, self.schema)) for row, result in matched]
+    def _told(self, matched: list[Matched]) -> list[Outcome]:
+        return [Outcome(row, result, tell(result, self.schema)) for row, result in matched]
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         lost = self._gone(chunk)
-        self.answers.apply(chunk.chunk_id, _answers(chunk, lost, self.clock.now()))
+        self._apply(chunk, lost)
         self.ledger.close(chunk.chunk_id, to=State.LOST, verdicts=[GONE] * len(lost), spends=[])
 
-    def _gone(self, chunk: ChunkRecord) -> list["_Outcome"]:
+    def _apply(self, chunk: ChunkRecord, told: list[Outcome]) -> None:
+        if self.answers.apply(chunk.chunk_id, laid_out(chunk, told, self.clock.now())):
+            self.landed.add(chunk.chunk_id)
+        self.misfits[chunk.chunk_id] = Verdict.INVALID
+
+    def _gone(self, chunk: ChunkRecord) -> list[Outcome]:
         told = Told(Verdict.MISSING, GONE_ERROR)
-        return [_Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """A row sent, what came back for it, and what that means."""
-
-    row: RowRecord
-    result: Result | None
-    told: Told
-
-
-def _claimed(outcomes: list[_Outcome], batch: Batch | None) -> list[_Outcome]:
-    """
-    Tell rows without a result that were billed from those that were not.
-
-    The API counts results by type. If it counts more successes than it hands out, a missing row may be one
-    of them: it was paid for, so it is not asked again by itself.
-    """
-    n_found = sum(isinstance(one.result, Succeeded) for one in outcomes)
-    if batch is not None and batch.counts.succeeded <= n_found:
-        return outcomes
-    claimed = Told(Verdict.MISSING, CLAIMED_ERROR, final=True)
-    return [replace(one, told=claimed) if one.result is None else one for one in outcomes]
-
-
-def _answers(chunk: ChunkRecord, outcomes: Iterable[_Outcome], now: datetime) -> Iterator[Answer]:
-    """Lay outcomes out as rows of the output table."""
-    for outcome in outcomes:
-        message = outcome.result if isinstance(outcome.result, Succeeded) else None
-        price = cost(message.model, message.usage) if message else None
-        yield Answer(
-            row=outcome.row.row,
-            status=outcome.told.verdict,
-            error=outcome.told.error,
-            values=outcome.told.values,
-            batch_id=chunk.batch_id,
-            custom_id=outcome.row.custom_id,
-            request_hash=outcome.row.request_hash,
-            model=message.model if message else None,
-            stop_reason=message.stop_reason if message else None,
-            input_tokens=message.usage.total_input_tokens if message else None,
-            output_tokens=message.usage.output_tokens if message else None,
-            cost_usd=price.batch_usd if price else None,
-            attempt=outcome.row.attempt,
-            answered_at=chunk.ended_at or now,
-        )
-
-
-def _rejected(row: RowKey, asked: str, chunk: ChunkRecord) -> Answer:
-    """Lay out a row for which the API refused a whole chunk; its own words are not kept, they may quote the row."""
-    error = f"the API refuses this row's request ({chunk.note}); mend or shorten the row, or mend the prompt"
-    return Answer(row=row, status=Verdict.REJECTED, error=error, request_hash=asked)
-
-
-def _taken_over(row: RowKey, outcome: _Outcome, chunk: ChunkRecord, now: datetime) -> Answer:
-    """Lay an outcome out for a row; what was paid for another row costs this one nothing."""
-    [answer] = _answers(chunk, [outcome], now)
-    if outcome.row.row == row:
-        return answer
-    return replace(answer, row=row, input_tokens=0, output_tokens=0, cost_usd=None if answer.cost_usd is None else 0.0)
-
-
-def spending(outcomes: Iterable[_Outcome]) -> list[Spend]:
-    """Add up what a chunk cost, by partition. Only results of type `succeeded` are billed."""
-    by_partition: dict[str | None, list[Succeeded]] = defaultdict(list)
-    for outcome in outcomes:
-        if isinstance(outcome.result, Succeeded):
-            by_partition[outcome.row.row.partition_key].append(outcome.result)
-    return [_spend(partition_key, results) for partition_key, results in by_partition.items()]
-
-
-def _spend(partition_key: str | None, results: Sequence[Succeeded]) -> Spend:
-    costs = [cost(result.model, result.usage) for result in results]
-    known = [price for price in costs if price is not None]
-    return Spend(
-        partition_key=partition_key,
-        n_requests=len(results),
-        input_tokens=sum(result.usage.total_input_tokens for result in results),
-        output_tokens=sum(result.usage.output_tokens for result in results),
-        cost_usd=sum(price.batch_usd for price in known) if len(known) == len(costs) else None,
-        live_cost_usd=sum(price.live_usd for price in known) if len(known) == len(costs) else None,
-    )
+        return [Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
 
 
 def _custom_id(line: bytes) -> str | None:

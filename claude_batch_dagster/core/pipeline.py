@@ -182,7 +182,7 @@ class Pipeline:
         records: dict[tuple[RowKey, str], list[RowRecord]] = defaultdict(list)
         asked_by_anyone: dict[str, list[RowRecord]] = defaultdict(list)
         hashes = list({candidate.request.request_hash for candidate in window})
-        for record in self.ledger.history(self.name, hashes):
+        for record in self.collection.history(self.name, hashes):
             records[record.row, record.request_hash].append(record)
             asked_by_anyone[record.request_hash].append(record)
         sent = frozenset(self.sent)
@@ -289,7 +289,7 @@ class Pipeline:
 
     def _note_settled(self, candidate: Candidate, decision: Settled) -> None:
         """Remember a verdict that the table lacks: a good answer there would have kept the row from being asked."""
-        at_home = decision.chunk_id in self.home and not decision.shared
+        at_home = decision.chunk_id in self.collection.landed and not decision.shared
         if not at_home and (decision.succeeded or decision.claimed or not candidate.landed):
             self.settled[decision.chunk_id][candidate.row] = candidate.request.request_hash
 

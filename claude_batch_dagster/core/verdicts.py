@@ -41,6 +41,12 @@ RETRYABLE_ERROR = "errored:transient"
 CLAIMED = f"{Verdict.MISSING}:final"
 """How the ledger marks a row for which the API counted an answer that it has not handed out."""
 
+UNJUDGED = f"{Verdict.INVALID}:unjudged"
+"""An answer that did not fit the output model of another run, and cannot be held against today's just now."""
+
+FORGOTTEN = f"{Verdict.INVALID}:gone"
+"""The same, when nobody has the answer any more: it was paid for, and may have been good."""
+
 FREE_TO_REPEAT = frozenset({Verdict.EXPIRED, Verdict.CANCELED, Verdict.MISSING, RETRYABLE_ERROR})
 """Verdicts that cost nothing and say nothing against the request itself."""
 
@@ -67,7 +73,7 @@ class Settled:
     shared: bool = False
     """The verdict is that of another row that asked the very same thing."""
     claimed: bool = False
-    """The API counted an answer that it has not handed out: it may yet."""
+    """The API counted an answer that it has not handed out, or one could not be looked at: it may turn out good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +116,14 @@ def decide(
     told = [record for record in everyone if record.verdict is not None]
     if not told:
         return Ask(attempt=1, n_truncated=0)
-    last = told[-1]
+    unjudged = [record for record in told if record.verdict in {UNJUDGED, FORGOTTEN}]
+    last = (unjudged or told)[-1]
     n_paid = sum(record.verdict in PAID_TO_REPEAT for record in told)
     n_this_run = sum(record.chunk_id in run_chunks for record in told)
     repeatable = last.verdict in FREE_TO_REPEAT or last.verdict in PAID_TO_REPEAT
     if not repeatable or n_paid >= MAX_PAID_ATTEMPTS or n_this_run >= max_attempts:
-        return Settled(last.chunk_id, succeeded=False, shared=last not in history, claimed=last.verdict == CLAIMED)
+        claimed = last.verdict in {CLAIMED, UNJUDGED}
+        return Settled(last.chunk_id, succeeded=False, shared=last not in history, claimed=claimed)
     n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
     # The highest, not the last: nonces are out of order where a clock went back, and a claim counts by attempts.
     return Ask(attempt=max(record.attempt for record in told) + 1, n_truncated=n_truncated)

@@ -6,6 +6,7 @@ ENGINE = "tests/core/test_core_engine.py"
 DECIDE = "tests/core/test_core_verdicts.py::test_a_row_is_asked_again_only_if_that_helps"
 SHARED = "tests/core/test_core_verdicts.py::test_a_question_is_paid_for_once_whoever_asks_it"
 HASH = "tests/core/test_core_requests.py::test_f110_the_hash_changes_with_anything_that_is_asked"
+MODELS = "tests/core/test_core_model_changes.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
 
 HASHED = "return Request.of(params, asked_of=self.asked_of)"
@@ -90,6 +91,42 @@ ASKING = (
         old="OPEN = UNCONFIRMED | TRAVELLING | {State.HELD}",
         new="OPEN = UNCONFIRMED | TRAVELLING",
         caught_by=(f"{ENGINE}::test_hold_leaves_a_lost_chunk_to_a_person",),
+    ),
+    Mutant(
+        name="invalid-for-good",
+        what="The ledger knows that an answer did not fit; it need not be looked at again.",
+        file="core/pipeline.py",
+        old="self.collection.history(self.name, hashes)",
+        new="self.ledger.history(self.name, hashes)",
+        caught_by=(
+            f"{MODELS}::test_answers_that_landed_under_another_model_come_back_with_their_own",
+            f"{MODELS}::test_a_run_whose_batch_another_model_landed_meanwhile_asks_nothing_again",
+            f"{MODELS}::test_answers_in_the_table_as_invalid_are_looked_at_again",
+        ),
+    ),
+    Mutant(
+        name="unread-answer-asked-again",
+        what="An answer that cannot be had just now is as good as none.",
+        file="core/collection.py",
+        old="self.misfits[chunk_id] = UNJUDGED",
+        new="self.misfits[chunk_id] = Verdict.INVALID",
+        caught_by=(f"{MODELS}::test_an_answer_that_cannot_be_looked_at_just_now_is_not_paid_for_again",),
+    ),
+    Mutant(
+        name="lost-answer-asked-again",
+        what="An answer that nobody has any more did not fit, as the ledger says.",
+        file="core/collection.py",
+        old="self.misfits[chunk.chunk_id] = FORGOTTEN",
+        new="self.misfits[chunk.chunk_id] = Verdict.INVALID",
+        caught_by=(f"{MODELS}::test_f66_an_answer_that_nobody_can_look_at_any_more_is_not_paid_for_again",),
+    ),
+    Mutant(
+        name="home-by-any-hand",
+        what="A batch that came home during this run is in the table as this run would have it.",
+        file="core/pipeline.py",
+        old="decision.chunk_id in self.collection.landed and",
+        new="decision.chunk_id in self.home and",
+        caught_by=(f"{MODELS}::test_f97_answers_that_another_model_landed_before_a_crash_are_put_right",),
     ),
     Mutant(
         name="expired-is-final",

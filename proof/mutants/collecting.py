@@ -57,7 +57,7 @@ COLLECTING = (
         name="claimed-row-asked-again",
         what="A missing row has no answer, so it is asked again like any other.",
         file="core/collection.py",
-        old="told = _claimed(self._told(matched), batch)",
+        old="told = claimed_by(self._told(matched), batch)",
         new="told = self._told(matched)",
         caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",),
     ),
