@@ -5,6 +5,7 @@ from proof.mutants.mutant import Mutant
 COLLECTION = "tests/core/test_core_collection.py"
 ENGINE = "tests/core/test_core_engine.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
+RESTORING = "tests/core/test_core_restoring.py"
 DOWNLOADS = "tests/proof/test_proof_downloads.py"
 OUTPUTS = "tests/storage/test_storage_outputs.py"
 BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
@@ -119,6 +120,28 @@ COLLECTING = (
         "                return False\n            raise\n",
         new="            return not error\n",
         caught_by=(f"{ENGINE}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",),
+    ),
+    Mutant(
+        name="restored-uncounted",
+        what="What is fetched to fill the table again is what had filled it.",
+        file="core/collection.py",
+        old="            if not (lacking := lacking_in(matched)):\n                break\n",
+        new="            if lacking := lacking_in(matched):\n                break\n",
+        caught_by=(
+            f"{RESTORING}::test_f69_f90_answers_whose_download_was_cut_come_back_all_the_same",
+            f"{RESTORING}::test_f90_a_file_of_the_spool_that_lacks_rows_is_completed",
+        ),
+    ),
+    Mutant(
+        name="restored-rows-missing",
+        what="A row without a result is missing, now as before.",
+        file="core/collection.py",
+        old="return [one for one in told if one.row.custom_id not in lacking]",
+        new="return told",
+        caught_by=(
+            f"{RESTORING}::test_f69_f90_answers_that_the_api_holds_back_come_with_a_later_run",
+            "tests/proof/test_proof_cuts.py::test_f69_f90_answers_that_come_back_cut_are_not_taken_for_whole",
+        ),
     ),
     Mutant(
         name="dead-runs-not-collected",
