@@ -67,14 +67,8 @@ class Collection:
         """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
-            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_gone(chunk, batch):
-                self._write_off(chunk)
-                return True
-            if chunk.state in {State.ACCEPTED, State.ADOPTED} and batch is not None and batch.ended:
-                chunk = self.ledger.move(chunk_id, to=State.ENDED, ended_at=batch.ended_at or self.clock.now())
-            if chunk.state is State.ENDED and (matched := self._download(chunk)) is not None:
-                self.ledger.move(chunk_id, to=State.SPOOLED)
-                self._land(chunk, matched, batch)
+            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED}:
+                self._fetch(chunk, batch)
             elif chunk.state is State.SPOOLED and (matched := self._spooled(chunk)) is not None:
                 self._land(chunk, matched, batch)
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
@@ -125,6 +119,31 @@ class Collection:
         if n_lacking := len([asked for asked in wanted.values() if asked in lacking]):
             text = f"the results of batch {chunk.batch_id} lack {n_lacking} rows that were in them; try again later"
             raise ApiResponseError(text)
+
+    def _fetch(self, chunk: ChunkRecord, batch: Batch | None) -> None:
+        """
+        Land the results, if they can be had: written down by a run that died before it noted it, or downloaded.
+
+        That run may have died before it looked whether they are whole. What they lack is downloaded, unless
+        nobody has it any more: then they are worth more than nothing.
+        """
+        kept = self._kept(chunk)
+        whole = bool(kept) and all(result is not None for _, result in kept)
+        gone = not whole and self._is_gone(chunk, batch)
+        if gone and not kept:
+            self._write_off(chunk)
+            return
+        if chunk.state is not State.ENDED and (gone or (batch is not None and batch.ended)):
+            ended_at = batch.ended_at if batch is not None else None
+            chunk = self.ledger.move(chunk.chunk_id, to=State.ENDED, ended_at=ended_at or self.clock.now())
+        if chunk.state is State.ENDED and (matched := kept if whole or gone else self._download(chunk)) is not None:
+            self.ledger.move(chunk.chunk_id, to=State.SPOOLED)
+            self._land(chunk, matched, batch)
+
+    def _kept(self, chunk: ChunkRecord) -> list[Matched]:
+        """Match the results that are on our disk; an empty list if there are none that can be read."""
+        matched = self._reconcile(chunk) if self.spool.has(_batch_id(chunk)) else []
+        return matched if any(result is not None for _, result in matched) else []
 
     def _is_gone(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
         """

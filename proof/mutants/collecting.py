@@ -97,6 +97,27 @@ COLLECTING = (
         caught_by=("tests/core/test_core_locks.py::test_f93_one_run_at_a_time_brings_a_chunk_home",),
     ),
     Mutant(
+        name="written-off-on-our-disk",
+        what="What the API has no more and the ledger does not call spooled is lost.",
+        file="core/collection.py",
+        old="        kept = self._kept(chunk)\n",
+        new="        kept: list[Matched] = []\n",
+        caught_by=(
+            f"{COLLECTION}::test_f66_f78_results_on_our_disk_are_not_written_off",
+            f"{COLLECTION}::test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_they_are[30]",
+        ),
+    ),
+    Mutant(
+        name="half-a-file-taken-for-whole",
+        what="What is in the spool has been looked through before.",
+        file="core/collection.py",
+        old="whole = bool(kept) and all(result is not None for _, result in kept)",
+        new="whole = bool(kept)",
+        caught_by=(
+            f"{COLLECTION}::test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_they_are[0]",
+        ),
+    ),
+    Mutant(
         name="29-days-not-written-off",
         what="As long as the API does not say that it is archived, there is hope.",
         file="core/collection.py",
