@@ -1,7 +1,7 @@
 """Bring a chunk home: raw bytes to the spool, every row a verdict, the answers into the table."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -67,14 +67,8 @@ class Collection:
         """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
-            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED} and self._is_gone(chunk, batch):
-                self._write_off(chunk)
-                return True
-            if chunk.state in {State.ACCEPTED, State.ADOPTED} and batch is not None and batch.ended:
-                chunk = self.ledger.move(chunk_id, to=State.ENDED, ended_at=batch.ended_at or self.clock.now())
-            if chunk.state is State.ENDED and (matched := self._download(chunk)) is not None:
-                self.ledger.move(chunk_id, to=State.SPOOLED)
-                self._land(chunk, matched, batch)
+            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED}:
+                self._fetch(chunk, batch)
             elif chunk.state is State.SPOOLED and (matched := self._spooled(chunk)) is not None:
                 self._land(chunk, matched, batch)
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
@@ -105,7 +99,8 @@ class Collection:
 
         `wanted` are rows with the hash of their request; a row that another row asked for takes over its
         answer. Rows whose results nobody has get the verdict `missing`: they were paid for and are not sent
-        again. Raises `ApiError` when the API cannot be asked just now.
+        again. Raises `ApiError` when the API cannot be asked just now; or, once the others have landed, when it
+        does not hand out every result that it had before.
         """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)
@@ -113,13 +108,42 @@ class Collection:
                 self.answers.restore(rejected(row, asked, chunk) for row, asked in wanted.items())
                 return
             matched = self._matched_again(chunk)
-            told = self._gone(chunk) if matched is None else self._told(self._look_again(chunk, matched))
+            told = self._gone(chunk) if matched is None else self._told_again(chunk, matched)
             good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
             by_hash = {one.row.request_hash: one for one in good_last}
             own = {(one.row.row, one.row.request_hash): one for one in told}
             now = self.clock.now()
             chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
             self.answers.restore(taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
+        lacking = {row.request_hash for row in self.ledger.rows(chunk_id)} - by_hash.keys()
+        if n_lacking := len([asked for asked in wanted.values() if asked in lacking]):
+            text = f"the results of batch {chunk.batch_id} lack {n_lacking} rows that were in them; try again later"
+            raise ApiResponseError(text)
+
+    def _fetch(self, chunk: ChunkRecord, batch: Batch | None) -> None:
+        """
+        Land the results, if they can be had: written down by a run that died before it noted it, or downloaded.
+
+        That run may have died before it looked whether they are whole. What they lack is downloaded, unless
+        nobody has it any more: then they are worth more than nothing.
+        """
+        kept = self._kept(chunk)
+        whole = bool(kept) and all(result is not None for _, result in kept)
+        gone = not whole and self._is_gone(chunk, batch)
+        if gone and not kept:
+            self._write_off(chunk)
+            return
+        if chunk.state is not State.ENDED and (gone or (batch is not None and batch.ended)):
+            ended_at = batch.ended_at if batch is not None else None
+            chunk = self.ledger.move(chunk.chunk_id, to=State.ENDED, ended_at=ended_at or self.clock.now())
+        if chunk.state is State.ENDED and (matched := kept if whole or gone else self._download(chunk)) is not None:
+            self.ledger.move(chunk.chunk_id, to=State.SPOOLED)
+            self._land(chunk, matched, batch)
+
+    def _kept(self, chunk: ChunkRecord) -> list[Matched]:
+        """Match the results that are on our disk; an empty list if there are none that can be read."""
+        matched = self._reconcile(chunk) if self.spool.has(_batch_id(chunk)) else []
+        return matched if any(result is not None for _, result in matched) else []
 
     def _is_gone(self, chunk: ChunkRecord, batch: Batch | None) -> bool:
         """
@@ -192,17 +216,31 @@ class Collection:
                 self.misfits[chunk_id] = UNJUDGED
 
     def _matched_again(self, chunk: ChunkRecord) -> list[Matched] | None:
-        """Match what is kept, or can still be had, of a chunk that was at home; None if nobody has it."""
+        """
+        Match what is kept, or can still be had, of a chunk that was at home; None if nobody has it.
+
+        Neither a file on our disk nor a download is taken for whole: what the ledger says came back must be there.
+        """
         if not self.spool.has(_batch_id(chunk)) and not self._fetch_again(_batch_id(chunk)):
             self.misfits[chunk.chunk_id] = FORGOTTEN
             return None
         matched = self._reconcile(chunk)
+        for _ in range(MAX_DOWNLOADS):
+            if not (lacking := lacking_in(matched)):
+                break
+            self._append(_batch_id(chunk), lacking)
+            matched = self._reconcile(chunk)
+        self._judge_misfits(chunk, matched)
+        return matched
+
+    def _judge_misfits(self, chunk: ChunkRecord, matched: list[Matched]) -> None:
+        """Let the ledger say of each answer that did not fit whether it fits today."""
         misfits = [(row, result) for row, result in matched if row.verdict == Verdict.INVALID]
         marks = {row.ordinal: tell(result, self.schema).mark for row, result in misfits if result is not None}
         if marks:  # what they cost is on the books
             self.ledger.judge(chunk.chunk_id, marks)
-        self.misfits[chunk.chunk_id] = Verdict.INVALID
-        return matched
+        lacking = FORGOTTEN if self._is_old(chunk) else UNJUDGED
+        self.misfits[chunk.chunk_id] = Verdict.INVALID if len(marks) == len(misfits) else lacking
 
     def _fetch_again(self, batch_id: str) -> bool:
         try:
@@ -287,6 +325,15 @@ class Collection:
         self._apply(chunk, lost)
         self.ledger.close(chunk.chunk_id, to=State.LOST, verdicts=[GONE] * len(lost), spends=[])
 
+    def _told_again(self, chunk: ChunkRecord, matched: list[Matched]) -> list[Outcome]:
+        """Judge what is there; a result that is there no more is told as gone only when the API need not have it."""
+        told = self._told(self._look_again(chunk, matched))
+        lacking = lacking_in(matched)
+        if self._is_old(chunk):
+            gone = Told(Verdict.MISSING, GONE_ERROR)
+            return [replace(one, told=gone) if one.row.custom_id in lacking else one for one in told]
+        return [one for one in told if one.row.custom_id not in lacking]
+
     def _apply(self, chunk: ChunkRecord, told: list[Outcome]) -> None:
         if self.answers.apply(chunk.chunk_id, laid_out(chunk, told, self.clock.now())):
             self.landed.add(chunk.chunk_id)
@@ -295,6 +342,15 @@ class Collection:
     def _gone(self, chunk: ChunkRecord) -> list[Outcome]:
         told = Told(Verdict.MISSING, GONE_ERROR)
         return [Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
+
+
+def lacking_in(matched: Iterable[Matched]) -> set[str]:
+    """Return the custom_ids of rows that came back once, by the ledger's word, and now lack their result."""
+    return {
+        row.custom_id
+        for row, result in matched
+        if result is None and row.verdict is not None and not row.verdict.startswith(Verdict.MISSING)
+    }
 
 
 def _custom_id(line: bytes) -> str | None:

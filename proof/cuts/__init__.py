@@ -11,7 +11,7 @@ from proof.cuts.results import N_ROWS
 from proof.findings import Finding
 from proof.scratch import scratch
 
-__all__ = ["CHAIN", "LAST", "cut_in_chains", "places_near_line_ends", "run"]
+__all__ = ["CHAIN", "LAST", "cut_in_chains", "places_near_line_ends", "restored_in_chains", "run"]
 
 PROMISE = "Results that end too early, at whatever byte and without a word, are downloaded again, and no row is lost."
 
@@ -27,18 +27,23 @@ NEAR = 2
 
 
 def run() -> Finding:
-    """Cut at every byte, in chains; and near each line's end, where a cut can look like the end, one by one."""
+    """
+    Cut at every byte, in chains; and near each line's end, where a cut can look like the end, one by one.
+
+    Those near a line's end also strike answers that come back into a table that was lost.
+    """
     began = time.monotonic()
     with scratch() as folder:
         near = places_near_line_ends()
         problems = cut_in_chains(folder / "every", range(LAST), length=CHAIN)
         problems += cut_in_chains(folder / "near", near, length=1)
+        problems += restored_in_chains(folder / "again", near, length=CHAIN)
     for problem in problems[:20]:
         print(problem)
     return Finding(
         name="cuts",
         promise=PROMISE,
-        n_schedules=LAST + len(near),
+        n_schedules=LAST + 2 * len(near),
         n_lost=len(problems),
         n_duplicate_rows=0,
         n_unreported_double_bills=0,
@@ -49,6 +54,7 @@ def run() -> Finding:
             "bytes of its results": len(WHOLE),
             "cuts in chains": LAST,
             "cuts followed by the whole": len(near) + -(-LAST // CHAIN),
+            "cuts on the way back into a table that was lost": len(near),
         },
     )
 
@@ -86,6 +92,30 @@ def _bring_home(one: Desk, api: CutApi, chain: Iterable[int]) -> Iterator[str]:
     problems = one.faults_at_home() if one.collect() else ["not taken for whole"]
     yield from (f"whole after a cut at {place}: {problem}" for problem in problems)
     one.set_back()
+
+
+def restored_in_chains(folder: Path, places: Sequence[int], *, length: int) -> list[str]:
+    """
+    Cut downloads of answers that come back into a table that was lost; return what went wrong.
+
+    After each cut no row is told as anything but what it was; after `length` cuts the whole comes.
+    """
+    shuffled = random.Random(SEED).sample(places, len(places))
+    api = CutApi(WHOLE)
+    with desk(folder, api) as one:
+        one.collect()
+        return [problem for chain in _chains(shuffled, length) for problem in _bring_back(one, api, chain)]
+
+
+def _bring_back(one: Desk, api: CutApi, chain: Iterable[int]) -> Iterator[str]:
+    one.lose()
+    for place in chain:
+        api.content = WHOLE[:place]
+        problems = one.faults_half_restored() if one.restore() else ["taken for whole"]
+        yield from (f"restored, cut at {place}: {problem}" for problem in problems)
+    api.content = WHOLE
+    problems = one.faults_at_home() if one.restore() is None else ["not taken for whole"]
+    yield from (f"restored, whole after cuts: {problem}" for problem in problems)
 
 
 def _chains(places: Sequence[int], length: int) -> Iterator[list[int]]:

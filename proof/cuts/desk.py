@@ -124,6 +124,14 @@ class Desk:
         """Try to bring the chunk home."""
         return self.collection.collect(CHUNK.nonce, ENDED)
 
+    def restore(self) -> ApiError | None:
+        """Try to bring all answers back into the table; return what the API did wrong, if it did."""
+        try:
+            self.collection.restore(CHUNK.nonce, {row.row: row.request_hash for row in CHUNK.passengers})
+        except ApiError as error:
+            return error
+        return None
+
     def rows(self) -> list[Row]:
         """Return what the table holds."""
         return self.connection.execute("SELECT id, status, label, word FROM answers ORDER BY id").fetchall()
@@ -146,16 +154,28 @@ class Desk:
         }
         return [what for what, holds in checks.items() if not holds]
 
+    def faults_half_restored(self) -> list[str]:
+        """Say what is wrong after a download from which the table could not be filled again."""
+        checks = {
+            "rows are not those that were lost": set(self.rows()) < set(EXPECTED),
+            "verdicts forgotten": None not in {row.verdict for row in self.ledger.rows(CHUNK.nonce)},
+        }
+        return [what for what, holds in checks.items() if not holds]
+
+    def lose(self) -> None:
+        """Lose table and results, while the ledger remembers."""
+        self.connection.execute("DELETE FROM answers; DELETE FROM claude_batch.landed_chunks")
+        self.spool.discard(BATCH_ID)
+        self.troubles.clear()
+
     def set_back(self) -> None:
         """Forget that the chunk has come home: ended at the API, nothing here."""
         with self.database:
             self.database.execute("UPDATE chunks SET state = 'accepted', ended_at = NULL")
             for statement in ("UPDATE rows SET verdict = NULL", "DELETE FROM spend", "DELETE FROM events"):
                 self.database.execute(statement)
-        self.connection.execute("DELETE FROM answers; DELETE FROM claude_batch.landed_chunks")
-        self.spool.discard(BATCH_ID)
+        self.lose()
         self.collection.downloads.clear()
-        self.troubles.clear()
 
 
 @contextmanager

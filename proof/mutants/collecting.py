@@ -5,6 +5,7 @@ from proof.mutants.mutant import Mutant
 COLLECTION = "tests/core/test_core_collection.py"
 ENGINE = "tests/core/test_core_engine.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
+RESTORING = "tests/core/test_core_restoring.py"
 DOWNLOADS = "tests/proof/test_proof_downloads.py"
 OUTPUTS = "tests/storage/test_storage_outputs.py"
 BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
@@ -96,6 +97,27 @@ COLLECTING = (
         caught_by=("tests/core/test_core_locks.py::test_f93_one_run_at_a_time_brings_a_chunk_home",),
     ),
     Mutant(
+        name="written-off-on-our-disk",
+        what="What the API has no more and the ledger does not call spooled is lost.",
+        file="core/collection.py",
+        old="        kept = self._kept(chunk)\n",
+        new="        kept: list[Matched] = []\n",
+        caught_by=(
+            f"{COLLECTION}::test_f66_f78_results_on_our_disk_are_not_written_off",
+            f"{COLLECTION}::test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_they_are[30]",
+        ),
+    ),
+    Mutant(
+        name="half-a-file-taken-for-whole",
+        what="What is in the spool has been looked through before.",
+        file="core/collection.py",
+        old="whole = bool(kept) and all(result is not None for _, result in kept)",
+        new="whole = bool(kept)",
+        caught_by=(
+            f"{COLLECTION}::test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_they_are[0]",
+        ),
+    ),
+    Mutant(
         name="29-days-not-written-off",
         what="As long as the API does not say that it is archived, there is hope.",
         file="core/collection.py",
@@ -119,6 +141,28 @@ COLLECTING = (
         "                return False\n            raise\n",
         new="            return not error\n",
         caught_by=(f"{ENGINE}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",),
+    ),
+    Mutant(
+        name="restored-uncounted",
+        what="What is fetched to fill the table again is what had filled it.",
+        file="core/collection.py",
+        old="            if not (lacking := lacking_in(matched)):\n                break\n",
+        new="            if lacking := lacking_in(matched):\n                break\n",
+        caught_by=(
+            f"{RESTORING}::test_f69_f90_answers_whose_download_was_cut_come_back_all_the_same",
+            f"{RESTORING}::test_f90_a_file_of_the_spool_that_lacks_rows_is_completed",
+        ),
+    ),
+    Mutant(
+        name="restored-rows-missing",
+        what="A row without a result is missing, now as before.",
+        file="core/collection.py",
+        old="return [one for one in told if one.row.custom_id not in lacking]",
+        new="return told",
+        caught_by=(
+            f"{RESTORING}::test_f69_f90_answers_that_the_api_holds_back_come_with_a_later_run",
+            "tests/proof/test_proof_cuts.py::test_f69_f90_answers_that_come_back_cut_are_not_taken_for_whole",
+        ),
     ),
     Mutant(
         name="dead-runs-not-collected",

@@ -1,5 +1,6 @@
 """Bringing a chunk home: through the client, the spool and the table, whatever the results look like."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +15,12 @@ import pytest
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
 from claude_batch_dagster.core.collection import MAX_DOWNLOADS, Collection
-from claude_batch_dagster.core.ledger import RowKey, State
+from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, State
 from claude_batch_dagster.core.ports import Batch, Clock
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Usage
 from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.verdicts import CLAIMED
 from claude_batch_dagster.errors import ApiUnreachableError, CredentialError, WarehouseLockedError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
@@ -378,6 +380,56 @@ def test_a_batch_that_is_archived_early_is_written_off_too(
     """The API's word counts before the calendar."""
     assert collection.collect(sent.nonce, replace(look(), archived_at=world.clock.now()))
     assert world.ledger.chunk(sent.nonce).state is State.LOST
+
+
+class DyingLedger(SqlLedger):
+    """A ledger before which the process dies, the results on disk and not a word of it written."""
+
+    def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
+        """Move a chunk to any state but one."""
+        if to is State.SPOOLED:
+            raise CrashError
+        return super().move(chunk_id, to=to, **facts)
+
+
+@pytest.fixture
+def unnoted(collection: Collection, sent: Chunk, look: Look, state: StateDirectory) -> Path:
+    """Return the results of the chunk, as a run wrote them down that died right then."""
+    dying = DyingLedger(state.ledger_url)
+    with pytest.raises(CrashError):
+        replace(collection, ledger=dying).collect(sent.nonce, look())
+    dying.dispose()
+    [path] = state.spool.iterdir()
+    return path
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["archived", "not-shown"])
+def test_f66_f78_results_on_our_disk_are_not_written_off(
+    collection: Collection, sent: Chunk, look: Look, world: World, unnoted: Path, shown: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    """The run died before it noted that it has them, and the API's 29 days went by: they land."""
+    world.clock.sleep(30 * 86_400)
+
+    assert unnoted.exists()
+    assert collection.collect(sent.nonce, look() if shown else None)
+    assert (world.statuses(), world.ledger.chunk(sent.nonce).state) == (ALL_GOOD, State.APPLIED)
+    assert [spend.n_requests for spend in world.ledger.spends(PIPELINE)] == [N]
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_they_are(
+    collection: Collection, sent: Chunk, look: Look, world: World, unnoted: Path, days: int
+) -> None:  # fmt: skip
+    """They are downloaded again while the API has them; after that, what is there is better than nothing."""
+    kept = unnoted.read_bytes().splitlines(keepends=True)[:2]
+    unnoted.write_bytes(b"".join(kept))
+    world.clock.sleep(days * 86_400)
+
+    assert collection.collect(sent.nonce, look())
+    assert world.ledger.chunk(sent.nonce).state is State.APPLIED
+    assert Counter(world.statuses().values())["succeeded"] == (2 if days else N)
+    assert sorted(set(world.statuses().values()) - {"succeeded"}) == (["missing"] if days else [])
+    assert {row.verdict for row in world.ledger.rows(sent.nonce)} - {"succeeded"} == ({CLAIMED} if days else set())
 
 
 def test_f54_a_key_that_is_refused_is_not_waited_out(

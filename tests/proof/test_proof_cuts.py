@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proof.cuts import CHAIN, LAST, cut_in_chains, places_near_line_ends, run
+from proof.cuts import CHAIN, LAST, cut_in_chains, places_near_line_ends, restored_in_chains, run
 from proof.cuts.desk import WHOLE, CutApi, desk, served_desk
 from proof.cuts.framings import FRAMINGS, Framing, download
 from proof.scratch import scratch
@@ -37,6 +37,14 @@ def places() -> list[int]:
 def test_f69_f70_results_that_end_too_early_are_noticed_and_downloaded_again(folder: Path, part: int) -> None:
     """In mid-line, in mid-character or at a line's end: nothing lands but the whole, and then every row of it."""
     assert cut_in_chains(folder, places()[part::N_PARTS], length=CHAIN) == []
+
+
+def test_f69_f90_answers_that_come_back_cut_are_not_taken_for_whole(folder: Path) -> None:
+    """The table was lost: no cut makes a row of it `missing`, and the rest comes with the next download."""
+    near = places_near_line_ends()
+    chosen = sorted({*near[:: 2 * SHARE], *near[-10:]})
+
+    assert restored_in_chains(folder, chosen, length=CHAIN) == []
 
 
 @pytest.mark.soak
