@@ -28,11 +28,11 @@ Recover = Callable[..., Recovery]
 
 
 def chunk_of(n: int, entropy: bytes = b"0123456789", *, at: Clock) -> Chunk:
-    """Return a chunk of `n` rows that the emulator will answer."""
+    """Return a chunk of `n` rows that the emulator will answer; other entropy makes other questions."""
     params = [
         orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(n)
     ]
-    rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
+    rows = [Passenger(RowKey("p", str(key)), f"hash {key} {entropy!r}", one, 1) for key, one in enumerate(params)]
     return Chunk(new_nonce(at.now(), entropy), rows)
 
 
