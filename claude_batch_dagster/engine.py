@@ -146,6 +146,7 @@ class Engine:
             if pipeline.home:  # what has landed may be of rows that are no longer upstream
                 survey.removed = self._removed(partitions, survey, frame)
             table.settle(survey)
+            self._kinship.mark()
         return RunReport(
             partitions=self._reports(partitions, survey, pipeline.asked, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
@@ -167,6 +168,7 @@ class Engine:
             pipeline = self.pipeline = self._pipeline(table)
             flying = pipeline.send(outbox)
             table.settle(survey)
+            self._kinship.mark()
         chunks = [self.ledger.chunk(chunk_id) for chunk_id in sorted(flying)]
         return Submitted(
             partition_keys=[partition.key for partition in partitions],
@@ -222,8 +224,12 @@ class Engine:
             warehouse=self.warehouse, target=question.target, key_types=key_types, schema=question.schema
         )
         table.prepare()
-        Kinship(warehouse=self.warehouse, ledger=self.ledger, target=question.target).check()
+        self._kinship.begin()
         return survey, table
+
+    @property
+    def _kinship(self) -> Kinship:
+        return Kinship(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
 
     def _removed(self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None) -> list[RowKey]:
         """Return the rows of the output table that are not upstream now; none if upstream cannot be read any more."""
@@ -283,8 +289,9 @@ class Engine:
         )
 
     def _oldest_open_days(self) -> float:
-        """Return the age of the oldest batch whose results are only at the API, in days; 0 if there is none."""
-        waiting = self.ledger.chunks(self.question.pipeline, [State.ACCEPTED, State.ADOPTED, State.ENDED])
+        """Return the age of the oldest batch whose results are, or may be, only at the API, in days; 0 if none is."""
+        there = [State.ACCEPTED, State.ADOPTED, State.ENDED, State.AMBIGUOUS, State.HELD]
+        waiting = self.ledger.chunks(self.question.pipeline, there)
         created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
 

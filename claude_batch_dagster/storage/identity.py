@@ -3,11 +3,12 @@
 import sqlite3
 import uuid
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.storage.schema import identity
+from claude_batch_dagster.storage.schema import identity, marks
 
 
 def ledger_id(connection: sa.Connection) -> str:
@@ -34,6 +35,18 @@ def settle_down(connection: sa.Connection) -> None:
     """Make this place the ledger's home; a copy becomes a ledger of its own."""
     if original_of(connection):
         connection.execute(sa.update(identity).values(home=_path(connection), ledger_id=str(uuid.uuid4())))
+
+
+def new_mark(connection: sa.Connection) -> str:
+    """Write down a mark, for others to remember: a ledger that lacks it is older than they are."""
+    mark = str(uuid.uuid4())
+    connection.execute(sa.insert(marks).values(mark=mark, at=datetime.now(UTC)))
+    return mark
+
+
+def has_mark(connection: sa.Connection, mark: str) -> bool:
+    """Whether the ledger has written down this mark."""
+    return connection.execute(sa.select(marks.c.mark).where(marks.c.mark == mark)).first() is not None
 
 
 def _path(connection: sa.Connection) -> str | None:

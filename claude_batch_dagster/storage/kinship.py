@@ -14,6 +14,9 @@ from claude_batch_dagster.storage.warehouse import Warehouse
 LEDGERS = TableName("claude_batch", "ledgers")
 """Which ledger each output table was filled by, and since when: kept beside the table."""
 
+_ADD_MARK = f"ALTER TABLE {LEDGERS.sql} ADD COLUMN IF NOT EXISTS mark VARCHAR"
+"""Tables of earlier versions lack it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kinship:
@@ -23,12 +26,32 @@ class Kinship:
     ledger: SqlLedger
     target: TableName
 
+    def begin(self) -> None:
+        """Check, and leave a mark before anything is sent."""
+        self.check()
+        self.mark()
+
+    def mark(self) -> None:
+        """
+        Leave one mark in the ledger and beside the table.
+
+        At the start of a run, since what it sends leaves no other trace outside the ledger until it has landed; and
+        at its end. A ledger from a backup made before lacks the mark.
+        """
+        mark = self.ledger.new_mark()  # first: what the table remembers, the ledger knows
+        with self.warehouse.connect() as connection:
+            if not _exists(connection, LEDGERS):
+                return  # dropped since: the next run is the first again
+            connection.execute(_ADD_MARK)
+            connection.execute(f"UPDATE {LEDGERS.sql} SET mark = ? WHERE table_name = ?", [mark, str(self.target)])
+
     def check(self) -> None:
         """
-        Raise `StrangeLedgerError` unless the ledger knows all that was ever landed in the table.
+        Raise `StrangeLedgerError` unless the ledger knows all that was ever sent for the table.
 
         The first run remembers its ledger. A ledger that was lost and made anew has another id; one that was
-        restored from a backup does not know the latest chunks; one that was copied finds the original.
+        restored from a backup does not know the latest run, or the latest chunks; one that was copied finds the
+        original.
         """
         if original := self.ledger.original():
             raise StrangeLedgerError(str(self.target), f"this ledger is a copy: the original is at {original}")
@@ -40,6 +63,9 @@ class Kinship:
             raise StrangeLedgerError(str(self.target), reason)
         elif missing := self.ledger.unknown(self._landed()):
             reason = f"the ledger is older than the table (from a backup?): it lacks {len(missing)} batches that landed"
+            raise StrangeLedgerError(str(self.target), reason)
+        elif (mark := self._latest_mark()) and not self.ledger.has_mark(mark):
+            reason = "the ledger is older than the table (from a backup?): it lacks the latest run, and what that sent"
             raise StrangeLedgerError(str(self.target), reason)
 
     def filled_by(self) -> str | None:
@@ -60,9 +86,20 @@ class Kinship:
                 f"CREATE TABLE IF NOT EXISTS {LEDGERS.sql} "
                 "(table_name VARCHAR PRIMARY KEY, ledger_id VARCHAR, since TIMESTAMP WITH TIME ZONE)"
             )
+            connection.execute(_ADD_MARK)
             connection.execute(
-                f"INSERT OR REPLACE INTO {LEDGERS.sql} VALUES (?, ?, now())", [str(self.target), self.ledger.ledger_id]
+                f"INSERT OR REPLACE INTO {LEDGERS.sql} (table_name, ledger_id, since, mark) VALUES (?, ?, now(), NULL)",
+                [str(self.target), self.ledger.ledger_id],
             )
+
+    def _latest_mark(self) -> str | None:
+        """Return the mark of the latest run; None if it was of a version that left none."""
+        with self.warehouse.connect() as connection:
+            if not _exists(connection, LEDGERS, column="mark"):
+                return None
+            query = f"SELECT mark FROM {LEDGERS.sql} WHERE table_name = ?"
+            found = connection.execute(query, [str(self.target)]).fetchone()
+        return found[0] if found else None
 
     def _landed(self) -> Sequence[str]:
         """Return the chunks in the table, but for those from before the ledger took its place."""
@@ -84,6 +121,6 @@ def filled_tables(warehouse: Warehouse) -> dict[str, str]:
         return dict(connection.execute(f"SELECT table_name, ledger_id FROM {LEDGERS.sql} ORDER BY ALL").fetchall())
 
 
-def _exists(connection: duckdb.DuckDBPyConnection, table: TableName) -> bool:
-    query = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
-    return connection.execute(query, [table.schema, table.table]).fetchone() is not None
+def _exists(connection: duckdb.DuckDBPyConnection, table: TableName, *, column: str = "table_name") -> bool:
+    query = "SELECT 1 FROM information_schema.columns WHERE table_schema = ? AND table_name = ? AND column_name = ?"
+    return connection.execute(query, [table.schema, table.table, column]).fetchone() is not None

@@ -69,6 +69,16 @@ class SqlLedger:
         with self._transaction() as connection:
             identity.settle_down(connection)
 
+    def new_mark(self) -> str:
+        """Write down a mark that a table is to remember too."""
+        with self._transaction() as connection:
+            return identity.new_mark(connection)
+
+    def has_mark(self, mark: str) -> bool:
+        """Whether a mark that a table remembers is known: if not, this ledger is from before it was made."""
+        with self._transaction() as connection:
+            return identity.has_mark(connection, mark)
+
     def shared_locks(self, state: StateDirectory) -> Locks:
         """Return the locks that all runs with this ledger share: its server's, or those beside its file."""
         with _translated():

@@ -85,6 +85,13 @@ spend = sa.Table(
     sa.Column("live_cost_usd", sa.Float),
 )
 
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("mark", sa.String(36), primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
 identity = sa.Table(
     "identity",
     metadata,

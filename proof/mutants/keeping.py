@@ -185,7 +185,7 @@ KEEPING = (
         name="strange-ledger-unchecked",
         what="The ledger is where the settings say; there is nothing to check.",
         file="engine.py",
-        old="        Kinship(warehouse=self.warehouse, ledger=self.ledger, target=question.target).check()\n",
+        old="        self._kinship.begin()\n",
         new="",
         caught_by=(
             f"{KINSHIP}::test_f26_a_ledger_that_was_deleted_is_missed",
@@ -199,5 +199,22 @@ KEEPING = (
         old="elif missing := self.ledger.unknown(self._landed()):",
         new="elif missing := self.ledger.unknown([]):",
         caught_by=(f"{KINSHIP}::test_f26_a_ledger_from_a_backup_is_noticed",),
+    ),
+    Mutant(
+        name="no-mark-before-sending",
+        what="What was sent shows in the table once it has landed; that is soon enough.",
+        file="storage/kinship.py",
+        old="        self.check()\n        self.mark()\n",
+        new="        self.check()\n",
+        caught_by=(f"{KINSHIP}::test_f26_a_ledger_from_a_backup_that_lacks_what_is_on_its_way_is_noticed",),
+    ),
+    Mutant(
+        name="no-mark-after-sending",
+        what="The mark at the start of a run is enough.",
+        file="engine.py",
+        old="            flying = pipeline.send(outbox)\n            table.settle(survey)\n"
+        "            self._kinship.mark()\n",
+        new="            flying = pipeline.send(outbox)\n            table.settle(survey)\n",
+        caught_by=(f"{KINSHIP}::test_f26_a_ledger_from_a_backup_made_during_a_run_is_noticed_once_that_is_over",),
     ),
 )

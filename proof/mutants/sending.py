@@ -145,10 +145,12 @@ SENDING = (
     Mutant(
         name="sending-beside-an-unconfirmed-chunk",
         what="Other rows need not wait for the one chunk that is looked for.",
-        file="core/pipeline.py",
-        old="                if settled(self.recovery, self.on_trouble):\n",
-        new="                if settled(self.recovery, self.on_trouble) or group:\n",
-        caught_by=(f"{ENGINE}::test_f107_while_one_chunk_is_ambiguous_no_other_is_sent",),
+        file="storage/claims.py",
+        old="        if place_of(account) == place_of(chunk.account):\n",
+        new="        if account != chunk.account:\n",
+        caught_by=(
+            "tests/core/test_core_claims.py::test_f29_nothing_is_sent_while_another_run_has_a_chunk_unconfirmed",
+        ),
     ),
     Mutant(
         name="sending-without-the-lock",

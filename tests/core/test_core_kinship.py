@@ -9,16 +9,30 @@ from pathlib import Path
 import pytest
 
 from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import StrangeLedgerError
 from claude_batch_dagster.storage.kinship import Kinship
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.state_directory import StateDirectory
-from tests.core.world import World
+from tests.core.world import CrashError, World
 
 ONE = {1: "a text of war"}
 TWO = {**ONE, 2: "a text of peace"}
+
+
+class DeadlyClock:
+    """A clock on which nobody wakes: the run dies at its first pause, its batch on the way."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.now = clock.now
+
+    def sleep(self, seconds: float) -> None:
+        """Die."""
+        raise CrashError(seconds)
 
 
 def kinship(world: World) -> Kinship:
@@ -61,13 +75,75 @@ def test_f26_a_ledger_from_a_backup_is_noticed(world: World, tmp_path: Path) -> 
     shutil.move(backup, world.state.path)
     restored = moved_in(world, world.state.path)
 
-    with pytest.raises(StrangeLedgerError, match="older than the table"):
+    with pytest.raises(StrangeLedgerError, match=r"older than the table .* it lacks 1 batches that landed"):
         restored.run()
 
     assert world.n_posts == 2
     kinship(restored).accept()
     assert (restored.run().failure, restored.run().n_sent, world.n_billed) == (None, 0, [1, 1])
     restored.ledger.dispose()
+
+
+def test_f26_a_ledger_from_a_backup_that_lacks_what_is_on_its_way_is_noticed(world: World, tmp_path: Path) -> None:
+    """The run that sent it left a mark beside the table before; nothing else outside the ledger tells of it."""
+    world.documents(ONE)
+    world.run()
+    backup = tmp_path / "backup"
+    shutil.copytree(world.state.path, backup)
+    world.documents(TWO)
+    with pytest.raises(CrashError):
+        world.run(clock=DeadlyClock(world.clock))
+    world.ledger.dispose()
+    shutil.rmtree(world.state.path)
+    shutil.move(backup, world.state.path)
+    restored = moved_in(world, world.state.path)
+
+    with pytest.raises(StrangeLedgerError, match=r"older than the table .* it lacks the latest run"):
+        restored.run()
+    with pytest.raises(StrangeLedgerError):  # trying again does not make it right
+        restored.run()
+
+    assert world.n_posts == 2
+    kinship(restored).accept()
+    assert restored.run().failure is None
+    restored.ledger.dispose()
+
+
+def test_f26_a_ledger_from_a_backup_made_during_a_run_is_noticed_once_that_is_over(
+    world: World, tmp_path: Path
+) -> None:
+    """A run that only submits leaves a second mark when it has sent."""
+    world.documents(ONE)
+    backup = tmp_path / "backup"
+
+    def back_up(_: Survey) -> None:
+        if not backup.exists():
+            shutil.copytree(world.state.path, backup)
+
+    world.engine(on_survey=back_up).submit([Partition(key="p")])
+    assert world.states() == [State.ACCEPTED]
+    world.ledger.dispose()
+    shutil.rmtree(world.state.path)
+    shutil.move(backup, world.state.path)
+    restored = moved_in(world, world.state.path)
+
+    with pytest.raises(StrangeLedgerError, match="it lacks the latest run"):
+        restored.run()
+
+    assert world.n_posts == 1
+    restored.ledger.dispose()
+
+
+def test_a_table_of_an_earlier_version_gets_its_first_mark(world: World) -> None:
+    """It has none, which is no reason to refuse it."""
+    world.documents(ONE)
+    world.run()
+    world.sql("ALTER TABLE claude_batch.ledgers DROP COLUMN mark")
+
+    assert (world.run().failure, world.run().n_sent, world.n_billed) == (None, 0, [1])
+    [(mark,)] = world.sql("SELECT mark FROM claude_batch.ledgers")
+    assert world.ledger.has_mark(mark)
+    assert not world.ledger.has_mark("another")
 
 
 def test_f27_a_copy_of_a_ledger_that_is_still_in_use_is_refused(world: World, tmp_path: Path) -> None:

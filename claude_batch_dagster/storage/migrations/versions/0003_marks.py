@@ -1,0 +1,15 @@
+"""Marks that a table remembers too, by which a ledger from a backup is known."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "marks",
+        sa.Column("mark", sa.String(36), primary_key=True),
+        sa.Column("at", sa.DateTime, nullable=False),
+    )
