@@ -488,6 +488,19 @@ def test_f49_a_clock_that_is_set_right_after_the_intent_does_not_hide_the_batch(
     assert ledger.chunk(chunk.nonce).state is State.ADOPTED
 
 
+def test_f49_a_clock_that_jumps_does_not_end_the_quiet_period(
+    emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """It is measured by the API's clock: a batch that is listed late is found, however far ours is set forward."""
+    emulator.faults.add("list_lag", seconds=600)
+    chunk = lose()
+    for n in range(12):
+        replace(recover(), clock=AheadClock(clock, hours=n // 2)).settle()
+        clock.sleep(60)
+
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
 @pytest.mark.parametrize("hours", [2, 24])
 def test_f34_f49_what_was_let_go_is_found_under_any_clock(
     api: AnthropicBatches, emulator: Emulator, ledger: SqlLedger, clock: Clock, recover: Recover, hours: float
