@@ -113,10 +113,11 @@ class Recovery:
         elif not self.can_see(chunk):
             self._hold(chunk, OTHER_KEY)
         elif chunk.state is State.AMBIGUOUS:
-            self.listen(chunk)
+            self.listen(chunk, listing)
         elif self.on_unconfirmed == "resubmit":
             # Whoever held it may have listened for less long than we have to.
-            self.listen(self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more"))
+            once_more = self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more")
+            self.listen(once_more, listing)
 
     def candidates(self, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
         """Pick the batches that could be this chunk: unknown, of its size, created while it may have been sent."""
@@ -175,9 +176,9 @@ class Recovery:
             note="found at the API and proved by its nonce",
         )
 
-    def listen(self, chunk: ChunkRecord) -> None:
-        """Count one more complete listing without a trace; act once the silence has lasted."""
-        now = self.clock.now()
+    def listen(self, chunk: ChunkRecord, listing: Listing) -> None:
+        """Count one more complete listing without a trace; act once the silence has lasted, by the API's clock."""
+        now = listing.served_at or self.clock.now()
         since = chunk.quiet_since or now
         n_listings = chunk.n_silent_listings + 1
         self.ledger.note(chunk.chunk_id, quiet_since=since, n_silent_listings=n_listings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from email.utils import format_datetime
 from itertools import count
 from pathlib import Path
 from threading import RLock
@@ -96,7 +97,8 @@ class Emulator:
             with self._lock:
                 self._store.add_post(at=self.clock.now(), status=status, batch=batch_number, n_retries=call.n_retries)
         workspace = self._access.of_key(call.key)
-        return _with_headers(reply, request_id, workspace, self._access.count(workspace))
+        told = {"date": format_datetime(self.clock.now(), usegmt=True), **self._access.count(workspace)}
+        return _with_headers(reply, request_id, workspace, told)
 
     def advance(self, *, seconds: float) -> None:
         """Advance the clock, and remember it in the state."""
@@ -152,7 +154,7 @@ class Emulator:
                 raise invalid("Method Not Allowed", status=405) if call.known_path else not_found("Not found")
 
 
-def _with_headers(reply: Reply, request_id: str, workspace: str, left: Mapping[str, str]) -> Reply:
+def _with_headers(reply: Reply, request_id: str, workspace: str, told: Mapping[str, str]) -> Reply:
     if reply is TOO_LARGE:
         return reply
     own = {
@@ -160,4 +162,4 @@ def _with_headers(reply: Reply, request_id: str, workspace: str, left: Mapping[s
         "anthropic-organization-id": ORGANIZATION,
         "anthropic-workspace-id": workspace,
     }
-    return replace(reply, headers={**reply.headers, **own, **left})
+    return replace(reply, headers={**reply.headers, **own, **told})

@@ -116,6 +116,14 @@ SEARCHING = (
         ),
     ),
     Mutant(
+        name="quiet-period-by-own-clock",
+        what="How long it has been quiet is for our clock to say.",
+        file="core/recovery.py",
+        old="now = listing.served_at or self.clock.now()",
+        new="now = self.clock.now()",
+        caught_by=(f"{RECOVERY}::test_f49_a_clock_that_jumps_does_not_end_the_quiet_period",),
+    ),
+    Mutant(
         name="intent-in-the-future",
         what="Nothing can have been created before it was intended.",
         file="core/recovery.py",
@@ -159,8 +167,8 @@ SEARCHING = (
         name="held-set-free-at-once",
         what="It was held after a quiet period, and who runs with resubmit need not wait for another.",
         file="core/recovery.py",
-        old='self.listen(self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="held; looked for once more"))',
-        new='self.let_go(chunk, "held; set free by on_unconfirmed")',
+        old="self.listen(once_more, listing)",
+        new='self.let_go(once_more, "held; set free by on_unconfirmed")',
         caught_by=(
             f"{RECOVERY}::test_f34_a_chunk_held_too_early_is_found_by_the_run_that_may_resubmit",
             f"{RECOVERY}::test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said",

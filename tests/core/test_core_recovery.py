@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import anthropic
@@ -32,7 +32,7 @@ def chunk_of(n: int, entropy: bytes = b"0123456789", *, at: Clock) -> Chunk:
     params = [
         orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(n)
     ]
-    rows = [Passenger(RowKey("p", str(key)), f"{entropy.decode()} {key}", one, 1) for key, one in enumerate(params)]
+    rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
     return Chunk(new_nonce(at.now(), entropy), rows)
 
 
@@ -175,7 +175,7 @@ def test_batches_of_another_size_or_from_long_before_or_known_are_not_opened(
 ) -> None:
     """Their results would have to be downloaded to tell; they cannot be ours."""
     foreign(client)
-    clock.sleep(7_200)
+    clock.sleep(2 * 86_400)
     foreign(client, n=2)
     known = lose()
     clock.sleep(120)
@@ -244,7 +244,7 @@ def test_f124_f125_the_list_is_read_page_by_page_down_to_the_intent(
     monkeypatch.setattr("claude_batch_dagster.client.PAGE_SIZE", 2)
     for _ in range(3):
         foreign(client, n=1)
-    clock.sleep(7_200)
+    clock.sleep(2 * 86_400)
     chunk = lose()
     for _ in range(5):
         foreign(client, n=1)
@@ -379,16 +379,61 @@ def test_f56_f112_silence_elsewhere_proves_nothing(
 def test_hold_leaves_the_chunk_to_a_person_until_resubmit_is_said(
     ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
 ) -> None:
-    """Held chunks do not keep others from being sent, and are set free by the policy alone."""
+    """Held chunks do not keep others from being sent; a policy that sets them free listens for its own quiet period."""
     chunk = lose(fault="drop_before_accept")
+    began = clock.now()
     for _ in range(MIN_SILENT_LISTINGS):
         recover("hold", minutes=0).settle()
     assert ledger.chunk(chunk.nonce).state is State.HELD
 
     assert recover("hold").settle() == []
     assert ledger.chunk(chunk.nonce).state is State.HELD
-    recover("resubmit").settle()
+    while [left.state for left in recover("resubmit", minutes=60).settle()] == [State.AMBIGUOUS]:
+        clock.sleep(300)
     assert ledger.chunk(chunk.nonce).state is State.UNSEEN
+    assert clock.now() - began == timedelta(minutes=60)
+
+
+def test_f34_a_chunk_held_too_early_is_found_by_the_run_that_may_resubmit(
+    emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """The command line held it after a quiet period shorter than the run's, and the list lags by more than that."""
+    emulator.faults.add("list_lag", seconds=2_400)
+    chunk = lose()
+    for _ in range(9):
+        recover("hold").settle()
+        clock.sleep(120)
+    assert ledger.chunk(chunk.nonce).state is State.HELD
+
+    while recover("resubmit", minutes=60).settle():
+        clock.sleep(120)
+
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+@pytest.mark.parametrize(("policy", "becomes"), [("hold", State.HELD), ("resubmit", State.UNSEEN)])
+def test_f48_a_chunk_whose_named_batch_is_foreign_is_listened_for(
+    client: anthropic.Anthropic,
+    ledger: SqlLedger,
+    clock: Clock,
+    lose: Lose,
+    recover: Recover,
+    policy: OnUnconfirmed,
+    becomes: State,
+) -> None:
+    """What the API said of it was wrong, so it is unconfirmed like any other: the whole quiet period has to pass."""
+    foreign(client, n=2)
+    [batch] = client.messages.batches.list().data
+    chunk = lose(fault="drop_before_accept")
+    ledger.move(chunk.nonce, to=State.HELD, batch_id=batch.id, note="named")
+    clock.sleep(120)
+    began, recovery = clock.now(), recover(policy)
+
+    while recovery.settle():
+        clock.sleep(60)
+
+    assert (ledger.chunk(chunk.nonce).state, ledger.chunk(chunk.nonce).batch_id) == (becomes, None)
+    assert clock.now() - began >= timedelta(minutes=15)
 
 
 @pytest.mark.parametrize("policy", ["hold", "resubmit"])
@@ -406,3 +451,121 @@ def test_a_held_chunk_that_turns_up_after_all_is_adopted(
     recover(policy).settle()
 
     assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+class AheadClock:
+    """A clock that is ahead of the API's."""
+
+    def __init__(self, clock: Clock, hours: float) -> None:
+        self._clock, self._ahead = clock, timedelta(hours=hours)
+
+    def now(self) -> datetime:
+        """Return a time that has not come."""
+        return self._clock.now() + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._clock.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("hours", "days_later"), [(-30, 0), (-30, 2), (-2, 0), (-2, 2), (2, 0), (2, 2), (24, 0), (24, 2), (30, 0), (30, 1)]
+)
+def test_f49_a_clock_that_is_set_right_after_the_intent_does_not_hide_the_batch(
+    api: AnthropicBatches, emulator: Emulator, ledger: SqlLedger, clock: Clock, hours: float, days_later: float
+) -> None:
+    """By a day, or by more if it still seems to come: the batch is found where the API's clock has put it."""
+    wrong = AheadClock(clock, hours)
+    emulator.faults.add("drop_after_accept", endpoint="create", times=1)
+    chunk = chunk_of(3, at=wrong)
+    Submission(api=api, ledger=ledger, clock=wrong, pipeline=PIPELINE, run_id="run").submit(chunk)
+    clock.sleep(days_later * 86_400)
+    recovery = Recovery(api=api, ledger=ledger, clock=clock, pipeline=PIPELINE)
+
+    while recovery.settle():
+        clock.sleep(60)
+
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+def test_f49_a_clock_that_jumps_does_not_end_the_quiet_period(
+    emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """It is measured by the API's clock: a batch that is listed late is found, however far ours is set forward."""
+    emulator.faults.add("list_lag", seconds=600)
+    chunk = lose()
+    for n in range(12):
+        replace(recover(), clock=AheadClock(clock, hours=n // 2)).settle()
+        clock.sleep(60)
+
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+@pytest.mark.parametrize("hours", [2, 24])
+def test_f34_f49_what_was_let_go_is_found_under_any_clock(
+    api: AnthropicBatches, emulator: Emulator, ledger: SqlLedger, clock: Clock, recover: Recover, hours: float
+) -> None:
+    """The list lags beyond the quiet period, and the clock was ahead when the chunk was sent."""
+    wrong = AheadClock(clock, hours)
+    emulator.faults.add("drop_after_accept", endpoint="create", times=1)
+    emulator.faults.add("list_lag", seconds=3_600)
+    chunk = chunk_of(3, at=wrong)
+    Submission(api=api, ledger=ledger, clock=wrong, pipeline=PIPELINE, run_id="run").submit(chunk)
+    while recover().settle():
+        clock.sleep(120)
+    assert ledger.chunk(chunk.nonce).state is State.UNSEEN
+    clock.sleep(2 * 86_400)
+
+    assert len(recover().watch()) == 1
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+def test_f34_batches_of_others_that_keep_coming_do_not_keep_a_chunk_unconfirmed(
+    client: anthropic.Anthropic, emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """Every few minutes one of equal size: those created long after our call are not waited for."""
+    emulator.pace.batch_seconds = 3_600
+    chunk = lose(fault="drop_before_accept")
+    began = clock.now()
+
+    recovery = recover()
+    while recovery.settle():
+        foreign(client)
+        clock.sleep(300)
+        assert clock.now() - began < timedelta(hours=4)
+
+    assert ledger.chunk(chunk.nonce).state is State.UNSEEN
+
+
+def test_f34_a_batch_within_the_time_of_our_call_is_waited_for_among_others(
+    client: anthropic.Anthropic, emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """The bound leaves out what came later, and not ours, however late that is listed and however long it takes."""
+    emulator.pace.batch_seconds = 3_600
+    emulator.faults.add("list_lag", seconds=600)
+    chunk = lose()
+    recovery = recover()
+    while recovery.settle():
+        foreign(client)
+        clock.sleep(300)
+
+    assert ledger.chunk(chunk.nonce).state is State.ADOPTED
+
+
+def test_f68_a_candidate_that_never_can_be_read_is_left_to_a_person(
+    client: anthropic.Anthropic, emulator: Emulator, ledger: SqlLedger, clock: Clock, lose: Lose, recover: Recover
+) -> None:
+    """It may be ours, so nothing is set free; and it does not keep the table from being filled."""
+    foreign(client)
+    chunk = lose(fault="drop_before_accept")
+    emulator.faults.add("404", endpoint="results")
+    recovery = recover()
+    while recovery.settle():
+        clock.sleep(1_800)
+
+    record = ledger.chunk(chunk.nonce)
+    assert (record.state, "whose results are gone or cannot be read" in str(record.note)) == (State.HELD, True)
+    emulator.faults.clear()
+    while recovery.settle() or ledger.chunk(chunk.nonce).state is State.HELD:
+        clock.sleep(300)
+    assert ledger.chunk(chunk.nonce).state is State.UNSEEN
