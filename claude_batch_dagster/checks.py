@@ -161,7 +161,7 @@ _OF_THE_SERVICE = (
     Check(
         name="retention",
         figure="oldest_open_batch_days",
-        description="Warns when a batch, or one that may exist, was not collected for 20 days; the API keeps results for 29.",
+        description="Warns when a batch, or one that may exist, was not collected for 20 days; the API keeps it 29.",
         measure=lambda report: report.oldest_open_days,
         thresholds=RETENTION,
         of_the_table=True,

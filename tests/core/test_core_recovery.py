@@ -32,7 +32,7 @@ def chunk_of(n: int, entropy: bytes = b"0123456789", *, at: Clock) -> Chunk:
     params = [
         orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(n)
     ]
-    rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
+    rows = [Passenger(RowKey("p", str(key)), f"{entropy.decode()} {key}", one, 1) for key, one in enumerate(params)]
     return Chunk(new_nonce(at.now(), entropy), rows)
 
 

@@ -573,9 +573,7 @@ def test_a_partition_is_counted_by_verdict_and_label(make: Make, warehouse: Ware
     assert (dict(p.labels), p.input_tokens, p.output_tokens) == ({"war": 1, "peace": 1}, 12, 2)
     assert (p.batch_ids, found[None].verdicts.total()) == (("b1", "b2"), 1)
     assert dict(p.labels_elsewhere) == {"war": 2}
-    assert found["empty"] == Standing(
-        samples=[], labels_elsewhere=Counter({"war": 3, "peace": 1}), fingerprint="empty"
-    )
+    assert found["empty"] == Standing(samples=[], labels_elsewhere=Counter({"war": 3, "peace": 1}), fingerprint="empty")
 
 
 def test_a_few_rows_are_shown_the_same_each_time(make: Make, warehouse: Warehouse) -> None:
