@@ -1,9 +1,15 @@
 """What can happen at a site, one thing after another: runs, and what goes on around them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.recovery import Recovery
+from claude_batch_dagster.errors import ApiError
+from proof.simulation.jobs import QUESTION
 from proof.simulation.runs import Order, Ran, run
 from proof.simulation.side_by_side import run_side_by_side
 from proof.simulation.site import Site
@@ -116,3 +122,82 @@ class Upgrade:
         """Open it anew."""
         site.lab.reopen_ledger()
         return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepClock:
+    """Somebody sets the clock of the machine, or NTP does: how far it is ahead of the API's from now on."""
+
+    hours: float
+
+    def do(self, site: Site) -> Sequence[Ran]:
+        """Set it."""
+        site.ahead = timedelta(hours=self.hours)
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconcile:
+    """Somebody looks for what is unconfirmed, as `claude-batch reconcile` does, a few times."""
+
+    quiet_seconds: float
+    n_looks: int
+
+    def do(self, site: Site) -> Sequence[Ran]:
+        """Look, a minute apart; an API in trouble is told and left alone."""
+        for _ in range(self.n_looks):
+            with suppress(ApiError):
+                recovery = recovery_of(site, quiet_period=timedelta(seconds=self.quiet_seconds))
+                recovery.settle()
+                recovery.watch()
+            site.pass_time(60)
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolve:
+    """Somebody decides what is in doubt, as with `claude-batch resolve`: after a look at the Console, or without."""
+
+    careless: bool
+
+    def do(self, site: Site) -> Sequence[Ran]:
+        """Set free what was never accepted; adopt what was, if it can be proved by now."""
+        site.careless |= self.careless
+        sent = {request.custom_id: request.batch_id for request in site.emulator.audit.requests()}
+        for chunk in site.lab.ledger.chunks(QUESTION.pipeline, [State.AMBIGUOUS, State.HELD]):
+            batch_id = sent.get(site.lab.ledger.rows(chunk.chunk_id)[0].custom_id)
+            if self.careless or batch_id is None:
+                site.lab.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="a person said no", set_free_at=site.wall())
+                continue
+            with suppress(ApiError):
+                recovery, batch = recovery_of(site), site.api().retrieve(batch_id)
+                if recovery.prove(batch, chunk.chunk_id):
+                    recovery.adopt(chunk, batch)
+        return []
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """The clock of a person's machine."""
+
+    site: Site
+
+    def now(self) -> datetime:
+        """Return what it shows."""
+        return self.site.wall()
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.site.pass_time(seconds)
+
+
+def recovery_of(site: Site, quiet_period: timedelta = timedelta(minutes=15)) -> Recovery:
+    """Return the recovery of the command line, which sets nothing free."""
+    return Recovery(
+        api=site.api(),
+        ledger=site.lab.ledger,
+        clock=_Clock(site),
+        pipeline=QUESTION.pipeline,
+        quiet_period=quiet_period,
+        on_unconfirmed="hold",
+    )

@@ -5,7 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proof.simulation.acts import Act, Cancel, Edit, LoseSpool, LoseTable, Run, Trouble, TwoRuns, Upgrade, Wait
+from proof.simulation.acts import (
+    Act,
+    Cancel,
+    Edit,
+    LoseSpool,
+    LoseTable,
+    Reconcile,
+    Resolve,
+    Run,
+    StepClock,
+    Trouble,
+    TwoRuns,
+    Upgrade,
+    Wait,
+)
 from proof.simulation.gate import Fault, Plan
 from proof.simulation.jobs import EmulatorFault, Job, text_of
 from proof.simulation.runs import Order
@@ -105,6 +119,9 @@ def _around(chance: random.Random, parts: tuple[str, ...]) -> Act:
         _lose_table,
         _lose_spool,
         _upgrade,
+        _step_clock,
+        _reconcile,
+        _resolve,
     )
     return chance.choice(kinds)(chance, parts)
 
@@ -140,3 +157,15 @@ def _lose_spool(_: random.Random, __: tuple[str, ...]) -> Act:
 
 def _upgrade(_: random.Random, __: tuple[str, ...]) -> Act:
     return Upgrade()
+
+
+def _step_clock(chance: random.Random, _: tuple[str, ...]) -> Act:
+    return StepClock(hours=chance.choice((-24, -2, -0.1, 0, 0.1, 2, 24)))
+
+
+def _reconcile(chance: random.Random, _: tuple[str, ...]) -> Act:
+    return Reconcile(quiet_seconds=chance.choice((0, 0, 900)), n_looks=chance.choice((1, 6, 20)))
+
+
+def _resolve(chance: random.Random, _: tuple[str, ...]) -> Act:
+    return Resolve(careless=chance.random() < 0.3)  # noqa: PLR2004  (three in ten)

@@ -31,7 +31,7 @@ PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
 
 @dataclass(frozen=True)
 class GatedClock:
-    """The emulator's clock, which goes as far as everybody sleeps."""
+    """The machine's clock, which goes as far as everybody sleeps."""
 
     site: Site
     gate: Gate
@@ -42,7 +42,7 @@ class GatedClock:
 
     def now(self) -> datetime:
         """Return the time."""
-        return self.site.now()
+        return self.site.wall()
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import anthropic
@@ -49,6 +49,10 @@ class Site:
     deleted: set[str] = field(default_factory=set)
     """Batches whose raw results were deleted here; the API has them for 29 days."""
     n_runs: int = 0
+    ahead: timedelta = timedelta(0)
+    """How far the clock of the machine is ahead of the API's."""
+    careless: bool = False
+    """Whether somebody has set rows free without a look: then they can be paid for twice."""
 
     # --- doing -------------------------------------------------------------------------------------
 
@@ -88,8 +92,9 @@ class Site:
             self.emulator.faults.add(fact.name, **fact.options)
 
     def calm(self) -> None:
-        """End all troubles; somebody cancels what would never end by itself."""
+        """End all troubles, and set the clock right; somebody cancels what would never end by itself."""
         self.emulator.faults.clear()
+        self.ahead = timedelta(0)
         self.emulator.pace.batch_seconds = USUAL_SECONDS
         self.cancel_open_batches()
         self.put_facts()
@@ -112,6 +117,10 @@ class Site:
     def now(self) -> datetime:
         """Return the API's time."""
         return self.emulator.clock.now()
+
+    def wall(self) -> datetime:
+        """Return what the clock of the machine shows."""
+        return self.now() + self.ahead
 
     def hash_of(self, text: str) -> str:
         """Return the hash of the question about a document."""
