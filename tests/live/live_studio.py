@@ -236,7 +236,14 @@ class LiveDev(DagsterDev):
         try:
             yield
         finally:
-            self.graphql(STOP_SENSOR, id=started["id"])
+            self.until(lambda: self._stopped(sensor, started["id"]), f"{sensor} is switched off")
+
+    def _stopped(self, sensor: str, state_id: str) -> bool:
+        # A tick that is under way may write back, at its end, that the sensor is on.
+        self.graphql(STOP_SENSOR, id=state_id)
+        busy = any(tick["status"] == "STARTED" for tick in self.ticks(sensor))
+        state = self.graphql(TICKS, sensor=self._sensor(sensor))["sensorOrError"]["sensorState"]
+        return not busy and state["status"] == "STOPPED"
 
     def ticks(self, sensor: str) -> list[dict[str, Any]]:
         """Return the ticks of a sensor, latest first."""

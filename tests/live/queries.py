@@ -72,6 +72,6 @@ STOP_SENSOR = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
 
 TICKS = """
 query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
-  ticks(limit: 100) { status skipReason runIds error { message } }
+  status ticks(limit: 100) { status skipReason runIds error { message } }
 } } } }
 """

@@ -100,6 +100,7 @@ def test_partitions_that_can_be_materialized_are(scene: Scene) -> None:
     assert "You have reached your specified API usage limits" in why
 
 
+@pytest.mark.soak
 def test_a_partition_without_its_upstream_does_not_hold_up_the_others(scene: Scene) -> None:
     """One year of documents cannot be made: its answers fail with it, those of the other years are there."""
     lacking, years = scene("lacking"), ["1850", "1851", "1852"]
