@@ -164,7 +164,7 @@ _OF_THE_SERVICE = (
     Check(
         name="retention",
         figure="oldest_open_batch_days",
-        description="Warns when results of a batch were not collected for 20 days; the API keeps them for 29.",
+        description="Warns when a batch, even one in doubt, was not collected for 20 days; results are kept for 29.",
         measure=lambda report: report.oldest_open_days,
         thresholds=RETENTION,
         of_the_table=True,

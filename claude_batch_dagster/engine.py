@@ -289,8 +289,9 @@ class Engine:
         )
 
     def _oldest_open_days(self) -> float:
-        """Return the age of the oldest batch whose results are only at the API, in days; 0 if there is none."""
-        waiting = self.ledger.chunks(self.question.pipeline, [State.ACCEPTED, State.ADOPTED, State.ENDED])
+        """Return the age of the oldest batch whose results are, or may be, only at the API, in days; 0 if none is."""
+        there = [State.ACCEPTED, State.ADOPTED, State.ENDED, State.AMBIGUOUS, State.HELD]
+        waiting = self.ledger.chunks(self.question.pipeline, there)
         created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
 

@@ -676,6 +676,19 @@ def test_f107_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> Non
     assert set(n_posts) == {1}
 
 
+def test_f66_the_age_of_the_oldest_batch_counts_those_that_are_held(world: World) -> None:
+    """Should the API have accepted it after all, its results are gone after 29 days like any others."""
+    world.documents({1: "a text of war"})
+    world.emulator.faults.add("drop_before_accept", times=1)
+    world.run(on_unconfirmed="hold")
+    assert world.states() == [State.HELD]
+    world.clock.sleep(21 * 86_400)
+
+    [report] = world.run(on_unconfirmed="hold").partitions
+
+    assert 21 <= report.oldest_open_days < 22
+
+
 def test_hold_leaves_a_lost_chunk_to_a_person(world: World) -> None:
     """Nothing is sent again until on_unconfirmed says so; the run says which chunk and what to do."""
     world.documents({1: "war"})
