@@ -12,6 +12,9 @@ import dagster as dg
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
 
+PER_PARTITION = "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__).parameters
+"""Whether this Dagster records checks by partition (a preview of 1.13)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -161,17 +164,12 @@ _OF_THE_SERVICE = (
     Check(
         name="retention",
         figure="oldest_open_batch_days",
-        description="Warns when a batch, or one that may exist, was not collected for 20 days; the API keeps it 29.",
+        description="Warns when a batch, even one in doubt, was not collected for 20 days; results are kept for 29.",
         measure=lambda report: report.oldest_open_days,
         thresholds=RETENTION,
         of_the_table=True,
     ),
 )
-
-
-def by_partition() -> bool:
-    """Whether this Dagster records checks by partition: a preview of 1.13, which may go as it came."""
-    return "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__).parameters
 
 
 def check_blocking(blocking: Collection[str], checks: Sequence[Check]) -> None:
@@ -190,7 +188,7 @@ def check_specs(
     blocking: Collection[str] = (),
 ) -> list[dg.AssetCheckSpec]:
     """Declare the checks, by partition where this Dagster can; `blocking` keeps downstream from bad partitions."""
-    parted: dict[str, Any] = {"partitions_def": partitions_def} if by_partition() else {}
+    by_partition: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
     whole: dict[str, Any] = {}
     return [
         dg.AssetCheckSpec(
@@ -198,7 +196,7 @@ def check_specs(
             asset=asset,
             description=check.description,
             blocking=check.name in blocking,
-            **(whole if check.of_the_table else parted),
+            **(whole if check.of_the_table else by_partition),
         )
         for check in checks
     ]
@@ -211,9 +209,9 @@ def evaluations(
     Evaluate each check for each partition, but for those of the whole table.
 
     A run over a range has to log these itself, also when the range is one partition: the result it yields
-    is recorded without a partition. None where Dagster does not record checks by partition.
+    is recorded without a partition.
     """
-    for report in reports if by_partition() else ():
+    for report in reports:
         for check in (check for check in checks if not check.of_the_table):
             judgement = check.judge(report)
             yield dg.AssetCheckEvaluation(

@@ -215,4 +215,12 @@ COLLECTING = (
         new='better = f"(s.{GOOD}) >= (t.{GOOD})"',
         caught_by=(f"{BETTER}[later-question]",),
     ),
+    Mutant(
+        name="retention-without-held-chunks",
+        what="A batch that nobody knows of has no results to lose.",
+        file="engine.py",
+        old="State.ENDED, State.AMBIGUOUS, State.HELD]",
+        new="State.ENDED]",
+        caught_by=(f"{ENGINE}::test_f66_the_age_of_the_oldest_batch_counts_those_that_are_held",),
+    ),
 )
