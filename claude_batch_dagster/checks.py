@@ -12,9 +12,6 @@ import dagster as dg
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
 
-PER_PARTITION = "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__).parameters
-"""Whether this Dagster records checks by partition (a preview of 1.13)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -172,6 +169,11 @@ _OF_THE_SERVICE = (
 )
 
 
+def by_partition() -> bool:
+    """Whether this Dagster records checks by partition: a preview of 1.13, which may go as it came."""
+    return "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__).parameters
+
+
 def check_blocking(blocking: Collection[str], checks: Sequence[Check]) -> None:
     """Raise unless each of the checks that are to block exists."""
     names = [check.name for check in checks]
@@ -188,7 +190,7 @@ def check_specs(
     blocking: Collection[str] = (),
 ) -> list[dg.AssetCheckSpec]:
     """Declare the checks, by partition where this Dagster can; `blocking` keeps downstream from bad partitions."""
-    by_partition: dict[str, Any] = {"partitions_def": partitions_def} if PER_PARTITION else {}
+    parted: dict[str, Any] = {"partitions_def": partitions_def} if by_partition() else {}
     whole: dict[str, Any] = {}
     return [
         dg.AssetCheckSpec(
@@ -196,7 +198,7 @@ def check_specs(
             asset=asset,
             description=check.description,
             blocking=check.name in blocking,
-            **(whole if check.of_the_table else by_partition),
+            **(whole if check.of_the_table else parted),
         )
         for check in checks
     ]
@@ -209,9 +211,9 @@ def evaluations(
     Evaluate each check for each partition, but for those of the whole table.
 
     A run over a range has to log these itself, also when the range is one partition: the result it yields
-    is recorded without a partition.
+    is recorded without a partition. None where Dagster does not record checks by partition.
     """
-    for report in reports:
+    for report in reports if by_partition() else ():
         for check in (check for check in checks if not check.of_the_table):
             judgement = check.judge(report)
             yield dg.AssetCheckEvaluation(
