@@ -213,8 +213,8 @@ SEARCHING = (
         name="named-orphan-hidden-by-its-own-id",
         what="A batch whose id stands in the ledger has been found already.",
         file="core/recovery.py",
-        old="known = self.ledger.batch_ids() - {chunk.batch_id}",
-        new="known = self.ledger.batch_ids()",
+        old="self.ledger.batch_ids() - {chunk.batch_id}",
+        new="self.ledger.batch_ids()",
         caught_by=(f"{ORPHANS}::test_f48_a_batch_that_the_api_named_is_watched_for[listed-found-in-time]",),
     ),
     Mutant(

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proof.simulation.acts import (
@@ -91,6 +91,17 @@ def _acts(chance: random.Random, parts: tuple[str, ...]) -> Iterator[Act]:
             yield TwoRuns(orders=(_order(chance, parts), _order(chance, parts)), seed=chance.getrandbits(32))
         else:
             yield Run(order=_order(chance, parts))
+        if chance.random() < 0.15:  # noqa: PLR2004  (three in twenty)
+            yield from _doubt(chance, parts)
+
+
+def _doubt(chance: random.Random, parts: tuple[str, ...]) -> Iterator[Act]:
+    """Yield a run that dies in doubt, and what people do about it."""
+    yield _edit(chance, parts)  # else there may be nothing to send
+    yield _unsure(chance, parts)
+    yield Run(order=replace(_order(chance, parts), plan={}, patience=chance.randint(1, 4)))
+    for _ in range(chance.randint(1, 3)):
+        yield chance.choice((_step_clock, _reconcile, _reconcile, _resolve, _wait))(chance, parts)
 
 
 def _order(chance: random.Random, parts: tuple[str, ...]) -> Order:
