@@ -87,7 +87,10 @@ python -m proof replay "..."         # one schedule again, as a failure prints i
   reported at once (`possible_duplicate_usd`, the check `paid_once`) and looked for until its results expire.
 - Two ledgers for one table that know nothing of each other, on two machines. A copy on one machine, a new ledger and an
   older one are noticed before anything is sent.
-- A ledger that is lost while batches are on their way: accepted in place of it, a new one cannot know them.
+- A ledger that is lost while batches are on their way: accepted in place of it, a new one cannot know them. A ledger
+  put back from a copy that was made in the middle of a run, before that run had ended, looks like the right one.
+- A clock that was more than a day ahead when a batch was sent, whose process died at once, and that nobody looked for
+  until that day had passed.
 - A state directory on a file system whose locks look as if they worked across machines and do not.
 - A person who deletes a batch at the API before its results are downloaded, or leaves them there for 29 days.
 - Faults of the service itself. Nothing here was run against the live API: what is known of it is its documentation.
