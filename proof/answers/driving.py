@@ -119,7 +119,9 @@ class Stand:
 
     def _submit(self, api: AnthropicBatches, chunk: Chunk) -> Exception | None:
         clock: Clock = self.clock
-        submission = Submission(api=api, ledger=self.ledger, clock=clock, pipeline="main.answers", run_id="run")
+        # A pipeline for each: one that has an unconfirmed chunk sends no other.
+        pipeline = f"main.answers_{self.n_driven}"
+        submission = Submission(api=api, ledger=self.ledger, clock=clock, pipeline=pipeline, run_id="run")
         try:
             submission.submit(chunk)
         except Exception as error:  # noqa: BLE001  (an error that should not escape is a finding, not a crash)
