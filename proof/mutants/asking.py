@@ -63,10 +63,7 @@ ASKING = (
         file="core/verdicts.py",
         old="    if flying := [record for record in everyone if record.state in OPEN]:\n",
         new="    if not history and (flying := [record for record in everyone if record.state in OPEN]):\n",
-        caught_by=(
-            f"{PAID_ONCE}::test_f108_a_row_that_failed_for_nothing_waits_for_another_that_asks_the_same",
-            f"{SHARED}[F108-own-expired-in-flight]",
-        ),
+        caught_by=(f"{SHARED}[F108-own-expired-in-flight]",),  # what would be sent all the same, the claim refuses
     ),
     Mutant(
         name="invalid-counted-by-row",
