@@ -30,10 +30,22 @@ def by_a_person(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     instance.report_run_canceling(run)
 
 
+def by_force(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what a click on Terminate does with its box for a forced end: the run is canceled when the signal arrives."""
+    instance.report_run_canceling(run)
+    instance.report_run_canceled(run)
+
+
 def by_max_runtime(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Do what run monitoring does to a run that takes too long, before the signal."""
     instance.report_run_canceling(run, message="Canceling due to exceeding maximum runtime of 5 seconds.")
     instance.report_run_canceling(run, message="Sending run termination request.")
+
+
+def by_max_runtime_and_force(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what run monitoring does where a run that takes too long does not end by itself."""
+    by_max_runtime(instance, run)
+    instance.report_run_canceled(run)
 
 
 def by_the_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -103,10 +115,13 @@ def waiting_scene(other_scene: Callable[[Emulator], "Scene"]) -> "Scene":
     return other_scene(Emulator(clock=ManualClock(datetime.now(UTC)), batch_seconds=3600))
 
 
-def test_f63_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "Scene", classification: Declare) -> None:
+@pytest.mark.parametrize("act", [by_a_person, by_force])
+def test_f63_a_person_who_terminates_a_run_cancels_its_batches(
+    waiting_scene: "Scene", classification: Declare, act: Act
+) -> None:
     """A click on Terminate cancels the batch at the API; the next run asks what was not answered, and only that."""
     scene = waiting_scene
-    with stopping(scene, by_a_person):
+    with stopping(scene, act):
         scene.run(classification(), span=ALL)
 
     assert status(scene) == "canceling"
@@ -118,7 +133,7 @@ def test_f63_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "S
     assert scene.paid_twice == []
 
 
-@pytest.mark.parametrize("act", [by_the_machine, by_max_runtime])
+@pytest.mark.parametrize("act", [by_the_machine, by_max_runtime, by_max_runtime_and_force])
 def test_f62_a_machine_that_stops_a_run_leaves_its_batches(
     waiting_scene: "Scene", classification: Declare, act: Act
 ) -> None:
