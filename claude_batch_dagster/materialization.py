@@ -9,11 +9,12 @@ import pandas as pd
 
 from claude_batch_dagster.checks import Check, evaluations, results
 from claude_batch_dagster.core.report import PartitionReport
-from claude_batch_dagster.engine import Engine, Question, RunReport
+from claude_batch_dagster.engine import Question, RunReport
 from claude_batch_dagster.metadata import partition_metadata
 from claude_batch_dagster.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.run_log import RunLog
+from claude_batch_dagster.stopping import stop
 from claude_batch_dagster.versions import BY_PARTITION, SILENT, data_version, version_tags
 
 
@@ -34,7 +35,7 @@ class Materialization:
         try:
             report = engine.run(partitions_of(self.context), frame)
         except dg.DagsterExecutionInterruptedError:
-            self._stop(engine)
+            stop(self.context, engine, on_terminate=self.resource.on_terminate)
             raise
         finally:
             engine.close()
@@ -105,28 +106,3 @@ class Materialization:
             f"{n_done} of {len(report.partitions)} partitions are complete. The others are not: {report.failure}",
             allow_retries=False,
         )
-
-    # --- stopping ----------------------------------------------------------------------------------
-
-    def _stop(self, engine: Engine) -> None:
-        """Cancel the batches if a person stopped the run; leave them if the machine did."""
-        if self.resource.on_terminate == "leave" or not terminated_by_person(self.context):
-            self.context.log.warning("Stopped while waiting. The batches go on; the next run lands their answers.")
-            return
-        canceled, failures = engine.cancel()
-        for error in failures:
-            self.context.log.warning(f"A batch could not be canceled: {error}. It goes on, and the next run lands it")
-        self.context.log.warning(
-            f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
-            "with the next run."
-        )
-
-
-def terminated_by_person(context: dg.AssetExecutionContext) -> bool:
-    """Tell a click on Terminate from `max_runtime`, SIGTERM and Ctrl-C."""
-    run = context.instance.get_run_by_id(context.run.run_id)
-    if run is None or run.status is not dg.DagsterRunStatus.CANCELING:
-        return False
-    events = context.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING).records
-    messages = [record.event_log_entry.get_dagster_event().message or "" for record in events]
-    return not any(message.startswith("Canceling due to exceeding maximum runtime") for message in messages)
