@@ -1,9 +1,7 @@
 """The sensor that materializes an asset when the batches of its submitted partitions have ended."""
 
-import time
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import dagster as dg
@@ -12,6 +10,7 @@ from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import RETENTION, Batch
 from claude_batch_dagster.core.waiting import look
 from claude_batch_dagster.declarations import Declaration, declaration_of
+from claude_batch_dagster.earlier_runs import Earlier
 from claude_batch_dagster.errors import ClaudeBatchError
 from claude_batch_dagster.jobs import MAX_RUNTIME
 from claude_batch_dagster.partitions import all_keys, dimensions_of
@@ -25,12 +24,6 @@ COLLECTS = "claude_batch/collects"
 RUNNING = [State.ACCEPTED, State.ADOPTED]
 """States in which only the API can say whether a batch has ended."""
 
-LONGEST_PAUSE = timedelta(hours=1)
-"""Between two runs for partitions whose collection fails again and again."""
-
-MANY_RUNS = 1_000
-"""Runs of the sensor looked back to."""
-
 
 def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds: int = 60) -> dg.SensorDefinition:
     """
@@ -38,8 +31,8 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
 
     A tick reads the ledger and asks the API's list once for all open batches; it opens no database of
     documents. Neighboring partitions share a run, in two dimensions those that have one of the two in common. A run
-    that failed is asked for again, after a pause that doubles each time, up to an hour. While the API does
-    not answer, the tick is skipped with the reason.
+    that failed or was canceled is asked for again, after a pause that doubles each time, up to an hour. While the
+    API does not answer, the tick is skipped with the reason.
 
     Args:
         asset: What `build_batch_asset` or `build_classification_asset` returned.
@@ -69,10 +62,6 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
     return collect
 
 
-Failures = Mapping[str | None, AbstractSet[float]]
-"""When runs of the sensor failed, in seconds since 1970, by partition."""
-
-
 def _tick(
     instance: dg.DagsterInstance, declared: Declaration, resource: ClaudeBatchResource
 ) -> dg.SensorResult | dg.SkipReason:
@@ -80,31 +69,17 @@ def _tick(
     if not waiting:
         return dg.SkipReason("Nothing is submitted that is not collected.")
     keys, grid = all_keys(declared.spec.partitions_def, instance), bool(dimensions_of(declared.spec.partitions_def))
-    busy, failures = _earlier(instance, declared, Places(keys, grid=grid))
-    ready = waiting.keys() - busy
+    earlier = Earlier.of(instance, {COLLECTS: declared.name}, Places(keys, grid=grid))
+    ready = waiting.keys() - earlier.busy
     if ready:
         ready -= _still_running(declared, resource)
     if not ready:
         return dg.SkipReason(f"{len(waiting)} partitions are submitted: their batches run, or they are collected now.")
-    asked = (_request(declared, stretch, waiting, failures) for stretch in stretches(keys, ready, grid=grid))
-    due = [request for request in asked if request]
-    return dg.SensorResult(run_requests=due) if due else dg.SkipReason("The last collection failed; it waits.")
-
-
-def _earlier(
-    instance: dg.DagsterInstance, declared: Declaration, places: Places
-) -> tuple[set[str | None], dict[str | None, set[float]]]:
-    """Return the partitions that runs of the sensor are at work on, and when such runs failed."""
-    busy: set[str | None] = set()
-    failures: dict[str | None, set[float]] = {}
-    for record in instance.get_run_records(dg.RunsFilter(tags={COLLECTS: declared.name}), limit=MANY_RUNS):
-        run = record.dagster_run
-        if not run.is_finished:
-            busy |= places.covered(run)
-        elif run.is_failure and record.end_time:
-            for key in places.covered(run):
-                failures.setdefault(key, set()).add(record.end_time)
-    return busy, failures
+    due = ready - earlier.resting()
+    if not due:
+        return dg.SkipReason("The last collection failed or was canceled; it waits.")
+    found = stretches(keys, due, grid=grid)
+    return dg.SensorResult(run_requests=[_request(declared, stretch, waiting, earlier) for stretch in found])
 
 
 def _submitted(instance: dg.DagsterInstance, declared: Declaration) -> dict[str | None, int]:
@@ -146,17 +121,12 @@ def _is_over(chunk: ChunkRecord, batch: Batch | None) -> bool:
 
 
 def _request(
-    declared: Declaration, stretch: Sequence[str | None], marks: Mapping[str | None, int], failures: Failures
-) -> dg.RunRequest | None:
-    """Ask for a run of neighbors; None while the pause after a failure lasts."""
-    ends = {end for key in stretch for end in failures.get(key, ())}
-    lately = [end for end in ends if time.time() - end < 2 * LONGEST_PAUSE.total_seconds()]
-    pause = min(LONGEST_PAUSE.total_seconds(), 60.0 * 2 ** len(lately))
-    if lately and time.time() - max(lately) < pause:
-        return None
+    declared: Declaration, stretch: Sequence[str | None], marks: Mapping[str | None, int], earlier: Earlier
+) -> dg.RunRequest:
+    """Ask for a run of neighbors."""
     told = "|".join(f"{key}:{marks[key]}" for key in stretch)
     return dg.RunRequest(
         # A key is run once, for ever: submitted anew, or failed once more, is another key.
-        run_key=f"{sha256(told.encode(errors='surrogatepass')).hexdigest()[:16]}:{len(ends)}",
+        run_key=f"{sha256(told.encode(errors='surrogatepass')).hexdigest()[:16]}:{earlier.latest(stretch):.6f}",
         tags={COLLECTS: declared.name, **partition_tags(stretch), **MAX_RUNTIME},
     )

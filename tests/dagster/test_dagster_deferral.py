@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
 Declare = Callable[..., dg.AssetsDefinition]
+REAL_TIME = time.time
 ALL = ("1790", "1793")
+WAITS: tuple[list[dg.RunRequest], str] = ([], "The last collection failed or was canceled; it waits.")
 NOTHING: tuple[list[dg.RunRequest], str] = ([], "Nothing is submitted that is not collected.")
 
 
@@ -50,6 +52,20 @@ def launch(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest, *
         tags=dict(request.tags),
         raise_on_error=raises,
     )
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the clock so many seconds ahead of the real one."""
+    monkeypatch.setattr(time, "time", lambda: REAL_TIME() + seconds)
+
+
+def canceled(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest) -> dg.DagsterRun:
+    """Let Dagster take up what the sensor asked for, and a person cancel it in the queue."""
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = scene.instance.create_run_for_job(job, tags=dict(request.tags))
+    scene.instance.report_run_canceled(run)
+    return run
 
 
 def test_submitting_sends_and_does_not_wait(scene: "Scene", classification: Declare) -> None:
@@ -108,9 +124,8 @@ def test_a_collection_that_failed_is_asked_for_again(
     launch(scene, asset, first, raises=False)
     scene.emulator.faults.clear()
 
-    assert tick(scene, asset) == ([], "The last collection failed; it waits.")
-    real = time.time
-    monkeypatch.setattr("claude_batch_dagster.collect_sensor.time.time", lambda: real() + 121)
+    assert tick(scene, asset) == WAITS
+    later(monkeypatch, 121)
     again, _ = tick(scene, asset)
 
     assert {request.run_key for request in again}.isdisjoint({first.run_key})
@@ -118,6 +133,37 @@ def test_a_collection_that_failed_is_asked_for_again(
         launch(scene, asset, request)
     assert scene.statuses() == {"succeeded": 4}
     assert scene.paid_twice == []
+
+
+def test_f105_a_collection_that_was_canceled_is_asked_for_again(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has brought nothing home either; each time under a key that there was not, also when old runs are gone."""
+    asset = classification()
+    scene.run(build_submission_asset(asset), span=ALL)
+    runs, seen = [], set()
+
+    for n in range(4):
+        [request], _ = tick(scene, asset)
+        assert request.run_key not in seen
+        seen.add(request.run_key)
+        runs.append(canceled(scene, asset, request))
+        assert tick(scene, asset) == WAITS
+        later(monkeypatch, 3_601 * (n + 1))
+        if n:  # somebody tidies up: as many runs have failed as before
+            scene.instance.delete_run(runs.pop(0).run_id)
+
+
+def test_a_partition_that_failed_does_not_hold_back_its_neighbors(scene: "Scene", classification: Declare) -> None:
+    """They are collected by themselves while it waits."""
+    asset = classification()
+    submission = build_submission_asset(asset)
+    scene.run(submission, partition="1791")
+    [first], _ = tick(scene, asset)
+    canceled(scene, asset, first)
+    scene.run(submission, partition="1790")
+
+    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
 
 
 def test_an_api_that_does_not_answer_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:

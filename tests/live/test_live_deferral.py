@@ -80,7 +80,7 @@ def test_a_collection_that_failed_is_asked_for_again(scene: Scene) -> None:
         [run] = dev.until(lambda: dev.runs(claude_batch__collects="failing__answers"), "the sensor starts a run")
         assert dev.wait(run["runId"]) == "FAILURE"
         failing.emulator.faults.clear()
-        dev.until_skipped(sensor, "The last collection failed; it waits.")
+        dev.until_skipped(sensor, "The last collection failed or was canceled; it waits.")
         dev.until(lambda: dev.materialized(failing.answers) == {"1800", "1801"}, "it is asked for again", seconds=400)
 
     assert len(dev.runs(claude_batch__collects="failing__answers")) == 2
