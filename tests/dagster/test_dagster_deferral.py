@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from claude_batch_dagster import build_collect_sensor, build_submission_asset
+from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 
@@ -163,6 +164,68 @@ def test_a_partition_that_failed_does_not_hold_back_its_neighbors(scene: "Scene"
     canceled(scene, asset, first)
     scene.run(submission, partition="1790")
 
+    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something once, at the end of a run: its work is done, its materializations are not told."""
+    real = AnthropicBatches.close
+
+    def closing(api: AnthropicBatches) -> None:
+        real(api)
+        monkeypatch.setattr(AnthropicBatches, "close", real)
+        act()
+
+    monkeypatch.setattr(AnthropicBatches, "close", closing)
+
+
+def overtaken(scene: "Scene", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> dg.RunRequest:
+    """Submit a new row of 1790 while a run collects that partition; return what that run was asked by."""
+    submission = build_submission_asset(asset)
+    scene.run(submission, partition="1790")
+    [first], _ = tick(scene, asset)
+
+    def submit() -> None:
+        scene.write("INSERT INTO public.documents VALUES ('new', 'the navy once more', '1790-03-03')")
+        scene.run(submission, partition="1790")
+
+    meanwhile(monkeypatch, submit)
+    launch(scene, asset, first)
+    assert scene.statuses() == {"succeeded": 1}
+    return first
+
+
+def test_rows_submitted_while_their_partition_is_collected_are_collected_too(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that was under way had looked at the documents before, though it is materialized after."""
+    asset = classification()
+    first = overtaken(scene, asset, monkeypatch)
+
+    [second], _ = tick(scene, asset)
+
+    assert second.run_key != first.run_key
+    launch(scene, asset, second)
+    assert scene.statuses() == {"succeeded": 2}
+    assert (scene.paid_twice, tick(scene, asset)) == ([], NOTHING)
+
+
+def test_rows_that_a_run_by_hand_waits_for_are_left_to_it(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that was submitted once may be materialized in any way: no second run joins in."""
+    asset = classification()
+    overtaken(scene, asset, monkeypatch)
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    by_hand = scene.instance.create_run_for_job(
+        defs.resolve_implicit_global_asset_job_def(),
+        tags={"dagster/partition": "1790"},
+        asset_selection={asset.key},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+
+    assert "collected now" in str(tick(scene, asset)[1])
+    scene.instance.report_run_canceled(by_hand)
     assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
 
 
