@@ -75,7 +75,7 @@ def _tick(
     if not submitted:
         return dg.SkipReason(NOTHING)
     materialized = _latest(instance, declared.spec.key)  # before the ledger: what lands meanwhile is not left over
-    with resource.open_ledger() as ledger:
+    with resource.open_ledger(hurried=True) as ledger:
         travelling = Travelling.of(ledger, declared.question.pipeline)
     waiting = {key: str(mark) for key, mark in submitted.items() if mark > materialized.get(key, 0)}
     left = _left(submitted, waiting.keys(), travelling)
@@ -89,7 +89,7 @@ def _tick(
     if left:  # perhaps not left, but of a run by hand that will bring them home itself
         ready -= left.keys() & at_work(instance, declared.spec.key, places)
     if ready and travelling.chunks:
-        with resource.open_api() as api:
+        with resource.open_api(hurried=True) as api:
             ready -= travelling.still_running(api)
     if not ready:
         return dg.SkipReason(f"{len(waiting)} partitions are submitted: their batches run, or they are collected now.")

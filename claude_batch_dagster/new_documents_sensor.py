@@ -193,7 +193,7 @@ def _known(declared: Declaration, resource: ClaudeBatchResource, instance: dg.Da
     for n, dimension in enumerate(dimensions):
         listed.append(list(all_keys(dimension, instance)))
         if isinstance(dimension, dg.DynamicPartitionsDefinition) and dimension.name:
-            upstream = keys_upstream(resource.open_warehouse(), declared.question.upstream, n)
+            upstream = keys_upstream(resource.open_warehouse(hurried=True), declared.question.upstream, n)
             # Where there are two dimensions Dagster takes no key with the mark that stands between them.
             usable = [key for key in upstream if not several or BETWEEN not in key]
             found = sorted(set(usable) - set(listed[-1]))
@@ -206,7 +206,7 @@ def _known(declared: Declaration, resource: ClaudeBatchResource, instance: dg.Da
 def _fingerprints(declared: Declaration, resource: ClaudeBatchResource, keys: Sequence[str | None]) -> dict[str, str]:
     """Return a fingerprint of the documents of each partition that has some."""
     partitions = partitions_of_keys(declared.spec.partitions_def, keys)
-    found = contents(resource.open_warehouse(), declared.question.upstream, partitions)
+    found = contents(resource.open_warehouse(hurried=True), declared.question.upstream, partitions)
     return {WHOLE if key is None else key: mark for key, mark in found.items()}
 
 

@@ -34,11 +34,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 class Ticker:
     """A sensor, tick by tick, with its cursor kept as the daemon keeps it."""
 
-    def __init__(self, scene: "Scene", asset: dg.AssetsDefinition, **options: Any) -> None:
+    def __init__(
+        self, scene: "Scene", asset: dg.AssetsDefinition, lock_timeout_seconds: float = 0.3, **options: Any
+    ) -> None:
         self.scene = scene
         self.cursor: str | None = None
         self.sensor = build_new_documents_sensor(asset, **{"settle_seconds": 0.0, **options})
-        self.resources = {"claude_batch": scene.resource()}
+        self.resources = {"claude_batch": scene.resource(lock_timeout_seconds=lock_timeout_seconds)}
         self.repository = dg.Definitions(
             assets=[asset], sensors=[self.sensor], resources=self.resources
         ).get_repository_def()
@@ -244,6 +246,21 @@ def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: D
 
     assert asked == []
     assert str(why).startswith("Not now: the DuckDB file")
+
+
+def test_a_held_database_does_not_take_the_whole_tick(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs wait two minutes for it by default; a tick has one minute in all, so it is skipped before."""
+    monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
+    ticker = Ticker(scene, classification(), lock_timeout_seconds=120.0)
+    began = time.monotonic()
+    with duckdb.connect(scene.database, config={"threads": 1}):
+        asked, why = ticker.tick()
+
+    assert asked == []
+    assert str(why).startswith("Not now: the DuckDB file")
+    assert time.monotonic() - began < 5
 
 
 def test_new_keys_become_dynamic_partitions(scene: "Scene", classification: Declare) -> None:
