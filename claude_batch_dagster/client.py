@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from claude_batch_dagster.errors import (
     SpendLimitError,
 )
 
-__all__ = ["Anthropic", "AnthropicBatches", "new_client", "output_format"]
+__all__ = ["Anthropic", "AnthropicBatches", "HurriedBatches", "new_client", "output_format"]
 
 PATH = "/v1/messages/batches"
 CREATE_TIMEOUT_SECONDS = 900.0
@@ -178,6 +179,30 @@ class AnthropicBatches:
                 response.close()
 
 
+class HurriedBatches(AnthropicBatches):
+    """The same for a quick look: a call gets a few seconds, and once these are over there is no further one."""
+
+    def __init__(self, client: Anthropic, *, workspace_id: str | None = None, patience_seconds: float) -> None:
+        limits = httpx2.Timeout(patience_seconds, connect=patience_seconds / 3)
+        super().__init__(client.with_options(timeout=limits), workspace_id=workspace_id)
+        self._patience = patience_seconds
+        self._deadline = time.monotonic() + patience_seconds
+
+    def retrieve(self, batch_id: str) -> Batch:
+        """Return what the API says of the batch now."""
+        self._hurry()
+        return super().retrieve(batch_id)
+
+    def list_batches(self, *, after_id: str | None = None, limit: int | None = None) -> Page:
+        """Return a page of the list."""
+        self._hurry()
+        return super().list_batches(after_id=after_id, limit=limit)
+
+    def _hurry(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise ApiUnreachableError(f"the API was too slow to look at every batch within {self._patience:.0f} s")
+
+
 def _path(batch_id: str) -> str:
     return f"{PATH}/{quote(batch_id, safe='')}"
 
@@ -216,8 +241,8 @@ def _batch(body: Any) -> Batch:
 
 def _time(value: object) -> datetime:
     """Read a time into UTC; one without a zone is in UTC, as all of the API's are."""
-    time = _TIME.validate_python(value)
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    moment = _TIME.validate_python(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 @contextmanager

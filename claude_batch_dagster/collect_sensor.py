@@ -1,25 +1,31 @@
 """The sensor that materializes an asset when the batches of its submitted partitions have ended."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Self
 
 import dagster as dg
 
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.ports import RETENTION, Batch
+from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi
 from claude_batch_dagster.core.waiting import look
 from claude_batch_dagster.declarations import Declaration, declaration_of
-from claude_batch_dagster.earlier_runs import Earlier
+from claude_batch_dagster.earlier_runs import Earlier, at_work
 from claude_batch_dagster.errors import ClaudeBatchError
 from claude_batch_dagster.jobs import MAX_RUNTIME
 from claude_batch_dagster.partitions import all_keys, dimensions_of
 from claude_batch_dagster.ranges import Places, partition_tags, stretches
 from claude_batch_dagster.resource import ClaudeBatchResource
+from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.submission_asset import submission_key
 
 COLLECTS = "claude_batch/collects"
 """Run tag: the asset that a run of the sensor brings home."""
+
+NOTHING = "Nothing is submitted that is not collected."
 
 RUNNING = [State.ACCEPTED, State.ADOPTED]
 """States in which only the API can say whether a batch has ended."""
@@ -65,14 +71,26 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
 def _tick(
     instance: dg.DagsterInstance, declared: Declaration, resource: ClaudeBatchResource
 ) -> dg.SensorResult | dg.SkipReason:
-    waiting = _submitted(instance, declared)
+    submitted = _latest(instance, submission_key(declared))
+    if not submitted:
+        return dg.SkipReason(NOTHING)
+    materialized = _latest(instance, declared.spec.key)  # before the ledger: what lands meanwhile is not left over
+    with resource.open_ledger(hurried=True) as ledger:
+        travelling = Travelling.of(ledger, declared.question.pipeline)
+    waiting = {key: str(mark) for key, mark in submitted.items() if mark > materialized.get(key, 0)}
+    left = _left(submitted, waiting.keys(), travelling)
+    waiting |= left
     if not waiting:
-        return dg.SkipReason("Nothing is submitted that is not collected.")
+        return dg.SkipReason(NOTHING)
     keys, grid = all_keys(declared.spec.partitions_def, instance), bool(dimensions_of(declared.spec.partitions_def))
-    earlier = Earlier.of(instance, {COLLECTS: declared.name}, Places(keys, grid=grid))
+    places = Places(keys, grid=grid)
+    earlier = Earlier.of(instance, {COLLECTS: declared.name}, places)
     ready = waiting.keys() - earlier.busy
-    if ready:
-        ready -= _still_running(declared, resource)
+    if left:  # perhaps not left, but of a run by hand that will bring them home itself
+        ready -= left.keys() & at_work(instance, declared.spec.key, places)
+    if ready and travelling.chunks:
+        with resource.open_api(hurried=True) as api:
+            ready -= travelling.still_running(api)
     if not ready:
         return dg.SkipReason(f"{len(waiting)} partitions are submitted: their batches run, or they are collected now.")
     due = ready - earlier.resting()
@@ -82,11 +100,16 @@ def _tick(
     return dg.SensorResult(run_requests=[_request(declared, stretch, waiting, earlier) for stretch in found])
 
 
-def _submitted(instance: dg.DagsterInstance, declared: Declaration) -> dict[str | None, int]:
-    """Return partitions submitted since they were last materialized, with the mark of that submission."""
-    submitted = _latest(instance, submission_key(declared))
-    materialized = _latest(instance, declared.spec.key)
-    return {key: mark for key, mark in submitted.items() if mark > materialized.get(key, 0)}
+def _left(
+    submitted: Mapping[str | None, int], waiting: AbstractSet[str | None], travelling: "Travelling"
+) -> dict[str | None, str]:
+    """
+    Return partitions materialized since they were submitted that have rows on their way all the same.
+
+    The run that materialized them had looked at their documents before these rows were sent.
+    """
+    left = (submitted.keys() & travelling.carriers.keys()) - waiting
+    return {key: f"{submitted[key]}:{max(travelling.carriers[key])}" for key in left}
 
 
 def _latest(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, int]:
@@ -99,18 +122,32 @@ def _latest(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, 
     return by_partition
 
 
-def _still_running(declared: Declaration, resource: ClaudeBatchResource) -> set[str | None]:
-    """Return the partitions with rows in a batch that has not ended, by one look at the API's list."""
-    with resource.open_ledger() as ledger, resource.open_api() as api:
-        by_partition = ledger.unfinished(declared.question.pipeline)
-        chunks = {chunk.chunk_id: chunk for chunk in ledger.chunks(declared.question.pipeline, RUNNING)}
-        seen = look(api, [chunk.batch_id for chunk in chunks.values() if chunk.batch_id])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Travelling:
+    """What the ledger knows to be on its way, by one look."""
+
+    carriers: Mapping[str | None, AbstractSet[str]]
+    """The chunks that may still be at the API, by partition."""
+    chunks: Mapping[str, ChunkRecord]
+    """Those of which only the API can say whether they have ended."""
+
+    @classmethod
+    def of(cls, ledger: SqlLedger, pipeline: str) -> Self:
+        """Read the ledger."""
+        carriers = ledger.unfinished(pipeline)
+        return cls(carriers=carriers, chunks={chunk.chunk_id: chunk for chunk in ledger.chunks(pipeline, RUNNING)})
+
+    def still_running(self, api: BatchApi) -> set[str | None]:
+        """Return the partitions with rows in a batch that has not ended, by one look at the API's list."""
+        seen = look(api, [chunk.batch_id for chunk in self.chunks.values() if chunk.batch_id])
         if seen.trouble is not None:
             raise seen.trouble
-    running = {
-        chunk_id for chunk_id, chunk in chunks.items() if not _is_over(chunk, seen.batches.get(chunk.batch_id or ""))
-    }
-    return {key for key, carriers in by_partition.items() if carriers & running}
+        running = {
+            chunk_id
+            for chunk_id, chunk in self.chunks.items()
+            if not _is_over(chunk, seen.batches.get(chunk.batch_id or ""))
+        }
+        return {key for key, carriers in self.carriers.items() if carriers & running}
 
 
 def _is_over(chunk: ChunkRecord, batch: Batch | None) -> bool:
@@ -121,7 +158,7 @@ def _is_over(chunk: ChunkRecord, batch: Batch | None) -> bool:
 
 
 def _request(
-    declared: Declaration, stretch: Sequence[str | None], marks: Mapping[str | None, int], earlier: Earlier
+    declared: Declaration, stretch: Sequence[str | None], marks: Mapping[str | None, str], earlier: Earlier
 ) -> dg.RunRequest:
     """Ask for a run of neighbors."""
     told = "|".join(f"{key}:{marks[key]}" for key in stretch)

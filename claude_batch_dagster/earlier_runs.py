@@ -19,6 +19,8 @@ LONGEST_PAUSE_SECONDS = 3_600.0
 MANY_RUNS = 1_000
 """Runs of the sensor looked back to."""
 
+AT_WORK = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
@@ -61,6 +63,13 @@ class Earlier:
     def latest(self, keys: Iterable[str | None]) -> float:
         """Return when the latest run for any of these failed or was canceled; 0 if none did."""
         return max((max(self.ends[key]) for key in keys if key in self.ends), default=0.0)
+
+
+def at_work(instance: dg.DagsterInstance, key: dg.AssetKey, places: Places) -> set[str | None]:
+    """Return the partitions of an asset that any run is at work on, whoever started it."""
+    found = instance.get_run_records(dg.RunsFilter(statuses=AT_WORK), limit=MANY_RUNS)
+    runs = [record.dagster_run for record in found if key in (record.dagster_run.asset_selection or ())]
+    return {partition for run in runs for partition in places.covered(run)}
 
 
 def _pause(n_failures: int) -> float:

@@ -12,12 +12,19 @@ from typing import Any
 import dagster as dg
 
 from claude_batch_dagster.declarations import Declaration, declaration_of
+from claude_batch_dagster.earlier_runs import Earlier
 from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
 from claude_batch_dagster.jobs import MAX_RUNTIME
 from claude_batch_dagster.partitions import BETWEEN, all_keys, dimensions_of, partitions_of_keys
-from claude_batch_dagster.ranges import partition_tags, stretches
+from claude_batch_dagster.ranges import Places, partition_tags, stretches
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.storage.contents import contents, keys_upstream
+
+STARTS = "claude_batch/starts"
+"""Run tag: the asset that a run of the sensor brings up to date."""
+
+FAILED = "failed"
+"""What is remembered in place of the fingerprint of a partition whose run has failed: it is like none."""
 
 WHOLE = ""
 """How the cursor names an asset without partitions."""
@@ -36,7 +43,8 @@ def build_new_documents_sensor(
     Each tick asks the upstream table once for a fingerprint of every partition. A partition is started when its
     fingerprint is new and has not changed for `settle_seconds`, so that a table that is being loaded is left in
     peace. Of dynamic partitions those that are new upstream are added first. Rows that did not change
-    are not sent again, so being started once too often costs nothing. While the database is locked the tick is
+    are not sent again, so being started once too often costs nothing. A partition whose run failed or was canceled
+    is started again, after a pause that doubles each time, up to an hour. While the database is locked the tick is
     skipped with the reason.
 
     Args:
@@ -70,8 +78,17 @@ def build_new_documents_sensor(
             found = _fingerprints(declared, resource, known.keys)
         except ClaudeBatchError as error:
             return dg.SkipReason(f"Not now: {error}")
+        places = Places(known.keys, grid=bool(dimensions_of(declared.spec.partitions_def)))
+        earlier = Earlier.of(context.instance, {STARTS: declared.name}, places)
         memory = Memory.of(context.cursor)
-        due = memory.notice(found, now=time.time(), settle_seconds=settle_seconds, limit=max_partitions_per_tick)
+        memory.forget(_named(earlier.failed))
+        due = memory.notice(
+            found,
+            now=time.time(),
+            settle_seconds=settle_seconds,
+            limit=max_partitions_per_tick,
+            resting=_named(earlier.resting()),
+        )
         if not due:
             return dg.SensorResult(skip_reason=memory.reason, cursor=memory.cursor)
         return _result(declared, known, memory, due)
@@ -108,6 +125,8 @@ class Memory:
     @property
     def reason(self) -> str:
         """Why nothing is started."""
+        if self.changing and all(self.started.get(key) == FAILED for key in self.changing):
+            return f"The last run of {len(self.changing)} partitions failed or was canceled; they wait."
         if self.changing:
             return f"{len(self.changing)} partitions have changed just now; they are started once they keep still."
         return "No document has changed since the last look."
@@ -121,7 +140,19 @@ class Memory:
         mark = sha256(told.encode(errors="surrogatepass")).hexdigest()[:16]
         return f"{mark}:{self.epoch:x}:{self.n_starts}"
 
-    def notice(self, found: Mapping[str, str], *, now: float, settle_seconds: float, limit: int) -> dict[str, str]:
+    def forget(self, failed: AbstractSet[str]) -> None:
+        """Take these for not started: their runs came to nothing."""
+        self.started |= dict.fromkeys(failed, FAILED)
+
+    def notice(
+        self,
+        found: Mapping[str, str],
+        *,
+        now: float,
+        settle_seconds: float,
+        limit: int,
+        resting: AbstractSet[str] = frozenset(),
+    ) -> dict[str, str]:
         """Return the partitions to start now, with their fingerprints, and remember them as started."""
         gone = dict.fromkeys(self.started.keys() - found.keys(), "")
         changed = {key: mark for key, mark in {**found, **gone}.items() if self.started.get(key, "") != mark}
@@ -129,7 +160,7 @@ class Memory:
             key: (mark, self.changing[key][1] if key in self.changing and self.changing[key][0] == mark else now)
             for key, mark in changed.items()
         }
-        settled = [key for key, (_, moment) in since.items() if now - moment >= settle_seconds]
+        settled = [key for key, (_, moment) in since.items() if now - moment >= settle_seconds and key not in resting]
         due = {key: changed[key] for key in sorted(settled)[:limit]}
         self.started = {**self.started, **due}
         self.n_starts += bool(due)
@@ -162,7 +193,7 @@ def _known(declared: Declaration, resource: ClaudeBatchResource, instance: dg.Da
     for n, dimension in enumerate(dimensions):
         listed.append(list(all_keys(dimension, instance)))
         if isinstance(dimension, dg.DynamicPartitionsDefinition) and dimension.name:
-            upstream = keys_upstream(resource.open_warehouse(), declared.question.upstream, n)
+            upstream = keys_upstream(resource.open_warehouse(hurried=True), declared.question.upstream, n)
             # Where there are two dimensions Dagster takes no key with the mark that stands between them.
             usable = [key for key in upstream if not several or BETWEEN not in key]
             found = sorted(set(usable) - set(listed[-1]))
@@ -175,8 +206,13 @@ def _known(declared: Declaration, resource: ClaudeBatchResource, instance: dg.Da
 def _fingerprints(declared: Declaration, resource: ClaudeBatchResource, keys: Sequence[str | None]) -> dict[str, str]:
     """Return a fingerprint of the documents of each partition that has some."""
     partitions = partitions_of_keys(declared.spec.partitions_def, keys)
-    found = contents(resource.open_warehouse(), declared.question.upstream, partitions)
+    found = contents(resource.open_warehouse(hurried=True), declared.question.upstream, partitions)
     return {WHOLE if key is None else key: mark for key, mark in found.items()}
+
+
+def _named(keys: AbstractSet[str | None]) -> set[str]:
+    """Return partitions as the cursor names them."""
+    return {WHOLE if key is None else key for key in keys}
 
 
 def _result(declared: Declaration, known: Known, memory: Memory, due: Mapping[str, str]) -> dg.SensorResult:
@@ -196,5 +232,5 @@ def _request(declared: Declaration, memory: Memory, stretch: list[str | None], d
     return dg.RunRequest(
         run_key=memory.run_key(told),
         asset_selection=[declared.spec.key],
-        tags={**partition_tags(stretch), **MAX_RUNTIME},
+        tags={STARTS: declared.name, **partition_tags(stretch), **MAX_RUNTIME},
     )

@@ -11,13 +11,16 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from claude_batch_dagster.client import Anthropic, AnthropicBatches, check_base_url, new_client
+from claude_batch_dagster.client import Anthropic, AnthropicBatches, HurriedBatches, check_base_url, new_client
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, Question
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
+
+PATIENCE_SECONDS = 15.0
+"""How long a sensor waits for a file, the ledger or the API: Dagster ends a tick that takes 60 seconds."""
 
 HAS_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]+@")
 LOOKS_LIKE_A_KEY = re.compile(r"sk-.+|[A-Za-z0-9_-]{40,}")
@@ -154,23 +157,31 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
             run_id=run_id,
         )
 
-    def open_warehouse(self) -> Warehouse:
+    def open_warehouse(self, *, hurried: bool = False) -> Warehouse:
         """Return the database; it is opened for each use, and closed again."""
-        return Warehouse(self.database.database, self.database.connection_config, self.lock_timeout_seconds)
+        longest = PATIENCE_SECONDS if hurried else self.lock_timeout_seconds
+        wait = min(longest, self.lock_timeout_seconds)
+        return Warehouse(self.database.database, self.database.connection_config, wait)
 
     @contextmanager
-    def open_ledger(self) -> Iterator[SqlLedger]:
+    def open_ledger(self, *, hurried: bool = False) -> Iterator[SqlLedger]:
         """Open the ledger alone: for a look at what is on its way, while anything else may be in use."""
-        ledger = SqlLedger(self.ledger_url or StateDirectory.open(self._state_directory()).ledger_url)
+        url = self.ledger_url or StateDirectory.open(self._state_directory()).ledger_url
+        ledger = SqlLedger(url, busy_seconds=PATIENCE_SECONDS) if hurried else SqlLedger(url)
         try:
             yield ledger
         finally:
             ledger.dispose()
 
     @contextmanager
-    def open_api(self) -> Iterator[AnthropicBatches]:
+    def open_api(self, *, hurried: bool = False) -> Iterator[AnthropicBatches]:
         """Open the batch API alone."""
-        api = AnthropicBatches(self.get_client(), workspace_id=self.workspace_id)
+        client, workspace_id = self.get_client(), self.workspace_id
+        api = (
+            HurriedBatches(client, workspace_id=workspace_id, patience_seconds=PATIENCE_SECONDS)
+            if hurried
+            else AnthropicBatches(client, workspace_id=workspace_id)
+        )
         try:
             yield api
         finally:

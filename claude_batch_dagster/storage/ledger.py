@@ -43,8 +43,9 @@ LATEST_BATCHES = 200
 class SqlLedger:
     """The ledger; safe to use from many processes at once."""
 
-    def __init__(self, url: str | sa.URL) -> None:
-        self._use(_engine(url))
+    def __init__(self, url: str | sa.URL, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        """Open it, or create it; wait no longer than `busy_seconds` for others that hold it."""
+        self._use(_engine(url, busy_seconds))
         with _translated():
             upgrade(self._engine)
 
@@ -257,7 +258,7 @@ _ROWS = sa.select(schema.rows, schema.chunks.c.state).join(
 )
 
 
-def _engine(url: str | sa.URL) -> sa.Engine:
+def _engine(url: str | sa.URL, busy_seconds: float) -> sa.Engine:
     try:
         engine = sa.create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
@@ -266,8 +267,11 @@ def _engine(url: str | sa.URL) -> sa.Engine:
         ) from None
     if engine.dialect.name == "sqlite":
         _make_private(engine.url.database)
-        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "connect", lambda raw, _: _prepare_sqlite(raw, busy_seconds))
         sa.event.listen(engine, "begin", _begin_immediate)
+    elif engine.dialect.name == "postgresql" and busy_seconds < BUSY_SECONDS:
+        limit = f"SET LOCAL statement_timeout = {busy_seconds * 1_000:.0f}"
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
     return engine
 
 
@@ -278,21 +282,21 @@ def _make_private(path: str | None) -> None:
             Path(path).touch(mode=PRIVATE_FILE)
 
 
-def _prepare_sqlite(connection: Any, _: object) -> None:
+def _prepare_sqlite(connection: Any, busy_seconds: float) -> None:
     """Write ahead, sync at every commit, wait for other writers, and leave BEGIN to us."""
     connection.isolation_level = None
     for pragma in (
-        f"busy_timeout={BUSY_SECONDS}000",
+        f"busy_timeout={busy_seconds * 1_000:.0f}",
         "synchronous=FULL",
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    _write_ahead(connection)
+    _write_ahead(connection, busy_seconds)
 
 
-def _write_ahead(connection: Any) -> None:
+def _write_ahead(connection: Any, busy_seconds: float) -> None:
     """Switch to write-ahead; where processes open a new ledger together, SQLite itself does not wait for this."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + busy_seconds
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -1,13 +1,18 @@
 """Submitting without a worker that waits: the submission asset, and the sensor that collects."""
 
+import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 
 from claude_batch_dagster import build_collect_sensor, build_submission_asset
+from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.core.ports import Batch
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 
@@ -166,6 +171,68 @@ def test_a_partition_that_failed_does_not_hold_back_its_neighbors(scene: "Scene"
     assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something once, at the end of a run: its work is done, its materializations are not told."""
+    real = AnthropicBatches.close
+
+    def close(api: AnthropicBatches) -> None:
+        real(api)
+        monkeypatch.setattr(AnthropicBatches, "close", real)
+        act()
+
+    monkeypatch.setattr(AnthropicBatches, "close", close)
+
+
+def overtaken(scene: "Scene", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> dg.RunRequest:
+    """Submit a new row of 1790 while a run collects that partition; return what that run was asked by."""
+    submission = build_submission_asset(asset)
+    scene.run(submission, partition="1790")
+    [first], _ = tick(scene, asset)
+
+    def submit() -> None:
+        scene.write("INSERT INTO public.documents VALUES ('new', 'the navy once more', '1790-03-03')")
+        scene.run(submission, partition="1790")
+
+    meanwhile(monkeypatch, submit)
+    launch(scene, asset, first)
+    assert scene.statuses() == {"succeeded": 1}
+    return first
+
+
+def test_rows_submitted_while_their_partition_is_collected_are_collected_too(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that was under way had looked at the documents before, though it is materialized after."""
+    asset = classification()
+    first = overtaken(scene, asset, monkeypatch)
+
+    [second], _ = tick(scene, asset)
+
+    assert second.run_key != first.run_key
+    launch(scene, asset, second)
+    assert scene.statuses() == {"succeeded": 2}
+    assert (scene.paid_twice, tick(scene, asset)) == ([], NOTHING)
+
+
+def test_rows_that_a_run_by_hand_waits_for_are_left_to_it(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that was submitted once may be materialized in any way: no second run joins in."""
+    asset = classification()
+    overtaken(scene, asset, monkeypatch)
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    by_hand = scene.instance.create_run_for_job(
+        defs.resolve_implicit_global_asset_job_def(),
+        tags={"dagster/partition": "1790"},
+        asset_selection={asset.key},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+
+    assert "collected now" in str(tick(scene, asset)[1])
+    scene.instance.report_run_canceled(by_hand)
+    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
+
+
 def test_an_api_that_does_not_answer_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
     """Not a failed tick: the next one looks again."""
     scene.emulator.pace.batch_seconds = 3_600
@@ -176,6 +243,92 @@ def test_an_api_that_does_not_answer_is_a_reason_to_skip(scene: "Scene", classif
     requests, why = tick(scene, asset)
 
     assert (requests, "Not now: HTTP 500" in str(why)) == ([], True)
+
+
+@contextmanager
+def quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let sensors have little patience, and be sure that no other limit of the defaults was waited for."""
+    monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < 5
+
+
+def test_a_held_ledger_is_a_reason_to_skip(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tick has 60 seconds in all; it does not spend them waiting for another writer."""
+    asset = classification()
+    scene.run(build_submission_asset(asset), partition="1790")
+    holder = sqlite3.connect(scene.state / "ledger.sqlite", isolation_level=None)
+    with closing(holder), quickly(monkeypatch):
+        holder.execute("BEGIN IMMEDIATE")
+        requests, why = tick(scene, asset)
+
+    assert (requests, "database is locked" in str(why)) == ([], True)
+    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
+
+
+@pytest.mark.parametrize(
+    ("strange", "why"),
+    [("UPDATE alembic_version SET version_num = 'later'", "newer version"), (None, "file is not a database")],
+    ids=["later", "nonsense"],
+)
+def test_a_ledger_that_cannot_be_read_is_a_reason_to_skip(
+    scene: "Scene", classification: Declare, strange: str | None, why: str
+) -> None:
+    """The tick says what is wrong with it, and changes nothing."""
+    asset = classification()
+    scene.run(build_submission_asset(asset), partition="1790")
+    path = scene.state / "ledger.sqlite"
+    if strange:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(strange)
+    else:
+        path.write_bytes(b"nonsense" * 512)
+
+    requests, told = tick(scene, asset)
+
+    assert (requests, why in str(told)) == ([], True), told
+
+
+@pytest.mark.parametrize("n_batches", [1, 4], ids=["one", "list"])
+def test_an_api_that_hangs_is_a_reason_to_skip(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
+) -> None:
+    """It takes the connection and says nothing."""
+    scene.emulator.pace.batch_seconds = 3_600
+    asset = classification()
+    scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=4 // n_batches)
+    with socket.create_server(("127.0.0.1", 0)) as silent, quickly(monkeypatch):
+        _, port = silent.getsockname()
+        requests, why = tick(scene, asset, base_url=f"http://127.0.0.1:{port}")
+
+    assert (requests, "Not now: no complete answer" in str(why)) == ([], True)
+
+
+def test_an_api_that_is_slow_does_not_take_the_whole_tick(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the time is over no further page or batch is asked for."""
+    scene.emulator.pace.batch_seconds = 3_600
+    asset = classification()
+    scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)
+    monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
+    asked = []
+    real = AnthropicBatches.retrieve
+
+    def slowly(api: AnthropicBatches, batch_id: str) -> Batch:
+        asked.append(batch_id)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 0.4)
+        return real(api, batch_id)
+
+    monkeypatch.setattr(AnthropicBatches, "retrieve", slowly)
+
+    requests, why = tick(scene, asset)
+
+    assert (requests, "the API was too slow" in str(why), len(asked)) == ([], True, 1)
 
 
 def test_a_partition_with_nothing_to_ask_is_collected_too(scene: "Scene", classification: Declare) -> None:

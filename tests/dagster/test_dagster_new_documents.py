@@ -1,6 +1,7 @@
 """Starting by itself: the sensor that notices new, changed and removed documents, the job and the schedule."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 Declare = Callable[..., dg.AssetsDefinition]
 STILL = "No document has changed since the last look."
 
+RESTING: tuple[list[Any], str] = ([], "The last run of 2 partitions failed or was canceled; they wait.")
+REAL_TIME = time.time
+
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
@@ -30,11 +34,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 class Ticker:
     """A sensor, tick by tick, with its cursor kept as the daemon keeps it."""
 
-    def __init__(self, scene: "Scene", asset: dg.AssetsDefinition, **options: Any) -> None:
+    def __init__(
+        self, scene: "Scene", asset: dg.AssetsDefinition, lock_timeout_seconds: float = 0.3, **options: Any
+    ) -> None:
         self.scene = scene
         self.cursor: str | None = None
         self.sensor = build_new_documents_sensor(asset, **{"settle_seconds": 0.0, **options})
-        self.resources = {"claude_batch": scene.resource()}
+        self.resources = {"claude_batch": scene.resource(lock_timeout_seconds=lock_timeout_seconds)}
         self.repository = dg.Definitions(
             assets=[asset], sensors=[self.sensor], resources=self.resources
         ).get_repository_def()
@@ -48,6 +54,7 @@ class Ticker:
         self.cursor = told.cursor
         for request in told.dynamic_partitions_requests or []:
             self.scene.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        self.requests = list(told.run_requests or [])
         self.keys = [request.run_key for request in told.run_requests or []]
         ranges = [(request.tags.get(RANGE_START), request.tags.get(RANGE_END)) for request in told.run_requests or []]
         return ranges, told.skip_message
@@ -93,6 +100,88 @@ def test_documents_that_change_back_are_started_again(scene: "Scene", classifica
         assert ticker.tick() == ([("1793", "1793")], None)
         assert seen.isdisjoint(ticker.keys)
         seen |= set(ticker.keys)
+
+
+def launch(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest) -> bool:
+    """Run what the sensor asked for; say whether it succeeded."""
+    result = dg.materialize(
+        [asset],
+        instance=scene.instance,
+        resources={"claude_batch": scene.resource()},
+        tags=dict(request.tags),
+        raise_on_error=False,
+    )
+    return result.success
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the clock so many seconds ahead of the real one."""
+    monkeypatch.setattr(time, "time", lambda: REAL_TIME() + seconds)
+
+
+def test_a_partition_whose_run_failed_is_started_again(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under another key, after a pause that doubles; what succeeded is left alone."""
+    asset = classification()
+    ticker = Ticker(scene, asset)
+    ticker.tick()
+    keys, [failing, succeeding] = set(ticker.keys), ticker.requests
+    assert launch(scene, asset, succeeding)
+    scene.emulator.faults.add("401")
+    assert not launch(scene, asset, failing)
+
+    assert ticker.tick() == RESTING
+    later(monkeypatch, 121)
+    assert ticker.tick() == ([("1790", "1791")], None)
+    assert keys.isdisjoint(ticker.keys)
+    assert not launch(scene, asset, ticker.requests[0])
+    later(monkeypatch, 2 * 121)
+    assert ticker.tick() == RESTING
+    later(monkeypatch, 3 * 121)
+    assert ticker.tick() == ([("1790", "1791")], None)
+    scene.emulator.faults.clear()
+    assert launch(scene, asset, ticker.requests[0])
+    assert ticker.tick() == ([], STILL)
+    assert (scene.statuses(), scene.paid_twice) == ({"succeeded": 4}, [])
+
+
+@pytest.mark.parametrize("options", [{}, {"partitions_def": None, "partition_expr": None}], ids=["years", "whole"])
+def test_a_run_that_was_canceled_is_started_again(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """While it is in the queue it is left alone; canceled there, it has answered nothing."""
+    asset = classification(**options)
+    ticker = Ticker(scene, asset)
+    asked, _ = ticker.tick()
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    job = defs.resolve_implicit_global_asset_job_def()
+    runs = [scene.instance.create_run_for_job(job, tags=dict(request.tags)) for request in ticker.requests]
+    assert ticker.tick() == ([], STILL)
+    for run in runs:
+        scene.instance.report_run_canceled(run)
+
+    assert str(ticker.tick()[1]).startswith("The last run of")
+    later(monkeypatch, 121)
+    assert ticker.tick() == (asked, None)
+
+
+def test_a_partition_whose_documents_are_gone_is_started_again_too(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers are to be removed, which the run that failed has not done."""
+    asset = classification()
+    ticker = Ticker(scene, asset)
+    ticker.tick()
+    scene.write("DELETE FROM public.documents WHERE year(published_on::DATE) = 1793")
+    ticker.tick()
+    scene.write("ALTER TABLE public.documents RENAME TO elsewhere")
+    assert not launch(scene, asset, ticker.requests[0])
+    scene.write("ALTER TABLE public.elsewhere RENAME TO documents")
+    ticker.tick()
+    later(monkeypatch, 121)
+
+    assert ticker.tick() == ([("1793", "1793")], None)
 
 
 def test_f104_a_tick_that_is_repeated_gives_the_same_keys(scene: "Scene", classification: Declare) -> None:
@@ -157,6 +246,21 @@ def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: D
 
     assert asked == []
     assert str(why).startswith("Not now: the DuckDB file")
+
+
+def test_a_held_database_does_not_take_the_whole_tick(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs wait two minutes for it by default; a tick has one minute in all, so it is skipped before."""
+    monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
+    ticker = Ticker(scene, classification(), lock_timeout_seconds=120.0)
+    began = time.monotonic()
+    with duckdb.connect(scene.database, config={"threads": 1}):
+        asked, why = ticker.tick()
+
+    assert asked == []
+    assert str(why).startswith("Not now: the DuckDB file")
+    assert time.monotonic() - began < 5
 
 
 def test_new_keys_become_dynamic_partitions(scene: "Scene", classification: Declare) -> None:
