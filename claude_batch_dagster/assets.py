@@ -181,8 +181,8 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         invalid_rate: Thresholds of the check: the share of rows whose answer does not fit `output`.
         label_drift: Thresholds of the check: how far the labels of a partition are from those of the others,
             0 to 1. Only where `output` has a field with a closed list of values.
-        blocking_checks: Names of checks that keep assets downstream from running when they fail (not when they
-            warn); default none.
+        blocking_checks: Names of checks that fail the run when they fail (not when they warn), so that nothing
+            downstream in the same run is started; other runs are not held back. Default none.
         sample_columns: Upstream columns to show beside the answers of sample rows in the Dagster UI; none by
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.

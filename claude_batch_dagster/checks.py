@@ -189,7 +189,7 @@ def check_specs(
     partitions_def: dg.PartitionsDefinition[str] | None,
     blocking: Collection[str] = (),
 ) -> list[dg.AssetCheckSpec]:
-    """Declare the checks, by partition where this Dagster can; `blocking` keeps downstream from bad partitions."""
+    """Declare the checks, by partition where this Dagster can; `blocking` ones fail the run."""
     parted: dict[str, Any] = {"partitions_def": partitions_def} if by_partition() else {}
     whole: dict[str, Any] = {}
     return [

@@ -198,24 +198,6 @@ def test_a_blocking_check_that_does_not_exist_is_refused(classification: Declare
         classification(blocking_checks=["eror_rate"])
 
 
-def test_a_blocking_check_keeps_downstream_from_running(scene: "Scene", classification: Declare) -> None:
-    """The answers land all the same; what stands on them does not run when the check fails."""
-    scene.emulator.faults.add("invalid_request")
-
-    @dg.asset(deps=["answers"])
-    def downstream() -> None:
-        pass
-
-    def events(asset: dg.AssetsDefinition) -> set[str]:
-        result = scene.run(asset, downstream, raises=False)
-        return {str(event.step_key) for event in result.get_asset_materialization_events()}
-
-    open_gate = events(classification(name="answers", partitions_def=None))
-    blocked = events(classification(name="answers", partitions_def=None, blocking_checks=["error_rate"]))
-
-    assert (open_gate, blocked) == ({"answers", "downstream"}, {"answers"})
-
-
 # --- in runs ------------------------------------------------------------------------------------------
 
 

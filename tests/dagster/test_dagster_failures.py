@@ -182,3 +182,21 @@ def test_the_run_log_tells_of_trouble_once(scene: "Scene", classification: Decla
     assert len(warnings) == 1
     assert "HTTP 500" in warnings[0]
     assert "Nothing is lost; trying again" in warnings[0]
+
+
+# Dagster warns of the policy of an asset that is not ours.
+@pytest.mark.filterwarnings("ignore:Parameter `backfill_policy` of function `asset` is currently in beta")
+def test_a_failure_in_a_run_that_is_shared_keeps_all_downstream_back(scene: "Scene", classification: Declare) -> None:
+    """1792 is complete, having no documents; what is downstream of it does not run, since it shares the run."""
+    asset = classification()
+
+    @dg.asset(deps=["answers"], partitions_def=asset.partitions_def, backfill_policy=asset.backfill_policy)
+    def downstream() -> None:
+        pass
+
+    scene.emulator.faults.add("401")
+
+    result = scene.run(asset, downstream, span=("1790", "1793"), raises=False)
+
+    events = result.get_asset_materialization_events()
+    assert [(event.step_key, event.partition) for event in events] == [("answers", "1792")]

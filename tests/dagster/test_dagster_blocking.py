@@ -1,0 +1,97 @@
+"""What a check that is named in `blocking_checks` holds back, and what it does not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import Scene
+
+Declare = Callable[..., dg.AssetsDefinition]
+ALL = ("1790", "1793")
+
+
+def test_a_blocking_check_keeps_downstream_from_running(scene: "Scene", classification: Declare) -> None:
+    """The answers land all the same; what stands on them does not run when the check fails."""
+    scene.emulator.faults.add("invalid_request")
+
+    @dg.asset(deps=["answers"])
+    def downstream() -> None:
+        pass
+
+    def events(asset: dg.AssetsDefinition) -> set[str]:
+        result = scene.run(asset, downstream, raises=False)
+        return {str(event.step_key) for event in result.get_asset_materialization_events()}
+
+    open_gate = events(classification(name="answers", partitions_def=None))
+    blocked = events(classification(name="answers", partitions_def=None, blocking_checks=["error_rate"]))
+
+    assert (open_gate, blocked) == ({"answers", "downstream"}, {"answers"})
+
+
+# Dagster warns of the policy of an asset that is not ours.
+@pytest.mark.filterwarnings("ignore:Parameter `backfill_policy` of function `asset` is currently in beta")
+def test_a_blocking_check_keeps_back_its_own_run_and_no_other(scene: "Scene", classification: Declare) -> None:
+    """
+    In the run whose check fails nothing downstream runs, for no partition; another run may go on all the same.
+
+    The partitions are recorded as materialized, which is what backfills and automation go by.
+    """
+    scene.write("UPDATE public.documents SET text = NULL WHERE id = 'd'")
+    asset = classification(blocking_checks=["error_rate"])
+
+    @dg.asset(deps=["answers"], partitions_def=asset.partitions_def, backfill_policy=dg.BackfillPolicy.multi_run(5000))
+    def downstream() -> None:
+        pass
+
+    blocked = scene.run(asset, downstream, span=ALL, raises=False)
+    later = scene.run(downstream, beside=[asset], span=ALL)
+
+    assert (blocked.success, later.success) == (False, True)
+    events = blocked.get_asset_materialization_events()
+    assert [(event.step_key, event.partition) for event in events] == [
+        ("answers", year) for year in ("1790", "1791", "1792", "1793")
+    ]
+
+
+EAGER = dg.AutomationCondition.eager()
+GATED = EAGER & dg.AutomationCondition.all_deps_blocking_checks_passed()
+PARTIES = dg.StaticPartitionsDefinition(["fed", "rep"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "runs", "requested"),
+    [
+        (EAGER, [{"span": ("fed", "rep")}], {"fed", "rep"}),
+        (GATED, [{"span": ("fed", "rep")}], set()),
+        (GATED, [{"partition": "fed"}, {"partition": "rep"}], {"fed"}),
+    ],
+    ids=["eager alone", "gated after a range", "gated after single runs"],
+)
+def test_automation_waits_for_blocking_checks_where_it_is_told_to(
+    scene: "Scene",
+    classification: Declare,
+    condition: dg.AutomationCondition[dg.AssetKey],
+    runs: Sequence[Mapping[str, Any]],
+    requested: set[str],
+) -> None:
+    """`eager()` alone goes by materializations; with Dagster's condition for checks the bad `rep` is held back."""
+    scene.write_documents([("a", "tax", "fed"), ("b", None, "rep")], kinds="id VARCHAR, text VARCHAR, party VARCHAR")
+    asset = classification(partitions_def=PARTIES, partition_expr="party", blocking_checks=["error_rate"])
+
+    @dg.asset(deps=["answers"], partitions_def=PARTIES, automation_condition=condition)
+    def downstream() -> None:
+        pass
+
+    defs = dg.Definitions([asset, downstream], resources={"claude_batch": scene.resource()})
+    selection = dg.AssetSelection.assets(downstream)
+    with dg.DagsterInstance.ephemeral() as own:
+        scene.instance = own
+        before = dg.evaluate_automation_conditions(defs, own, selection)
+        for run in runs:
+            scene.run(asset, raises=False, **run)
+        told = dg.evaluate_automation_conditions(defs, own, selection, cursor=before.cursor)
+
+    assert set(told.get_requested_partitions(downstream.key)) == requested
