@@ -1,6 +1,6 @@
 """One run of the asset, as Dagster sees it: progress, materializations, checks, and how it stops."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,13 @@ import pandas as pd
 
 from claude_batch_dagster.checks import Check, evaluations, results
 from claude_batch_dagster.core.report import PartitionReport
-from claude_batch_dagster.engine import Engine, Question, RunReport
+from claude_batch_dagster.engine import Question, RunReport
 from claude_batch_dagster.metadata import partition_metadata
 from claude_batch_dagster.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.run_log import RunLog
-from claude_batch_dagster.versions import BY_PARTITION, SILENT, data_version, version_tags
+from claude_batch_dagster.stopping import stop
+from claude_batch_dagster.versions import DATA_VERSION, INTERNALS, data_version, version_tags
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Materialization:
         try:
             report = engine.run(partitions_of(self.context), frame)
         except dg.DagsterExecutionInterruptedError:
-            self._stop(engine)
+            stop(self.context, engine, on_terminate=self.resource.on_terminate)
             raise
         finally:
             engine.close()
@@ -51,42 +52,54 @@ class Materialization:
             if report.failure is None or (part.partition_key not in report.unfinished and part.balanced)
         ]
         ranged = context.assets_def.partitions_def is not None and not context.has_partition_key
+        tags = self._tags(done) if ranged or report.failure else None  # asked for while nothing is logged yet
         if ranged:
             for evaluation in evaluations(key, self.checks, done):
                 context.log_event(evaluation)
         if report.failure is None:
-            yield self._result(done, ranged=ranged)
+            yield self._result(done, tags)
             yield from results(key, self.checks, done)
             return
-        for part in done:
-            self._log_materialization(part)
+        self._log_materializations(done, tags or [{DATA_VERSION: self._version([part]).value} for part in done])
         if ranged or done:
             yield from results(key, self.checks, report.partitions)
         raise self._failure(report, n_done=len(done)) from report.failure
 
-    def _result(self, done: Sequence[PartitionReport], *, ranged: bool) -> dg.MaterializeResult[Any]:
-        """Return the asset's result, of which Dagster makes the materializations unless they are logged here."""
+    def _tags(self, parts: Sequence[PartitionReport]) -> Sequence[Mapping[str, str]] | None:
+        """Return the tags of each partition's materialization; None if this Dagster has them from elsewhere."""
+        if INTERNALS is None:
+            return None
+        try:
+            return version_tags(self.context, [self._version([part]) for part in parts], INTERNALS)
+        except Exception as error:  # noqa: BLE001  (nobody knows what a later Dagster raises)
+            self.context.log.debug("Partitions of this run share one data version, since Dagster said: %s", error)
+            return None
+
+    def _result(
+        self, done: Sequence[PartitionReport], tags: Sequence[Mapping[str, str]] | None
+    ) -> dg.MaterializeResult[Any]:
+        """Return the asset's result, of which Dagster makes the materializations unless there are tags to log them."""
         key = self.context.asset_key
-        if ranged and BY_PARTITION:
-            for part in done:
-                self._log_materialization(part)
-            return dg.MaterializeResult(asset_key=key, metadata={SILENT: True})
+        if INTERNALS is not None and tags is not None:
+            self._log_materializations(done, tags)
+            return dg.MaterializeResult(asset_key=key, metadata={INTERNALS.silent: True})
         for part in done:
             self._add_metadata(part)
         return dg.MaterializeResult(asset_key=key, data_version=self._version(done))
 
-    def _log_materialization(self, part: PartitionReport) -> None:
-        """Log a materialization with the version of this very partition: a result has one for all of a range."""
+    def _log_materializations(self, parts: Sequence[PartitionReport], tags: Sequence[Mapping[str, str]]) -> None:
+        """Log each materialization with the version of this very partition: a result has one for all of a range."""
         context = self.context
-        tags = {
-            **version_tags(context, self._version([part])),
-            **dimension_tags(context.assets_def.partitions_def, part.partition_key),
-        }
-        context.log_event(
-            dg.AssetMaterialization(
-                context.asset_key, partition=part.partition_key, metadata=partition_metadata(part), tags=tags
+        for part, versions in zip(parts, tags, strict=True):
+            dimensions = dimension_tags(context.assets_def.partitions_def, part.partition_key)
+            context.log_event(
+                dg.AssetMaterialization(
+                    context.asset_key,
+                    partition=part.partition_key,
+                    metadata=partition_metadata(part),
+                    tags={**versions, **dimensions},
+                )
             )
-        )
 
     def _version(self, parts: Sequence[PartitionReport]) -> dg.DataVersion:
         return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
@@ -105,28 +118,3 @@ class Materialization:
             f"{n_done} of {len(report.partitions)} partitions are complete. The others are not: {report.failure}",
             allow_retries=False,
         )
-
-    # --- stopping ----------------------------------------------------------------------------------
-
-    def _stop(self, engine: Engine) -> None:
-        """Cancel the batches if a person stopped the run; leave them if the machine did."""
-        if self.resource.on_terminate == "leave" or not terminated_by_person(self.context):
-            self.context.log.warning("Stopped while waiting. The batches go on; the next run lands their answers.")
-            return
-        canceled, failures = engine.cancel()
-        for error in failures:
-            self.context.log.warning(f"A batch could not be canceled: {error}. It goes on, and the next run lands it")
-        self.context.log.warning(
-            f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
-            "with the next run."
-        )
-
-
-def terminated_by_person(context: dg.AssetExecutionContext) -> bool:
-    """Tell a click on Terminate from `max_runtime`, SIGTERM and Ctrl-C."""
-    run = context.instance.get_run_by_id(context.run.run_id)
-    if run is None or run.status is not dg.DagsterRunStatus.CANCELING:
-        return False
-    events = context.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING).records
-    messages = [record.event_log_entry.get_dagster_event().message or "" for record in events]
-    return not any(message.startswith("Canceling due to exceeding maximum runtime") for message in messages)

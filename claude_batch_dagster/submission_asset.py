@@ -11,6 +11,7 @@ from claude_batch_dagster.engine import Submitted
 from claude_batch_dagster.partitions import partitions_of
 from claude_batch_dagster.run_log import RunLog
 from claude_batch_dagster.sources import FRAME_INPUT, whole_frame
+from claude_batch_dagster.stopping import stop
 
 
 def build_submission_asset(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -19,7 +20,8 @@ def build_submission_asset(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
 
     Backfill it in place of `<name>`, and switch on the sensor of `build_collect_sensor`, which materializes
     `<name>` for partitions whose batches have ended. Rows travel, and are paid for, exactly as they would with
-    `<name>` itself: the two may be mixed.
+    `<name>` itself: the two may be mixed. It waits only while `max_requests_in_flight` are out, or while it is not
+    known whether a batch was accepted; a person who terminates it then cancels the batches that it has sent.
 
     Args:
         asset: What `build_batch_asset` or `build_classification_asset` returned.
@@ -53,13 +55,15 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
 
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[dg.MaterializeResult[Any]]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
-        engine = getattr(context.resources, declared.resource_key).open_engine(
-            declared.question, run_id=context.run.run_id
-        )
+        resource = getattr(context.resources, declared.resource_key)
+        engine = resource.open_engine(declared.question, run_id=context.run.run_id)
         log = RunLog(context, tempo=engine.tempo)
         engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
         try:
             submitted = engine.submit(partitions_of(context), frame)
+        except dg.DagsterExecutionInterruptedError:
+            stop(context, engine, on_terminate=resource.on_terminate)
+            raise
         finally:
             engine.close()
         _tell(context, key, submitted)

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from claude_batch_dagster import build_submission_asset
 from claude_batch_dagster.emulator import Emulator, ManualClock
 
 if TYPE_CHECKING:
@@ -30,10 +31,22 @@ def by_a_person(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     instance.report_run_canceling(run)
 
 
+def by_force(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what a click on Terminate does with its box for a forced end: the run is canceled when the signal arrives."""
+    instance.report_run_canceling(run)
+    instance.report_run_canceled(run)
+
+
 def by_max_runtime(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Do what run monitoring does to a run that takes too long, before the signal."""
     instance.report_run_canceling(run, message="Canceling due to exceeding maximum runtime of 5 seconds.")
     instance.report_run_canceling(run, message="Sending run termination request.")
+
+
+def by_max_runtime_and_force(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what run monitoring does where a run that takes too long does not end by itself."""
+    by_max_runtime(instance, run)
+    instance.report_run_canceled(run)
 
 
 def by_the_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -103,10 +116,13 @@ def waiting_scene(other_scene: Callable[[Emulator], "Scene"]) -> "Scene":
     return other_scene(Emulator(clock=ManualClock(datetime.now(UTC)), batch_seconds=3600))
 
 
-def test_f63_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "Scene", classification: Declare) -> None:
+@pytest.mark.parametrize("act", [by_a_person, by_force])
+def test_f63_a_person_who_terminates_a_run_cancels_its_batches(
+    waiting_scene: "Scene", classification: Declare, act: Act
+) -> None:
     """A click on Terminate cancels the batch at the API; the next run asks what was not answered, and only that."""
     scene = waiting_scene
-    with stopping(scene, by_a_person):
+    with stopping(scene, act):
         scene.run(classification(), span=ALL)
 
     assert status(scene) == "canceling"
@@ -118,7 +134,7 @@ def test_f63_a_person_who_terminates_a_run_cancels_its_batches(waiting_scene: "S
     assert scene.paid_twice == []
 
 
-@pytest.mark.parametrize("act", [by_the_machine, by_max_runtime])
+@pytest.mark.parametrize("act", [by_the_machine, by_max_runtime, by_max_runtime_and_force])
 def test_f62_a_machine_that_stops_a_run_leaves_its_batches(
     waiting_scene: "Scene", classification: Declare, act: Act
 ) -> None:
@@ -141,6 +157,43 @@ def test_f63_a_person_may_have_said_to_leave_batches(waiting_scene: "Scene", cla
         waiting_scene.run(classification(), span=ALL, on_terminate="leave")
 
     assert status(waiting_scene) == "in_progress"
+
+
+def test_a_submission_waits_while_enough_is_in_flight(waiting_scene: "Scene", classification: Declare) -> None:
+    """Terminated then, it has canceled the batch it has sent and says so; the asset asks the rest, and only that."""
+    scene = waiting_scene
+    submission = build_submission_asset(classification())
+    with stopping(scene, by_a_person):
+        scene.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1)
+
+    assert (scene.n_posts, status(scene)) == (1, "canceling")
+    assert "Terminated: 1 batches canceled (msgbatch_" in log(scene)
+    scene.emulator.clock.advance(hours=1)
+    scene.emulator.pace.batch_seconds = 0
+    scene.run(classification(), span=ALL)
+    assert scene.statuses() == {"succeeded": 4}
+    assert scene.paid_twice == []
+
+
+@pytest.mark.parametrize(
+    ("act", "on_terminate"),
+    [(by_the_machine, "cancel"), (by_max_runtime, "cancel"), (by_a_person, "leave")],
+)
+def test_a_submission_that_is_stopped_otherwise_leaves_its_batches(
+    waiting_scene: "Scene", classification: Declare, act: Act, on_terminate: str
+) -> None:
+    """A signal, `max_runtime`, or `on_terminate=leave`: the batch goes on, and the asset lands it."""
+    scene = waiting_scene
+    submission = build_submission_asset(classification())
+    with stopping(scene, act):
+        scene.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1, on_terminate=on_terminate)
+
+    assert status(scene) == "in_progress"
+    assert "The batches go on; the next run lands their answers." in log(scene)
+    scene.emulator.clock.advance(hours=1)
+    scene.emulator.pace.batch_seconds = 0
+    scene.run(classification(), span=ALL)
+    assert (scene.statuses(), len(scene.sent), scene.paid_twice) == ({"succeeded": 4}, 4, [])
 
 
 def test_f64_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:

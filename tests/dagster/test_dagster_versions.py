@@ -1,7 +1,10 @@
 """What Dagster's signs are made of: "code changed", and "upstream data changed" for what is downstream."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -9,6 +12,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from claude_batch_dagster import materialization
+from claude_batch_dagster import versions as versions_module
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
@@ -213,19 +217,105 @@ def materialized(result: dg.ExecuteInProcessResult, node: str = "answers") -> li
     return [event.partition for event in result.asset_materializations_for_node(node)]
 
 
+# --- under a later Dagster ----------------------------------------------------------------------------
+
+
+def dagster_with(**changes: Any) -> Callable[[str], SimpleNamespace]:
+    """Return a loader of Dagster's module as it is, but for these names; None for one that is gone."""
+
+    def load(name: str) -> SimpleNamespace:
+        names = {**vars(import_module(name)), **changes}
+        return SimpleNamespace(**{name: value for name, value in names.items() if value is not None})
+
+    return load
+
+
+def tags_by_name(
+    *, data_version: dg.DataVersion, code_version: str, input_provenance_data: object
+) -> Mapping[str, str]:
+    """Stand for Dagster's function with another signature."""
+    return {"dagster/data_version": data_version.value}
+
+
+def tags_of_another_kind(*_: object, **__: object) -> Mapping[str, str]:
+    """Stand for Dagster's function with other tags."""
+    return {"dagster/version": "3"}
+
+
+def events_in_spite(*args: Any) -> Iterator[str]:
+    """Stand for Dagster's function that makes an event of each result, whatever its metadata."""
+    yield "materialization"
+
+
+def events_through_context(context: Any, *_: object) -> Iterator[str]:
+    """Stand for Dagster's function that looks into its context before the metadata."""
+    yield context.run_id
+
+
+def no_events(*_: object) -> list[str]:
+    """Stand for Dagster's function that events are no longer made by."""
+    return []
+
+
+def no_module(name: str) -> SimpleNamespace:
+    """Stand for a Dagster whose module is elsewhere."""
+    raise ModuleNotFoundError(name)
+
+
+KEY, EVENTS = "SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION", "_log_materialization_or_observation_events_for_asset"
+LATER = {
+    "no module": no_module,
+    "no key": dagster_with(**{KEY: None}),
+    "another key": dagster_with(**{KEY: "__observation__"}),
+    "no events": dagster_with(**{EVENTS: None}),
+    "events in spite": dagster_with(**{EVENTS: events_in_spite}),
+    "events through context": dagster_with(**{EVENTS: events_through_context}),
+    "events elsewhere": dagster_with(**{EVENTS: no_events}),
+    "no tags": dagster_with(_build_data_version_tags=None),
+    "tags by name": dagster_with(_build_data_version_tags=tags_by_name),
+    "other tags": dagster_with(_build_data_version_tags=tags_of_another_kind),
+    "no provenance": dagster_with(_get_input_provenance_data=None),
+    "provenance of more": dagster_with(_get_input_provenance_data=lambda _key, _step, _graph: {}),
+}
+
+
+def test_this_dagster_is_known() -> None:
+    """With the Dagster that this is tested with, partitions of a range have versions of their own."""
+    assert versions_module.internals(dagster_with()) == versions_module.internals() == versions_module.INTERNALS
+    assert versions_module.INTERNALS is not None
+
+
+@pytest.mark.parametrize("load", LATER.values(), ids=LATER.keys())
+def test_a_dagster_that_has_changed_inside_is_noticed(load: Callable[[str], SimpleNamespace]) -> None:
+    """When the package is imported, not in the middle of a run: whatever is not as it was is not used."""
+    assert versions_module.internals(load) is None
+
+
+def provenance_that_fails(*_: object) -> Mapping[dg.AssetKey, object]:
+    """Stand for Dagster's function that looks the same and cannot be called any more."""
+    raise TypeError("no such step")
+
+
+KNOWN = versions_module.INTERNALS
+assert KNOWN is not None
+UNCALLABLE = replace(KNOWN, provenance_of=provenance_that_fails)
+
+
 # Two assets of different backfill policies share a run here, as a person can make them do; Dagster says so.
 @pytest.mark.filterwarnings("ignore:Asset job __ephemeral_asset_job__:UserWarning")
-@pytest.mark.parametrize(("by_partition", "n_versions"), [(True, 4), (False, 1)], ids=["usual", "where Dagster cannot"])
+@pytest.mark.parametrize(
+    ("internals", "n_versions"), [(KNOWN, 4), (None, 1), (UNCALLABLE, 1)], ids=["usual", "unknown", "changed in a run"]
+)
 def test_each_partition_is_materialized_once(
     scene: "Scene",
     classification: Declare,
     report: dg.AssetsDefinition,
     monkeypatch: pytest.MonkeyPatch,
-    by_partition: object,
+    internals: versions_module.Internals | None,
     n_versions: int,
 ) -> None:
     """With its metadata; what is downstream in the same run runs too. Also under a Dagster that has changed inside."""
-    monkeypatch.setattr(materialization, "BY_PARTITION", by_partition)
+    monkeypatch.setattr(materialization, "INTERNALS", internals)
 
     result = scene.run(classification(), report, span=ALL)
 
@@ -234,3 +324,20 @@ def test_each_partition_is_materialized_once(
     assert rows == [1, 2, 0, 1]
     assert len(set(versions(scene))) == n_versions
     assert None not in versions(scene)
+
+
+@pytest.mark.parametrize("internals", [None, UNCALLABLE], ids=["unknown", "changed in a run"])
+def test_what_a_failing_range_has_done_is_kept_under_any_dagster(
+    scene: "Scene",
+    classification: Declare,
+    monkeypatch: pytest.MonkeyPatch,
+    internals: versions_module.Internals | None,
+) -> None:
+    """The partition that was complete is materialized, with its version, also where Dagster has changed inside."""
+    monkeypatch.setattr(materialization, "INTERNALS", internals)
+    scene.emulator.faults.add("401")
+
+    result = scene.run(classification(), span=ALL, raises=False)
+
+    assert materialized(result) == ["1792"]
+    assert version(scene, "1792") is not None

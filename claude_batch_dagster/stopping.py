@@ -1,0 +1,34 @@
+"""What becomes of batches when the run that sent them is stopped."""
+
+from typing import Literal
+
+import dagster as dg
+
+from claude_batch_dagster.engine import Engine
+
+ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+"""A forced termination marks the run as canceled as soon as the signal is sent."""
+
+
+def stop(context: dg.AssetExecutionContext, engine: Engine, *, on_terminate: Literal["cancel", "leave"]) -> None:
+    """Cancel the batches if a person stopped the run; leave them if the machine did. Say which."""
+    if on_terminate == "leave" or not terminated_by_person(context):
+        context.log.warning("Stopped while waiting. The batches go on; the next run lands their answers.")
+        return
+    canceled, failures = engine.cancel()
+    for error in failures:
+        context.log.warning(f"A batch could not be canceled: {error}. It goes on, and the next run lands it")
+    context.log.warning(
+        f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
+        "with the next run."
+    )
+
+
+def terminated_by_person(context: dg.AssetExecutionContext) -> bool:
+    """Tell a click on Terminate from `max_runtime`, SIGTERM and Ctrl-C."""
+    run = context.instance.get_run_by_id(context.run.run_id)
+    if run is None or run.status not in ENDED_BY_A_PERSON:
+        return False
+    events = context.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.PIPELINE_CANCELING).records
+    messages = [record.event_log_entry.get_dagster_event().message or "" for record in events]
+    return not any(message.startswith("Canceling due to exceeding maximum runtime") for message in messages)
