@@ -26,6 +26,10 @@ COLLECTS = "claude_batch/collects"
 """Run tag: the asset that a run of the sensor brings home."""
 
 NOTHING = "Nothing is submitted that is not collected."
+GONE = (
+    "What is submitted and not collected is of partitions that the asset does not have any more, and no run can be for "
+    "them. Add them again to collect them."
+)
 
 RUNNING = [State.ACCEPTED, State.ADOPTED]
 """States in which only the API can say whether a batch has ended."""
@@ -79,25 +83,24 @@ def _tick(
         travelling = Travelling.of(ledger, declared.question.pipeline)
     waiting = {key: str(mark) for key, mark in submitted.items() if mark > materialized.get(key, 0)}
     left = _left(submitted, waiting.keys(), travelling)
-    waiting |= left
-    if not waiting:
-        return dg.SkipReason(NOTHING)
     keys, grid = all_keys(declared.spec.partitions_def, instance), bool(dimensions_of(declared.spec.partitions_def))
+    there = set(keys)
+    marks = {key: mark for key, mark in (waiting | left).items() if key in there}
+    if not marks:
+        return dg.SkipReason(GONE if waiting or left else NOTHING)
     places = Places(keys, grid=grid)
     earlier = Earlier.of(instance, {COLLECTS: declared.name}, places)
-    ready = waiting.keys() - earlier.busy
+    busy = set(earlier.busy)
     if left:  # perhaps not left, but of a run by hand that will bring them home itself
-        ready -= left.keys() & at_work(instance, declared.spec.key, places)
-    if ready and travelling.chunks:
-        with resource.open_api(hurried=True) as api:
-            ready -= travelling.still_running(api)
+        busy |= left.keys() & at_work(instance, declared.spec.key, places)
+    ready = _ended(marks.keys() - busy, travelling, resource)
     if not ready:
-        return dg.SkipReason(f"{len(waiting)} partitions are submitted: their batches run, or they are collected now.")
+        return dg.SkipReason(f"{len(marks)} partitions are submitted: their batches run, or they are collected now.")
     due = ready - earlier.resting()
     if not due:
         return dg.SkipReason("The last collection failed or was canceled; it waits.")
     found = stretches(keys, due, grid=grid)
-    return dg.SensorResult(run_requests=[_request(declared, stretch, waiting, earlier) for stretch in found])
+    return dg.SensorResult(run_requests=[_request(declared, stretch, marks, earlier) for stretch in found])
 
 
 def _left(
@@ -110,6 +113,16 @@ def _left(
     """
     left = (submitted.keys() & travelling.carriers.keys()) - waiting
     return {key: f"{submitted[key]}:{max(travelling.carriers[key])}" for key in left}
+
+
+def _ended(
+    keys: AbstractSet[str | None], travelling: "Travelling", resource: ClaudeBatchResource
+) -> AbstractSet[str | None]:
+    """Return those of the partitions whose batches have all ended."""
+    if not keys or not travelling.chunks:
+        return keys
+    with resource.open_api(hurried=True) as api:
+        return keys - travelling.still_running(api)
 
 
 def _latest(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, int]:

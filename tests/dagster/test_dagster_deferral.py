@@ -353,6 +353,26 @@ def test_without_partitions_the_whole_is_submitted_and_collected(scene: "Scene",
     assert (scene.n_posts, tick(scene, asset)) == (1, NOTHING)
 
 
+def test_a_partition_that_was_deleted_is_not_collected(scene: "Scene", classification: Declare) -> None:
+    """No run can be for it, and the tick says so; added again, it is collected."""
+    asset = classification(
+        partitions_def=dg.DynamicPartitionsDefinition(name="years"),
+        partition_expr="year(published_on::DATE)::VARCHAR",
+    )
+    scene.instance.add_dynamic_partitions("years", ["1790", "1791"])
+    submission = build_submission_asset(asset)
+    scene.run(submission, partition="1790")
+    scene.instance.delete_dynamic_partition("years", "1790")
+
+    requests, why = tick(scene, asset)
+    assert (requests, "partitions that the asset does not have any more" in str(why)) == ([], True), why
+
+    scene.run(submission, partition="1791")
+    assert [keys(request) for request in tick(scene, asset)[0]] == [("1791", "1791")]
+    scene.instance.add_dynamic_partitions("years", ["1790"])
+    assert {key for request in tick(scene, asset)[0] for key in keys(request)} == {"1790", "1791"}
+
+
 def test_an_asset_of_somebody_else_is_refused() -> None:
     """There is nothing known of what it would send."""
 
