@@ -21,7 +21,7 @@ ui: $(STAMP) ## Show the example in Dagster on http://localhost:3000 (PORT=3001 
 	$(BIN)/dagster dev -m example_project -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## Run the tests, with coverage
-	$(BIN)/pytest -n 2 -m "not soak" --cov --cov-report=term
+	$(BIN)/pytest -n 3 --dist loadfile -m "not soak" --cov --cov-report=term
 
 check: $(STAMP) ## Lint, format, types, imports: changes nothing
 	$(BIN)/ruff check

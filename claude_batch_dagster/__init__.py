@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from claude_batch_dagster.assets import build_batch_asset, build_classification_asset
-    from claude_batch_dagster.checks import Thresholds
+    from claude_batch_dagster.checks import AbsoluteThresholds, Thresholds
     from claude_batch_dagster.collect_sensor import build_collect_sensor
     from claude_batch_dagster.core.requests import DEFAULT_MODEL
     from claude_batch_dagster.errors import ClaudeBatchError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "AbsoluteThresholds",
     "ClaudeBatchError",
     "ClaudeBatchResource",
     "Thresholds",
@@ -30,6 +31,7 @@ __all__ = [
 
 _HOMES = {
     "DEFAULT_MODEL": "core.requests",
+    "AbsoluteThresholds": "checks",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",
     "Thresholds": "checks",

@@ -13,6 +13,9 @@ from claude_batch_dagster.checks import (
     EXPIRY_RATE,
     INVALID_RATE,
     LABEL_DRIFT,
+    PAID_ONCE,
+    RETENTION,
+    AbsoluteThresholds,
     Check,
     Thresholds,
     check_blocking,
@@ -22,6 +25,7 @@ from claude_batch_dagster.checks import (
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.fingerprints import fingerprint
 from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.partitions import PartitionRule
 from claude_batch_dagster.core.requests import (
     DEFAULT_MODEL,
     PromptFunction,
@@ -32,7 +36,7 @@ from claude_batch_dagster.core.requests import (
 from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.declarations import Declaration, remember
 from claude_batch_dagster.engine import Question
-from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.errors import ConfigurationError, TemplateError
 from claude_batch_dagster.materialization import Materialization
 from claude_batch_dagster.metadata import definition_metadata
 from claude_batch_dagster.partitions import PartitionExpr, output_partition_expr, partition_rule
@@ -93,6 +97,8 @@ def build_classification_asset(
 
 def label_model(labels: Mapping[str, str]) -> type[BaseModel]:
     """Return an output model with one field, `label`, that takes one of `labels`."""
+    if not isinstance(labels, Mapping):
+        raise ConfigurationError('labels= takes a dict: each label with what belongs to it, {"billing": "invoices"}.')
     if len(labels) < 2:  # noqa: PLR2004
         raise ConfigurationError("a classification needs at least two labels.")
     if len({label.lower() for label in labels}) < len(labels):
@@ -127,6 +133,8 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     complete: Thresholds = COMPLETE,
     invalid_rate: Thresholds = INVALID_RATE,
     label_drift: Thresholds = LABEL_DRIFT,
+    paid_once: AbsoluteThresholds = PAID_ONCE,
+    retention: AbsoluteThresholds = RETENTION,
     blocking_checks: Collection[str] = (),
     sample_columns: Sequence[str] = (),
     schema: str | None = None,
@@ -181,6 +189,10 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         invalid_rate: Thresholds of the check: the share of rows whose answer does not fit `output`.
         label_drift: Thresholds of the check: how far the labels of a partition are from those of the others,
             0 to 1. Only where `output` has a field with a closed list of values.
+        paid_once: Thresholds of the check: how many requests may have been paid for twice, as `AbsoluteThresholds`;
+            default warn from the first on, and never fail.
+        retention: Thresholds of the check: for how many days the results of a batch were not collected, as
+            `AbsoluteThresholds`; default warn after 20 and fail after 27, for the API keeps them for 29.
         blocking_checks: Names of checks that fail the run when they fail (not when they warn), so that nothing
             downstream in the same run is started; other runs are not held back. Default none.
         sample_columns: Upstream columns to show beside the answers of sample rows in the Dagster UI; none by
@@ -198,9 +210,10 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         automation_condition: When Dagster starts it by itself; default never, since it costs money.
 
     Raises:
-        TemplateError: The prompt names something other than a plain column, or one that the upstream asset
-            is known not to have.
-        OutputModelError: Output fields collide with the key or with bookkeeping columns.
+        TemplateError: The prompt names no column, something other than a plain one, or one that the upstream
+            asset is known not to have.
+        OutputModelError: Output fields collide with the key or with bookkeeping columns, or are of a type that a
+            structured output cannot describe (a dict, a tuple, anything at all).
         ConfigurationError: Another setting cannot work; the message says which.
 
     """
@@ -209,7 +222,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     output_schema = OutputSchema(output)
     output_schema.check(keys=keys)
     builder = RequestBuilder(
-        prompt=Template.parse(prompt) if isinstance(prompt, str) else prompt,
+        prompt=_template(prompt) if isinstance(prompt, str) else prompt,
         base=_base_params(
             model=model,
             max_tokens=max_tokens,
@@ -221,45 +234,25 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         ),
     )
     source = Source.of(upstream)
-    if sql is None:
-        source.check_columns(builder, (*keys, *sample_columns))
-    elif source.ins:
-        raise ConfigurationError(
-            "sql= and upstream=AssetIn(...) contradict each other: the IO manager's DataFrame would be read, the query "
-            "would not. Leave one out."
-        )
+    _check_source(source, builder, (*keys, *sample_columns), sql)
     question = Question(
         target=TableName(schema or schema_of(asset_key), name),
-        upstream=Upstream(
-            relation=f"({subquery(sql)})" if sql else source.table.sql,
-            shown_as="query sql=" if sql else f"table {source.table}",
-            key=keys,
-            rule=partition_rule(partitions_def, partition_expr),
-            sample_columns=tuple(sample_columns),
-        ),
+        upstream=_upstream(source, sql, keys, partition_rule(partitions_def, partition_expr), sample_columns),
         builder=builder,
         schema=output_schema,
         max_attempts=max_attempts,
     )
-    spec = dg.AssetSpec(
+    spec = _spec(
         asset_key,
-        deps=source.deps,
-        skippable=True,
+        source,
+        question,
+        model=model,
         description=description or _description(prompt, system, model),
         group_name=group_name,
-        code_version=fingerprint(builder),
         owners=owners,
         tags=tags,
-        kinds={"claude", "duckdb"},
         partitions_def=partitions_def,
         automation_condition=automation_condition,
-        metadata=definition_metadata(
-            question.target,
-            keys,
-            output_schema,
-            partition_expr=output_partition_expr(partitions_def),
-            model=model,
-        ),
     )
     judged = checks(
         error_rate=error_rate,
@@ -267,10 +260,63 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         complete=complete,
         invalid_rate=invalid_rate,
         label_drift=label_drift,
+        paid_once=paid_once,
+        retention=retention,
         labeled=output_schema.categorical is not None,
     )
     check_blocking(blocking_checks, judged)
     return _declare(spec, source, question, judged, blocking_checks, resource_key, backfill_policy)
+
+
+def _check_source(source: Source, builder: RequestBuilder, named: Sequence[str], sql: str | None) -> None:
+    """Raise if columns are known to lack, or if it was said twice, and differently, what to read."""
+    if sql is None:
+        source.check_columns(builder, named)
+    elif source.ins:
+        raise ConfigurationError(
+            "sql= and upstream=AssetIn(...) contradict each other: the IO manager's DataFrame would be read, the query "
+            "would not. Leave one out."
+        )
+
+
+def _upstream(
+    source: Source, sql: str | None, keys: tuple[str, ...], rule: PartitionRule, sample_columns: Sequence[str]
+) -> Upstream:
+    return Upstream(
+        relation=f"({subquery(sql)})" if sql else source.table.sql,
+        shown_as="query sql=" if sql else f"table {source.table}",
+        key=keys,
+        rule=rule,
+        sample_columns=tuple(sample_columns),
+    )
+
+
+def _spec(
+    key: dg.AssetKey,
+    source: Source,
+    question: Question,
+    *,
+    model: str,
+    partitions_def: dg.PartitionsDefinition[str] | None,
+    **shown: Any,
+) -> dg.AssetSpec:
+    """Return what Dagster knows of the asset; `shown` is passed on as it is."""
+    return dg.AssetSpec(
+        key,
+        deps=source.deps,
+        skippable=True,
+        code_version=fingerprint(question.builder),
+        kinds={"claude", "duckdb"},
+        partitions_def=partitions_def,
+        metadata=definition_metadata(
+            question.target,
+            question.upstream.key,
+            question.schema,
+            partition_expr=output_partition_expr(partitions_def),
+            model=model,
+        ),
+        **shown,
+    )
 
 
 def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked out, each once)
@@ -321,6 +367,8 @@ def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
     output: type[BaseModel],
     params: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    if max_tokens is not None and max_tokens < 1:
+        raise ConfigurationError(f"max_tokens must be at least 1; got {max_tokens}. Leave it out for the default.")
     extra = dict(params or {})
     thinking = thinking or default_thinking(model)
     output_config = {"format": output_format(output), **({"effort": effort} if effort else {})}
@@ -332,6 +380,16 @@ def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
         "output_config": {**output_config, **extra.pop("output_config", {})},
         **dict(sorted(extra.items())),  # so that their order in code is no other question
     }
+
+
+def _template(prompt: str) -> Template:
+    template = Template.parse(prompt)
+    if not template.columns:
+        raise TemplateError(
+            "the prompt names no column, so it would ask the same about every row. "
+            "Write the name of a column where its text belongs, for example {text}."
+        )
+    return template
 
 
 def _description(prompt: Prompt, system: str | None, model: str) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
+from claude_batch_dagster.core.ports import RETENTION as RESULTS_KEPT
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,23 @@ class Thresholds(Limits):
             raise ConfigurationError(f"thresholds are shares between 0 and 1; got {self.warn} and {self.fail}.")
 
 
+@dataclass(frozen=True, slots=True)
+class AbsoluteThresholds(Limits):
+    """
+    Where a check begins to warn, and where it fails. Numbers of requests (`paid_once`), or days (`retention`).
+
+    Both are the highest value that still passes. Without `fail` the check warns and never fails.
+    """
+
+    fail: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.warn < math.inf and self.fail >= 0):
+            raise ConfigurationError(
+                f"absolute thresholds are counts or days from 0 on; got {self.warn} and {self.fail}."
+            )
+
+
 ERROR_RATE = Thresholds(warn=0.02, fail=0.10)
 EXPIRY_RATE = Thresholds(warn=0.01, fail=0.05)
 COMPLETE = Thresholds(warn=0.95, fail=0.80)
@@ -48,10 +67,10 @@ USUAL = {
     "label_drift": LABEL_DRIFT,
 }
 
-PAID_ONCE = Limits(warn=0, fail=float("inf"))
+PAID_ONCE = AbsoluteThresholds(warn=0)
 """Any batch that may have been paid for twice warns; it never fails, since nobody can mend it."""
 
-RETENTION = Limits(warn=20, fail=27)
+RETENTION = AbsoluteThresholds(warn=20, fail=27)
 """Days: results can be downloaded for 29."""
 
 
@@ -112,18 +131,24 @@ RATES = {
 """Checks of figures that had better be low."""
 
 
-def checks(*, complete: Thresholds = COMPLETE, labeled: bool = True, **rates: Thresholds) -> tuple[Check, ...]:
+def checks(
+    *,
+    complete: Thresholds = COMPLETE,
+    paid_once: AbsoluteThresholds = PAID_ONCE,
+    retention: AbsoluteThresholds = RETENTION,
+    labeled: bool = True,
+    **rates: Thresholds,
+) -> tuple[Check, ...]:
     """
-    Return the checks of an asset; raise if one would fail before it warns.
+    Return the checks of an asset; raise if one would fail before it warns, or measures something else.
 
     `rates` are thresholds in place of the usual ones; `labeled` says whether there are labels that can drift.
     """
     limits = {**USUAL, **rates}
-    for name, limit in limits.items():
-        if limit.warn > limit.fail:
-            raise ConfigurationError(f"{name} would fail before it warns: warn must not be above fail.")
-    if complete.warn < complete.fail:
-        raise ConfigurationError("complete would fail before it warns: warn must not be below fail.")
+    _insist(Thresholds, "shares", {**limits, "complete": complete})
+    _insist(AbsoluteThresholds, "counts", {"paid_once": paid_once})
+    _insist(AbsoluteThresholds, "days", {"retention": retention})
+    _check_order({**limits, "paid_once": paid_once, "retention": retention}, complete)
     low = [
         Check(
             name=name,
@@ -135,7 +160,29 @@ def checks(*, complete: Thresholds = COMPLETE, labeled: bool = True, **rates: Th
         for name, description in RATES.items()
         if labeled or name != "label_drift"
     ]
-    return (*low, _complete(complete), *_OF_THE_SERVICE)
+    return (*low, _complete(complete), _paid_once(paid_once), _retention(retention))
+
+
+def _insist(kind: type[Limits], measured: str, given: Mapping[str, Limits]) -> None:
+    """Raise if one was given thresholds of the other kind."""
+    for name, limits in given.items():
+        if not isinstance(limits, kind):
+            raise ConfigurationError(
+                f"{name} takes {kind.__name__}(warn=..., fail=...), since it measures {measured}; got {limits!r}."
+            )
+
+
+def _check_order(low: Mapping[str, Limits], complete: Limits) -> None:
+    """Raise if a check would fail before it warns, or warn when it is too late; `low` are figures best low."""
+    for name, limits in low.items():
+        if limits.warn > limits.fail:
+            raise ConfigurationError(f"{name} would fail before it warns: warn must not be above fail.")
+    if complete.warn < complete.fail:
+        raise ConfigurationError("complete would fail before it warns: warn must not be below fail.")
+    if low["retention"].warn >= RESULTS_KEPT.days:
+        raise ConfigurationError(
+            f"retention would warn too late: the API keeps results for {RESULTS_KEPT.days} days. Set warn below that."
+        )
 
 
 def _complete(thresholds: Thresholds) -> Check:
@@ -149,24 +196,27 @@ def _complete(thresholds: Thresholds) -> Check:
     )
 
 
-_OF_THE_SERVICE = (
-    Check(
+def _paid_once(thresholds: AbsoluteThresholds) -> Check:
+    return Check(
         name="paid_once",
         figure="possible_duplicate_requests",
         description="Warns of requests that may be paid for twice: sent again, since their batch stayed unseen.",
         measure=lambda report: report.doubts.n_possible_duplicates,
-        thresholds=PAID_ONCE,
+        thresholds=thresholds,
         facts=lambda report: report.doubts.figures,
-    ),
-    Check(
+    )
+
+
+def _retention(thresholds: AbsoluteThresholds) -> Check:
+    return Check(
         name="retention",
         figure="oldest_open_batch_days",
-        description="Warns when a batch, even one in doubt, was not collected for 20 days; results are kept for 29.",
+        description=f"Warns when a batch, even one in doubt, was not collected for {thresholds.warn:g} days; "
+        f"results are kept for {RESULTS_KEPT.days}.",
         measure=lambda report: report.oldest_open_days,
-        thresholds=RETENTION,
+        thresholds=thresholds,
         of_the_table=True,
-    ),
-)
+    )
 
 
 def by_partition() -> bool:
@@ -205,15 +255,20 @@ def check_specs(
 
 
 def evaluations(
-    asset: dg.AssetKey, checks: Sequence[Check], reports: Sequence[PartitionReport]
+    asset: dg.AssetKey,
+    checks: Sequence[Check],
+    reports: Sequence[PartitionReport],
+    targets: Mapping[str | None, Any],
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """
     Evaluate each check for each partition, but for those of the whole table.
 
     A run over a range has to log these itself, also when the range is one partition: the result it yields
-    is recorded without a partition. None where Dagster does not record checks by partition.
+    is recorded without a partition. None where Dagster does not record checks by partition. `targets` points
+    to the materialization of each partition.
     """
     for report in reports if by_partition() else ():
+        target = targets.get(report.partition_key)
         for check in (check for check in checks if not check.of_the_table):
             judgement = check.judge(report)
             yield dg.AssetCheckEvaluation(
@@ -222,6 +277,7 @@ def evaluations(
                 passed=judgement.passed,
                 severity=judgement.severity,
                 partition=report.partition_key,
+                **({"target_materialization_data": target} if target else {}),
                 metadata={
                     key: dg.MetadataValue.float(value) if isinstance(value, float) else value
                     for key, value in judgement.metadata.items()
@@ -250,4 +306,6 @@ def results(
 def _summary(n_bad: int, n: int, worst: str | None) -> str | None:
     if n == 1:
         return None
-    return f"{n_bad} of {n} partitions do not pass; the worst is {worst}" if n_bad else f"all {n} partitions pass"
+    if not n_bad:
+        return f"all {n} partitions pass"
+    return f"{counted(n_bad, f'of {n} partitions does', f'of {n} partitions do')} not pass; the worst is {worst}"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pandas as pd
 
+from claude_batch_dagster.core.canceling import Cancellation, cancel
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition
@@ -18,13 +19,13 @@ from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.pipeline import Pipeline
-from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
+from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock, place_of
 from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.submission import Submission
-from claude_batch_dagster.core.survey import Survey
+from claude_batch_dagster.core.survey import Sharing, Survey, withdrawals
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError, UpstreamError
 from claude_batch_dagster.storage.kinship import Kinship
@@ -124,6 +125,8 @@ class Engine:
     on_trouble: Callable[[ApiError], None] = lambda _: None
     pipeline: Pipeline | None = field(default=None, init=False)
     """Set while, and after, rows are asked."""
+    partition_keys: frozenset[str | None] = field(default=frozenset(), init=False)
+    """The partitions of the run, once it has begun."""
 
     def run(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> RunReport:
         """
@@ -137,21 +140,16 @@ class Engine:
             self.on_survey(survey)
             table.settle(survey)  # answers that rows share may be replaced by what lands from now on
             pipeline = self.pipeline = self._pipeline(table)
-            failure: ClaudeBatchError | None = None
-            unfinished: frozenset[str | None] = frozenset()
-            try:
-                pipeline.answer(outbox)
-            except (ApiError, HeldChunksError) as error:
-                failure, unfinished = error, _partitions_of(pipeline.salvage(outbox), survey)
-            if pipeline.home:  # what has landed may be of rows that are no longer upstream
+            failure, unfinished = _answer(pipeline, outbox, survey)
+            if pipeline.home or pipeline.settled:  # what has landed may be of rows that are no longer upstream
                 survey.removed = self._removed(partitions, survey, frame)
-            table.settle(survey)
+            late_failure, waiting = _take_over(pipeline, table.settle(survey))
             self._kinship.mark()
         return RunReport(
             partitions=self._reports(partitions, survey, pipeline.asked, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
-            failure=failure,
-            unfinished=unfinished,
+            failure=failure or late_failure,
+            unfinished=unfinished | waiting,
         )
 
     def submit(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> Submitted:
@@ -186,19 +184,12 @@ class Engine:
         self.api.close()
         self.ledger.dispose()
 
-    def cancel(self) -> tuple[list[str], list[ApiError]]:
-        """Ask the API to stop the batches that carry rows of this run; return their ids, and what went wrong."""
-        canceled: list[str] = []
-        failures: list[ApiError] = []
-        followed = self.pipeline.followed | self.pipeline.sent if self.pipeline else set()
-        for chunk in (self.ledger.chunk(chunk_id) for chunk_id in sorted(followed)):
-            if chunk.state in {State.ACCEPTED, State.ADOPTED} and chunk.batch_id:
-                try:
-                    self.api.cancel(chunk.batch_id)
-                    canceled.append(chunk.batch_id)
-                except ApiError as error:
-                    failures.append(error)
-        return canceled, failures
+    def cancel(self, *, is_over: Callable[[str], bool]) -> Cancellation:
+        """Ask the API to stop what nobody but this run has a use for; `is_over` says of a run's id if it has ended."""
+        if self.pipeline is None:
+            return Cancellation()
+        self.ledger.dispose()  # an interruption may have left a transaction open, which would lock this out
+        return cancel(self.pipeline, run_id=self.run_id, partition_keys=self.partition_keys, is_over=is_over)
 
     @contextmanager
     def _outbox(self) -> Iterator[Outbox]:
@@ -212,19 +203,23 @@ class Engine:
     def _read(
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
     ) -> tuple[Survey, OutputTable]:
+        self.partition_keys = frozenset(partition.key for partition in partitions)
         question, upstream = self.question, self.question.upstream
         builder = replace(question.builder, asked_of=self.api.answerer)
+        awaited = self.ledger.awaited(question.pipeline, self.partition_keys, since=self.clock.now() - RETENTION)
         if frame is not None:
             upstream = replace(upstream, relation=FRAME, frame=frame)
         with self.warehouse.connect() as connection, outbox:
             connection.begin()  # one snapshot for all the queries
-            reader = Reader(connection=connection, upstream=upstream, target=question.target)
+            rows = frozenset(record.row for record in awaited)
+            reader = Reader(connection=connection, upstream=upstream, target=question.target, awaited=rows)
             survey, key_types = reader.survey(partitions, builder, outbox)
         table = OutputTable(
             warehouse=self.warehouse, target=question.target, key_types=key_types, schema=question.schema
         )
         table.prepare()
         self._kinship.begin()
+        self.ledger.withdraw(withdrawals(awaited, survey.wanted))
         return survey, table
 
     @property
@@ -340,6 +335,31 @@ class Engine:
             )
             for key in keys
         ]
+
+
+_Failure = tuple[ClaudeBatchError | None, frozenset[str | None]]
+"""What went wrong, if anything did, and the partitions with rows that have no verdict for it."""
+
+
+def _answer(pipeline: Pipeline, outbox: Outbox, survey: Survey) -> _Failure:
+    try:
+        pipeline.answer(outbox)
+    except (ApiError, HeldChunksError) as error:
+        return error, _partitions_of(pipeline.salvage(outbox), survey)
+    return None, frozenset()
+
+
+def _take_over(pipeline: Pipeline, shared: Mapping[RowKey, Sharing]) -> _Failure:
+    """Land failures that rows share with others, a chunk at a time: one that cannot be had holds back no other."""
+    failure: ClaudeBatchError | None = None
+    waiting: set[str | None] = set()
+    for chunk_id, rows in pipeline.collection.verdicts_for(pipeline.name, shared).items():
+        try:
+            pipeline.collection.restore(chunk_id, rows)
+        except ApiError as error:
+            failure = failure or error
+            waiting |= {row.partition_key for row in rows}
+    return failure, frozenset(waiting)
 
 
 def _partitions_of(left: Mapping[RowKey, str], survey: Survey) -> frozenset[str | None]:

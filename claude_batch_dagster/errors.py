@@ -33,6 +33,8 @@ do next; the facts are attributes.
 from pathlib import Path
 from typing import Self
 
+from claude_batch_dagster.wording import counted
+
 
 class ClaudeBatchError(Exception):
     """The base of everything this package raises."""
@@ -114,8 +116,8 @@ class UnconfirmedError(ApiError):
 
     def __init__(self, chunk_id: str, n_requests: int, *, note: str | None = None) -> None:
         super().__init__(
-            f"it is not known whether the API accepted chunk {chunk_id} ({n_requests:,} requests), so it is looked for "
-            "in the API's list and nothing else is sent meanwhile. A workspace of its own makes this quick"
+            f"it is not known whether the API accepted chunk {chunk_id} ({counted(n_requests, 'request')}), so it is "
+            "looked for in the API's list and nothing else is sent meanwhile. A workspace of its own makes this quick"
             + (f" ({note})" if note else "")
         )
         self.chunk_id, self.n_requests = chunk_id, n_requests
@@ -240,7 +242,7 @@ class HeldChunksError(ClaudeBatchError):
 
     def __init__(self, chunk_ids: list[str]) -> None:
         super().__init__(
-            f"{len(chunk_ids)} chunk(s) may or may not have been accepted by the API and are held: "
+            f"{counted(len(chunk_ids), 'chunk is', 'chunks are')} held, which the API may or may not have accepted: "
             f"{', '.join(chunk_ids)}. Look for them in the Claude Console; then say what you found with `claude-batch "
             "resolve`, or set on_unconfirmed to 'resubmit' to send their rows again."
         )

@@ -5,7 +5,8 @@ from typing import Any
 import dagster as dg
 
 from claude_batch_dagster.declarations import declaration_of
-from claude_batch_dagster.partitions import all_keys
+from claude_batch_dagster.partitions import current_corners, dimensions_of
+from claude_batch_dagster.ranges import Keys, partition_tags
 
 MAX_RUNTIME_SECONDS = 30 * 3_600
 """A batch takes up to 24 hours; its expired rows may be asked again."""
@@ -34,10 +35,12 @@ def build_batch_schedule(
     asset: dg.AssetsDefinition, cron_schedule: str, *, name: str | None = None, timezone: str | None = None
 ) -> dg.ScheduleDefinition:
     """
-    Declare a schedule that materializes the asset: its latest partition, or all of it without partitions.
+    Declare a schedule that materializes what is current of the asset, in one run.
 
-    Rows that have their answer are not sent again, so a schedule that runs often costs no more than one that runs
-    seldom.
+    That is the latest time window, in two dimensions every cell of it; without time windows it is every partition
+    there is, or the whole of an asset without partitions. A tick that comes late, as after the daemon was down, is for
+    what was the latest time window when it should have come. Rows that have their answer are not sent again, so a
+    schedule that runs often costs no more than one that runs seldom.
 
     Args:
         asset: What `build_batch_asset` or `build_classification_asset` returned.
@@ -59,9 +62,18 @@ def build_batch_schedule(
         description=f"Materializes {declared.spec.key.to_user_string()}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        keys = all_keys(declared.spec.partitions_def, context.instance)
-        if not keys:
+        # As of then: Dagster refuses a partition that there was not yet when the tick was due.
+        corners = current_corners(declared.spec.partitions_def, context.instance, context.scheduled_execution_time)
+        if not corners:
             return dg.SkipReason("There is no partition yet.")
-        return dg.RunRequest(partition_key=keys[-1], tags=MAX_RUNTIME)
+        return _request(corners, grid=bool(dimensions_of(declared.spec.partitions_def)))
 
     return schedule
+
+
+def _request(corners: Keys, *, grid: bool) -> dg.RunRequest:
+    """Ask for one run; Dagster itself keeps apart those of different ticks."""
+    # For a partition in two dimensions Dagster warns of the tags that it sets itself; for a range it does not.
+    if corners[0] == corners[-1] and not grid:
+        return dg.RunRequest(partition_key=corners[0], tags=MAX_RUNTIME)
+    return dg.RunRequest(tags={**partition_tags(corners), **MAX_RUNTIME})

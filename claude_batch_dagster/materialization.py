@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from claude_batch_dagster.check_targets import targets
 from claude_batch_dagster.checks import Check, evaluations, results
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.engine import Question, RunReport
@@ -16,6 +17,7 @@ from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.run_log import RunLog
 from claude_batch_dagster.stopping import stop
 from claude_batch_dagster.versions import DATA_VERSION, INTERNALS, data_version, version_tags
+from claude_batch_dagster.wording import counted
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Materialization:
     def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
         engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
-        log = RunLog(self.context, tempo=engine.tempo)
+        log = RunLog(self.context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
         engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
         try:
             report = engine.run(partitions_of(self.context), frame)
@@ -53,17 +55,16 @@ class Materialization:
         ]
         ranged = context.assets_def.partitions_def is not None and not context.has_partition_key
         tags = self._tags(done) if ranged or report.failure else None  # asked for while nothing is logged yet
-        if ranged:
-            for evaluation in evaluations(key, self.checks, done):
-                context.log_event(evaluation)
         if report.failure is None:
-            yield self._result(done, tags)
-            yield from results(key, self.checks, done)
-            return
-        self._log_materializations(done, tags or [{DATA_VERSION: self._version([part]).value} for part in done])
+            yield self._result(done, tags)  # the materializations that Dagster makes of it are logged when this goes on
+        else:
+            self._log_materializations(done, tags or [{DATA_VERSION: self._version([part]).value} for part in done])
+        if ranged:
+            self._log_evaluations(done)
         if ranged or done:
             yield from results(key, self.checks, report.partitions)
-        raise self._failure(report, n_done=len(done)) from report.failure
+        if report.failure:
+            raise self._failure(report, n_done=len(done)) from report.failure
 
     def _tags(self, parts: Sequence[PartitionReport]) -> Sequence[Mapping[str, str]] | None:
         """Return the tags of each partition's materialization; None if this Dagster has them from elsewhere."""
@@ -101,6 +102,13 @@ class Materialization:
                 )
             )
 
+    def _log_evaluations(self, parts: Sequence[PartitionReport]) -> None:
+        """Log the checks of each partition once its materialization is logged: a check is of the one it points to."""
+        context = self.context
+        judged = targets(context, [part.partition_key for part in parts])
+        for evaluation in evaluations(context.asset_key, self.checks, parts, judged):
+            context.log_event(evaluation)
+
     def _version(self, parts: Sequence[PartitionReport]) -> dg.DataVersion:
         return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
 
@@ -114,7 +122,6 @@ class Materialization:
             )
 
     def _failure(self, report: RunReport, *, n_done: int) -> dg.Failure:
-        return dg.Failure(
-            f"{n_done} of {len(report.partitions)} partitions are complete. The others are not: {report.failure}",
-            allow_retries=False,
-        )
+        many = "partitions are complete. The others are not"
+        of = counted(len(report.partitions), "partition is complete", many)
+        return dg.Failure(f"{n_done} of {of}: {report.failure}", allow_retries=False)

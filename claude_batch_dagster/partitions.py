@@ -1,6 +1,7 @@
 """Between Dagster's partitions and ours."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import dagster as dg
 
@@ -133,3 +134,31 @@ def all_keys(partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.D
     if partitions_def is None:
         return [None]
     return partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+
+
+def current_corners(
+    partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance, at: datetime
+) -> Sequence[str | None]:
+    """
+    Return the first and the last of the partitions that were current at a moment; nothing if there were none.
+
+    Of time windows only the latest is current, and all there is of anything else: in two dimensions
+    these are the corners of a line, or of the whole grid. An asset without partitions has one None.
+    """
+    if partitions_def is None:
+        return [None]
+    dimensions = dimensions_of(partitions_def)
+    if not dimensions:
+        return _ends(_current(partitions_def, instance, at))
+    # Dagster takes no key with the mark that stands between the two.
+    lists = [[key for key in _current(one, instance, at) if BETWEEN not in key] for one in dimensions.values()]
+    return [BETWEEN.join(corner) for corner in zip(*map(_ends, lists), strict=True)] if all(lists) else []
+
+
+def _current(partitions_def: dg.PartitionsDefinition[str], instance: dg.DagsterInstance, at: datetime) -> Sequence[str]:
+    keys = partitions_def.get_partition_keys(current_time=at, dynamic_partitions_store=instance)
+    return keys[-1:] if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) else keys
+
+
+def _ends(keys: Sequence[str]) -> list[str]:
+    return [keys[0], keys[-1]] if keys else []

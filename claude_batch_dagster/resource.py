@@ -16,6 +16,8 @@ from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, Question
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.names import check_schemas
+from claude_batch_dagster.storage.outputs import MARKERS
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 
@@ -146,6 +148,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
 
     def open_engine(self, question: Question, *, run_id: str) -> Engine:
         """Open everything one run needs; raise before money is spent if something of it cannot work."""
+        check_schemas(self.database.database, (question.target.schema, MARKERS.schema))
         state = StateDirectory.open(self._state_directory())
         return Engine(
             question=question,

@@ -10,6 +10,7 @@ import dagster as dg
 from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.errors import ApiError
+from claude_batch_dagster.wording import counted
 
 QUIET_SECONDS = 180.0
 """How long the run log may stay silent while a batch is waited for."""
@@ -31,6 +32,8 @@ class RunLog:
     context: dg.AssetExecutionContext
     tempo: Callable[[], Tempo | None] = lambda: None
     """How long batches of this table usually take."""
+    answerer: Callable[[], str] = str
+    """Who answers, if it is not Claude."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
     _last: Progress | None = field(default=None, init=False)
@@ -44,14 +47,20 @@ class RunLog:
     def tell_survey(self, survey: Survey) -> None:
         """Say what was found upstream."""
         self.context.log.info(
-            f"{survey.n_rows.total():,} upstream rows: {survey.n_answered.total():,} answered already, "
-            f"{survey.n_to_ask.total():,} without a usable answer, {len(survey.shared):,} share another row's answer, "
+            f"{counted(survey.n_rows.total(), 'upstream row')}: {survey.n_answered.total():,} answered already, "
+            f"{survey.n_to_ask.total():,} without a usable answer, "
+            f"{counted(len(survey.shared), 'shares', 'share')} another row's answer, "
             f"{len(survey.rejected):,} can never be asked"
         )
+        if answerer := self.answerer():
+            self.context.log.warning(
+                f"The {answerer} answers, not Claude. Rows that Claude has answered get made-up answers here; a run "
+                "against Claude puts Claude's back, at no cost"
+            )
         if survey.n_homeless:
             self.context.log.warning(
-                f"{survey.n_homeless:,} upstream rows belong to no partition, since partition_expr is NULL for them; "
-                "they are never asked"
+                f"{counted(survey.n_homeless, 'upstream row belongs', 'upstream rows belong')} to no partition, since "
+                "partition_expr is NULL there; such rows are never asked"
             )
 
     def tell_progress(self, progress: Progress) -> None:
@@ -77,11 +86,18 @@ class RunLog:
             self._last_trouble, self._last_trouble_at = kind, now
             self.context.log.warning(f"{error}. Nothing is lost; trying again")
 
+    @property
+    def _partition(self) -> str | None:
+        """The one partition that the run is for: of this asset, not of a neighbor in the same run."""
+        if self.context.assets_def.partitions_def is None or not self.context.has_partition_key:
+            return None
+        return str(self.context.partition_key)
+
     def _observe(self, progress: Progress) -> None:
         self.context.log_event(
             dg.AssetObservation(
                 self.context.asset_key,
-                partition=self.context.partition_key if self.context.has_partition_key else None,
+                partition=self._partition,
                 description="Waiting for Claude" if progress.n_open_batches else "Answers have landed",
                 metadata={
                     "claude_batch/requests_sent": progress.n_sent,
@@ -107,8 +123,8 @@ class RunLog:
 def _sentence(progress: Progress, tempo: Tempo | None, now: datetime) -> str:
     before = f" ({progress.n_before:,} of them by earlier runs)" if progress.n_before else ""
     text = (
-        f"{progress.n_sent:,} requests sent{before}, {progress.n_ended:,} ended, {progress.n_landed:,} landed; "
-        f"{progress.n_open_batches} batches open"
+        f"{counted(progress.n_sent, 'request')} sent{before}, {progress.n_ended:,} ended, "
+        f"{progress.n_landed:,} landed; {counted(progress.n_open_batches, 'batch', 'batches')} open"
     )
     end = tempo.expected_end(progress) if tempo else None
     if tempo is None or end is None:

@@ -1,10 +1,12 @@
 """What becomes of batches when the run that sent them is stopped."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import dagster as dg
 
 from claude_batch_dagster.engine import Engine
+from claude_batch_dagster.wording import counted
 
 ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 """A forced termination marks the run as canceled as soon as the signal is sent."""
@@ -15,13 +17,26 @@ def stop(context: dg.AssetExecutionContext, engine: Engine, *, on_terminate: Lit
     if on_terminate == "leave" or not terminated_by_person(context):
         context.log.warning("Stopped while waiting. The batches go on; the next run lands their answers.")
         return
-    canceled, failures = engine.cancel()
-    for error in failures:
+    done = engine.cancel(is_over=lambda run_id: _is_over(context.instance, run_id))
+    for error in done.failures:
         context.log.warning(f"A batch could not be canceled: {error}. It goes on, and the next run lands it")
     context.log.warning(
-        f"Terminated: {len(canceled)} batches canceled ({', '.join(canceled)}). What was answered by now lands "
-        "with the next run."
+        f"Terminated: {_told(done.canceled, 'canceled')}. What was answered by now lands with the next run."
     )
+    if done.left:
+        context.log.warning(f"Not canceled: {_told(done.left, 'that other runs or partitions need')}.")
+
+
+def _told(batch_ids: Sequence[str], what: str) -> str:
+    """Count batches, say what of them, and name them."""
+    names = f" ({', '.join(batch_ids)})" if batch_ids else ""
+    return f"{counted(len(batch_ids), 'batch', 'batches')} {what}{names}"
+
+
+def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run has ended, or is not known any more."""
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.is_finished
 
 
 def terminated_by_person(context: dg.AssetExecutionContext) -> bool:

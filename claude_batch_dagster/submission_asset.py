@@ -57,7 +57,7 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource = getattr(context.resources, declared.resource_key)
         engine = resource.open_engine(declared.question, run_id=context.run.run_id)
-        log = RunLog(context, tempo=engine.tempo)
+        log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
         engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
         try:
             submitted = engine.submit(partitions_of(context), frame)

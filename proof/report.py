@@ -56,9 +56,10 @@ somebody else's batch of equal size in the workspace, and with a 404 for live ba
 faults. *Every pair* puts a second crash or lost answer at every call after the first, the disk aside. Crashes that
 leave the same behind (ledger, spool, table, server, clock) have the same future, since a new process knows nothing
 else: each such future is run once and counts for all that lead to it, which is why fewer schedules are executed than
-tried; a test runs some of them all the same. *Random lives* draw jobs, faults, edits, cancellations and two runs that
-take turns from one seed each. `make test` plays 500 of them, and a property test (hypothesis) that makes up sequences
-of its own and shrinks what fails.
+tried; a test runs some of them all the same. *Random lives* draw from one seed each: a job, faults, edits that may be
+taken back, cancellations, a table or raw results that somebody deletes, a clock that is set, people who reconcile and
+resolve (some of them without looking), and two runs that take turns. `make test` plays 500 of them, and a property test
+(hypothesis) that makes up sequences of its own and shrinks what fails.
 
 **Kills.** Real runs of Dagster in processes of their own, over a real socket, with SIGKILL at a random moment; a third
 of them and more inside the very call that creates a batch, where a proxy holds back the last bytes, or the answer.

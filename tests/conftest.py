@@ -4,10 +4,12 @@ import signal
 from collections.abc import Generator, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it comes without types
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Clock
@@ -30,8 +32,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 PRINTED = pytest.StashKey[str]()
 """What was printed and logged by the time of a test's latest report."""
 
+SIMULATIONS = frozenset(f"tests/proof/test_proof_{name}.py" for name in ("exhaustive", "seeds", "stateful"))
+"""Files of tests that need nothing but a processor, and much of it."""
+
 SOAK_SECONDS = 4 * 3_600.0
 """The longest that a test of `make soak` may take."""
+
+
+class Dealer(LoadScopeScheduling):  # type: ignore[misc]  # as above
+    """Deals tests to workers file by file, where they share what is slow to start; simulations one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return nodeid if file in SIMULATIONS else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
+    """Tell pytest-xdist how tests are dealt."""
+    return Dealer(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)

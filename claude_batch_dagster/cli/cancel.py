@@ -8,10 +8,10 @@ from claude_batch_dagster.cli.connection import connected, is_here
 from claude_batch_dagster.cli.findings import elsewhere
 from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.cli.surroundings import looking
-from claude_batch_dagster.cli.telling import counted
 from claude_batch_dagster.core.ledger import TRAVELLING, UNCONFIRMED, ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
+from claude_batch_dagster.wording import counted
 
 IN_PROGRESS = "in_progress"
 
@@ -73,7 +73,7 @@ def _cancel(api: BatchApi, chunks: Sequence[ChunkRecord], *, ask: bool) -> bool:
     running = [chunk for chunk, batch in seen if batch and batch.processing_status == IN_PROGRESS]
     if running and ask:
         n_requests = sum(chunk.n_requests for chunk in running)
-        what = f"{counted(len(running), 'batch', 'batches')} with {counted(n_requests, 'request', 'requests')}"
+        what = f"{counted(len(running), 'batch', 'batches')} with {counted(n_requests, 'request')}"
         click.confirm(f"Cancel {what}?", abort=True)
     stopped = [_stop(api, chunk) for chunk in running]
     return all(batch for _, batch in seen) and all(stopped)

@@ -16,6 +16,7 @@ from claude_batch_dagster.storage.kinship import filled_tables
 from claude_batch_dagster.storage.ledger_view import LedgerView
 from claude_batch_dagster.storage.state_directory import OTHERS_CAN_WRITE
 from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.wording import counted
 
 PACKAGES = ("claude-batch-dagster", "anthropic", "dagster", "duckdb", "SQLAlchemy")
 
@@ -95,7 +96,7 @@ def _ledger(view: LedgerView) -> Iterator[Finding]:
         yield problem("ledger", f"{identity}: a copy of {original}", f"Use the original. {COPY}")
         return
     states = [one.chunk.state for one in view.sightings(())]
-    yield ok("ledger", f"{identity}, {sum(state in OPEN for state in states)} open chunks")
+    yield ok("ledger", f"{identity}, {counted(sum(state in OPEN for state in states), 'open chunk')}")
     if n := sum(state in UNCONFIRMED for state in states):
         yield warning("chunks", f"{n} unconfirmed", "The next run finds out, or `claude-batch reconcile`.")
     if n := states.count(State.HELD):

@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 
-from claude_batch_dagster.cli.telling import clock_time, counted, day, requests
+from claude_batch_dagster.cli.telling import clock_time, day, requests
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import place_of
+from claude_batch_dagster.wording import counted
 
 
 def found(before: ChunkRecord, chunk: ChunkRecord, *, here: bool, quiet_period: timedelta) -> str:
@@ -27,7 +28,7 @@ def found(before: ChunkRecord, chunk: ChunkRecord, *, here: bool, quiet_period: 
 def _why(before: ChunkRecord, chunk: ChunkRecord, quiet_period: timedelta) -> str:
     if chunk.quiet_since:
         until = clock_time(chunk.quiet_since + quiet_period)
-        looks = counted(chunk.n_silent_listings, "look", "looks")
+        looks = counted(chunk.n_silent_listings, "look")
         return f"not in the API's list so far, in {looks}; it is looked for until {until} at least"
     if chunk.note and chunk.note != before.note and before.state is State.AMBIGUOUS:
         return chunk.note

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from claude_batch_dagster.core.ledger import ChunkRecord
+from claude_batch_dagster.wording import counted
 
 PIPED_WIDTH = 200
 """Columns where no terminal says how many it has: nothing is cut off in a file or a pipe."""
@@ -71,9 +72,4 @@ def clock_time(moment: datetime) -> str:
 
 def requests(chunk: ChunkRecord) -> str:
     """Tell how many requests a chunk has."""
-    return counted(chunk.n_requests, "request", "requests")
-
-
-def counted(n: int, one: str, many: str) -> str:
-    """Tell a number of things."""
-    return f"{n:,} {one if n == 1 else many}"
+    return counted(chunk.n_requests, "request")

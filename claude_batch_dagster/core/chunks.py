@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 import orjson
 
@@ -15,6 +16,8 @@ from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.pricing import Size, most
 from claude_batch_dagster.core.requests import Request
+
+Item = TypeVar("Item")
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
 ENVELOPE_BYTES = 100
@@ -152,9 +155,9 @@ def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Ca
         yield chunk
 
 
-def windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Cut a stream into lists of at most `size`."""
-    window: list[Candidate] = []
+    window: list[Item] = []
     for item in items:
         window.append(item)
         if len(window) == size:

@@ -8,13 +8,19 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from claude_batch_dagster.core.answering import Told, tell
+from claude_batch_dagster.core.chunks import windows
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, State
 from claude_batch_dagster.core.outcomes import Outcome, claimed_by, laid_out, rejected, spending, taken_over
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool
 from claude_batch_dagster.core.results import Result, UnreadableLineError, decode
-from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, UNJUDGED, Verdict
+from claude_batch_dagster.core.survey import Sharing
+from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, UNJUDGED, Verdict, last_word
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
+from claude_batch_dagster.wording import counted
+
+WINDOW = 1_000
+"""Requests looked up in the ledger at a time."""
 
 MAX_DOWNLOADS = 3
 """How often results with missing rows are downloaded, at least, before `missing` becomes a verdict."""
@@ -93,19 +99,20 @@ class Collection:
             for record in records
         ]
 
-    def restore(self, chunk_id: str, wanted: Mapping[RowKey, str]) -> None:
+    def restore(self, chunk_id: str, wanted: Mapping[RowKey, str], *, only_gaps: bool = False) -> None:
         """
         Land answers of a chunk again, at no cost: from the spool, or from the API while it has the results.
 
         `wanted` are rows with the hash of their request; a row that another row asked for takes over its
-        answer. Rows whose results nobody has get the verdict `missing`: they were paid for and are not sent
-        again. Raises `ApiError` when the API cannot be asked just now; or, once the others have landed, when it
-        does not hand out every result that it had before.
+        answer. With `only_gaps`, rows that the table has stay as they are. Rows whose results nobody has get the
+        verdict `missing`: they were paid for and are not sent again. Raises `ApiError` when the API cannot be
+        asked just now; or, once the others have landed, when it does not hand out every result that it had before.
         """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)
             if chunk.state is State.REFUSED:
-                self.answers.restore(rejected(row, asked, chunk) for row, asked in wanted.items())
+                refused = (rejected(row, asked, chunk) for row, asked in wanted.items())
+                self.answers.restore(refused, only_gaps=only_gaps)
                 return
             matched = self._matched_again(chunk)
             told = self._gone(chunk) if matched is None else self._told_again(chunk, matched)
@@ -114,11 +121,29 @@ class Collection:
             own = {(one.row.row, one.row.request_hash): one for one in told}
             now = self.clock.now()
             chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
-            self.answers.restore(taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
+            taken = (taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
+            self.answers.restore(taken, only_gaps=only_gaps)
         lacking = {row.request_hash for row in self.ledger.rows(chunk_id)} - by_hash.keys()
         if n_lacking := len([asked for asked in wanted.values() if asked in lacking]):
-            text = f"the results of batch {chunk.batch_id} lack {n_lacking} rows that were in them; try again later"
+            rows = counted(n_lacking, "row that was", "rows that were")
+            text = f"the results of batch {chunk.batch_id} lack {rows} in them; try again later"
             raise ApiResponseError(text)
+
+    def verdicts_for(self, pipeline: str, shared: Mapping[RowKey, Sharing]) -> dict[str, dict[RowKey, str]]:
+        """
+        Find the verdict on questions that rows share with others: what to `restore`, by chunk.
+
+        Rows whose question is on its way, or has no verdict yet, and rows that show it already, are left out.
+        """
+        told: dict[str, str] = {}
+        for hashes in windows(sorted({one.request_hash for one in shared.values()}), WINDOW):
+            told |= last_word(self.history(pipeline, hashes))
+        wanted: dict[str, dict[RowKey, str]] = defaultdict(dict)
+        for row, one in shared.items():
+            chunk_id = told.get(one.request_hash)
+            if chunk_id is not None and not (one.shown or "").startswith(chunk_id):
+                wanted[chunk_id][row] = one.request_hash
+        return wanted
 
     def _fetch(self, chunk: ChunkRecord, batch: Batch | None) -> None:
         """
@@ -188,7 +213,8 @@ class Collection:
             return matched
         self.spool.discard(_batch_id(chunk))
         n = sum(result is not None for _, result in matched)
-        text = f"the results of batch {chunk.batch_id} have {n} of {chunk.n_requests} rows that can be read"
+        of = counted(chunk.n_requests, "row")
+        text = f"the results of batch {chunk.batch_id} have {n} of {of} that can be read"
         self._postpone(chunk, ApiResponseError(text))
         return None
 
@@ -335,7 +361,8 @@ class Collection:
         return [one for one in told if one.row.custom_id not in lacking]
 
     def _apply(self, chunk: ChunkRecord, told: list[Outcome]) -> None:
-        if self.answers.apply(chunk.chunk_id, laid_out(chunk, told, self.clock.now())):
+        asked = (one for one in told if not one.row.withdrawn)
+        if self.answers.apply(chunk.chunk_id, laid_out(chunk, asked, self.clock.now())):
             self.landed.add(chunk.chunk_id)
         self.misfits[chunk.chunk_id] = Verdict.INVALID
 

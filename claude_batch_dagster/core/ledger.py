@@ -1,6 +1,7 @@
 """What a row signs on its way: the states of a chunk, the moves allowed, and the port of the ledger."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -141,6 +142,8 @@ class RowRecord:
     """State of the row's chunk."""
     verdict: str | None = None
     """None until the chunk is applied."""
+    withdrawn: bool = False
+    """Whether the document has another question by now, or none: the answer is kept, and stays out of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,16 @@ class Ledger(Protocol):
 
     def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
         """Return every earlier row that asked one of these requests, oldest first."""
+
+    def awaited(self, pipeline: str, partition_keys: AbstractSet[str | None], *, since: datetime) -> list[RowRecord]:
+        """
+        Return the rows of these partitions whose answers may still come.
+
+        They are in flight; or in a chunk let go after `since`, which may turn up after all.
+        """
+
+    def withdraw(self, rows: Mapping[tuple[str, int], bool]) -> None:
+        """Note of rows, by chunk and ordinal, whether their document has another question by now, or none."""
 
     def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
         """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""

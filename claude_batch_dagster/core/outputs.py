@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
+from claude_batch_dagster.core.expressible import check_expressible
 from claude_batch_dagster.core.keys import INT64
 from claude_batch_dagster.errors import OutputModelError
 
@@ -88,6 +89,11 @@ class OutputSchema:
 
     model: type[BaseModel]
 
+    def __post_init__(self) -> None:
+        given: Any = self.model  # not everybody checks types
+        if not (isinstance(given, type) and issubclass(given, BaseModel)):
+            raise OutputModelError(f"output= takes a pydantic model, a class derived from BaseModel; got {given!r}.")
+
     @cached_property
     def columns(self) -> dict[str, Structure]:
         """Name and SQL type of each output field, in order."""
@@ -114,11 +120,12 @@ class OutputSchema:
         return None
 
     def meaning(self, name: str) -> str | None:
-        """Say what a field holds: its values if their list is closed, else its description."""
+        """Say what a field holds: its description, and its values if their list is closed and not described there."""
         field = self.model.model_fields[name]
-        if get_origin(field.annotation) is Literal:
-            return f"One of: {', '.join(str(value) for value in get_args(field.annotation))}."
-        return field.description
+        described = field.description or ""
+        values = [str(value) for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+        listed = "" if all(value in described for value in values) else f"One of: {', '.join(values)}."
+        return " ".join(part for part in (described, listed) if part) or None
 
     def check(self, *, keys: tuple[str, ...]) -> None:
         """Raise `OutputModelError` if columns would collide (names differ in more than case)."""
@@ -134,6 +141,7 @@ class OutputSchema:
                 seen[name.lower()] = group
         if not self.columns:
             raise OutputModelError(f"the output model {self.model.__name__} has no fields; add at least one.")
+        check_expressible(self._json_schema)
 
     def validate(self, text: str) -> dict[str, Any]:
         """

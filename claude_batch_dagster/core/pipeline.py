@@ -85,11 +85,11 @@ class Pipeline:
     asked: Counter[str | None] = field(default_factory=Counter)
     """Requests sent by this run, by partition."""
     followed: set[str] = field(default_factory=set)
-    """Chunks that carry rows of this run, whoever sent them."""
+    """Chunks that carry rows of this run and that it waits for, whoever sent them."""
     home: set[str] = field(default_factory=set)
     """Chunks brought home by this run."""
-    settled: dict[str, dict[RowKey, str]] = field(default_factory=lambda: defaultdict(dict))
-    """Rows that have their verdict in the ledger and not in the table, with their request, by chunk."""
+    settled: dict[tuple[str, bool], dict[RowKey, str]] = field(default_factory=lambda: defaultdict(dict))
+    """Rows with a verdict that the table lacks, by chunk, and by whether a later run wants another one there."""
     unseen_since: dict[str, datetime] = field(default_factory=dict)
     """Since when the API has not shown a batch that it once accepted, by chunk."""
 
@@ -103,18 +103,17 @@ class Pipeline:
         """
         self._begin()
         while flying := self._send(candidates):
+            self.followed |= flying
             self._wait(flying)
         if self._watch():
             self._collect_ended()
-        for chunk_id, rows in self.settled.items():
-            self.collection.restore(chunk_id, rows)
+        self._restore()
 
     def send(self, candidates: Iterable[Candidate]) -> set[str]:
         """Send what may be sent without waiting for answers; return the chunks that carry rows of ours."""
         self._begin()
         flying = self._send(candidates)
-        for chunk_id, rows in self.settled.items():
-            self.collection.restore(chunk_id, rows)
+        self._restore()
         return flying
 
     def _begin(self) -> None:
@@ -135,9 +134,9 @@ class Pipeline:
                     self._note_settled(candidate, decision)
                 else:
                     left[candidate.row] = candidate.request.request_hash
-        for chunk_id, rows in self.settled.items():
+        for (chunk_id, only_gaps), rows in self.settled.items():
             try:
-                self.collection.restore(chunk_id, rows)
+                self.collection.restore(chunk_id, rows, only_gaps=only_gaps)
             except ApiError:
                 left |= rows
         return left
@@ -163,7 +162,6 @@ class Pipeline:
         for group in chunked(self._askable(candidates, flying), self.limits):
             self._make_room(len(group))
             self._offer(group, flying)
-        self.followed |= flying
         return flying
 
     def _askable(self, candidates: Iterable[Candidate], flying: set[str]) -> Iterator[Candidate]:
@@ -275,7 +273,7 @@ class Pipeline:
                 self._dispatch(self._chunk_of(rest), flying)
             # Only now: had the rest been refused as well, that row would not have been the reason.
             self.ledger.judge(chunk.nonce, {culprit: Verdict.REJECTED})
-            self.settled[chunk.nonce][passengers[culprit].row] = passengers[culprit].request_hash
+            self.settled[chunk.nonce, False][passengers[culprit].row] = passengers[culprit].request_hash
 
     def _chunk_of(self, passengers: Sequence[Passenger]) -> Chunk:
         return Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
@@ -289,9 +287,15 @@ class Pipeline:
 
     def _note_settled(self, candidate: Candidate, decision: Settled) -> None:
         """Remember a verdict that the table lacks: a good answer there would have kept the row from being asked."""
-        at_home = decision.chunk_id in self.collection.landed and not decision.shared
-        if not at_home and (decision.succeeded or decision.claimed or not candidate.landed):
-            self.settled[decision.chunk_id][candidate.row] = candidate.request.request_hash
+        landed_here = decision.chunk_id in self.collection.landed and not decision.shared
+        met_in_flight = decision.chunk_id in self.followed | self.collection.landed and not decision.shared
+        overtaken = met_in_flight and decision.withdrawn
+        if (overtaken or not landed_here) and (decision.succeeded or decision.claimed or not candidate.landed):
+            self.settled[decision.chunk_id, overtaken][candidate.row] = candidate.request.request_hash
+
+    def _restore(self) -> None:
+        for (chunk_id, only_gaps), rows in self.settled.items():
+            self.collection.restore(chunk_id, rows, only_gaps=only_gaps)
 
     def _tell_unconfirmed(self) -> None:
         for chunk in self.ledger.chunks(self.name, UNCONFIRMED):

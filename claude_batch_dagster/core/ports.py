@@ -55,6 +55,11 @@ class Batch:
         """Whether every request of the batch has its result."""
         return self.processing_status == "ended"
 
+    @property
+    def was_canceled(self) -> bool:
+        """Whether somebody has asked to cancel it, as far as that is known or had an effect."""
+        return self.processing_status == "canceling" or self.counts.canceled > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
@@ -161,5 +166,5 @@ class Answers(Protocol):
     def apply(self, chunk_id: str, answers: Iterable[Answer]) -> bool:
         """Land the answers of a chunk, once: `False` if the chunk has been landed before."""
 
-    def restore(self, answers: Iterable[Answer]) -> None:
-        """Land answers paid for earlier, in place of whatever the rows hold now."""
+    def restore(self, answers: Iterable[Answer], *, only_gaps: bool = False) -> None:
+        """Land answers paid for earlier; a failure replaces no good one, and with `only_gaps` nothing is replaced."""

@@ -10,6 +10,7 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowRecord, Sta
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.quoting import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
+from claude_batch_dagster.wording import counted
 
 DEFINITE_NO = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 """
@@ -57,7 +58,8 @@ class Submission:
         if self.ledger.chunk(chunk.nonce).state is State.SENDING:
             self.ledger.move(chunk.nonce, to=State.RELEASED, note="accepted before its last byte had left")
         if batch.counts.total != len(chunk.passengers):
-            note = f"the API accepted {batch.counts.total} requests of {len(chunk.passengers)} as {batch.id}"
+            accepted = counted(batch.counts.total, "request")
+            note = f"the API accepted {accepted} of {len(chunk.passengers)} as {batch.id}"
             return self.ledger.move(
                 chunk.nonce, to=State.HELD, batch_id=batch.id, batch_created_at=batch.created_at, note=note
             )

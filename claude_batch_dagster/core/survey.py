@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from claude_batch_dagster.core.chunks import Candidate
-from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.ledger import RowKey, RowRecord
 from claude_batch_dagster.core.requests import RejectedRowError, Request, RequestBuilder
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import ConfigurationError
@@ -46,6 +46,8 @@ class Survey:
     """Rows that can never be sent, and why."""
     shared: dict[RowKey, str] = field(default_factory=dict)
     """Rows that ask the same as another row, by request hash: they take over its answer."""
+    wanted: dict[RowKey, str] = field(default_factory=dict)
+    """What those rows ask now, by request hash, whose answers to some question may still come."""
     removed: list[RowKey] = field(default_factory=list)
     """Rows of the output table that are no longer upstream."""
     n_homeless: int = 0
@@ -55,6 +57,28 @@ class Survey:
     def n_shared(self) -> Counter[str | None]:
         """Rows by partition that take over the answer of a row that asks the same."""
         return Counter(row.partition_key for row in self.shared)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """The question that a row shares with another one, while the table holds no good answer to it."""
+
+    request_hash: str
+    shown: str | None
+    """The custom_id of the failure that the table shows for it in this row, if it shows one."""
+
+
+def withdrawals(awaited: Iterable[RowRecord], wanted: Mapping[RowKey, str]) -> dict[tuple[str, int], bool]:
+    """
+    Return what has changed, by chunk and ordinal: whether nobody asks any more for an answer that may still come.
+
+    It was asked for earlier than the one that the row asks for now, or shares, or has: it must not take its place.
+    """
+    return {
+        (record.chunk_id, record.ordinal): not record.withdrawn
+        for record in awaited
+        if record.withdrawn != (wanted.get(record.row) != record.request_hash)
+    }
 
 
 @dataclass(kw_only=True)
@@ -67,6 +91,8 @@ class Sorter:
     answered_elsewhere: Callable[[Sequence[str]], frozenset[str]]
     """Which of these request hashes have an answer in the table, under whatever key."""
     put: Callable[[Candidate], None]
+    awaited: frozenset[RowKey] = frozenset()
+    """Rows with an answer on its way, to whatever question."""
     survey: Survey = field(default_factory=Survey)
     _twins: dict[RowKey, list[tuple[Record, Request | None]]] = field(default_factory=dict)
     _leaders: set[str] = field(default_factory=set)
@@ -130,6 +156,8 @@ class Sorter:
         asking = []
         for record, request in rendered:
             self.survey.n_keys[record.row.partition_key] += 1
+            if record.row in self.awaited:
+                self.survey.wanted[record.row] = request.request_hash
             if record.standing_status == Verdict.SUCCEEDED and record.standing_hash == request.request_hash:
                 self.survey.n_answered[record.row.partition_key] += 1
             else:

@@ -1,6 +1,6 @@
 """What can become of a row, and whether it is asked again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,6 +72,8 @@ class Settled:
     succeeded: bool
     shared: bool = False
     """The verdict is that of another row that asked the very same thing."""
+    withdrawn: bool = False
+    """The document had another question when the chunk was last expected, so the answer stayed out of the table."""
     claimed: bool = False
     """The API counted an answer that it has not handed out, or one could not be looked at: it may turn out good."""
 
@@ -110,7 +112,8 @@ def decide(
         return InFlight(flying[-1].chunk_id)
     for records in (history, everyone):
         if good := [record for record in records if record.verdict == Verdict.SUCCEEDED]:
-            return Settled(good[-1].chunk_id, succeeded=True, shared=records is not history)
+            shared, withdrawn = records is not history, good[-1].withdrawn
+            return Settled(good[-1].chunk_id, succeeded=True, shared=shared, withdrawn=withdrawn)
     if flying := [record for record in everyone if record.state in OPEN]:
         return InFlight(flying[-1].chunk_id)
     told = [record for record in everyone if record.verdict is not None]
@@ -121,9 +124,25 @@ def decide(
     n_paid = sum(record.verdict in PAID_TO_REPEAT for record in told)
     n_this_run = sum(record.chunk_id in run_chunks for record in told)
     repeatable = last.verdict in FREE_TO_REPEAT or last.verdict in PAID_TO_REPEAT
+    if history and history[-1].withdrawn and history[-1].chunk_id in run_chunks:
+        repeatable = False  # a later run asks something else of this row: what we ask now would be paid for in vain
     if not repeatable or n_paid >= MAX_PAID_ATTEMPTS or n_this_run >= max_attempts:
         claimed = last.verdict in {CLAIMED, UNJUDGED}
-        return Settled(last.chunk_id, succeeded=False, shared=last not in history, claimed=claimed)
+        shared = last not in history
+        return Settled(last.chunk_id, succeeded=False, shared=shared, withdrawn=last.withdrawn, claimed=claimed)
     n_truncated = sum(record.verdict == Verdict.TRUNCATED for record in told)
     # The highest, not the last: nonces are out of order where a clock went back, and a claim counts by attempts.
     return Ask(attempt=max(record.attempt for record in told) + 1, n_truncated=n_truncated)
+
+
+def last_word(history: Iterable[RowRecord]) -> dict[str, str]:
+    """Return which chunk has the verdict on each question, oldest records first: a good one, or the latest."""
+    told: dict[str, RowRecord] = {}
+    flying: set[str] = set()
+    for record in history:
+        known = told.get(record.request_hash)
+        if record.state in OPEN:
+            flying.add(record.request_hash)
+        elif record.verdict is not None and (known is None or known.verdict != Verdict.SUCCEEDED):
+            told[record.request_hash] = record
+    return {asked: record.chunk_id for asked, record in told.items() if asked not in flying}

@@ -1,7 +1,9 @@
-"""A fingerprint of the documents of each partition, by one query."""
+"""A look at the upstream table: the partitions that its rows name, and a fingerprint of each."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
 
 import duckdb
 
@@ -12,40 +14,40 @@ from claude_batch_dagster.storage.upstream import Reader, Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse, without_values
 
 
-def contents(warehouse: Warehouse, upstream: Upstream, partitions: Sequence[Partition]) -> dict[str | None, str]:
-    """
-    Return a fingerprint for each partition that has documents: the same as long as no row of it changes.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What there is upstream, as seen through one open connection: the file may have to be waited for."""
 
-    It covers every column and the number of rows, whatever their order. Raises `UpstreamError` when the table
-    cannot be read.
-    """
-    with _opened(warehouse, upstream) as connection:
-        reader = Reader(connection=connection, upstream=upstream, target=TableName("main", ""))
-        return _fingerprints(connection, reader.own_rows(partitions))
+    connection: duckdb.DuckDBPyConnection
+    upstream: Upstream
 
+    @classmethod
+    @contextmanager
+    def opened(cls, warehouse: Warehouse, upstream: Upstream) -> Iterator[Self]:
+        """Open the database once for all that is asked; raise `UpstreamError` when the table cannot be read."""
+        with warehouse.connect() as connection:
+            try:
+                yield cls(connection, upstream)
+            except duckdb.Error as error:
+                raise UpstreamError(
+                    f"the upstream {upstream.shown_as} cannot be read: {without_values(error)}. Materialize it first."
+                ) from None
 
-def keys_upstream(warehouse: Warehouse, upstream: Upstream, dimension: int = 0) -> list[str]:
-    """Return the partition keys that the rows of the upstream table name in one dimension, in order."""
-    expr = upstream.rule.dimensions[dimension].expr
-    query = f"SELECT DISTINCT CAST(({expr}) AS VARCHAR) AS k FROM {upstream.relation} WHERE k IS NOT NULL ORDER BY k"
-    with _opened(warehouse, upstream) as connection:
-        return [key for (key,) in connection.execute(query).fetchall()]
+    def fingerprints(self, partitions: Sequence[Partition]) -> dict[str | None, str]:
+        """
+        Return a fingerprint for each partition that has documents: the same as long as no row of it changes.
 
+        It covers every column and the number of rows, whatever their order.
+        """
+        reader = Reader(connection=self.connection, upstream=self.upstream, target=TableName("main", ""))
+        query = (
+            "SELECT _cb_partition, concat_ws('-', count(*), bit_xor(hash(r)), sum(hash(r) % 1000000007)) "
+            f"FROM {reader.own_rows(partitions)} AS r GROUP BY _cb_partition"
+        )
+        return dict(self.connection.execute(query).fetchall())
 
-@contextmanager
-def _opened(warehouse: Warehouse, upstream: Upstream) -> Iterator[duckdb.DuckDBPyConnection]:
-    with warehouse.connect() as connection:
-        try:
-            yield connection
-        except duckdb.Error as error:
-            raise UpstreamError(
-                f"the upstream {upstream.shown_as} cannot be read: {without_values(error)}. Materialize it first."
-            ) from None
-
-
-def _fingerprints(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str | None, str]:
-    query = (
-        "SELECT _cb_partition, concat_ws('-', count(*), bit_xor(hash(r)), sum(hash(r) % 1000000007)) "
-        f"FROM {rows} AS r GROUP BY _cb_partition"
-    )
-    return dict(connection.execute(query).fetchall())
+    def keys(self, dimension: int = 0) -> list[str]:
+        """Return the partition keys that the rows name in one dimension, in order."""
+        expr, relation = self.upstream.rule.dimensions[dimension].expr, self.upstream.relation
+        query = f"SELECT DISTINCT CAST(({expr}) AS VARCHAR) AS k FROM {relation} WHERE k IS NOT NULL ORDER BY k"
+        return [key for (key,) in self.connection.execute(query).fetchall()]

@@ -10,6 +10,7 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName, quoted
 from claude_batch_dagster.storage.outputs import MARKERS
 from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.wording import counted
 
 LEDGERS = TableName("claude_batch", "ledgers")
 """Which ledger each output table was filled by, and since when: kept beside the table."""
@@ -62,7 +63,8 @@ class Kinship:
             reason = f"the table was filled by ledger {known}; this is {self.ledger.ledger_id}"
             raise StrangeLedgerError(str(self.target), reason)
         elif missing := self.ledger.unknown(self._landed()):
-            reason = f"the ledger is older than the table (from a backup?): it lacks {len(missing)} batches that landed"
+            lacks = counted(len(missing), "batch", "batches")
+            reason = f"the ledger is older than the table (from a backup?): it lacks {lacks} that landed"
             raise StrangeLedgerError(str(self.target), reason)
         elif (mark := self._latest_mark()) and not self.ledger.has_mark(mark):
             reason = "the ledger is older than the table (from a backup?): it lacks the latest run, and what that sent"

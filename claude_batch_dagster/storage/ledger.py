@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from claude_batch_dagster.core.ledger import (
     NEXT,
@@ -24,7 +26,7 @@ from claude_batch_dagster.core.ledger import (
 )
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
-from claude_batch_dagster.storage import claims, identity, schema
+from claude_batch_dagster.storage import claims, identity, schema, spending, withdrawals
 from claude_batch_dagster.storage.doubts import doubt, doubtful
 from claude_batch_dagster.storage.file_locks import PRIVATE_FILE
 from claude_batch_dagster.storage.locks import locks_for
@@ -46,13 +48,17 @@ class SqlLedger:
     def __init__(self, url: str | sa.URL, *, busy_seconds: float = BUSY_SECONDS) -> None:
         """Open it, or create it; wait no longer than `busy_seconds` for others that hold it."""
         self._use(_engine(url, busy_seconds))
-        with _translated():
-            upgrade(self._engine)
+        try:
+            with _translated():
+                upgrade(self._engine)
+        except BaseException:
+            self.dispose()
+            raise
 
     def _use(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._opened: list[Any] = []
-        sa.event.listen(engine, "connect", lambda raw, _: self._opened.append(raw))
+        self._used: set[ConnectionPoolEntry] = set()
+        sa.event.listen(engine, "checkout", lambda _, entry, __: self._used.add(entry))
 
     @property
     def ledger_id(self) -> str:
@@ -168,11 +174,22 @@ class SqlLedger:
         with self._transaction() as connection:
             return [_row_record(row) for row in connection.execute(query)]
 
+    def awaited(self, pipeline: str, partition_keys: AbstractSet[str | None], *, since: datetime) -> list[RowRecord]:
+        """Return the rows of these partitions that are in flight, or in a chunk let go after `since`."""
+        with self._transaction() as connection:
+            found = connection.execute(withdrawals.awaited(pipeline, partition_keys, since))
+            return [_row_record(row) for row in found if row.partition_key in partition_keys]
+
+    def withdraw(self, rows: Mapping[tuple[str, int], bool]) -> None:
+        """Note of rows, by chunk and ordinal, whether their document has another question by now, or none."""
+        with self._transaction() as connection:
+            withdrawals.withdraw(connection, rows)
+
     def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
         """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""
         with self._transaction() as connection:
             _tell(connection, chunk_id, verdicts)
-            _pay(connection, chunk_id, spends)
+            spending.pay(connection, chunk_id, spends)
 
     def doubts(self, pipeline: str) -> list[Doubt]:
         """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
@@ -184,28 +201,12 @@ class SqlLedger:
         with self._transaction() as connection:
             _move(connection, chunk_id, to, {})
             _tell(connection, chunk_id, dict(enumerate(verdicts)))
-            _pay(connection, chunk_id, spends)
+            spending.pay(connection, chunk_id, spends)
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
-        table, chunk = schema.spend, schema.chunks
-        sums = [sa.func.sum(table.c[name]).label(name) for name in _SUMMED]
-        unknown = [
-            sa.func.count().filter(table.c[name].is_(None)).label(f"{name}_unknown")
-            for name in ("cost_usd", "live_cost_usd")
-        ]
-        query = (
-            sa.select(table.c.partition_key, *sums, *unknown)
-            .join(chunk, chunk.c.chunk_id == table.c.chunk_id)
-            .where(chunk.c.pipeline == pipeline)
-            .group_by(table.c.partition_key)
-        )
-        if run_id is not None:
-            query = query.where(chunk.c.run_id == run_id)
-        if place is not None:
-            query = query.where(chunk.c.account.startswith(f"{place} ", autoescape=True))
         with self._transaction() as connection:
-            return [_spend(row) for row in connection.execute(query)]
+            return spending.spends(connection, pipeline, run_id=run_id, place=place)
 
     def unfinished(self, pipeline: str) -> dict[str | None, set[str]]:
         """Return the chunks that may still be at the API, by each partition that has rows in them."""
@@ -240,18 +241,20 @@ class SqlLedger:
             return [ended_at - created_at for created_at, ended_at in connection.execute(query)]
 
     def dispose(self) -> None:
-        """Close every connection, also one left behind by an interruption: its transaction would lock others out."""
+        """
+        Close every connection, also one left behind by an interruption: its transaction would lock others out.
+
+        The ledger can be used again afterwards, with new connections.
+        """
         self._engine.dispose()
-        for raw in self._opened:
-            raw.close()
+        while self._used:
+            self._used.pop().invalidate()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         with _translated(), self._engine.begin() as connection:
             yield connection
 
-
-_SUMMED = ("n_requests", "input_tokens", "output_tokens", "cost_usd", "live_cost_usd")
 
 _ROWS = sa.select(schema.rows, schema.chunks.c.state).join(
     schema.chunks, schema.chunks.c.chunk_id == schema.rows.c.chunk_id
@@ -269,10 +272,19 @@ def _engine(url: str | sa.URL, busy_seconds: float) -> sa.Engine:
         _make_private(engine.url.database)
         sa.event.listen(engine, "connect", lambda raw, _: _prepare_sqlite(raw, busy_seconds))
         sa.event.listen(engine, "begin", _begin_immediate)
+        sa.event.listen(engine, "close", _undo)
     elif engine.dialect.name == "postgresql" and busy_seconds < BUSY_SECONDS:
-        limit = f"SET LOCAL statement_timeout = {busy_seconds * 1_000:.0f}"
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
+        _hurry_postgres(engine, busy_seconds)
     return engine
+
+
+def _hurry_postgres(engine: sa.Engine, busy_seconds: float) -> None:
+    """Wait no longer than that for a statement, nor for a host that is silent (whole seconds, two at least)."""
+    limit = f"SET LOCAL statement_timeout = {busy_seconds * 1_000:.0f}"
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
+    if engine.dialect.driver in {"psycopg", "psycopg2"}:
+        wait = {"connect_timeout": max(2, round(busy_seconds))}
+        sa.event.listen(engine, "do_connect", lambda *given: given[-1].update({**wait, **given[-1]}))
 
 
 def _make_private(path: str | None) -> None:
@@ -313,6 +325,11 @@ def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _undo(connection: Any, _: ConnectionPoolEntry) -> None:
+    """Undo before closing: SQLite keeps a closed connection and its lock while some cursor of it is still about."""
+    connection.rollback()
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -320,8 +337,8 @@ def _translated() -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise LedgerError(
-            f"the ledger does not work ({type(cause).__name__}: {cause}). Nothing is sent without it; "
-            "check its disk space and permissions, or restore it from a backup."
+            f"the ledger does not work ({type(cause).__name__}: {cause}). Nothing is sent without it. If it was only "
+            "busy, run again; else check its server, disk space and permissions, or restore it from a backup."
         ) from None
 
 
@@ -346,11 +363,6 @@ def _tell(connection: sa.Connection, chunk_id: str, verdicts: Mapping[int, str])
     )
     values = [{"at_ordinal": ordinal, "told": verdict} for ordinal, verdict in verdicts.items()]
     connection.execute(told, values)
-
-
-def _pay(connection: sa.Connection, chunk_id: str, spends: Sequence[Spend]) -> None:
-    if spends:
-        connection.execute(sa.insert(schema.spend), [{"chunk_id": chunk_id, **asdict(item)} for item in spends])
 
 
 def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:
@@ -381,15 +393,5 @@ def _row_record(row: Any) -> RowRecord:
         attempt=row.attempt,
         state=State(row.state),
         verdict=row.verdict,
-    )
-
-
-def _spend(row: Any) -> Spend:
-    return Spend(
-        partition_key=row.partition_key,
-        n_requests=int(row.n_requests),
-        input_tokens=int(row.input_tokens),
-        output_tokens=int(row.output_tokens),
-        cost_usd=None if row.cost_usd_unknown else row.cost_usd,
-        live_cost_usd=None if row.live_cost_usd_unknown else row.live_cost_usd,
+        withdrawn=row.withdrawn,
     )

@@ -7,11 +7,11 @@ from itertools import islice
 import duckdb
 import orjson
 
-from claude_batch_dagster.core.keys import key_values
+from claude_batch_dagster.core.keys import canonical_key, key_values
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.outputs import BOOKKEEPING, OutputSchema, Structure
 from claude_batch_dagster.core.ports import Answer
-from claude_batch_dagster.core.survey import Survey
+from claude_batch_dagster.core.survey import Sharing, Survey
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import OutputModelError
 from claude_batch_dagster.storage.names import TableName, listed, quoted
@@ -24,6 +24,12 @@ MARKERS = TableName("claude_batch", "landed_chunks")
 """Which chunks are in which table: written in the transaction that lands them."""
 
 GOOD = f"status = '{Verdict.SUCCEEDED}'"
+
+NEWER = "(t.request_hash IS DISTINCT FROM s.request_hash OR coalesce(s.custom_id, '') >= coalesce(t.custom_id, ''))"
+"""Of two attempts at one question the later one counts; to another question, the row has come by an edit."""
+
+UNLESS_WORSE = f"s.{GOOD} OR (NOT t.{GOOD} AND {NEWER})"
+"""When a staged row takes the place of the table's: any good answer does; a failure only that of an older failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,7 @@ class OutputTable:
         """
         Land the answers of a chunk, once: `False` if it has been landed before.
 
-        A good answer is never replaced by a failure, nor a later question's answer by an earlier one's.
+        A good answer is never replaced by a failure. Answers that nobody asks for any more do not come here.
         """
         with self.warehouse.transaction() as connection:
             marker = [chunk_id, str(self.target)]
@@ -67,28 +73,35 @@ class OutputTable:
             if connection.execute(known, marker).fetchone():
                 return False
             self._stage(connection, answers)
-            later = "coalesce(s.custom_id, '') >= coalesce(t.custom_id, '')"
-            better = f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})"
-            self._replace(connection, where=better, newer=later)
+            self._replace(connection, where=UNLESS_WORSE)
             connection.execute(f"INSERT INTO {MARKERS.sql} VALUES (?, ?, now())", marker)
         return True
 
-    def restore(self, answers: Iterable[Answer]) -> None:
-        """Land answers paid for earlier; a good one takes the place of whatever stands there."""
+    def restore(self, answers: Iterable[Answer], *, only_gaps: bool = False) -> None:
+        """Land answers paid for earlier: a good one in place of whatever stands there, or only where nothing does."""
         with self.warehouse.transaction() as connection:
             self._stage(connection, answers)
-            self._replace(connection, where=f"s.{GOOD} OR NOT t.{GOOD}")
+            if only_gaps:
+                self._fill_gaps(connection)
+            else:
+                self._replace(connection, where=UNLESS_WORSE)
 
-    def settle(self, survey: Survey) -> None:
-        """Bring in what needs no sending: rejected rows, answers shared between rows, rows gone upstream."""
+    def settle(self, survey: Survey) -> dict[RowKey, Sharing]:
+        """
+        Bring in what needs no sending: rejected rows, good answers shared between rows, rows gone upstream.
+
+        Returns the rows that share a question to which the table holds no good answer: it is still to come; or it
+        was a failure, and only the ledger knows which of several counts.
+        """
         if not (survey.rejected or survey.shared or survey.removed):
-            return
+            return {}
         with self.warehouse.transaction() as connection:
             self._stage(connection, (_rejected(row, error) for row, error in survey.rejected.items()))
             self._replace(connection, where=f"NOT t.{GOOD}")
-            self._share(connection, survey.shared)
+            left = self._share(connection, survey.shared)
             self._stage(connection, (_rejected(row, "") for row in survey.removed))
             connection.execute(f"DELETE FROM {self.target.sql} AS t USING _cb_staged AS s WHERE {self._same_row}")
+        return left
 
     # --- statements --------------------------------------------------------------------------------
 
@@ -105,27 +118,36 @@ class OutputTable:
                 {"structure": structure, "rows": window},
             )
 
-    def _replace(self, connection: duckdb.DuckDBPyConnection, *, where: str, newer: str = "TRUE") -> None:
+    def _replace(self, connection: duckdb.DuckDBPyConnection, *, where: str) -> None:
         """
         Let staged rows take the place of the table's rows where they may, and of none where there is none.
 
-        A good row that stays in spite of a failure says so, if the failure is `newer`.
+        A good row that stays in spite of a failure says so.
         """
         target, same_row = self.target.sql, self._same_row
         connection.execute(f"DELETE FROM {target} AS t USING _cb_staged AS s WHERE {same_row} AND ({where})")
         connection.execute(
             f"UPDATE {target} AS t SET error = 'this answer is kept from an earlier request; the newer one is ' "
             f"|| s.status || coalesce(': ' || s.error, '') FROM _cb_staged AS s "
-            f"WHERE {same_row} AND t.{GOOD} AND NOT s.{GOOD} AND {newer}"
+            f"WHERE {same_row} AND t.{GOOD} AND NOT s.{GOOD} AND {NEWER}"
         )
+        self._fill_gaps(connection)
+
+    def _fill_gaps(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let staged rows in where the table has none."""
+        target = self.target.sql
         connection.execute(
-            f"INSERT INTO {target} BY NAME SELECT s.* FROM _cb_staged AS s ANTI JOIN {target} AS t ON {same_row}"
+            f"INSERT INTO {target} BY NAME SELECT s.* FROM _cb_staged AS s ANTI JOIN {target} AS t ON {self._same_row}"
         )
 
-    def _share(self, connection: duckdb.DuckDBPyConnection, shared: Mapping[RowKey, str]) -> None:
-        """Give rows that ask the same thing the same answer; it was paid for once, so it costs nothing more."""
+    def _share(self, connection: duckdb.DuckDBPyConnection, shared: Mapping[RowKey, str]) -> dict[RowKey, Sharing]:
+        """
+        Give rows that ask the same thing the same answer; it was paid for once, so it costs nothing more.
+
+        Returns the rows for which there is none.
+        """
         if not shared:
-            return
+            return {}
         self._stage(connection, (_sharing(row, request_hash) for row, request_hash in shared.items()))
         copied = [name for name in self.columns if name not in {*self.key_types, "partition_key"}]
         free = {
@@ -137,13 +159,25 @@ class OutputTable:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE _cb_shared AS "
             f"SELECT {listed(self.key_types, 's.')}, s.partition_key, {values} FROM _cb_staged AS s "
-            f"JOIN (SELECT * FROM {self.target.sql} "
-            f"QUALIFY row_number() OVER (PARTITION BY request_hash ORDER BY ({GOOD}) DESC, custom_id DESC) = 1) AS l "
+            f"JOIN (SELECT * FROM {self.target.sql} WHERE {GOOD} "
+            "QUALIFY row_number() OVER (PARTITION BY request_hash ORDER BY custom_id DESC) = 1) AS l "
             "ON l.request_hash = s.request_hash"
         )
         connection.execute("DELETE FROM _cb_staged")
         connection.execute("INSERT INTO _cb_staged BY NAME SELECT * FROM _cb_shared")
-        self._replace(connection, where=f"s.{GOOD} OR NOT t.{GOOD}")
+        known = {asked for (asked,) in connection.execute("SELECT DISTINCT request_hash FROM _cb_staged").fetchall()}
+        self._replace(connection, where=UNLESS_WORSE)
+        return self._left(connection, {row: asked for row, asked in shared.items() if asked not in known})
+
+    def _left(self, connection: duckdb.DuckDBPyConnection, shared: Mapping[RowKey, str]) -> dict[RowKey, Sharing]:
+        """Add to rows without a good answer which failure of their question the table shows for them."""
+        query = (
+            f"SELECT custom_id, request_hash, partition_key, {listed(self.key_types)} FROM {self.target.sql} "
+            "WHERE request_hash IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        found = connection.execute(query, [list(set(shared.values()))]).fetchall() if shared else []
+        shown = {(RowKey(part, canonical_key(key) or ""), asked): custom_id for custom_id, asked, part, *key in found}
+        return {row: Sharing(asked, shown.get((row, asked))) for row, asked in shared.items()}
 
     @property
     def _same_row(self) -> str:

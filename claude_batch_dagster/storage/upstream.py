@@ -53,6 +53,8 @@ class Reader:
     connection: duckdb.DuckDBPyConnection
     upstream: Upstream
     target: TableName
+    awaited: frozenset[RowKey] = frozenset()
+    """Rows with an answer on its way: the survey says what they ask now (`wanted`)."""
 
     def survey(
         self, partitions: Sequence[Partition], builder: RequestBuilder, outbox: Outbox
@@ -100,6 +102,7 @@ class Reader:
             repeated=self._repeated(own_rows),
             answered_elsewhere=self._answered if has_target else lambda _: frozenset(),
             put=outbox.add,
+            awaited=self.awaited,
         )
         records = self._records(own_rows, columns, has_target=has_target)
         survey = sorter.sort(_decoded(records, recoded) if recoded else records)

@@ -2,7 +2,7 @@
 
 from proof.mutants.mutant import Mutant
 
-ENGINE = "tests/core/test_core_engine.py"
+SEVERAL_RUNS = "tests/core/test_core_several_runs.py"
 DECIDE = "tests/core/test_core_verdicts.py::test_a_row_is_asked_again_only_if_that_helps"
 SHARED = "tests/core/test_core_verdicts.py::test_a_question_is_paid_for_once_whoever_asks_it"
 HASH = "tests/core/test_core_requests.py::test_f110_the_hash_changes_with_anything_that_is_asked"
@@ -87,7 +87,7 @@ ASKING = (
         file="core/ledger.py",
         old="OPEN = UNCONFIRMED | TRAVELLING | {State.HELD}",
         new="OPEN = UNCONFIRMED | TRAVELLING",
-        caught_by=(f"{ENGINE}::test_hold_leaves_a_lost_chunk_to_a_person",),
+        caught_by=(f"{SEVERAL_RUNS}::test_hold_leaves_a_lost_chunk_to_a_person",),
     ),
     Mutant(
         name="invalid-for-good",
@@ -97,7 +97,6 @@ ASKING = (
         new="self.ledger.history(self.name, hashes)",
         caught_by=(
             f"{MODELS}::test_answers_that_landed_under_another_model_come_back_with_their_own",
-            f"{MODELS}::test_a_run_whose_batch_another_model_landed_meanwhile_asks_nothing_again",
             f"{MODELS}::test_answers_in_the_table_as_invalid_are_looked_at_again",
         ),
     ),

@@ -3,11 +3,14 @@
 from proof.mutants.mutant import Mutant
 
 COLLECTION = "tests/core/test_core_collection.py"
-ENGINE = "tests/core/test_core_engine.py"
+TROUBLE = "tests/core/test_core_trouble.py"
+PAID_ANSWERS = "tests/core/test_core_paid_answers.py"
+SEVERAL_RUNS = "tests/core/test_core_several_runs.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
 RESTORING = "tests/core/test_core_restoring.py"
 DOWNLOADS = "tests/proof/test_proof_downloads.py"
 OUTPUTS = "tests/storage/test_storage_outputs.py"
+EDITS = "tests/core/test_core_edits.py"
 BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
 
 MARK = """\
@@ -33,7 +36,7 @@ COLLECTING = (
         new="if batch is None or batch.archived_at:",
         caught_by=(
             f"{COLLECTION}::test_a_batch_that_has_not_ended_is_left_alone",
-            f"{ENGINE}::test_f53_f68_a_batch_that_cannot_be_seen_for_minutes_is_not_given_up",
+            f"{TROUBLE}::test_f53_f68_a_batch_that_cannot_be_seen_for_minutes_is_not_given_up",
         ),
     ),
     Mutant(
@@ -140,7 +143,7 @@ COLLECTING = (
         old="            if error.status == 404:  # noqa: PLR2004  (29 days have passed, or somebody deleted them)\n"
         "                return False\n            raise\n",
         new="            return not error\n",
-        caught_by=(f"{ENGINE}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",),
+        caught_by=(f"{PAID_ANSWERS}::test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run[500]",),
     ),
     Mutant(
         name="restored-uncounted",
@@ -203,17 +206,89 @@ COLLECTING = (
         name="failure-replaces-answer",
         what="The newest result is what the table shows.",
         file="storage/outputs.py",
-        old='better = f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})"',
-        new="better = later",
+        old='UNLESS_WORSE = f"s.{GOOD} OR (NOT t.{GOOD} AND {NEWER})"',
+        new='UNLESS_WORSE = "TRUE"',
         caught_by=(f"{BETTER}[bad-after-good]",),
     ),
     Mutant(
         name="earlier-question-wins",
         what="What lands last is the newest.",
+        file="core/collection.py",
+        old="(one for one in told if not one.row.withdrawn)",
+        new="(one for one in told)",
+        caught_by=(
+            f"{EDITS}::test_an_edit_that_is_taken_back_while_its_batch_is_on_its_way_leaves_the_answer_that_stands",
+            f"{EDITS}::test_an_answer_to_an_earlier_question_lands_nowhere_and_is_kept",
+        ),
+    ),
+    Mutant(
+        name="late-answer-undoes-edit",
+        what="Nobody waits for a batch that was let go, so its rows are as they were.",
+        file="storage/withdrawals.py",
+        old="sa.and_(chunks.c.state == str(State.UNSEEN), chunks.c.intended_at > since)",
+        new="sa.false()",
+        caught_by=(f"{EDITS}::test_a_batch_that_was_let_go_and_turns_up_after_an_edit_does_not_undo_it",),
+    ),
+    Mutant(
+        name="overtaken-run-wins",
+        what="A run ends with the answers that it has waited for.",
+        file="core/pipeline.py",
+        old="overtaken = met_in_flight and decision.withdrawn",
+        new="overtaken = False and decision.withdrawn",
+        caught_by=(f"{EDITS}::test_an_answer_that_a_later_run_does_not_ask_for_fills_a_gap",),
+    ),
+    Mutant(
+        name="overtaken-where-others-landed",
+        what="Only what a run has landed itself can have been overtaken.",
+        file="core/pipeline.py",
+        old="overtaken = met_in_flight and decision.withdrawn",
+        new="overtaken = landed_here and decision.withdrawn",
+        caught_by=(f"{EDITS}::test_a_later_run_that_lands_both_batches_has_the_last_word",),
+    ),
+    Mutant(
+        name="late-failure-counts",
+        what="A failure that lands last is the latest.",
         file="storage/outputs.py",
-        old='better = f"(s.{GOOD}) > (t.{GOOD}) OR ((s.{GOOD}) = (t.{GOOD}) AND {later})"',
-        new='better = f"(s.{GOOD}) >= (t.{GOOD})"',
-        caught_by=(f"{BETTER}[later-question]",),
+        old="coalesce(s.custom_id, '') >= coalesce(t.custom_id, '')",
+        new="TRUE",
+        caught_by=(
+            f"{EDITS}::test_f34_a_failure_that_turns_up_late_says_nothing_against_the_answer_that_stands",
+            f"{EDITS}::test_f34_a_failure_that_turns_up_late_does_not_hide_the_final_one",
+        ),
+    ),
+    Mutant(
+        name="withdrawn-question-asked-again",
+        what="What failed at no cost is asked again.",
+        file="core/verdicts.py",
+        old="        repeatable = False  # a later run",
+        new="        pass  # a later run",
+        caught_by=(f"{EDITS}::test_a_question_that_a_later_run_has_replaced_is_not_asked_again",),
+    ),
+    Mutant(
+        name="deleted-document-comes-back",
+        what="Only what this run has landed can be of rows that are gone.",
+        file="engine.py",
+        old="if pipeline.home or pipeline.settled:",
+        new="if pipeline.home:",
+        caught_by=(f"{EDITS}::test_f95_a_document_that_was_deleted_while_a_run_waits_does_not_come_back",),
+    ),
+    Mutant(
+        name="overtaken-answer-replaces",
+        what="What is brought back takes the place of whatever stands there.",
+        file="storage/outputs.py",
+        old="if only_gaps:",
+        new="if False:",
+        caught_by=(f"{EDITS}::test_an_answer_that_a_later_run_does_not_ask_for_replaces_none",),
+    ),
+    Mutant(
+        name="shared-verdict-only-from-the-table",
+        what="A row that asks what another asks finds the verdict in the other's row.",
+        file="engine.py",
+        old="pipeline.collection.verdicts_for(pipeline.name, shared).items()",
+        new="{}.items()",
+        caught_by=(
+            f"{EDITS}::test_a_row_that_shares_a_question_gets_its_verdict_though_the_other_keeps_an_older_answer[war]",
+        ),
     ),
     Mutant(
         name="retention-without-held-chunks",
@@ -221,6 +296,6 @@ COLLECTING = (
         file="engine.py",
         old="State.ENDED, State.AMBIGUOUS, State.HELD]",
         new="State.ENDED]",
-        caught_by=(f"{ENGINE}::test_f66_the_age_of_the_oldest_batch_counts_those_that_are_held",),
+        caught_by=(f"{SEVERAL_RUNS}::test_f66_the_age_of_the_oldest_batch_counts_those_that_are_held",),
     ),
 )

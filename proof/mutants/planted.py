@@ -7,8 +7,9 @@ from proof.mutants.keeping import KEEPING
 from proof.mutants.mutant import Mutant
 from proof.mutants.searching import SEARCHING
 from proof.mutants.sending import SENDING
+from proof.mutants.stopping import STOPPING
 
-MUTANTS: tuple[Mutant, ...] = (*SENDING, *SEARCHING, *COLLECTING, *ASKING, *KEEPING, *GUARDING)
+MUTANTS: tuple[Mutant, ...] = (*SENDING, *SEARCHING, *COLLECTING, *ASKING, *KEEPING, *GUARDING, *STOPPING)
 
 
 def named(names: tuple[str, ...]) -> tuple[Mutant, ...]:

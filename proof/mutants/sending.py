@@ -4,8 +4,8 @@ from proof.mutants.mutant import Mutant
 
 CLIENT = "tests/client/test_client.py"
 SUBMISSION = "tests/core/test_core_submission.py"
-ENGINE = "tests/core/test_core_engine.py"
-LOST = f"{ENGINE}::test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once"
+SEVERAL_RUNS = "tests/core/test_core_several_runs.py"
+LOST = f"{SEVERAL_RUNS}::test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once"
 
 SENDING = (
     Mutant(
@@ -171,7 +171,7 @@ SENDING = (
         old="                if isinstance(decision, Ask):\n                    params =",
         new="                decision = decision if isinstance(decision, Ask) else Ask(attempt=1, n_truncated=0)\n"
         "                if decision:\n                    params =",
-        caught_by=(f"{ENGINE}::test_f28_rows_that_another_run_claimed_first_are_left_to_it",),
+        caught_by=(f"{SEVERAL_RUNS}::test_f28_rows_that_another_run_claimed_first_are_left_to_it",),
     ),
     Mutant(
         name="retry-after-not-capped",

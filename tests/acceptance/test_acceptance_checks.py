@@ -66,7 +66,7 @@ def test_errors_and_expiry_turn_the_checks(
     emulator: Emulator, dev: DagsterDev, tmp_path: Path, visitor: Visitor
 ) -> None:
     """Some errored rows make error_rate warn; a year of expired rows makes expiry_rate and complete fail."""
-    emulator.faults.add("errored", rate=0.35)
+    emulator.faults.add("invalid_request", times=6)
     assert dev.materialize("classified_documents", "1790", "1790") == "SUCCESS"
     emulator.faults.clear()
     errors = share(tmp_path / "home", "1790", "errored")
@@ -80,10 +80,10 @@ def test_errors_and_expiry_turn_the_checks(
     failed = visitor.visit(f"{page}expiry_rate", expect="Latest execution", picture="checks_failure")
     failures = evaluations(dev)
 
-    assert 0.02 < errors < 0.10
+    assert errors == 6 / 150
     assert str(errors)[:6] in warned
     assert warnings["error_rate"] == {"success": False, "severity": "WARN"}
     assert share(tmp_path / "home", "1792", "expired") == 1
-    assert "1 of 2 partitions do not pass; the worst is 1792" in failed
+    assert "1 of 2 partitions does not pass; the worst is 1792" in failed
     assert failures["expiry_rate"] == failures["complete"] == {"success": False, "severity": "ERROR"}
     assert visitor.errors == []

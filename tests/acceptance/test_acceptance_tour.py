@@ -1,6 +1,7 @@
 """What a person sees while the work goes on: a backfill, its run log, the sensor that collects."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.acceptance.studio import Visitor, dagster_dev
 from tests.canary import KEY
-from tests.live.live_studio import DAGSTER_YAML, QUICK, LiveDev
+from tests.live.live_instance import DAGSTER_YAML, QUICK
+from tests.live.live_studio import LiveDev
 
 WriteDocuments = Callable[[Mapping[str, int]], Path]
 
@@ -26,10 +28,18 @@ SUBMITTED = [str(year) for year in range(1830, 1833)]
 SENSOR = "classified_documents_collect"
 
 
+class LateClock(SystemClock):
+    """As late as it will have been pushed on when the run log is shown, so that its times are those of the page."""
+
+    def base(self) -> datetime:
+        """Return the machine's time, an hour ago."""
+        return super().base() - timedelta(minutes=1.5 * MINUTES)
+
+
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     """Return an emulator whose batches take as long as Claude's do."""
-    emulator = Emulator(clock=SystemClock(), batch_seconds=MINUTES * 60, seed=7)
+    emulator = Emulator(clock=LateClock(), batch_seconds=MINUTES * 60, seed=7)
     yield emulator
     emulator.close()
 
@@ -71,7 +81,7 @@ def let_some_end(dev: LiveDev, emulator: Emulator) -> None:
 def test_the_work_is_seen_while_it_goes_on(emulator: Emulator, dev: LiveDev, visitor: Visitor) -> None:
     """A backfill counts its partitions, a run log its requests and minutes; the sensor says what it waits for."""
     let_some_end(dev, emulator)
-    backfill = dev.backfill("classified_documents", years=BACKFILLED)
+    backfill = dev.backfill("classified_documents", keys=BACKFILLED)
     [run] = dev.until(lambda: dev.runs(dagster__backfill=backfill), "the backfill starts its run")
     dev.until_said(run["runId"], "15 batches open")
     emulator.advance(seconds=MINUTES * 45)

@@ -24,7 +24,8 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 from tests import canary
-from tests.core.world import PIPELINE, CrashError, World
+from tests.core.clocks import CrashError
+from tests.core.world import PIPELINE, World
 
 KEY = f"sk-ant-api03-{canary.KEY}-0123456789"
 

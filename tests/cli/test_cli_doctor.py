@@ -312,7 +312,7 @@ def test_what_waits_for_recovery_or_a_person_is_told(program: Program) -> None:
     assert "claude-batch reconcile" in unconfirmed
     assert findings(held)["chunks"] == ["warning: 1 held for a person to decide"]
     assert "claude-batch resolve" in held
-    assert findings(held)["ledger"][0].endswith("1 open chunks")
+    assert findings(held)["ledger"][0].endswith("1 open chunk")
 
 
 # --- the DuckDB file -------------------------------------------------------------------------------

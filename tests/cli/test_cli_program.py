@@ -19,7 +19,8 @@ from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.engine import Pacing
 from claude_batch_dagster.storage.ledger import SqlLedger
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program
-from tests.core.world import PIPELINE, CrashError
+from tests.core.clocks import CrashError
+from tests.core.world import PIPELINE
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "claude_batch_dagster.cli"]

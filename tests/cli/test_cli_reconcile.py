@@ -10,7 +10,7 @@ from claude_batch_dagster.cli.findings import found
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator import Emulator
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program
-from tests.core.world import CrashError
+from tests.core.clocks import CrashError
 
 NO_KEY = {"ANTHROPIC_API_KEY": None}
 GOOD = dict.fromkeys(FOUR, "succeeded")

@@ -6,7 +6,8 @@ import pytest
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.emulator import Emulator
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program
-from tests.core.world import BASE, CrashError
+from tests.core.clocks import CrashError
+from tests.core.world import BASE
 
 GOOD = dict.fromkeys(FOUR, "succeeded")
 

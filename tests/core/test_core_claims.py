@@ -11,7 +11,8 @@ from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
-from tests.core.world import CrashError, World
+from tests.core.clocks import CrashError, Waking
+from tests.core.world import World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
 
@@ -63,21 +64,10 @@ def overtaken(world: World) -> Iterator[Overtaken]:
     ledger.dispose()
 
 
-class DeadlyClock:
-    """A clock on which nobody wakes."""
-
-    def __init__(self, world: World) -> None:
-        self.now = world.clock.now
-
-    def sleep(self, seconds: float) -> None:
-        """Die."""
-        raise CrashError(seconds)
-
-
 def dies_waiting(world: World) -> None:
     """Run, and die once the batch is on its way."""
     with pytest.raises(CrashError):
-        world.run(clock=DeadlyClock(world))
+        world.run(clock=Waking.never(world.clock))
 
 
 def test_f28_rows_that_another_run_has_sent_meanwhile_are_waited_for(overtaken: Overtaken, world: World) -> None:
@@ -114,7 +104,7 @@ def test_f29_nothing_is_sent_while_another_run_has_a_chunk_unconfirmed(overtaken
 
     def other() -> None:
         with pytest.raises(CrashError):
-            world.run("q", clock=DeadlyClock(world))
+            world.run("q", clock=Waking.never(world.clock))
         assert world.states() == [State.AMBIGUOUS]
 
     report = overtaken.by(other).run("p")

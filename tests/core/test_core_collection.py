@@ -29,7 +29,8 @@ from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 from tests.canary import DOCUMENT, KEY, marked
-from tests.core.world import BASE, PIPELINE, SCHEMA, CrashError, World
+from tests.core.clocks import CrashError
+from tests.core.world import BASE, PIPELINE, SCHEMA, World
 
 N = 5
 ALL_GOOD = dict.fromkeys(range(N), "succeeded")

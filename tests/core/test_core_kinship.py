@@ -10,7 +10,6 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import StrangeLedgerError
@@ -18,21 +17,11 @@ from claude_batch_dagster.storage.kinship import Kinship
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.state_directory import StateDirectory
-from tests.core.world import CrashError, World
+from tests.core.clocks import CrashError, Waking
+from tests.core.world import World
 
 ONE = {1: "a text of war"}
 TWO = {**ONE, 2: "a text of peace"}
-
-
-class DeadlyClock:
-    """A clock on which nobody wakes: the run dies at its first pause, its batch on the way."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.now = clock.now
-
-    def sleep(self, seconds: float) -> None:
-        """Die."""
-        raise CrashError(seconds)
 
 
 def kinship(world: World) -> Kinship:
@@ -75,7 +64,7 @@ def test_f26_a_ledger_from_a_backup_is_noticed(world: World, tmp_path: Path) -> 
     shutil.move(backup, world.state.path)
     restored = moved_in(world, world.state.path)
 
-    with pytest.raises(StrangeLedgerError, match=r"older than the table .* it lacks 1 batches that landed"):
+    with pytest.raises(StrangeLedgerError, match=r"older than the table .* it lacks 1 batch that landed"):
         restored.run()
 
     assert world.n_posts == 2
@@ -92,7 +81,7 @@ def test_f26_a_ledger_from_a_backup_that_lacks_what_is_on_its_way_is_noticed(wor
     shutil.copytree(world.state.path, backup)
     world.documents(TWO)
     with pytest.raises(CrashError):
-        world.run(clock=DeadlyClock(world.clock))
+        world.run(clock=Waking.never(world.clock))
     world.ledger.dispose()
     shutil.rmtree(world.state.path)
     shutil.move(backup, world.state.path)

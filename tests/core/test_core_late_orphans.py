@@ -9,8 +9,8 @@ from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.report import PartitionReport
 from claude_batch_dagster.emulator import Fault
 from claude_batch_dagster.errors import HeldChunksError
-from tests.conftest import MovingClock
-from tests.core.world import PIPELINE, CrashError, World
+from tests.core.clocks import CrashError, Waking
+from tests.core.world import PIPELINE, World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
 
@@ -147,14 +147,6 @@ def test_f48_a_batch_that_the_api_named_and_never_shows_is_held_for_a_person(wor
     assert world.n_accepted == 1
 
 
-class DeadlyClock(MovingClock):
-    """A clock on which nobody wakes: the run dies at its first pause."""
-
-    def sleep(self, seconds: float) -> None:
-        """Die."""
-        raise CrashError(seconds)
-
-
 @pytest.mark.parametrize("seconds", [0, 60], ids=["sent-again", "found-in-time"])
 @pytest.mark.parametrize(
     "hidden",
@@ -168,7 +160,7 @@ def test_f48_a_batch_that_the_api_named_is_watched_for(world: World, seconds: fl
     world.documents(TWO)
     world.emulator.faults.add("wrong_count_200", times=1, endpoint="create")
     with pytest.raises(CrashError):
-        world.run(clock=DeadlyClock(world.emulator))
+        world.run(clock=Waking.never(world.clock))
     [chunk] = world.ledger.chunks(PIPELINE, [State.HELD])
     assert chunk.batch_id is not None
     world.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="a person said no", set_free_at=world.clock.now())

@@ -1,9 +1,8 @@
 """The output model is edited while answers to the old one are on their way, and edited back."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -11,10 +10,10 @@ from pydantic import BaseModel, field_validator
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.engine import Engine, RunReport
 from claude_batch_dagster.storage.ledger import SqlLedger
-from tests.core.world import BASE, CrashError, Label, World
+from tests.core.clocks import CrashError, Waking
+from tests.core.world import BASE, Label, World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
 HOUR = 3_600
@@ -34,35 +33,6 @@ class Strict(Label):
     @classmethod
     def _refuse(cls, _: str) -> str:
         raise ValueError("not good enough")
-
-
-@dataclass
-class Waking:
-    """A clock that does something the first time that somebody sleeps."""
-
-    clock: Clock
-    act: Callable[[], Any]
-    woken: bool = False
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return self.clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.clock.sleep(seconds)
-        if not self.woken:
-            self.woken = True
-            self.act()
-
-    @classmethod
-    def never(cls, clock: Clock) -> Self:
-        """Return one on which the process dies instead of waiting."""
-
-        def die() -> None:
-            raise CrashError
-
-        return cls(clock, die)
 
 
 class Dying(SqlLedger):
@@ -113,7 +83,7 @@ def test_answers_that_landed_under_another_model_come_back_with_their_own(world:
 
 
 def test_a_run_whose_batch_another_model_landed_meanwhile_asks_nothing_again(world: World) -> None:
-    """Two definitions at work on one table, as while a new one is deployed: each question is paid for once."""
+    """Two definitions at work on one table, as while a new one is deployed: each pays once, and the new one stands."""
     world.documents(TWO)
 
     def deploy() -> None:
@@ -123,7 +93,7 @@ def test_a_run_whose_batch_another_model_landed_meanwhile_asks_nothing_again(wor
     report = world.run(clock=Waking(world.clock, deploy))
 
     assert (report.n_sent, report.failure) == (2, None)
-    assert world.rows() == BOTH_GOOD
+    assert world.rows("id, kind, status") == BOTH_GOOD
     assert world.n_billed == [1, 1, 1, 1]
 
 
@@ -132,7 +102,7 @@ def test_answers_in_the_table_as_invalid_are_looked_at_again(world: World) -> No
     world.documents(TWO)
     dies_waiting(world)
     world.emulator.faults.add("billing_402", endpoint="create")
-    assert ask(edited(world.engine(), Kind)).failure
+    assert ask(judged_by(world.engine(), Strict)).failure
     assert world.rows("id, status") == [(1, "invalid"), (2, "invalid")]
     world.emulator.faults.clear()
 
@@ -147,7 +117,7 @@ def test_f97_answers_that_another_model_landed_before_a_crash_are_put_right(worl
     dies_waiting(world)
     dying = Dying(world.state.ledger_url)
     with pytest.raises(CrashError):
-        ask(edited(replace(world, ledger=dying).engine(), Kind))
+        ask(judged_by(replace(world, ledger=dying).engine(), Strict))
     dying.dispose()
     assert world.rows("id, status") == [(1, "invalid"), (2, "invalid")]
 
@@ -210,7 +180,7 @@ def test_f66_an_answer_that_nobody_can_look_at_any_more_is_not_paid_for_again(wo
     report = world.run()
 
     assert (report.n_sent, report.failure) == (0, None)
-    assert world.rows("id, status") == [(1, "invalid"), (2, "invalid")]
+    assert world.rows("id, status") == [(1, "missing"), (2, "missing")]
     assert world.n_billed == [1, 1]
 
 

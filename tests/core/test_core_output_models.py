@@ -148,6 +148,30 @@ def test_columns_that_would_collide_are_refused(fields: list[str], keys: tuple[s
         OutputSchema(model).check(keys=keys)
 
 
+class Pair(BaseModel):
+    """A model with a tuple in it."""
+
+    size: tuple[int, str]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (dict[str, int], "'field' is a dict"),
+        (list[dict[str, str]] | None, "'field' is a dict"),
+        (dict, "'field' is a dict"),
+        (tuple[int, str], "'field' is a tuple"),
+        (list[Pair], "'field' is a tuple"),
+        (Any, "'field' does not say what it holds"),
+        (list, "'field' does not say what it holds"),
+    ],
+)
+def test_f84_what_a_structured_output_cannot_describe_is_refused(kind: Any, message: str) -> None:
+    """The API would be asked for an empty object, or for anything at all, and every answer paid for in vain."""
+    with pytest.raises(OutputModelError, match=message):
+        OutputSchema(create_model("M", field=(kind, ...))).check(keys=("id",))
+
+
 def test_a_model_that_fits_is_taken() -> None:
     """Names that differ are no trouble."""
     schema = OutputSchema(Answer)
@@ -369,12 +393,20 @@ def test_allof_and_const_choices_are_mended_too() -> None:
 
 
 def test_a_field_says_what_it_holds() -> None:
-    """Its values, if their list is closed; else what its description says."""
+    """What its description says, and its values if their list is closed and the description lacks one."""
     fields: dict[str, Any] = {
         "label": (Literal["a", 1], ...),
+        "mood": (Literal["dour", "merry"], Field(description="The mood.")),
+        "pace": (Literal["slow", "fast"], Field(description="One of:\n- slow: it drags\n- fast: it runs")),
         "why": (str, Field(description="The reason.")),
         "n": (int, 0),
     }
     schema = OutputSchema(create_model("M", **fields))
 
-    assert [schema.meaning(name) for name in fields] == ["One of: a, 1.", "The reason.", None]
+    assert [schema.meaning(name) for name in fields] == [
+        "One of: a, 1.",
+        "The mood. One of: dour, merry.",
+        "One of:\n- slow: it drags\n- fast: it runs",
+        "The reason.",
+        None,
+    ]

@@ -1,38 +1,17 @@
 """Ways to pay twice that look harmless: each one closed."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
 from claude_batch_dagster.storage.ledger import SqlLedger
-from tests.core.world import PIPELINE, CrashError, World
+from tests.core.clocks import CrashError, Shifted, Waking
+from tests.core.world import PIPELINE, World
 
+HALF_AN_HOUR = timedelta(minutes=30)
 TWO = {1: "a text of war", 2: "a text of peace"}
-
-
-class FastClock:
-    """Half an hour ahead of the API's clock."""
-
-    def __init__(self, world: World) -> None:
-        self.clock = world.clock
-
-    def now(self) -> datetime:
-        """Return a time that has not come yet."""
-        return self.clock.now() + timedelta(minutes=30)
-
-    def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        self.clock.sleep(seconds)
-
-
-class DeadlyClock(FastClock):
-    """The process dies as soon as it waits."""
-
-    def sleep(self, seconds: float) -> None:
-        """Die."""
-        raise CrashError(seconds)
 
 
 def test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more(world: World) -> None:
@@ -97,7 +76,7 @@ def test_f49_a_clock_that_is_fast_does_not_hide_the_batch(world: World) -> None:
     world.documents(TWO)
     world.emulator.faults.add("drop_after_accept", times=1)
 
-    report = world.run(clock=FastClock(world))
+    report = world.run(clock=Shifted(world.clock, HALF_AN_HOUR))
 
     assert (report.failure, world.n_accepted, world.n_billed) == (None, 1, [1, 1])
 
@@ -120,7 +99,7 @@ def test_f108_another_partition_waits_for_a_question_on_its_way(world: World) ->
     world.documents({1: "a text of war"}, part="p")
     world.documents({7: "a text of war"}, part="q")
     with pytest.raises(CrashError):
-        world.run("p", clock=DeadlyClock(world))
+        world.run("p", clock=Waking.never(Shifted(world.clock, HALF_AN_HOUR)))
 
     report = world.run("q")
 
@@ -144,7 +123,7 @@ def test_f62_a_batch_whose_rows_nobody_asks_for_any_more_is_brought_home(world: 
     """It was paid for: a run that has nothing to ask books it all the same."""
     world.documents(TWO)
     with pytest.raises(CrashError):
-        world.run(clock=DeadlyClock(world))
+        world.run(clock=Waking.never(Shifted(world.clock, HALF_AN_HOUR)))
     world.clock.sleep(600)
     world.documents({})
 
@@ -181,7 +160,7 @@ def test_f108_a_row_that_failed_for_nothing_waits_for_another_that_asks_the_same
     world.emulator.faults.add("expired", times=1)
     world.run("p", max_attempts=1)
     with pytest.raises(CrashError):
-        world.run("q", clock=DeadlyClock(world))
+        world.run("q", clock=Waking.never(Shifted(world.clock, HALF_AN_HOUR)))
 
     report = world.run("p")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import anthropic
@@ -21,6 +21,7 @@ from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from tests.canary import marked
+from tests.core.clocks import Shifted
 from tests.core.world import BASE, PIPELINE
 
 Lose = Callable[..., Chunk]
@@ -453,21 +454,6 @@ def test_a_held_chunk_that_turns_up_after_all_is_adopted(
     assert ledger.chunk(chunk.nonce).state is State.ADOPTED
 
 
-class AheadClock:
-    """A clock that is ahead of the API's."""
-
-    def __init__(self, clock: Clock, hours: float) -> None:
-        self._clock, self._ahead = clock, timedelta(hours=hours)
-
-    def now(self) -> datetime:
-        """Return a time that has not come."""
-        return self._clock.now() + self._ahead
-
-    def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        self._clock.sleep(seconds)
-
-
 @pytest.mark.parametrize(
     ("hours", "days_later"), [(-30, 0), (-30, 2), (-2, 0), (-2, 2), (2, 0), (2, 2), (24, 0), (24, 2), (30, 0), (30, 1)]
 )
@@ -475,7 +461,7 @@ def test_f49_a_clock_that_is_set_right_after_the_intent_does_not_hide_the_batch(
     api: AnthropicBatches, emulator: Emulator, ledger: SqlLedger, clock: Clock, hours: float, days_later: float
 ) -> None:
     """By a day, or by more if it still seems to come: the batch is found where the API's clock has put it."""
-    wrong = AheadClock(clock, hours)
+    wrong = Shifted(clock, timedelta(hours=hours))
     emulator.faults.add("drop_after_accept", endpoint="create", times=1)
     chunk = chunk_of(3, at=wrong)
     Submission(api=api, ledger=ledger, clock=wrong, pipeline=PIPELINE, run_id="run").submit(chunk)
@@ -495,7 +481,7 @@ def test_f49_a_clock_that_jumps_does_not_end_the_quiet_period(
     emulator.faults.add("list_lag", seconds=600)
     chunk = lose()
     for n in range(12):
-        replace(recover(), clock=AheadClock(clock, hours=n // 2)).settle()
+        replace(recover(), clock=Shifted(clock, timedelta(hours=n // 2))).settle()
         clock.sleep(60)
 
     assert ledger.chunk(chunk.nonce).state is State.ADOPTED
@@ -506,7 +492,7 @@ def test_f34_f49_what_was_let_go_is_found_under_any_clock(
     api: AnthropicBatches, emulator: Emulator, ledger: SqlLedger, clock: Clock, recover: Recover, hours: float
 ) -> None:
     """The list lags beyond the quiet period, and the clock was ahead when the chunk was sent."""
-    wrong = AheadClock(clock, hours)
+    wrong = Shifted(clock, timedelta(hours=hours))
     emulator.faults.add("drop_after_accept", endpoint="create", times=1)
     emulator.faults.add("list_lag", seconds=3_600)
     chunk = chunk_of(3, at=wrong)

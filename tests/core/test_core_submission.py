@@ -21,7 +21,8 @@ from claude_batch_dagster.errors import (
 )
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
-from tests.core.world import PIPELINE, CrashError
+from tests.core.clocks import CrashError
+from tests.core.world import PIPELINE
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 Judge = Callable[[int], Batch]

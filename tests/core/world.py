@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import anthropic
 from pydantic import BaseModel
 
 from claude_batch_dagster.client import AnthropicBatches, output_format
@@ -15,14 +16,14 @@ from claude_batch_dagster.core.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.templates import Template
-from claude_batch_dagster.emulator import Emulator
+from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.engine import Engine, Pacing, Question, RunReport
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.upstream import Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse
-from tests.canary import marked
+from tests.canary import KEY, marked
 
 
 class Label(BaseModel):
@@ -39,10 +40,8 @@ BASE: Mapping[str, Any] = {
     "output_config": {"format": output_format(Label)},
 }
 PIPELINE = "main.answers"
-
-
-class CrashError(BaseException):
-    """The process dies here."""
+TEN = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(10)}
+TEN_GOOD = dict.fromkeys(TEN, "succeeded")
 
 
 @dataclass(kw_only=True)
@@ -118,6 +117,19 @@ class World:
     def run(self, *parts: str, **options: Any) -> RunReport:
         """Materialize partitions in a run of its own."""
         return self.engine(**options).run([Partition(key=part) for part in parts or ("p",)])
+
+    def delete_all(self) -> None:
+        """Delete every batch once it has ended, as a person in the Console might."""
+        self.emulator.clock.advance(minutes=10)
+        headers = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
+        for batch in self.emulator.audit.accepted():
+            assert self.emulator.handle("DELETE", f"/v1/messages/batches/{batch.id}", headers).status == 200
+
+    def api_with(self, key: str, *, workspace_id: str | None = None) -> AnthropicBatches:
+        """Return the API as another key sees it, or the same in another workspace."""
+        transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(self.emulator))
+        client = anthropic.Anthropic(api_key=key, http_client=transport, max_retries=0)
+        return AnthropicBatches(self._open.enter_context(client), workspace_id=workspace_id)
 
     # --- seeing ------------------------------------------------------------------------------------
 

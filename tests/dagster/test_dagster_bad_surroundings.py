@@ -164,7 +164,7 @@ def test_f54_a_key_revoked_while_waiting_loses_nothing(
     """A key revoked after the batch was accepted stops the run; the next run lands what was paid for."""
     scene.emulator.faults.add(status, endpoint=endpoint)
 
-    with pytest.raises(dg.Failure, match=rf"0 of 1 partitions are complete.*HTTP {status}"):
+    with pytest.raises(dg.Failure, match=rf"0 of 1 partition is complete: HTTP {status}"):
         scene.run(classification(), partition="1791")
     assert scene.statuses() == {}
     scene.emulator.faults.clear()
@@ -361,7 +361,9 @@ def test_a_batch_that_cannot_be_found_waits_for_a_person(scene: "Scene", classif
     """With `on_unconfirmed=hold` a batch whose fate is not known fails the run and says where to look."""
     scene.emulator.faults.add("drop_before_accept", times=1)
 
-    with pytest.raises(dg.Failure, match=r"0 of 1 partitions.*are held.*set on_unconfirmed to 'resubmit'"):
+    with pytest.raises(
+        dg.Failure, match=r"0 of 1 partition is complete.*1 chunk is held.*set on_unconfirmed to 'resubmit'"
+    ):
         scene.run(classification(), partition="1790", on_unconfirmed="hold", quiet_period_seconds=0)
     scene.run(classification(), partition="1790", quiet_period_seconds=0)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from claude_batch_dagster import Thresholds
+
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
@@ -58,28 +60,43 @@ def test_a_blocking_check_keeps_back_its_own_run_and_no_other(scene: "Scene", cl
 
 EAGER = dg.AutomationCondition.eager()
 GATED = EAGER & dg.AutomationCondition.all_deps_blocking_checks_passed()
-PARTIES = dg.StaticPartitionsDefinition(["fed", "rep"])
+PARTIES = dg.StaticPartitionsDefinition(["fed", "rep", "whig"])
+EVERY = {"fed", "rep", "whig"}
+RANGES = [{"span": ("fed", "whig")}]
+SENSOR_RUNS = [{"span": ("rep", "whig")}, {"span": ("fed", "fed")}]
+SINGLE_RUNS = [{"partition": "fed"}, {"partition": "rep"}, {"partition": "whig"}]
 
 
 @pytest.mark.parametrize(
-    ("condition", "runs", "requested"),
+    ("condition", "runs", "bad", "fail", "requested"),
     [
-        (EAGER, [{"span": ("fed", "rep")}], {"fed", "rep"}),
-        (GATED, [{"span": ("fed", "rep")}], set()),
-        (GATED, [{"partition": "fed"}, {"partition": "rep"}], {"fed"}),
+        (EAGER, RANGES, "rep", 0.1, EVERY),
+        (GATED, RANGES, None, 0.1, EVERY),
+        (GATED, RANGES, "rep", 0.1, {"fed", "whig"}),
+        (GATED, RANGES, "rep", 1.0, {"fed", "whig"}),
+        (GATED, SENSOR_RUNS, "rep", 0.1, {"fed", "whig"}),
+        (GATED, SINGLE_RUNS, "rep", 0.1, {"fed", "whig"}),
     ],
-    ids=["eager alone", "gated after a range", "gated after single runs"],
+    ids=["eager alone", "all good", "one fails", "one warns", "one fails in the runs of a sensor", "single runs"],
 )
 def test_automation_waits_for_blocking_checks_where_it_is_told_to(
     scene: "Scene",
     classification: Declare,
     condition: dg.AutomationCondition[dg.AssetKey],
     runs: Sequence[Mapping[str, Any]],
+    bad: str | None,
+    fail: float,
     requested: set[str],
 ) -> None:
-    """`eager()` alone goes by materializations; with Dagster's condition for checks the bad `rep` is held back."""
-    scene.write_documents([("a", "tax", "fed"), ("b", None, "rep")], kinds="id VARCHAR, text VARCHAR, party VARCHAR")
-    asset = classification(partitions_def=PARTIES, partition_expr="party", blocking_checks=["error_rate"])
+    """`eager()` alone goes by materializations; Dagster's condition for checks holds back the bad `rep`, no other."""
+    texts = {party: None if party == bad else "tax" for party in sorted(EVERY)}
+    scene.write_documents([(p, text, p) for p, text in texts.items()], kinds="id VARCHAR, text VARCHAR, party VARCHAR")
+    asset = classification(
+        partitions_def=PARTIES,
+        partition_expr="party",
+        blocking_checks=["error_rate"],
+        error_rate=Thresholds(warn=0.02, fail=fail),
+    )
 
     @dg.asset(deps=["answers"], partitions_def=PARTIES, automation_condition=condition)
     def downstream() -> None:

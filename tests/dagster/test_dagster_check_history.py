@@ -106,6 +106,6 @@ def test_a_dagster_without_checks_by_partition(
 
     told = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert (told["error_rate"].passed, told["error_rate"].partition) == (False, None)
-    assert told["error_rate"].description == "1 of 4 partitions do not pass; the worst is 1791"
+    assert told["error_rate"].description == "1 of 4 partitions does not pass; the worst is 1791"
     assert history(scene, "error_rate")[None] == ["FAILED"]
     assert len(result.get_asset_materialization_events()) == 4

@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster import Thresholds
-from claude_batch_dagster.checks import checks, results
+from claude_batch_dagster import AbsoluteThresholds, Thresholds
+from claude_batch_dagster.checks import Check, checks, results
 from claude_batch_dagster.core.doubts import Doubts
 from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
@@ -42,9 +42,9 @@ def report(
 DEFAULTS = checks()
 
 
-def verdicts(*reports: PartitionReport) -> dict[str, str]:
+def verdicts(*reports: PartitionReport, by: Sequence[Check] = DEFAULTS) -> dict[str, str]:
     """Return what each check says of these partitions."""
-    judged = results(dg.AssetKey("answers"), DEFAULTS, reports)
+    judged = results(dg.AssetKey("answers"), by, reports)
     return {str(one.check_name): "pass" if one.passed else one.severity.value.lower() for one in judged}
 
 
@@ -114,7 +114,7 @@ def test_a_range_is_as_good_as_its_worst_partition() -> None:
         )
     }
 
-    assert judged["error_rate"].description == "1 of 3 partitions do not pass; the worst is 1792"
+    assert judged["error_rate"].description == "1 of 3 partitions does not pass; the worst is 1792"
     assert judged["complete"].description == "2 of 3 partitions do not pass; the worst is 1792"
     assert judged["expiry_rate"].description == "all 3 partitions pass"
     assert judged["error_rate"].metadata["claude_batch/error_rate"].value == 1.0
@@ -135,14 +135,80 @@ def test_thresholds_are_shares(warn: float, fail: float) -> None:
         ({"complete": Thresholds(0.1, 0.2)}, "complete would fail before it warns"),
         ({"invalid_rate": Thresholds(0.2, 0.1)}, "invalid_rate would fail before it warns"),
         ({"label_drift": Thresholds(0.2, 0.1)}, "label_drift would fail before it warns"),
+        ({"paid_once": AbsoluteThresholds(2, 1)}, "paid_once would fail before it warns"),
+        ({"retention": AbsoluteThresholds(20, 10)}, "retention would fail before it warns"),
     ],
 )
-def test_thresholds_warn_before_they_fail(
-    classification: Declare, thresholds: dict[str, Thresholds], match: str
-) -> None:
+def test_thresholds_warn_before_they_fail(classification: Declare, thresholds: dict[str, Any], match: str) -> None:
     """Thresholds in the wrong order are refused when the asset is declared."""
     with pytest.raises(ConfigurationError, match=match):
         classification(**thresholds)
+
+
+@pytest.mark.parametrize(("warn", "fail"), [(-1, 5), (1, -5), (float("nan"), 5), (1, float("nan")), (float("inf"), 5)])
+def test_absolute_thresholds_are_counts_or_days(warn: float, fail: float) -> None:
+    """They begin at 0, and a check that never warns is no check."""
+    with pytest.raises(ConfigurationError, match="absolute thresholds are counts or days from 0 on"):
+        AbsoluteThresholds(warn, fail)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "match"),
+    [
+        (
+            {"retention": Thresholds(0.2, 0.5)},
+            r"retention takes AbsoluteThresholds\(warn=\.\.\., fail=\.\.\.\), since .* days",
+        ),
+        ({"paid_once": Thresholds(0.0, 1.0)}, r"paid_once takes AbsoluteThresholds\(.*, since .* counts"),
+        ({"error_rate": AbsoluteThresholds(1, 5)}, r"error_rate takes Thresholds\(.*, since .* shares"),
+        ({"complete": AbsoluteThresholds(5, 1)}, r"complete takes Thresholds\(.*, since .* shares"),
+        ({"retention": AbsoluteThresholds(29)}, "retention would warn too late: the API keeps results for 29 days"),
+    ],
+    ids=["retention", "paid_once", "error_rate", "complete", "too late"],
+)
+def test_thresholds_are_of_the_kind_that_the_check_measures(
+    classification: Declare, thresholds: dict[str, Any], match: str
+) -> None:
+    """A share in place of days, or days after which nothing is left to fetch, are refused at the declaration."""
+    with pytest.raises(ConfigurationError, match=match):
+        classification(**thresholds)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"), [(5, "pass"), (5.1, "warn"), (10, "warn"), (10.1, "error"), (28, "error")]
+)
+def test_f66_how_long_results_may_lie_is_the_users_to_say(days: float, expected: str) -> None:
+    """The check on retention warns and fails after as many days as it was told."""
+    one = replace(report({"succeeded": 1}), oldest_open_days=days)
+
+    assert verdicts(one, by=checks(retention=AbsoluteThresholds(warn=5, fail=10)))["retention"] == expected
+
+
+@pytest.mark.parametrize(("n", "expected"), [(3, "pass"), (4, "warn"), (9, "warn"), (10, "error")])
+def test_f34_how_many_may_be_paid_for_twice_is_the_users_to_say(n: int, expected: str) -> None:
+    """The check on double payment warns and fails beyond as many requests as it was told; without `fail` it warns."""
+    one = replace(report({"succeeded": 9}), doubts=Doubts(n_unconfirmed=1, n_possible_duplicates=n))
+
+    assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3, fail=9)))["paid_once"] == expected
+    assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3)))["paid_once"] != "error"
+
+
+def test_thresholds_of_the_money_are_set_where_the_asset_is_declared(scene: "Scene", classification: Declare) -> None:
+    """A run records the thresholds that it was given, and the check says in the UI when it warns."""
+    asset = classification(
+        partitions_def=None, paid_once=AbsoluteThresholds(warn=2, fail=7), retention=AbsoluteThresholds(warn=3, fail=9)
+    )
+
+    found = recorded(scene, scene.run(asset))
+
+    told = {
+        name: [found[name, None].metadata[f"claude_batch/{level}_threshold"].value for level in ("warn", "fail")]
+        for name in ("paid_once", "retention")
+    }
+    assert told == {"paid_once": [2, 7], "retention": [3, 9]}
+    assert (
+        "not collected for 3 days" in {check.name: str(check.description) for check in asset.check_specs}["retention"]
+    )
 
 
 def labeled(own: Mapping[str, int], elsewhere: Mapping[str, int]) -> PartitionReport:

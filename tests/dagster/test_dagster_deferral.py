@@ -1,11 +1,10 @@
 """Submitting without a worker that waits: the submission asset, and the sensor that collects."""
 
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -14,16 +13,13 @@ from claude_batch_dagster import build_collect_sensor, build_submission_asset
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.partitions import RANGE_END, RANGE_START
+from tests.dagster.collecting import NOTHING, keys, launch, tick
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
 Declare = Callable[..., dg.AssetsDefinition]
-REAL_TIME = time.time
 ALL = ("1790", "1793")
-WAITS: tuple[list[dg.RunRequest], str] = ([], "The last collection failed or was canceled; it waits.")
-NOTHING: tuple[list[dg.RunRequest], str] = ([], "Nothing is submitted that is not collected.")
 
 
 @pytest.fixture
@@ -33,48 +29,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def tick(scene: "Scene", asset: dg.AssetsDefinition, **settings: Any) -> tuple[list[dg.RunRequest], str | None]:
-    """Let the sensor look once: return what it asks for, and why it asks for nothing."""
-    sensor = build_collect_sensor(asset)
-    resources = {"claude_batch": scene.resource(**settings)}
-    repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
-    with dg.build_sensor_context(instance=scene.instance, resources=resources, repository_def=repository) as context:
-        told = sensor.evaluate_tick(context)
-    return list(told.run_requests or []), told.skip_message
-
-
-def keys(request: dg.RunRequest) -> tuple[str, str]:
-    """Return the first and the last partition that is asked for."""
-    return request.tags[RANGE_START], request.tags[RANGE_END]
-
-
-def launch(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest, *, raises: bool = True) -> None:
-    """Run what the sensor asked for."""
-    dg.materialize(
-        [asset],
-        instance=scene.instance,
-        resources={"claude_batch": scene.resource()},
-        tags=dict(request.tags),
-        raise_on_error=raises,
-    )
-
-
-def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Set the clock so many seconds ahead of the real one."""
-    monkeypatch.setattr(time, "time", lambda: REAL_TIME() + seconds)
-
-
-def canceled(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest) -> dg.DagsterRun:
-    """Let Dagster take up what the sensor asked for, and a person cancel it in the queue."""
-    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
-    job = defs.resolve_implicit_global_asset_job_def()
-    run = scene.instance.create_run_for_job(job, tags=dict(request.tags))
-    scene.instance.report_run_canceled(run)
-    return run
-
-
-def test_submitting_sends_and_does_not_wait(scene: "Scene", classification: Declare) -> None:
+def test_submitting_sends_and_does_not_wait(own_scene: "Scene", classification: Declare) -> None:
     """The submission asset is materialized while the batch runs; each document was sent once."""
+    scene = own_scene
     scene.emulator.pace.batch_seconds = 3_600
     asset = classification()
 
@@ -105,8 +62,9 @@ def test_the_sensor_collects_when_the_batches_have_ended(scene: "Scene", classif
     assert tick(scene, asset) == NOTHING
 
 
-def test_the_sensor_leaves_partitions_alone_whose_batches_run(scene: "Scene", classification: Declare) -> None:
+def test_the_sensor_leaves_partitions_alone_whose_batches_run(own_scene: "Scene", classification: Declare) -> None:
     """Of two submissions the one that has ended is collected, the other waited for."""
+    scene = own_scene
     asset = classification()
     submission = build_submission_asset(asset)
     scene.run(submission, partition="1790")
@@ -118,123 +76,9 @@ def test_the_sensor_leaves_partitions_alone_whose_batches_run(scene: "Scene", cl
     assert [keys(request) for request in requests] == [("1790", "1790")]
 
 
-def test_a_collection_that_failed_is_asked_for_again(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Under another key, or Dagster would take it for done; after a pause that doubles."""
-    asset = classification()
-    scene.run(build_submission_asset(asset), span=ALL)
-    [first], _ = tick(scene, asset)
-    scene.emulator.faults.add("401")
-    launch(scene, asset, first, raises=False)
-    scene.emulator.faults.clear()
-
-    assert tick(scene, asset) == WAITS
-    later(monkeypatch, 121)
-    again, _ = tick(scene, asset)
-
-    assert {request.run_key for request in again}.isdisjoint({first.run_key})
-    for request in again:
-        launch(scene, asset, request)
-    assert scene.statuses() == {"succeeded": 4}
-    assert scene.paid_twice == []
-
-
-def test_f105_a_collection_that_was_canceled_is_asked_for_again(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has brought nothing home either; each time under a key that there was not, also when old runs are gone."""
-    asset = classification()
-    scene.run(build_submission_asset(asset), span=ALL)
-    runs, seen = [], set()
-
-    for n in range(4):
-        [request], _ = tick(scene, asset)
-        assert request.run_key not in seen
-        seen.add(request.run_key)
-        runs.append(canceled(scene, asset, request))
-        assert tick(scene, asset) == WAITS
-        later(monkeypatch, 3_601 * (n + 1))
-        if n:  # somebody tidies up: as many runs have failed as before
-            scene.instance.delete_run(runs.pop(0).run_id)
-
-
-def test_a_partition_that_failed_does_not_hold_back_its_neighbors(scene: "Scene", classification: Declare) -> None:
-    """They are collected by themselves while it waits."""
-    asset = classification()
-    submission = build_submission_asset(asset)
-    scene.run(submission, partition="1791")
-    [first], _ = tick(scene, asset)
-    canceled(scene, asset, first)
-    scene.run(submission, partition="1790")
-
-    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
-
-
-def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Do something once, at the end of a run: its work is done, its materializations are not told."""
-    real = AnthropicBatches.close
-
-    def close(api: AnthropicBatches) -> None:
-        real(api)
-        monkeypatch.setattr(AnthropicBatches, "close", real)
-        act()
-
-    monkeypatch.setattr(AnthropicBatches, "close", close)
-
-
-def overtaken(scene: "Scene", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> dg.RunRequest:
-    """Submit a new row of 1790 while a run collects that partition; return what that run was asked by."""
-    submission = build_submission_asset(asset)
-    scene.run(submission, partition="1790")
-    [first], _ = tick(scene, asset)
-
-    def submit() -> None:
-        scene.write("INSERT INTO public.documents VALUES ('new', 'the navy once more', '1790-03-03')")
-        scene.run(submission, partition="1790")
-
-    meanwhile(monkeypatch, submit)
-    launch(scene, asset, first)
-    assert scene.statuses() == {"succeeded": 1}
-    return first
-
-
-def test_rows_submitted_while_their_partition_is_collected_are_collected_too(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run that was under way had looked at the documents before, though it is materialized after."""
-    asset = classification()
-    first = overtaken(scene, asset, monkeypatch)
-
-    [second], _ = tick(scene, asset)
-
-    assert second.run_key != first.run_key
-    launch(scene, asset, second)
-    assert scene.statuses() == {"succeeded": 2}
-    assert (scene.paid_twice, tick(scene, asset)) == ([], NOTHING)
-
-
-def test_rows_that_a_run_by_hand_waits_for_are_left_to_it(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A partition that was submitted once may be materialized in any way: no second run joins in."""
-    asset = classification()
-    overtaken(scene, asset, monkeypatch)
-    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
-    by_hand = scene.instance.create_run_for_job(
-        defs.resolve_implicit_global_asset_job_def(),
-        tags={"dagster/partition": "1790"},
-        asset_selection={asset.key},
-        status=dg.DagsterRunStatus.STARTED,
-    )
-
-    assert "collected now" in str(tick(scene, asset)[1])
-    scene.instance.report_run_canceled(by_hand)
-    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
-
-
-def test_an_api_that_does_not_answer_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
+def test_an_api_that_does_not_answer_is_a_reason_to_skip(own_scene: "Scene", classification: Declare) -> None:
     """Not a failed tick: the next one looks again."""
+    scene = own_scene
     scene.emulator.pace.batch_seconds = 3_600
     asset = classification()
     scene.run(build_submission_asset(asset), span=ALL)
@@ -294,23 +138,25 @@ def test_a_ledger_that_cannot_be_read_is_a_reason_to_skip(
 
 @pytest.mark.parametrize("n_batches", [1, 4], ids=["one", "list"])
 def test_an_api_that_hangs_is_a_reason_to_skip(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
+    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
 ) -> None:
     """It takes the connection and says nothing."""
+    scene = own_scene
     scene.emulator.pace.batch_seconds = 3_600
     asset = classification()
     scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=4 // n_batches)
-    with socket.create_server(("127.0.0.1", 0)) as silent, quickly(monkeypatch):
-        _, port = silent.getsockname()
-        requests, why = tick(scene, asset, base_url=f"http://127.0.0.1:{port}")
+    scene.emulator.faults.add("stall")
+    with quickly(monkeypatch):
+        requests, why = tick(scene, asset)
 
     assert (requests, "Not now: no complete answer" in str(why)) == ([], True)
 
 
 def test_an_api_that_is_slow_does_not_take_the_whole_tick(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the time is over no further page or batch is asked for."""
+    scene = own_scene
     scene.emulator.pace.batch_seconds = 3_600
     asset = classification()
     scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)

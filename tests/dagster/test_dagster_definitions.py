@@ -169,6 +169,7 @@ def test_definitions_load_with_everything_at_once(classification: Declare, years
         ('Answer as {"label": ...}', "Write {{ and }} for braces"),
         ("a single } brace", "Write {{ and }} for braces"),
         ("a single { brace", "Write {{ and }} for braces"),
+        ("What is it about?", "names no column, so it would ask the same about every row. .* for example {text}"),
     ],
 )
 def test_f13_f14_a_template_that_is_none_is_refused(asking: Declare, prompt: str, match: str) -> None:
@@ -216,6 +217,25 @@ def test_partitions_need_an_expression(classification: Declare, years: Any) -> N
     """A partitioned asset must say which partition a row is of."""
     with pytest.raises(ConfigurationError, match=r"needs partition_expr.*such as partition_expr='published_on'"):
         classification(partitions_def=years)
+
+
+@pytest.mark.parametrize("output", [dict, {"topic": "str"}, Topic(topic="war")], ids=["class", "dict", "instance"])
+def test_an_output_that_is_no_model_is_refused(asking: Declare, output: Any) -> None:
+    """The message says what belongs there."""
+    with pytest.raises(OutputModelError, match=r"output= takes a pydantic model, a class"):
+        asking(output=output)
+
+
+def test_labels_without_descriptions_are_refused(classification: Declare) -> None:
+    """A list of names is an easy mistake; the message shows a dict."""
+    with pytest.raises(ConfigurationError, match="labels= takes a dict: each label with what belongs to it"):
+        classification(labels=["war", "peace"])
+
+
+def test_no_tokens_at_all_are_refused(asking: Declare) -> None:
+    """Zero is no way to say the default."""
+    with pytest.raises(ConfigurationError, match=r"max_tokens must be at least 1; got 0"):
+        asking(output=Topic, max_tokens=0)
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k", "stream", "speed"])

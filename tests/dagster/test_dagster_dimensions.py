@@ -320,7 +320,7 @@ def test_a_run_of_the_sensor_keeps_its_rectangle_busy(scene: "Scene", answers: d
     job = dg.Definitions(
         assets=[answers], resources={"claude_batch": scene.resource()}
     ).resolve_implicit_global_asset_job_def()
-    scene.instance.create_run_for_job(job, tags=dict(first.tags))
+    scene.instance.create_run_for_job(job, tags=dict(first.tags), status=dg.DagsterRunStatus.STARTED)
 
     again = {
         tuple(request.tags[tag] for tag in (RANGE_START, RANGE_END)) for request in requests(scene, answers, sensor)

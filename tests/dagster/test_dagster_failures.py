@@ -116,7 +116,7 @@ def test_a_single_partition_that_is_not_complete_is_not_materialized(scene: "Sce
     result = scene.run(classification(), partition="1791", raises=False)
 
     assert (result.success, materialized(result)) == (False, [])
-    assert "0 of 1 partitions are complete" in reason(result)
+    assert "0 of 1 partition is complete: " in reason(result)
 
 
 def test_an_asset_without_partitions_that_is_not_complete_is_not_materialized(
@@ -179,9 +179,8 @@ def test_the_run_log_tells_of_trouble_once(scene: "Scene", classification: Decla
 
     warnings = [entry.message for entry in scene.instance.all_logs(result.run_id) if entry.level == 30]  # WARNING
     assert scene.statuses() == {"succeeded": 4}
-    assert len(warnings) == 1
-    assert "HTTP 500" in warnings[0]
-    assert "Nothing is lost; trying again" in warnings[0]
+    [told] = [message for message in warnings if "HTTP 500" in message]
+    assert "Nothing is lost; trying again" in told
 
 
 # Dagster warns of the policy of an asset that is not ours.

@@ -81,9 +81,10 @@ def _row(chunk_id: str, ordinal: int, key: str) -> RowRecord:
 
 
 def test_a_thousand_batches_are_one_look(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One pass over the API's list for all open batches, and none asked after by itself; those that ended are due."""
+    scene = own_scene
     asset = classification(partitions_def=DAYS, partition_expr="published_on")
     keys = list(DAYS.get_partition_keys()[: N_BATCHES * PER_BATCH])
     travelling(scene, "public.answers", keys)

@@ -1,4 +1,4 @@
-"""Starting by itself: the sensor that notices new, changed and removed documents, the job and the schedule."""
+"""Starting by itself: the sensor that notices new, changed and removed documents, and the job."""
 
 import json
 import time
@@ -9,10 +9,12 @@ import dagster as dg
 import duckdb
 import pytest
 
-from claude_batch_dagster import build_batch_job, build_batch_schedule, build_new_documents_sensor
+from claude_batch_dagster import build_batch_job, build_new_documents_sensor
+from claude_batch_dagster.declarations import declaration_of
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.new_documents_sensor import Memory
-from claude_batch_dagster.partitions import RANGE_END, RANGE_START
+from claude_batch_dagster.partitions import RANGE_END, RANGE_START, all_keys, partitions_of_keys
+from claude_batch_dagster.sensor_memory import Memory
+from claude_batch_dagster.storage.contents import Contents
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
@@ -203,7 +205,7 @@ def test_a_table_that_is_being_loaded_is_left_in_peace() -> None:
     memory = Memory()
 
     assert memory.notice({"a": "1"}, now=0, settle_seconds=60, limit=9) == {}
-    assert "1 partitions have changed just now" in memory.reason
+    assert "1 partition has changed just now" in memory.reason
     assert memory.notice({"a": "2"}, now=59, settle_seconds=60, limit=9) == {}
     assert memory.notice({"a": "2"}, now=118, settle_seconds=60, limit=9) == {}
     assert memory.notice({"a": "2"}, now=119, settle_seconds=60, limit=9) == {"a": "2"}
@@ -211,9 +213,32 @@ def test_a_table_that_is_being_loaded_is_left_in_peace() -> None:
     assert memory.reason == STILL
 
 
+@pytest.mark.parametrize(("every", "starts"), [(30, [600, 1230, 1860]), (60, [600, 1260, 1920])])
+def test_a_table_that_never_rests_is_started_all_the_same(every: int, starts: list[int]) -> None:
+    """Ten times as long after its first change at most, and so again and again, also across restarts of the daemon."""
+    memory, started = Memory(), []
+    for now in range(0, 2000, every):
+        if memory.notice({"a": f"mark {now}"}, now=now, settle_seconds=60, limit=9):
+            started.append(now)
+        memory = Memory.of(memory.cursor)
+
+    assert started == starts
+
+
+def test_a_change_that_was_taken_back_does_not_count_as_unrest() -> None:
+    """The ten times begin with a change that is still there: the next one has its time to settle."""
+    memory = Memory(started={"a": "1"})
+    marks = {0: "2", 300: "1", 650: "3", 700: "4", 760: "4"}
+
+    due = {now: memory.notice({"a": mark}, now=now, settle_seconds=60, limit=9) for now, mark in marks.items()}
+
+    assert [now for now, found in due.items() if found] == [760]
+
+
 def test_a_flood_is_started_piece_by_piece() -> None:
     """No more partitions in a tick than allowed; the rest follow with the next."""
-    memory, found = Memory(), {str(n): "x" for n in range(5)}
+    memory = Memory()
+    found: dict[str | None, str] = {str(n): "x" for n in range(5)}
 
     ticks = [set(memory.notice(found, now=0, settle_seconds=0, limit=2)) for _ in range(4)]
 
@@ -236,6 +261,55 @@ def test_the_cursor_carries_the_memory() -> None:
 
     assert json.loads(memory.cursor)["started"] == {"a": "1"}
     assert again.notice({"a": "1", "b": "2"}, now=68, settle_seconds=60, limit=1) == {"b": "2"}
+
+
+def test_the_cursor_is_small(scene: "Scene", classification: Declare) -> None:
+    """Dagster keeps it with every tick, and no more than 64 kB of it on MySQL: for days that is a few years of them."""
+    days = dg.DailyPartitionsDefinition("2020-01-01", end_date="2022-09-27")
+    scene.write(
+        "INSERT INTO public.documents SELECT d, 'a day', d FROM range(DATE '2020-01-01', '2022-09-27', '1 DAY') r(d)"
+    )
+    asset = classification(partitions_def=days, partition_expr="published_on")
+    changing = Ticker(scene, asset, settle_seconds=60.0)
+    started = Ticker(scene, asset, max_partitions_per_tick=1000)
+
+    changing.tick()
+    assert started.tick() == ([("2020-01-01", "2022-09-26")], None)
+
+    assert len(changing.cursor or "") < 42 * 1000
+    assert len(started.cursor or "") < 26 * 1000
+
+
+def test_what_is_gone_leaves_the_cursor() -> None:
+    """Once its partition was started for that; so partitions that come and go do not fill it."""
+    memory = Memory(started={"a": "1", "b": "1"})
+
+    assert memory.notice({"b": "1"}, now=0, settle_seconds=0, limit=9) == {"a": ""}
+
+    assert json.loads(memory.cursor)["started"] == {"b": "1"}
+    assert Memory.of(memory.cursor).notice({"b": "1"}, now=9, settle_seconds=0, limit=9) == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"partitions_def": None, "partition_expr": None}], ids=["years", "whole"])
+def test_a_cursor_with_whole_fingerprints_is_understood(
+    scene: "Scene", classification: Declare, options: dict[str, Any]
+) -> None:
+    """What earlier versions have started, or were waiting for, is not taken for new."""
+    asset = classification(**options)
+    declared, warehouse = declaration_of(asset), scene.resource().open_warehouse()
+    with Contents.opened(warehouse, declared.question.upstream) as upstream:
+        keys = list(all_keys(declared.spec.partitions_def, scene.instance))
+        found = upstream.fingerprints(partitions_of_keys(declared.spec.partitions_def, keys))
+    marks = {key or "": mark for key, mark in found.items()}
+    before = {"started": {}, "changing": {}, "n_starts": 3, "epoch": 7}
+    ticker = Ticker(scene, asset, settle_seconds=60.0)
+
+    ticker.cursor = json.dumps({**before, "started": marks})
+    assert ticker.tick() == ([], STILL)
+    ticker.cursor = json.dumps({**before, "changing": {key: [mark, time.time() - 61] for key, mark in marks.items()}})
+    asked, _ = ticker.tick()
+    assert asked
+    assert ticker.tick() == ([], STILL)
 
 
 def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
@@ -261,6 +335,29 @@ def test_a_held_database_does_not_take_the_whole_tick(
     assert asked == []
     assert str(why).startswith("Not now: the DuckDB file")
     assert time.monotonic() - began < 5
+
+
+def test_a_tick_opens_the_database_once(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it may have to wait for somebody who holds it, and the waits of a tick add up."""
+    both = dg.MultiPartitionsDefinition(
+        {"kind": dg.DynamicPartitionsDefinition(name="kinds"), "year": dg.DynamicPartitionsDefinition(name="years")}
+    )
+    by = {"kind": "'letter'", "year": "year(published_on::DATE)::VARCHAR"}
+    ticker = Ticker(scene, classification(partitions_def=both, partition_expr=by))
+    opened, real = [], duckdb.connect
+
+    def connect(database: str, **options: Any) -> duckdb.DuckDBPyConnection:
+        opened.append(database)
+        return real(database, **options)
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    asked, _ = ticker.tick()
+
+    assert opened == [scene.database]
+    assert asked == [("letter|1790", "letter|1793")]
+    assert list(scene.instance.get_dynamic_partitions("kinds")) == ["letter"]
 
 
 def test_new_keys_become_dynamic_partitions(scene: "Scene", classification: Declare) -> None:
@@ -300,25 +397,3 @@ def test_the_job_materializes_the_asset_alone_and_does_not_hang_for_ever(
     assert job.tags["dagster/max_runtime"] == "108000"
     assert job.execute_in_process(instance=scene.instance, partition_key="1790").success
     assert scene.statuses() == {"succeeded": 1}
-
-
-@pytest.mark.parametrize(
-    ("options", "partition"), [({}, "1793"), ({"name": "whole", "partitions_def": None}, None)], ids=["years", "whole"]
-)
-def test_the_schedule_asks_for_the_latest_partition(
-    scene: "Scene", classification: Declare, options: dict[str, Any], partition: str | None
-) -> None:
-    """Or for the whole of an asset that has none."""
-    asset = classification(**options)
-    schedule = build_batch_schedule(asset, "0 6 * * *")
-    defs = dg.Definitions(assets=[asset], schedules=[schedule], resources={"claude_batch": scene.resource()})
-
-    # A schedule is given an instance that other processes could open, which an ephemeral one is not.
-    with (
-        dg.instance_for_test() as kept,
-        dg.build_schedule_context(instance=kept, repository_def=defs.get_repository_def()) as context,
-    ):
-        told = schedule.evaluate_tick(context)
-
-    [request] = told.run_requests or []
-    assert (request.partition_key, request.tags["dagster/max_runtime"]) == (partition, "108000")

@@ -1,12 +1,14 @@
 """What a run says while it works, as Dagster shows it."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import run_log
+from claude_batch_dagster import build_submission_asset, run_log
+from claude_batch_dagster.client import AnthropicBatches
 from tests.core.world import Label
 
 if TYPE_CHECKING:
@@ -16,9 +18,9 @@ Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 
 
-def lines(scene: "Scene", result: dg.ExecuteInProcessResult) -> list[str]:
-    """Return what the run log says at level INFO."""
-    return [entry.message for entry in scene.instance.all_logs(result.run_id) if entry.level == 20]  # INFO
+def lines(scene: "Scene", result: dg.ExecuteInProcessResult, level: int = logging.INFO) -> list[str]:
+    """Return what the run log says at one level."""
+    return [entry.message for entry in scene.instance.all_logs(result.run_id) if entry.level == level]
 
 
 def observations(scene: "Scene", result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
@@ -37,8 +39,24 @@ def test_the_run_log_tells_how_far_it_is(
 
     found = "0 answered already, 4 without a usable answer, 0 share another row's answer, 0 can never be asked"
     assert f"4 upstream rows: {found}" in log
-    assert "4 requests sent, 0 ended, 0 landed; 1 batches open" in log
+    assert "4 requests sent, 0 ended, 0 landed; 1 batch open" in log
     assert "4 requests sent, 4 ended, 4 landed; 0 batches open" in log
+
+
+def test_the_run_log_says_who_answers_if_it_is_not_claude(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of an emulator in the place of Claude's should surprise nobody; of Claude nothing is said."""
+    asset = classification()
+
+    def warned(of: dg.AssetsDefinition, year: str) -> bool:
+        told = lines(scene, scene.run(of, partition=year), logging.WARNING)
+        return any("The emulator answers, not Claude." in line for line in told)
+
+    assert warned(asset, "1790")
+    assert warned(build_submission_asset(asset), "1791")
+    monkeypatch.setattr(AnthropicBatches, "answerer", "")  # nothing on this machine passes for Claude otherwise
+    assert not warned(asset, "1792")
 
 
 def test_a_run_that_sends_batch_after_batch_does_not_flood_its_log(
@@ -48,7 +66,7 @@ def test_a_run_that_sends_batch_after_batch_does_not_flood_its_log(
 
     def told(partition: str) -> list[str]:
         result = scene.run(classification(), partition=partition, max_requests_per_batch=1)
-        return [line for line in lines(scene, result) if "requests sent" in line]
+        return [line for line in lines(scene, result) if " sent, " in line]
 
     scene.emulator.pace.batch_seconds = 1
     scene.write("UPDATE public.documents SET published_on = '1790-01-01' WHERE id <> 'd'")
@@ -58,7 +76,7 @@ def test_a_run_that_sends_batch_after_batch_does_not_flood_its_log(
     many = told("1793")
 
     assert few == [few[0], "3 requests sent, 3 ended, 3 landed; 0 batches open"]
-    assert few[0] == "1 requests sent, 0 ended, 0 landed; 1 batches open"
+    assert few[0] == "1 request sent, 0 ended, 0 landed; 1 batch open"
     assert len(many) > len(few)
 
 
@@ -74,6 +92,19 @@ def test_progress_is_observed_once_a_minute(
     figures: list[Any] = [observation.metadata["claude_batch/progress"].value for observation in every]
     assert (figures[0], figures[-1], figures == sorted(figures)) == (0.0, 1.0, True)
     assert len(set(figures)) == len(figures) == 2
+
+
+def test_an_asset_without_partitions_is_observed_as_a_whole(scene: "Scene", classification: Declare) -> None:
+    """Also in a run that has a partition for the sake of a neighbor."""
+    asset = classification(partitions_def=None, partition_expr=None)
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["x", "y"]), deps=[asset.key])
+    def neighbor() -> None:
+        pass
+
+    result = scene.run(asset, neighbor, partition="x")
+
+    assert {observation.partition for observation in observations(scene, result)} == {None}
 
 
 def test_a_run_carries_the_ids_of_its_batches(scene: "Scene", classification: Declare) -> None:

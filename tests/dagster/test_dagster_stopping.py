@@ -69,15 +69,31 @@ def wait_until_accepted(scene: "Scene") -> None:
     engine.dispose()
 
 
+def latest_log(scene: "Scene", before: int) -> list[str]:
+    """Return the log of the scene's latest run, if there are more runs than before."""
+    runs = scene.instance.get_runs()
+    return [entry.message for entry in scene.instance.all_logs(runs[0].run_id)] if len(runs) > before else []
+
+
+def wait_until(look: Callable[[], bool]) -> None:
+    """Look until it is so."""
+    for _ in range(2000):
+        if look():
+            return
+        sleep(0.01)
+    raise AssertionError("not in time")
+
+
 @contextmanager
 def stopping(scene: "Scene", act: Act) -> Iterator[None]:
-    """Interrupt the run within the block, as Dagster does, once its batch is accepted and it waits."""
+    """Interrupt the latest run, that within the block, as Dagster does, once a batch is accepted and it waits."""
+    before = scene.instance.get_runs_count()
 
     def wait_and_stop() -> None:
         try:
             wait_until_accepted(scene)
-            (run,) = scene.instance.get_runs()
-            act(scene.instance, run)
+            wait_until(lambda: any("batch open" in line for line in latest_log(scene, before)))
+            act(scene.instance, scene.instance.get_runs(limit=1)[0])
         finally:  # else the run would wait for ever
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -126,7 +142,7 @@ def test_f63_a_person_who_terminates_a_run_cancels_its_batches(
         scene.run(classification(), span=ALL)
 
     assert status(scene) == "canceling"
-    assert "Terminated: 1 batches canceled (msgbatch_" in log(scene)
+    assert "Terminated: 1 batch canceled (msgbatch_" in log(scene)
     scene.emulator.clock.advance(hours=1)
     scene.emulator.pace.batch_seconds = 0
     scene.run(classification(), span=ALL)
@@ -167,7 +183,7 @@ def test_a_submission_waits_while_enough_is_in_flight(waiting_scene: "Scene", cl
         scene.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1)
 
     assert (scene.n_posts, status(scene)) == (1, "canceling")
-    assert "Terminated: 1 batches canceled (msgbatch_" in log(scene)
+    assert "Terminated: 1 batch canceled (msgbatch_" in log(scene)
     scene.emulator.clock.advance(hours=1)
     scene.emulator.pace.batch_seconds = 0
     scene.run(classification(), span=ALL)
@@ -194,6 +210,21 @@ def test_a_submission_that_is_stopped_otherwise_leaves_its_batches(
     scene.emulator.pace.batch_seconds = 0
     scene.run(classification(), span=ALL)
     assert (scene.statuses(), len(scene.sent), scene.paid_twice) == ({"succeeded": 4}, 4, [])
+
+
+def test_terminating_one_run_leaves_the_rows_of_others_alone(waiting_scene: "Scene", classification: Declare) -> None:
+    """All years are submitted in one batch; a run by hand waits for one of them, and is terminated."""
+    scene = waiting_scene
+    asset = classification()
+    scene.run(build_submission_asset(asset), span=ALL)
+
+    with stopping(scene, by_a_person):
+        scene.run(asset, partition="1790")
+
+    assert status(scene) == "in_progress"
+    told = latest_log(scene, 1)
+    assert any("Terminated: 0 batches canceled." in line for line in told)
+    assert any("Not canceled: 1 batch that other runs or partitions need (msgbatch_" in line for line in told)
 
 
 def test_f64_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def code_of(page: Path) -> str:
 
 @pytest.fixture
 def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder with the warehouse that the README talks of."""
+    """Make a folder with the warehouse that the README talks of, and a copy of it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with duckdb.connect("warehouse.duckdb") as connection:
@@ -52,6 +53,8 @@ def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 marked("Your service is down and returns errors"),
             ],
         )
+    (tmp_path / "trial").mkdir()
+    shutil.copy("warehouse.duckdb", "trial")
     return tmp_path
 
 
@@ -71,7 +74,7 @@ def test_readme_classifies_tickets(tickets: Path) -> None:
     """After the README's code the tickets are classified, offline."""
     exec(compile(code_of(PAGES[0]), "README.md", "exec"), {"__name__": "__page__"})
 
-    with duckdb.connect("warehouse.duckdb") as connection:
+    with duckdb.connect("trial/warehouse.duckdb") as connection:
         rows = connection.execute("SELECT id, label, status FROM public.classified_tickets ORDER BY id").fetchall()
 
     assert rows == [("t1", "billing", "succeeded"), ("t2", "outage", "succeeded")]

@@ -28,6 +28,7 @@ def run() -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.soak
 @pytest.mark.dagster
 def test_the_second_run_sends_nothing(emulated: Path, lines: Any) -> None:
     """The example runs from end to end offline, and what is classified is not sent again."""

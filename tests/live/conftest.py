@@ -7,7 +7,8 @@ import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.canary import in_files
-from tests.live.live_studio import LiveDev, live_dev
+from tests.live.live_instance import live_dev
+from tests.live.live_studio import LiveDev
 from tests.live.scene import LiveScene
 
 

@@ -1,4 +1,4 @@
-"""`dagster dev` on the location of the live tests, and everything the UI can ask of it, by GraphQL."""
+"""Everything the UI can ask of a `dagster dev`, and tell it, by GraphQL."""
 
 import os
 import re
@@ -7,63 +7,40 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
 import pytest
 
-from tests.canary import KEY
-from tests.dagster_dev import FINISHED, RANGE, DagsterDev, serving_module
+from tests.dagster_dev import FINISHED, RANGE, DagsterDev
 from tests.live.queries import (
+    ADD_PARTITION,
     BACKFILL,
     BACKFILL_STATUS,
     CANCEL_BACKFILL,
+    CHECK_STATUSES,
     CHECKS,
     LOG,
     MATERIALIZATIONS,
+    OBSERVATIONS,
+    PAGE,
     REEXECUTE,
+    RELOAD,
     RUNS,
+    STALE,
+    START_SCHEDULE,
     START_SENSOR,
+    STOP_SCHEDULE,
     STOP_SENSOR,
     TERMINATE,
     TICKS,
 )
 
-LOCATION = "tests.live.location"
 PATIENCE = 180.0
 """Seconds for what takes a few on a machine with nothing else to do."""
 
 IN_PROCESS: dict[str, Any] = {"execution": {"config": {"in_process": {}}}}
 MULTIPROCESS: dict[str, Any] = {"execution": {"config": {"multiprocess": {}}}}
-
-DAGSTER_YAML = """\
-telemetry:
-  enabled: false
-run_monitoring:
-  enabled: true
-  poll_interval_seconds: 2
-  start_timeout_seconds: 180
-run_retries:
-  enabled: true
-  max_retries: 3
-  retry_on_asset_or_op_failure: false
-"""
-
-QUICK = """\
-run_coordinator:
-  module: tests.live.quick_daemon
-  class: QuickDaemon
-  config:
-    dequeue_interval_seconds: 1
-    max_concurrent_runs: {most}
-"""
-
-USUAL = """\
-concurrency:
-  runs:
-    max_concurrent_runs: {most}
-"""
 
 Found = TypeVar("Found")
 
@@ -108,9 +85,10 @@ class LiveDev(DagsterDev):
         """Return the runs that have not ended."""
         return [run for run in self.runs() if run["status"] not in FINISHED]
 
-    def terminate(self, run_id: str) -> None:
-        """Click on Terminate."""
-        assert self.graphql(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    def terminate(self, run_id: str, *, policy: str = "SAFE_TERMINATE") -> None:
+        """Click on Terminate; forced with `MARK_AS_CANCELED_IMMEDIATELY`."""
+        told = self.graphql(TERMINATE, id=run_id, policy=policy)["terminateRun"]["__typename"]
+        assert told == "TerminateRunSuccess"
 
     def reexecute(self, run_id: str, strategy: str = "FROM_FAILURE") -> str:
         """Click on re-execute; return the id of the new run."""
@@ -140,7 +118,7 @@ class LiveDev(DagsterDev):
 
     def until_waiting(self, run_id: str) -> None:
         """Wait until a run has a batch at the API and waits for it."""
-        self.until_said(run_id, "1 batches open")
+        self.until_said(run_id, "1 batch open")
 
     def pid(self, run_id: str) -> int:
         """Return the process of a run."""
@@ -172,10 +150,10 @@ class LiveDev(DagsterDev):
 
     # --- backfills ---------------------------------------------------------------------------------
 
-    def backfill(self, *assets: str, years: Sequence[str], config: Mapping[str, Any] = IN_PROCESS) -> str:
+    def backfill(self, *assets: str, keys: Sequence[str], config: Mapping[str, Any] = IN_PROCESS) -> str:
         """Launch a backfill; return its id."""
         selection = [{"path": asset.split("/")} for asset in assets]
-        params = {"assetSelection": selection, "partitionNames": list(years), "runConfigData": config}
+        params = {"assetSelection": selection, "partitionNames": list(keys), "runConfigData": config}
         launched = self.graphql(BACKFILL, params=params)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
@@ -216,8 +194,38 @@ class LiveDev(DagsterDev):
         return events
 
     def materialized(self, asset: str) -> set[str]:
-        """Return the years of an asset that are materialized."""
+        """Return the partitions of an asset that are materialized."""
         return {event["partition"] for event in self.materializations(asset)}
+
+    def observations(self, asset: str) -> list[dict[str, Any]]:
+        """Return the observations of an asset, latest first, with their figures by label."""
+        found = self.graphql(OBSERVATIONS, key={"path": asset.split("/")})["assetOrError"]
+        return [
+            {**event, "figures": {entry["label"]: _figure(entry) for entry in event["metadataEntries"]}}
+            for event in found.get("assetObservations") or []
+        ]
+
+    def page(self, asset: str) -> dict[str, Any]:
+        """Return what an asset's page says of its definition; metadata by label."""
+        found: dict[str, Any] = self.graphql(PAGE, key={"path": asset.split("/")})["assetNodeOrError"]
+        return {**found, "metadata": {entry["label"]: entry for entry in found["metadataEntries"]}}
+
+    def stale(self, asset: str, *years: str) -> list[tuple[str, list[str]]]:
+        """Return whether each of these partitions is out of date, and the reasons."""
+        found = self.graphql(STALE, key={"path": asset.split("/")}, years=list(years))["assetNodeOrError"]
+        causes = [[cause["reason"] for cause in causes] for causes in found["staleCausesByPartition"]]
+        return list(zip(found["staleStatusByPartition"], causes, strict=True))
+
+    def reload(self) -> None:
+        """Click on Reload: the code is read anew."""
+        told = self.graphql(RELOAD, location=self.location)["reloadRepositoryLocation"]
+        assert (told["__typename"], told.get("loadStatus")) == ("WorkspaceLocationEntry", "LOADED"), told
+
+    def add_partition(self, name: str, key: str) -> None:
+        """Add a key to dynamic partitions."""
+        repository = {"repositoryName": "__repository__", "repositoryLocationName": self.location}
+        added = self.graphql(ADD_PARTITION, repository=repository, name=name, key=key)["addDynamicPartition"]
+        assert added["__typename"] == "AddDynamicPartitionSuccess", added
 
     def checks(self, asset: str, name: str) -> list[dict[str, Any]]:
         """Return the executions of a check, latest first."""
@@ -226,7 +234,13 @@ class LiveDev(DagsterDev):
         ]
         return found
 
-    # --- sensors -----------------------------------------------------------------------------------
+    def check_statuses(self, asset: str, name: str) -> dict[tuple[str, str], str]:
+        """Return what a check says of partitions now: its status by the first and the last of each stretch."""
+        found = self.graphql(CHECK_STATUSES, key={"path": asset.split("/")}, name=name)["assetNodeOrError"]
+        ranges = found["assetCheckOrError"]["partitionStatuses"]["ranges"]
+        return {(one["startKey"], one["endKey"]): one["status"] for one in ranges}
+
+    # --- sensors and schedules -----------------------------------------------------------------------
 
     @contextmanager
     def sensing(self, sensor: str) -> Iterator[None]:
@@ -260,25 +274,21 @@ class LiveDev(DagsterDev):
 
         self.until(skipped, f"{sensor} skips: {why}")
 
+    @contextmanager
+    def scheduling(self, schedule: str) -> Iterator[None]:
+        """Switch a schedule on for as long as the block runs."""
+        repository = {"repositoryName": "__repository__", "repositoryLocationName": self.location}
+        started = self.graphql(START_SCHEDULE, schedule={**repository, "scheduleName": schedule})["startSchedule"]
+        assert started["__typename"] == "ScheduleStateResult", started
+        try:
+            yield
+        finally:
+            stopped = self.graphql(STOP_SCHEDULE, id=started["scheduleState"]["id"])["stopRunningSchedule"]
+            assert stopped["scheduleState"]["status"] == "STOPPED", stopped
+
     def _sensor(self, name: str) -> dict[str, str]:
         return {"repositoryName": "__repository__", "repositoryLocationName": self.location, "sensorName": name}
 
 
-@contextmanager
-def live_dev(home: Path, api: str, *, quick: bool = True, most: int = 20) -> Iterator[LiveDev]:
-    """Run `dagster dev` on the families, all of its files in `home`; `most` runs at once."""
-    instance = home / "instance"
-    instance.mkdir(parents=True, exist_ok=True)
-    (instance / "dagster.yaml").write_text(DAGSTER_YAML + (QUICK if quick else USUAL).format(most=most))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "DAGSTER_"))}
-    env = {
-        **kept,
-        "DAGSTER_HOME": str(instance),
-        "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
-        "LIVE_HOME": str(home),
-        "LIVE_API": api,
-        "CLAUDE_TEST_KEY": KEY,
-        "PYTHONWARNINGS": "ignore",
-    }
-    with serving_module(LOCATION, home / "dagster-dev.log", env) as dev:
-        yield LiveDev(dev.url, dev.log, dev.process, dev.location)
+def _figure(entry: Mapping[str, Any]) -> float | None:
+    return entry["intValue"] if entry.get("intValue") is not None else entry.get("floatValue")

@@ -65,6 +65,11 @@ class LiveScene:
         paid = Counter(request.params_sha256 for request in self._requests() if request.billed)
         return [digest for digest, n in paid.items() if n > 1]
 
+    @property
+    def n_paid(self) -> int:
+        """Requests of this test that were answered, and so paid for."""
+        return sum(request.billed for request in self._requests())
+
     def standings(self) -> list[str]:
         """Return what the API says of each batch of this test, oldest first."""
         batches = list(dict.fromkeys(request.batch_id for request in self._requests()))

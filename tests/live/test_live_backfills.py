@@ -35,7 +35,7 @@ def test_a_backfill_of_twelve_years_takes_one_run_and_one_batch(scene: Scene) ->
     whole, years = scene("whole"), [str(year) for year in range(1790, 1802)]
     whole.write(*years)
 
-    backfill = whole.dev.backfill(whole.answers, "whole/report", years=years)
+    backfill = whole.dev.backfill(whole.answers, "whole/report", keys=years)
 
     assert whole.dev.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
     prove_all_is_there(whole, backfill, years)
@@ -54,7 +54,7 @@ def test_a_backfill_of_237_years_ends_well(scene: Scene) -> None:
     everything, years = scene("all"), [str(year) for year in range(1780, 2017)]
     dev = everything.dev
 
-    backfill = dev.backfill(*(f"all/{name}" for name in ("documents", "answers", "report")), years=years)
+    backfill = dev.backfill(*(f"all/{name}" for name in ("documents", "answers", "report")), keys=years)
 
     assert dev.wait_for_backfill(backfill, seconds=1_200) == "COMPLETED_SUCCESS"
     assert dev.backfill_counts(backfill)["documents"] == (237, 0)
@@ -68,7 +68,7 @@ def test_a_backfill_of_237_years_takes_one_run_where_documents_are_there(scene: 
     ready, years = scene("ready"), [str(year) for year in range(1780, 2017)]
     ready.write(*years)
 
-    backfill = ready.dev.backfill(ready.answers, "ready/report", years=years)
+    backfill = ready.dev.backfill(ready.answers, "ready/report", keys=years)
 
     assert ready.dev.wait_for_backfill(backfill, seconds=1_200) == "COMPLETED_SUCCESS"
     prove_all_is_there(ready, backfill, years)
@@ -81,7 +81,7 @@ def test_partitions_that_can_be_materialized_are(scene: Scene) -> None:
     dev = partial.dev
     partial.write(*years, per_year=1)
     partial.hold()
-    backfill = dev.backfill(partial.answers, "partial/report", years=years)
+    backfill = dev.backfill(partial.answers, "partial/report", keys=years)
     dev.until(lambda: partial.n_posts == 1, "four rows are sent")
     partial.emulator.advance(seconds=LONG)
     dev.until(lambda: partial.n_posts == 2, "four more rows are sent")
@@ -106,7 +106,7 @@ def test_a_partition_without_its_upstream_does_not_hold_up_the_others(scene: Sce
     lacking, years = scene("lacking"), ["1850", "1851", "1852"]
     dev = lacking.dev
 
-    backfill = dev.backfill(*(f"lacking/{name}" for name in ("documents", "answers", "report")), years=years)
+    backfill = dev.backfill(*(f"lacking/{name}" for name in ("documents", "answers", "report")), keys=years)
 
     assert dev.wait_for_backfill(backfill) == "COMPLETED_FAILED"
     assert dev.backfill_counts(backfill) == {"documents": (2, 1), "answers": (2, 1), "report": (2, 1)}

@@ -7,7 +7,7 @@ import pytest
 
 from claude_batch_dagster.emulator import Emulator
 from tests.canary import in_files
-from tests.live.live_studio import live_dev
+from tests.live.live_instance import live_dev
 from tests.live.scene import LiveScene
 
 Scene = Callable[[str], LiveScene]

@@ -15,7 +15,7 @@ def submit(scene: LiveScene, *years: str) -> None:
     """Submit years with two documents each, by a backfill, while batches run."""
     scene.write(*years)
     scene.hold()
-    backfill = scene.dev.backfill(f"{scene.family}/answers_submission", years=years)
+    backfill = scene.dev.backfill(f"{scene.family}/answers_submission", keys=years)
     assert scene.dev.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
     assert {"in_progress"} == set(scene.standings())
 
@@ -51,7 +51,7 @@ def test_while_the_api_is_down_the_sensor_skips(scene: Scene) -> None:
         dev.until_skipped(sensor, "Not now: HTTP 500")
         assert {tick["status"] for tick in dev.ticks(sensor)} <= {"SKIPPED", "STARTED"}
         outage.emulator.faults.clear()
-        dev.until_skipped(sensor, "1 partitions are submitted: their batches run")
+        dev.until_skipped(sensor, "1 partition is submitted: its batches run")
 
 
 def test_while_the_database_is_locked_the_sensor_skips(scene: Scene) -> None:

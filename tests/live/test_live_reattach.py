@@ -48,7 +48,7 @@ def test_f61_a_backfill_goes_on_after_its_run_was_killed(scene: Scene) -> None:
     again.write(*years)
     again.hold()
     dev = again.dev
-    backfill = dev.backfill(again.answers, "again/report", years=years, config=MULTIPROCESS)
+    backfill = dev.backfill(again.answers, "again/report", keys=years, config=MULTIPROCESS)
     [run] = dev.until(lambda: dev.runs(dagster__backfill=backfill), "the backfill starts its run")
     dev.until_waiting(run["runId"])
 

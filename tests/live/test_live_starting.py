@@ -35,6 +35,7 @@ def test_new_rows_start_a_run_of_just_their_partition(scene: Scene) -> None:
     assert noticed.paid_twice == []
 
 
+@pytest.mark.soak
 def test_an_automation_condition_starts_the_asset(scene: Scene) -> None:
     """With `AutomationCondition.eager()`, materializing the documents of a year has its answers asked for."""
     eager = scene("eager")

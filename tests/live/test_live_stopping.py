@@ -44,7 +44,7 @@ def test_f63_a_click_on_terminate_cancels_the_batches(
     stopped.dev.terminate(run)
 
     assert stopped.dev.wait(run) == "CANCELED"
-    assert "Terminated: 1 batches canceled (msgbatch_" in stopped.dev.messages(run)
+    assert "Terminated: 1 batch canceled (msgbatch_" in stopped.dev.messages(run)
     assert stopped.standings() == ["canceling"]
     stopped.release()
     assert stopped.dev.run(stopped.answers, *years) == "SUCCESS"
@@ -108,7 +108,7 @@ def test_f63_canceling_a_backfill_cancels_its_batches(scene: Scene) -> None:
     stopped.write(*years)
     stopped.hold()
     dev = stopped.dev
-    backfill = dev.backfill(stopped.answers, years=years)
+    backfill = dev.backfill(stopped.answers, keys=years)
     [run] = dev.until(lambda: dev.runs(dagster__backfill=backfill), "the backfill starts its run")
     dev.until_waiting(run["runId"])
 
@@ -116,5 +116,47 @@ def test_f63_canceling_a_backfill_cancels_its_batches(scene: Scene) -> None:
 
     assert dev.wait_for_backfill(backfill) == "CANCELED"
     assert dev.status(run["runId"]) == "CANCELED"
-    assert "Terminated: 1 batches canceled (msgbatch_" in dev.messages(run["runId"])
+    assert "Terminated: 1 batch canceled (msgbatch_" in dev.messages(run["runId"])
     assert stopped.standings() == ["canceling"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("years", "config"),
+    [
+        pytest.param(("1850", "1851"), MULTIPROCESS, id="multiprocess"),
+        pytest.param(("1860", "1861"), IN_PROCESS, id="in_process"),
+    ],
+)
+def test_f63_a_forced_termination_cancels_the_batches(
+    scene: Scene, years: tuple[str, str], config: dict[str, Any]
+) -> None:
+    """Forced, the run counts as canceled at once; its process, which is stopped too, still cancels the batch."""
+    stopped = scene("stopped")
+    run = start_and_wait(stopped, *years, config=config)
+
+    stopped.dev.terminate(run, policy="MARK_AS_CANCELED_IMMEDIATELY")
+
+    assert stopped.dev.status(run) == "CANCELED"
+    stopped.dev.until_said(run, "Terminated: 1 batch canceled (msgbatch_")
+    assert stopped.standings() == ["canceling"]
+    assert stopped.dev.status(run) == "CANCELED"
+
+
+def test_f63_terminating_a_submission_that_waits_cancels_what_it_has_sent(scene: Scene) -> None:
+    """A submission waits, since enough is in flight; terminated, it cancels what it has sent, and sends no more."""
+    cramped, years = scene("cramped"), ("1800", "1801")
+    dev = cramped.dev
+    cramped.write(*years)
+    cramped.hold()
+    run = dev.start("cramped/answers_submission", *years)
+    dev.until_said(run, "2 requests sent, 0 ended, 0 landed; 1 batch open")
+    assert dev.status(run) == "STARTED"
+
+    dev.terminate(run)
+
+    assert dev.wait(run) == "CANCELED"
+    assert "Terminated: 1 batch canceled (msgbatch_" in dev.messages(run)
+    assert cramped.standings() == ["canceling"]
+    assert (cramped.n_posts, cramped.n_sent) == (1, 2)
+    assert dev.materialized("cramped/answers_submission") == set()

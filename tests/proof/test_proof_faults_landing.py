@@ -15,7 +15,8 @@ from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import WarehouseCorruptError, WarehouseError
 from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.warehouse import Warehouse
-from tests.core.world import CrashError, World
+from tests.core.clocks import CrashError
+from tests.core.world import World
 
 FOUR = {n: f"a text of war, number {n}" for n in range(4)}
 GOOD = dict.fromkeys(FOUR, "succeeded")

@@ -21,7 +21,8 @@ from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.upstream import Reader, Upstream
-from tests.core.world import BASE, CrashError, World
+from tests.core.clocks import CrashError
+from tests.core.world import BASE, World
 
 FIVE = {n: f"a text of war, number {n}" for n in range(5)}
 

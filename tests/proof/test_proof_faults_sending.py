@@ -17,7 +17,8 @@ from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.emulator import EmulatorTransport
 from claude_batch_dagster.engine import RunReport
 from tests.canary import KEY
-from tests.core.world import PIPELINE, CrashError, World
+from tests.core.clocks import CrashError
+from tests.core.world import PIPELINE, World
 
 FIVE = {n: f"a text of war, number {n}" for n in range(5)}
 
@@ -165,7 +166,7 @@ def test_f122_no_batch_is_ever_deleted_at_the_api(world: World) -> None:
         world.documents(FIVE)
         world.emulator.faults.add("drop_after_accept", times=1)
         engine = world.engine(api=api)
-        engine.on_progress = lambda _: (engine.cancel(), None)[1]
+        engine.on_progress = lambda _: (engine.cancel(is_over=lambda _run_id: True), None)[1]
         engine.run([Partition(key="p")])
         world.sql("DROP TABLE answers")
         for file in world.state.spool.iterdir():

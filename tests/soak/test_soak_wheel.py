@@ -13,8 +13,10 @@ from tests.canary import KEY
 REPOSITORY = Path(__file__).parents[2]
 
 PREPARE = """
+import os
 import duckdb
-with duckdb.connect("warehouse.duckdb") as connection:
+os.mkdir("trial")
+with duckdb.connect("trial/warehouse.duckdb") as connection:
     connection.execute("CREATE SCHEMA public")
     connection.execute(
         "CREATE TABLE public.tickets AS "
@@ -25,7 +27,7 @@ with duckdb.connect("warehouse.duckdb") as connection:
 
 CHECK = """
 import duckdb
-with duckdb.connect("warehouse.duckdb") as connection:
+with duckdb.connect("trial/warehouse.duckdb") as connection:
     rows = connection.execute("SELECT id, label, status FROM public.classified_tickets").fetchall()
 assert rows == [("t1", "billing", "succeeded")], rows
 """

@@ -285,9 +285,11 @@ def test_f113_the_upgrades_lead_to_the_tables_the_code_knows(ledger: SqlLedger) 
 def test_f62_a_transaction_left_behind_by_an_interruption_locks_nobody_out(
     state: StateDirectory, ledger: SqlLedger
 ) -> None:
-    """Closing the ledger ends it, undone: the next run in this very process writes at once."""
+    """Closing the ledger ends it, undone, even half read: the next run in this very process writes at once."""
     left_behind = ledger._engine.connect()  # noqa: SLF001  (an interruption can strike before anything is undone)
     left_behind.execute(sa.delete(schema.identity))
+    half_read = left_behind.connection.cursor().execute("WITH n(i) AS (VALUES (1), (2)) SELECT i FROM n")
+    assert half_read.fetchone() == (1,)
 
     ledger.dispose()
 
@@ -295,6 +297,7 @@ def test_f62_a_transaction_left_behind_by_an_interruption_locks_nobody_out(
         connection.execute("BEGIN IMMEDIATE")
         assert len(connection.execute("SELECT * FROM identity").fetchall()) == 1
     connection.close()
+    assert ledger.ledger_id
 
 
 def test_a_ledger_is_opened_again_as_it_was_left(state: StateDirectory, ledger: SqlLedger) -> None:

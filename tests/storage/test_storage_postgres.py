@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +22,8 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from tests import canary
-from tests.core.world import World
+from tests.core.clocks import CrashError, Waking
+from tests.core.world import PIPELINE, World
 
 NOBODY = 65_534
 """Postgres refuses to run as root."""
@@ -86,6 +90,21 @@ def test_a_run_keeps_its_books_on_a_server(world: World, on_server: SqlLedger) -
     assert isinstance(on_server.shared_locks(world.state), AdvisoryLocks)
     assert not list(world.state.path.glob("locks/*"))
     assert isinstance(world.ledger.shared_locks(world.state), StateDirectory)
+
+
+def test_an_answer_to_what_was_asked_before_an_edit_stays_out(world: World, on_server: SqlLedger) -> None:
+    """A server keeps in mind, as a file does, which answers on their way nobody asks for any more."""
+    there = replace(world, ledger=on_server)
+    there.documents({1: "a text of war"})
+    with pytest.raises(CrashError):
+        there.run(clock=Waking.never(there.clock))
+    there.documents({1: "a text of peace"})
+
+    there.run()
+
+    assert there.rows() == [(1, "peace", "succeeded")]
+    chunks = on_server.chunks(PIPELINE, State)
+    assert sorted(row.withdrawn for chunk in chunks for row in on_server.rows(chunk.chunk_id)) == [False, True]
 
 
 def test_f29_a_lock_of_the_server_shuts_out_everybody_else(locks: AdvisoryLocks) -> None:
@@ -250,3 +269,45 @@ def test_f29_the_command_line_waits_for_the_lock_that_runs_take(
         program.communicate()
 
     assert (program.returncode, on_server.chunk("chunk").state) == (0, State.REFUSED)
+
+
+@pytest.fixture
+def hurried(server: str) -> Iterator[Callable[[], SqlLedger]]:
+    """Return a function that opens the ledger as a sensor does, with half a second to spare."""
+    with ExitStack() as stack:
+
+        def opened() -> SqlLedger:
+            ledger = SqlLedger(server, busy_seconds=0.5)
+            stack.callback(ledger.dispose)
+            return ledger
+
+        yield opened
+
+
+@pytest.mark.usefixtures("on_server")
+@pytest.mark.parametrize("held", ["chunks", "alembic_version"], ids=["asking", "opening"])
+def test_a_ledger_that_somebody_holds_is_given_up_in_time(
+    server: str, hurried: Callable[[], SqlLedger], held: str
+) -> None:
+    """Who is in a hurry, as a sensor is, waits about as long as was said and is told why; then all is well again."""
+    holder = sa.create_engine(server)
+    with holder.begin() as connection:
+        connection.exec_driver_sql(f"LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        with pytest.raises(LedgerError, match=r"the ledger does not work \(QueryCanceled: .*statement timeout"):
+            hurried().chunks("main.answers", State)
+        waited = time.monotonic() - began
+    holder.dispose()
+
+    assert 0.4 < waited < 5
+    assert hurried().chunks("main.answers", State) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
+    """A host that takes the connection and says nothing: who is in a hurry gives up instead of waiting for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://ledger@127.0.0.1:{silent.getsockname()[1]}/ledger"
+
+        with pytest.raises(LedgerError, match=r"the ledger does not work \(ConnectionTimeout"):
+            SqlLedger(url, busy_seconds=0.5)

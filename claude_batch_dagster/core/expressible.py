@@ -1,0 +1,41 @@
+"""What of a pydantic model a structured output can say (Claude docs, "Structured outputs")."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from claude_batch_dagster.errors import OutputModelError
+
+TYPED = {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}
+"""Any of these says what a value may be."""
+
+
+def check_expressible(schema: Mapping[str, Any]) -> None:
+    """Raise `OutputModelError` if the API could not be told what an answer may be: each would be paid for in vain."""
+    definitions = schema.get("$defs", {})
+    for name, node in schema.get("properties", {}).items():
+        for problem in _problems(node, definitions, frozenset()):
+            raise OutputModelError(f"the output field {name!r} {problem}")
+
+
+def _problems(node: Mapping[str, Any], definitions: Mapping[str, Any], within: frozenset[str]) -> Iterator[str]:
+    if reference := node.get("$ref"):
+        if reference not in within:
+            yield from _problems(definitions[reference.rsplit("/", 1)[-1]], definitions, within | {reference})
+    elif not TYPED & node.keys():
+        yield "does not say what it holds. Give it, and what is in it, a type such as str or list[str]."
+    elif "prefixItems" in node:
+        yield "is a tuple, which a structured output cannot describe. Use a model with a field for each part."
+    elif node.get("type") == "object" and node.get("additionalProperties") and not node.get("properties"):
+        yield (
+            "is a dict, and a structured output has no fields but those it lists, so every answer would be empty. "
+            "Use a list of a model with a field for the name and one for the value."
+        )
+    parts = [
+        *node.get("anyOf", ()),
+        *node.get("oneOf", ()),
+        *node.get("allOf", ()),
+        *node.get("properties", {}).values(),
+    ]
+    items = node.get("items")
+    for part in [*parts, items] if isinstance(items, Mapping) else parts:
+        yield from _problems(part, definitions, within)
