@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -89,8 +89,9 @@ def _check_locks(root: Path) -> None:
 def _remove_leftovers(folder: Path, pattern: str) -> None:
     """Delete what a run left that was killed while it wrote: documents, or half of some results."""
     for file in folder.glob(pattern):
-        if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
-            file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # other runs take theirs away while we look
+            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
+                file.unlink()
 
 
 def open_private(path: Path) -> IO[bytes]:

@@ -128,6 +128,14 @@ KEEPING = (
         caught_by=(f"{FILES}::test_f120_what_a_killed_run_left_is_deleted_after_a_day",),
     ),
     Mutant(
+        name="file-of-another-run-missed",
+        what="A file that was listed a moment ago is there.",
+        file="storage/state_directory.py",
+        old="with suppress(FileNotFoundError):  # other runs",
+        new="with suppress():  # other runs",
+        caught_by=(f"{FILES}::test_f28_a_file_that_another_run_takes_away_meanwhile_stops_nobody[outbox-requests]",),
+    ),
+    Mutant(
         name="ledger-not-synced",
         what="WAL is safe enough without a sync at every commit, and much faster.",
         file="storage/ledger.py",

@@ -10,6 +10,7 @@ from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from proof.kills.folder import Folder
 from proof.kills.gate import gate
 from proof.kills.holds import PATIENCE_SECONDS, Fate, Hold, Part
+from proof.kills.judge import last_words
 from proof.kills.order import PER_BATCH, WORDS, YEARS, Order
 from proof.kills.processes import Process, zygote
 from proof.kills.proxy import Proxy, proxied
@@ -63,6 +64,10 @@ class Scene:
         self.proxy.wait_for(HEALTH, 2)
         return process
 
+    def see_end_well(self, *runs: Process) -> None:
+        """Wait until these runs have ended, all of them well."""
+        assert [run.wait() for run in runs] == [0 for _ in runs], last_words(self.folder)
+
     @property
     def paid(self) -> list[int]:
         """How often each document was paid for."""
@@ -96,7 +101,7 @@ def test_f28_f109_two_runs_of_one_partition(scene: Scene, n_batches: int) -> Non
         with gate() as shut:
             runs = [scene.start(partition="1790", at=shut.address) for _ in range(2)]
             shut.open(2)
-            assert [run.wait() for run in runs] == [0, 0]
+            scene.see_end_well(*runs)
         assert scene.proxy.calls["create"] == n_round * n_batches  # who comes second sends nothing again
         assert scene.paid == [1] * scene.n_documents
     assert scene.rows() == [("succeeded", n_batches * PER_BATCH)]
@@ -110,7 +115,7 @@ def test_f108_a_backfill_and_a_run_of_one_of_its_partitions(scene: Scene) -> Non
             runs = [scene.start(span=(YEARS[0], YEARS[-1]), at=shut.address)]
             runs.append(scene.start(partition="1791", at=shut.address))
             shut.open(2)
-            assert [run.wait() for run in runs] == [0, 0]
+            scene.see_end_well(*runs)
         assert scene.paid == [1] * scene.n_documents
     assert scene.rows() == [("succeeded", len(YEARS) * (PER_BATCH + 1))]
 
@@ -136,7 +141,7 @@ def test_f29_a_holder_that_sleeps_keeps_its_lock(scene: Scene, part: Part, at: f
     assert (scene.proxy.calls["create"], scene.proxy.calls["list"]) == (1, 0)
     hold.release(fate)
     sleeper.send(signal.SIGCONT)
-    assert (sleeper.wait(), second.wait()) == (0, 0)
+    scene.see_end_well(sleeper, second)
     assert scene.paid == [1] * scene.n_documents
     assert scene.rows() == [("succeeded", scene.n_documents)]
 
@@ -149,10 +154,10 @@ def test_f29_the_batch_of_a_sleeper_is_landed_by_others(scene: Scene) -> None:
     sleeper.send(signal.SIGSTOP)
     hold.release(Fate.PASSED)
 
-    assert scene.start(partition="1790").wait() == 0
+    scene.see_end_well(scene.start(partition="1790"))
     assert scene.rows() == [("succeeded", scene.n_documents)]
     sleeper.send(signal.SIGCONT)
-    assert sleeper.wait() == 0
+    scene.see_end_well(sleeper)
     assert (scene.proxy.calls["create"], scene.proxy.calls["results"]) == (1, 1)
     assert scene.paid == [1] * scene.n_documents
     assert scene.rows() == [("succeeded", scene.n_documents)]
@@ -169,7 +174,7 @@ def test_f29_a_sleeper_in_its_download_is_waited_for(scene: Scene) -> None:
     assert goes_on_waiting(second)
     hold.release(Fate.PASSED)
     sleeper.send(signal.SIGCONT)
-    assert (sleeper.wait(), second.wait()) == (0, 0)
+    scene.see_end_well(sleeper, second)
     assert (scene.proxy.calls["create"], scene.paid) == (1, [1] * scene.n_documents)
     assert scene.rows() == [("succeeded", scene.n_documents)]
 
@@ -188,6 +193,6 @@ def test_f29_death_frees_the_lock_at_once(scene: Scene) -> None:
     scene.proxy.wait_for("list", 1)
     assert time.monotonic() - died_at < 5
     hold.release(Fate.DROPPED)
-    assert second.wait() == 0
+    scene.see_end_well(second)
     assert (scene.proxy.calls["create"], scene.paid) == (1, [1] * scene.n_documents)
     assert scene.rows() == [("succeeded", scene.n_documents)]

@@ -215,6 +215,18 @@ def test_f120_what_a_killed_run_left_is_deleted_after_a_day(state: StateDirector
 # --- state directory -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "name", ["outbox/requests.jsonl", "spool/batch.1.partial"], ids=["outbox-requests", "spool-partial"]
+)
+def test_f28_a_file_that_another_run_takes_away_meanwhile_stops_nobody(state: StateDirectory, name: str) -> None:
+    """Between listing the files and looking at one of them, its owner may have removed or renamed it."""
+    listed_but_gone = state.path / name
+    listed_but_gone.symlink_to("nowhere")
+    assert listed_but_gone in listed_but_gone.parent.glob("*")
+
+    assert StateDirectory.open(state.path) == state
+
+
 def test_f126_only_the_owner_reads_what_is_kept(tmp_path: Path) -> None:
     """Folders are 0700 and files 0600, whatever the umask."""
     before = os.umask(0)
