@@ -30,8 +30,9 @@ OPENING = """\
 # Reliability, and how it is proved
 
 > A document is sent again only if the API refused it, its attempt ended unbilled, you asked, or a send stayed invisible
-> for the whole quiet period. The last case is the only one that can pay twice: it is limited to one batch at a time,
-> reported with an upper bound in dollars, and switched off by `on_unconfirmed="hold"`.
+> for the whole quiet period. The last case is the only one that can pay twice: it is limited to one batch at a time
+> (and to what was held before, once you switch from `"hold"` to `"resubmit"`), reported with an upper bound in dollars,
+> and switched off by `on_unconfirmed="hold"`.
 
 A call that creates a batch has no idempotency key: if its answer is lost, repeating it may pay twice, and not repeating
 it may lose the answers. This page says how that sentence is kept, and what was done to break it. Its figures come

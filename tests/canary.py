@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from claude_batch_dagster.errors import ClaudeBatchError
+from proof import canary as planted
 
 if TYPE_CHECKING:
     import dagster as dg  # takes a second, and most tests have nothing to do with it
 
-KEY = "canary-of-the-key"
-"""Part of every key that a test uses."""
-
-DOCUMENT = "canary-of-the-document"
-"""Part of every document."""
+KEY, DOCUMENT = planted.KEY, planted.DOCUMENT
+"""Part of every key that a test uses, and of every document: those of the simulation too."""
 
 SIGNS = (KEY, DOCUMENT)
 DISTANCE = " ." * 24

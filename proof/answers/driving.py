@@ -21,6 +21,7 @@ from proof.answers.cells import NO_TLS, REFUSED, SILENCE, Cell
 from proof.answers.rules import HOLD, Outcome, rule
 from proof.answers.scripts import script
 from proof.answers.server import ScriptedServer, scripted
+from proof.canary import KEY
 
 N_REQUESTS = 3
 
@@ -132,7 +133,7 @@ class Stand:
         url = {REFUSED: self.closed_url, NO_TLS: self.server.url.replace("http:", "https:")}.get(cell.status)
         url = url or self.server.url
         if url not in self.apis:
-            self.apis[url] = AnthropicBatches(new_client(api_key="canary-key", base_url=url))
+            self.apis[url] = AnthropicBatches(new_client(api_key=KEY, base_url=url))
         return self.apis[url]
 
 

@@ -23,6 +23,7 @@ from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 from proof.answers.server import ScriptedServer, scripted
+from proof.canary import KEY
 from proof.cuts.results import N_ROWS, Note, expected, lines
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -213,7 +214,7 @@ def served_desk(folder: Path) -> Iterator[tuple[Desk, ScriptedServer]]:
     """Set everything up in a folder, with the real client, and with a server of ours in place of the API."""
     with (
         scripted() as server,
-        new_client(api_key="canary-key", base_url=server.url) as client,
+        new_client(api_key=KEY, base_url=server.url) as client,
         desk(folder, AnthropicBatches(client)) as one,
     ):
         yield one, server

@@ -10,11 +10,12 @@ from queue import Empty, SimpleQueue
 from random import Random
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
+from proof.canary import DOCUMENT
 from proof.kills.folder import Folder
 from proof.kills.holds import PATIENCE_SECONDS, Fate
 from proof.kills.judge import Verdict, judge, last_words, state_at_death
 from proof.kills.moments import After, Moment, moment
-from proof.kills.order import LABELS, MARK, PER_BATCH, WORDS, YEARS, Order
+from proof.kills.order import LABELS, PER_BATCH, WORDS, YEARS, Order
 from proof.kills.processes import Process, zygote
 from proof.kills.proxy import Proxy, proxied
 
@@ -76,7 +77,7 @@ class Job:
         """Let the source have more documents, each of them to be asked once."""
         for number in range(len(self.labels), len(self.labels) + self.chance.randint(*NEW_DOCUMENTS)):
             self.labels[f"d{number}"] = self.chance.choice(list(LABELS))
-        rest = f"of job {self.seed}, {MARK}{self.filler}"
+        rest = f"of job {self.seed}, {DOCUMENT}{self.filler}"
         texts = {key: f"{WORDS[label]}, {key} {rest}" for key, label in self.labels.items()}
         days = cycle(f"{year}-05-01" for year in YEARS)
         self.folder.write([(key, text, day) for (key, text), day in zip(texts.items(), days, strict=False)])

@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 
 from claude_batch_dagster.emulator import Emulator
+from proof.canary import DOCUMENT, KEY
 from proof.kills.folder import Folder
-from proof.kills.order import MARK, SECRET
 
 LEDGER = "ledger.sqlite"
 CLOSED = frozenset({"applied", "refused", "unseen"})
@@ -47,10 +47,14 @@ def judge(folder: Folder, labels: Mapping[str, str], emulator: Emulator, *, fore
     _judge_rows(verdict, folder, labels)
     _judge_bills(verdict, folder, emulator, foreign)
     _judge_ledger(verdict, folder, {batch.id for batch in emulator.audit.accepted()} - set(foreign))
-    leaks = [*folder.files_with(SECRET), *folder.files_with(MARK, beside=FOR_DOCUMENTS)]
-    if leaks:
-        verdict.complaints.append(f"the key or a document is in {leaks}")
+    if found := leaks(folder):
+        verdict.complaints.append(f"the key or a document is in {found}")
     return verdict
+
+
+def leaks(folder: Folder) -> list[str]:
+    """Name the files that hold the key, or a document where none may be."""
+    return [*folder.files_with(KEY), *folder.files_with(DOCUMENT, beside=FOR_DOCUMENTS)]
 
 
 def _judge_rows(verdict: Verdict, folder: Folder, labels: Mapping[str, str]) -> None:

@@ -17,9 +17,6 @@ LABELS = {"economy": "tax tariff trade money", "war": "army navy war battle"}
 WORDS = {"economy": "a tax and a tariff on trade", "war": "the army and the navy at war"}
 """What the documents say that belong to each label."""
 
-MARK = "a text that is nobody's business"
-"""What every document says besides."""
-
 PER_BATCH = 2
 """Documents in a batch: few, so that a run sends several."""
 
@@ -28,9 +25,8 @@ YEARS = ("1790", "1791", "1792", "1793")
 
 QUIET_SECONDS = 1.0
 
-KEY = "ANTHROPIC_API_KEY"
-SECRET = "key-that-belongs-to-no-file"  # noqa: S105  (it opens nothing)
-"""The key, under that name in the environment."""
+API_KEY = "ANTHROPIC_API_KEY"
+"""The variable of the environment that holds the key."""
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -78,7 +74,7 @@ class Order:
 
     def _resource(self, folder: Folder) -> ClaudeBatchResource:
         return ClaudeBatchResource(
-            api_key=dg.EnvVar(KEY),
+            api_key=dg.EnvVar(API_KEY),
             base_url=self.url,
             database=DuckDBResource(database=folder.database),
             state_directory=str(folder.state),

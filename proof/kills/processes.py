@@ -15,7 +15,8 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import IO
 
-from proof.kills.order import KEY, SECRET, Order
+from proof.canary import KEY
+from proof.kills.order import API_KEY, Order
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -121,4 +122,4 @@ def zygote() -> Zygote:
 def _environment() -> dict[str, str]:
     """Return our environment with the key, and nothing that leads to the real API or slows a run down."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "COV", "PYTEST"))}
-    return {**kept, KEY: SECRET, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return {**kept, API_KEY: KEY, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}

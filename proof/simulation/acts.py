@@ -116,7 +116,7 @@ class LoseSpool:
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrade:
-    """The ledger is closed, and opened by a process that brings its upgrades."""
+    """The ledger is closed, and opened as by a process of a new version: what is on its way stays as it was."""
 
     def do(self, site: Site) -> Sequence[Ran]:
         """Open it anew."""

@@ -26,6 +26,8 @@ class Fault(StrEnum):
 
     FAILS = "fails"
     """The call does nothing and raises: the disk is full, or another process holds the file. The process lives."""
+    FAILS_AFTER = "fails after"
+    """The call is made and raises: a commit whose confirmation is lost, a sync that fails. The process lives."""
 
     @property
     def kills(self) -> bool:
@@ -36,7 +38,7 @@ class Fault(StrEnum):
 CRASHES = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER})
 """What can happen at any call."""
 
-LOCAL = CRASHES | {Fault.FAILS}
+LOCAL = CRASHES | {Fault.FAILS, Fault.FAILS_AFTER}
 """What can happen at a call to something on this machine."""
 
 REMOTE = CRASHES | {Fault.LOST_REQUEST, Fault.LOST_ANSWER}

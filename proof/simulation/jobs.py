@@ -14,12 +14,7 @@ from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.engine import Question
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.upstream import Upstream
-
-CANARY = "canary-document"
-"""Stands in every document: it may be upstream, in the outbox and on its way to the API, and nowhere else."""
-
-KEY = "canary-key"
-"""The API key: it may go to the API, and nowhere else."""
+from proof.canary import DOCUMENT
 
 LONGEST_LAG = 600
 """Seconds by which the API's list may lag without a batch being missed; the quiet period is 900."""
@@ -50,7 +45,7 @@ QUESTION = Question(
 
 def text_of(number: int) -> str:
     """Return a document; its label can be read off it, and equal numbers ask the same question."""
-    return f"a text of {LABELS[number % 2]}, number {number}, {CANARY}"
+    return f"a text of {LABELS[number % 2]}, number {number}, {DOCUMENT}"
 
 
 def label_of(text: str) -> str:

@@ -8,9 +8,10 @@ from math import inf
 from claude_batch_dagster.core.ledger import OPEN, State
 from claude_batch_dagster.core.verdicts import PAID_TO_REPEAT, RETRYABLE_ERROR, Verdict
 from claude_batch_dagster.engine import RunReport
+from proof.canary import DOCUMENT, KEY
 from proof.simulation.books import Books
 from proof.simulation.ending import let_go
-from proof.simulation.jobs import CANARY, KEY, label_of
+from proof.simulation.jobs import label_of
 from proof.simulation.runs import Ran
 from proof.simulation.site import Site
 
@@ -210,7 +211,7 @@ def _leaks(site: Site, books: Books, runs: Sequence[Ran]) -> Iterator[str]:
     }
     for place, content in places.items():
         text = repr(content)
-        yield from (f"{canary} stands in the {place}" for canary in (CANARY, KEY) if canary in text)
+        yield from (f"{canary} stands in the {place}" for canary in (DOCUMENT, KEY) if canary in text)
     # An answer that is no JSON may quote its document, and is kept as it came.
     for file in site.lab.state.spool.iterdir():
         if KEY.encode() in file.read_bytes():

@@ -82,20 +82,20 @@ class GatedLedger:
 
     def __getattr__(self, name: str) -> Any:
         if isinstance(getattr(type(self._ledger), name), property):
-            with self._gate.call(f"ledger {name}", LOCAL, failure=_full_ledger):
+            with self._gate.call(f"ledger {name}", LOCAL, failure=_ledger_in_trouble):
                 return getattr(self._ledger, name)
         method = getattr(self._ledger, name)
 
         def gated(*args: Any, **facts: Any) -> Any:
             to = facts.get("to")
-            with self._gate.call(f"ledger {name}" + (f" to {to}" if to else ""), LOCAL, failure=_full_ledger):
+            with self._gate.call(f"ledger {name}" + (f" to {to}" if to else ""), LOCAL, failure=_ledger_in_trouble):
                 return method(*args, **facts)
 
         return gated
 
 
-def _full_ledger() -> Exception:
-    return LedgerError("simulated: database or disk is full")
+def _ledger_in_trouble() -> Exception:
+    return LedgerError("simulated: the disk is full, or the server does not answer")
 
 
 def _full_disk() -> Exception:

@@ -12,7 +12,8 @@ import duckdb
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.emulator import Emulator
-from proof.simulation.jobs import BASE, KEY, QUESTION, Job
+from proof.canary import KEY
+from proof.simulation.jobs import BASE, QUESTION, Job
 from proof.simulation.lab import Lab
 from proof.simulation.transport import EagerTransport
 

@@ -21,9 +21,14 @@ def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_l
     assert tally.counts["crashes"] > 20
 
 
-def test_f24_f51_f86_f87_a_full_disk_at_any_call_costs_nothing_and_loses_nothing(lab: Lab) -> None:
-    """The ledger, the spool or the table refuses at any one call: the run fails, and the next one makes it good."""
-    tally = exhaustive.every_single("2 chunks", lab, frozenset({Fault.FAILS}))
+@pytest.mark.parametrize("fault", [Fault.FAILS, Fault.FAILS_AFTER])
+def test_f24_f51_f86_f87_trouble_of_storage_at_any_call_costs_nothing_and_loses_nothing(lab: Lab, fault: Fault) -> None:
+    """
+    The ledger, the spool or the table refuses at any one call, or does what it is told and then says that it failed.
+
+    The run fails, and the next one makes it good.
+    """
+    tally = exhaustive.every_single("2 chunks", lab, frozenset({fault}))
 
     assert tally.failures == []
     assert tally.n_executed > 80

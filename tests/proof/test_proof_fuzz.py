@@ -19,11 +19,10 @@ from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, de
 from claude_batch_dagster.core.submission import culprit_of
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError
 from proof.answers.server import Script, scripted
+from proof.canary import KEY
 from proof.cuts.desk import CHUNK
 from proof.cuts.results import Note, lines
 from tests.proof.fuzzing import fuzz, n_examples, spoilt
-
-KEY = "canary-key"
 
 # --- lines of results ------------------------------------------------------------------------------
 

@@ -14,11 +14,12 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 from proof.answers.server import scripted
+from proof.canary import KEY
 from tests.core.world import World
 
 FOUR = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(4)}
 GOOD = dict.fromkeys(FOUR, "succeeded")
-HEADERS = {"x-api-key": "canary-key", "anthropic-version": "2026-10-21"}
+HEADERS = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_f67_the_host_that_results_url_names_is_never_asked(world: World) -> Non
     with scripted() as other, serving(world.emulator) as url:
         elsewhere = f"{other.url}/v1/messages/batches/x/results"
         world.emulator.faults.add("foreign_results_url", url=elsewhere)
-        client: anthropic.Anthropic = new_client(api_key="canary-key", base_url=url)
+        client: anthropic.Anthropic = new_client(api_key=KEY, base_url=url)
         world.api = AnthropicBatches(client)
 
         report = world.run()

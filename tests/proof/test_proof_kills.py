@@ -4,11 +4,12 @@ import duckdb
 import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
+from proof.canary import DOCUMENT
 from proof.kills import KILLS_PER_JOB, run
 from proof.kills.folder import Folder
 from proof.kills.holds import PATIENCE_SECONDS, Fate, Hold, Part
 from proof.kills.judge import DUPLICATES, judge, reported, state_at_death
-from proof.kills.order import MARK, WORDS, Order
+from proof.kills.order import WORDS, Order
 from proof.kills.processes import zygote
 from proof.kills.proxy import proxied
 from proof.scratch import scratch
@@ -86,7 +87,7 @@ def test_the_judge_sees_what_it_is_there_for() -> None:
         with duckdb.connect(folder.database) as connection:
             connection.execute("DELETE FROM public.answers WHERE id = 'a'")
             connection.execute("INSERT INTO public.answers SELECT * FROM public.answers WHERE id = 'b'")
-        folder.log.write_text(MARK)
+        folder.log.write_text(DOCUMENT)
         verdict = judge(folder, labels, emulator, foreign=())
     emulator.close()
 

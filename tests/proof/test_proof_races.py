@@ -7,10 +7,11 @@ import duckdb
 import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
+from proof.canary import DOCUMENT
 from proof.kills.folder import Folder
 from proof.kills.gate import gate
 from proof.kills.holds import PATIENCE_SECONDS, Fate, Hold, Part
-from proof.kills.judge import last_words
+from proof.kills.judge import last_words, leaks
 from proof.kills.order import PER_BATCH, WORDS, YEARS, Order
 from proof.kills.processes import Process, zygote
 from proof.kills.proxy import Proxy, proxied
@@ -41,7 +42,7 @@ class Scene:
         """Let the table hold so many documents of each year, none of them asked before."""
         keys = [(f"{year}-{self.n_documents}-{n}", year) for year in years for n in range(each)]
         self.n_documents += len(keys)
-        self.folder.write([(key, f"{WORDS['war']}, {key}{filler}", f"{year}-05-01") for key, year in keys])
+        self.folder.write([(key, f"{WORDS['war']}, {key}, {DOCUMENT}{filler}", f"{year}-05-01") for key, year in keys])
         self.folder.load()
 
     def start(
@@ -85,6 +86,7 @@ def scene() -> Iterator[Scene]:
     emulator = Emulator(clock=SystemClock(), batch_seconds=0.2)
     with scratch() as path, serving(emulator) as url, proxied(url) as proxy:
         yield Scene(folder=Folder(path=path), emulator=emulator, proxy=proxy)
+        assert leaks(Folder(path=path)) == []
     emulator.close()
 
 
