@@ -84,6 +84,12 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         le=240_000_000,
         description="Bytes of one batch at most. The API takes 256 MB.",
     )
+    max_unconfirmed_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="US dollars that one batch can cost at most, by an upper bound: what the one case that can pay "
+        "twice pays at a time. A document that can cost more travels alone. Default: no limit but requests and bytes.",
+    )
     max_requests_in_flight: int = Field(
         default=100_000,
         ge=1,
@@ -202,7 +208,11 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
 
     def _pacing(self) -> Pacing:
         return Pacing(
-            limits=Limits(max_requests=self.max_requests_per_batch, max_bytes=self.max_bytes_per_batch),
+            limits=Limits(
+                max_requests=self.max_requests_per_batch,
+                max_bytes=self.max_bytes_per_batch,
+                max_usd=self.max_unconfirmed_usd,
+            ),
             max_requests_in_flight=self.max_requests_in_flight,
             poll_seconds=self.poll_interval_seconds,
             max_poll_seconds=max(self.poll_interval_seconds, self.max_poll_interval_seconds),

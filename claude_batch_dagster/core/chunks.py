@@ -15,7 +15,8 @@ import orjson
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.pricing import Size, most
-from claude_batch_dagster.core.requests import Request
+from claude_batch_dagster.core.requests import Request, widened
+from claude_batch_dagster.errors import ConfigurationError
 
 Item = TypeVar("Item")
 
@@ -40,6 +41,13 @@ class Limits:
     """At most 100,000 (Claude docs, "Message Batches")."""
     max_bytes: int = 64_000_000
     """Bytes of the encoded body; the API takes 256 MB."""
+    max_usd: float | None = None
+    """US dollars that all of it can cost at most; None for no limit. A request that can cost more travels alone."""
+
+    def allow(self, *, n_requests: int, n_bytes: int, usd: float) -> bool:
+        """Whether this much may go into one batch."""
+        within = n_requests <= self.max_requests and n_bytes <= self.max_bytes
+        return within and (self.max_usd is None or usd <= self.max_usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,20 @@ class Candidate:
     request: Request
     landed: bool
     """Whether the output table holds a row for this very request (of whatever verdict)."""
+    n_truncated: int = 0
+    """How many answers to it were cut off: it is asked with so much more room."""
+
+    @property
+    def max_cost_usd(self) -> float:
+        """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
+        size = _size(widened(self.request.params, n_truncated=self.n_truncated))
+        price = most(size)
+        if price is None:
+            raise ConfigurationError(
+                f"the price of the model {size.model!r} is not known, so max_unconfirmed_usd cannot be kept. Leave it "
+                "out, and limit batches with max_requests_per_batch."
+            )
+        return price
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +165,16 @@ def custom_id(nonce: str, ordinal: int, key: str) -> str:
 def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Candidate]]:
     """Fill chunks to the limits, in order; the last takes what is left."""
     chunk: list[Candidate] = []
-    n_bytes = 0
+    n_bytes, usd = 0, 0.0
     for candidate in candidates:
         size = len(candidate.request.params) + ENVELOPE_BYTES
-        if chunk and (len(chunk) == limits.max_requests or n_bytes + size > limits.max_bytes):
+        price = 0.0 if limits.max_usd is None else candidate.max_cost_usd
+        if chunk and not limits.allow(n_requests=len(chunk) + 1, n_bytes=n_bytes + size, usd=usd + price):
             yield chunk
-            chunk, n_bytes = [], 0
+            chunk, n_bytes, usd = [], 0, 0.0
         chunk.append(candidate)
         n_bytes += size
+        usd += price
     if chunk:
         yield chunk
 

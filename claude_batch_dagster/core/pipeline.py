@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as Members
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce, windows
@@ -174,7 +174,7 @@ class Pipeline:
                     case Settled():
                         self._note_settled(candidate, decision)
                     case Ask():
-                        yield candidate
+                        yield replace(candidate, n_truncated=decision.n_truncated)
 
     def _decisions(self, window: Sequence[Candidate]) -> list[Decision]:
         records: dict[tuple[RowKey, str], list[RowRecord]] = defaultdict(list)

@@ -185,9 +185,20 @@ SENDING = (
         name="batch-beyond-its-bytes",
         what="A chunk is full when it has passed the limit.",
         file="core/chunks.py",
-        old="n_bytes + size > limits.max_bytes",
-        new="n_bytes > limits.max_bytes",
+        old="n_bytes=n_bytes + size",
+        new="n_bytes=n_bytes",
         caught_by=("tests/core/test_core_chunks.py::test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed",),
+    ),
+    Mutant(
+        name="batch-beyond-its-dollars",
+        what="What a row may cost does not change when it is asked again.",
+        file="core/pipeline.py",
+        old="yield replace(candidate, n_truncated=decision.n_truncated)",
+        new="yield candidate",
+        caught_by=(
+            "tests/core/test_core_engine.py::"
+            "test_a_limit_in_dollars_holds_for_every_batch_also_for_those_asked_with_more_room",
+        ),
     ),
     Mutant(
         name="custom-id-without-ordinal",

@@ -50,7 +50,7 @@ STOPPING = (
         file="pending.py",
         old="stray={key: mark for key, mark in sent.items() if key not in submitted},",
         new="stray={},",
-        caught_by=(f"{PENDING}::test_f61_what_a_submission_had_sent_when_it_died_is_collected",),
+        caught_by=(f"{PENDING}::test_f62_what_a_submission_had_sent_when_it_died_is_collected",),
     ),
     Mutant(
         name="canceled-by-a-person-started-again",

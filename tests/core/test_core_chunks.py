@@ -2,6 +2,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import orjson
 import pytest
@@ -22,7 +23,8 @@ from claude_batch_dagster.core.chunks import (
 )
 from claude_batch_dagster.core.keys import canonical_key
 from claude_batch_dagster.core.ledger import RowKey
-from claude_batch_dagster.core.requests import Request
+from claude_batch_dagster.core.requests import Request, widened
+from claude_batch_dagster.errors import ConfigurationError
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 NONCE = new_nonce(NOW, b"0123456789")
@@ -65,6 +67,40 @@ def test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed(
         chunk = Chunk(NONCE, [Passenger(row.row, "hash", row.request.params, 1) for row in group])
         assert 1 <= len(group) <= max_requests
         assert chunk.body.n_bytes <= max_bytes or len(group) == 1
+
+
+def priced(max_tokens: int, *, model: str = "claude-haiku-5-5", n_truncated: int = 0) -> Candidate:
+    """Return a candidate whose answer may have so many tokens."""
+    params = orjson.dumps({"model": model, "max_tokens": max_tokens, "messages": []})
+    return Candidate(RowKey(None, "k"), Request.of(params), landed=False, n_truncated=n_truncated)
+
+
+def price_of(group: Sequence[Candidate]) -> float:
+    """Return the upper bound that the ledger keeps of these rows as one batch, as they are asked."""
+    asked = [(one.row, widened(one.request.params, n_truncated=one.n_truncated)) for one in group]
+    return Chunk(NONCE, [Passenger(row, "hash", params, 1) for row, params in asked]).max_cost_usd or 0.0
+
+
+@given(
+    rows=st.lists(st.builds(priced, st.integers(1, 9_000), n_truncated=st.integers(0, 2)), max_size=30),
+    max_usd=st.floats(0.001, 0.2),
+)
+def test_no_batch_can_cost_more_than_was_said(rows: list[Candidate], max_usd: float) -> None:
+    """By the bound that is reported; only a single row may pass it. No batch is smaller than it must be."""
+    chunks = list(chunked(rows, Limits(max_usd=max_usd)))
+
+    assert [row for chunk in chunks for row in chunk] == rows
+    assert all(price_of(group) <= max_usd + 1e-9 or len(group) == 1 for group in chunks)
+    assert all(price_of([*one, two[0]]) > max_usd - 1e-9 for one, two in pairwise(chunks))
+
+
+def test_a_limit_in_dollars_needs_a_price() -> None:
+    """A model that the price list does not know is refused while nothing is sent; without the limit it is not."""
+    rows = [priced(9, model="no-such-model")]
+
+    assert list(chunked(rows, Limits())) == [rows]
+    with pytest.raises(ConfigurationError, match=r"'no-such-model' is not known, so max_unconfirmed_usd .* Leave it"):
+        list(chunked(rows, Limits(max_usd=1.0)))
 
 
 @given(keys=st.lists(st.lists(st.text() | st.integers(), min_size=1, max_size=3), min_size=1, max_size=20))

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.progress import Progress
@@ -10,7 +11,7 @@ from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.errors import (
     UpstreamError,
 )
-from tests.core.world import TEN, TEN_GOOD, World
+from tests.core.world import PIPELINE, TEN, TEN_GOOD, World
 
 # --- what is sent ----------------------------------------------------------------------------------
 
@@ -224,6 +225,17 @@ def test_f79_a_truncated_answer_is_asked_once_more_with_more_room(world: World) 
     digests = [request.params_sha256 for request in world.emulator.audit.requests()]
     assert len(set(digests)) == 2
     assert world.run().n_sent == 0
+
+
+def test_a_limit_in_dollars_holds_for_every_batch_also_for_those_asked_with_more_room(world: World) -> None:
+    """Eight questions are one batch by requests and bytes; by the limit two, and four once they may say more."""
+    world.documents({n: f"war {n}" for n in range(8)})
+    world.emulator.faults.add("max_tokens", times=8)
+    world.run(limits=Limits(max_usd=0.0003))
+
+    chunks = world.ledger.chunks(PIPELINE, [State.APPLIED])
+    assert sorted(chunk.n_requests for chunk in chunks) == [2, 2, 2, 2, 3, 5]
+    assert all(0 < (chunk.max_cost_usd or 0) <= 0.0003 for chunk in chunks)
 
 
 @pytest.mark.parametrize(

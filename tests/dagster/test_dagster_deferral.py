@@ -7,12 +7,13 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import duckdb
 import pytest
 
 from claude_batch_dagster import build_collect_sensor, build_submission_asset
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch
-from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.errors import ConfigurationError, WarehouseLockedError
 from tests.dagster.collecting import NOTHING, keys, launch, tick
 
 if TYPE_CHECKING:
@@ -111,6 +112,19 @@ def test_a_held_ledger_is_a_reason_to_skip(
 
     assert (requests, "database is locked" in str(why)) == ([], True)
     assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
+
+
+def test_the_collect_sensor_needs_no_database(scene: "Scene", classification: Declare) -> None:
+    """What is due is known to ledger and API: a DuckDB file that somebody holds keeps nobody from starting it."""
+    asset = classification()
+    scene.run(build_submission_asset(asset), partition="1790")
+
+    with duckdb.connect(scene.database, config={"threads": 1}):
+        with pytest.raises(WarehouseLockedError), scene.resource(lock_timeout_seconds=0).open_warehouse().connect():
+            pass
+        requests, _ = tick(scene, asset)
+
+    assert [keys(request) for request in requests] == [("1790", "1790")]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def half_submitted(scene: "Scene", asset: dg.AssetsDefinition, monkeypatch: pyte
     assert (scene.n_posts, len(scene.sent)) == (1, 2)
 
 
-def test_f61_what_a_submission_had_sent_when_it_died_is_collected(
+def test_f62_what_a_submission_had_sent_when_it_died_is_collected(
     scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was never materialized, but two rows are paid for: their partitions are finished, and no others started."""

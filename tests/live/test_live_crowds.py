@@ -47,3 +47,24 @@ def test_twenty_runs_at_once_on_one_database_all_land(scene: Scene) -> None:
     crowd.release()
 
     prove_all_landed(crowd, years, runs)
+
+
+def test_f108_a_backfill_and_a_run_that_meet_share_a_batch(scene: Scene) -> None:
+    """A run of a year whose backfill waits for its answers, as a sensor starts it, sends nothing; both end well."""
+    crowd, years = scene("crowd"), ["1850", "1851", "1852"]
+    crowd.write(*years)
+    crowd.hold()
+    dev = crowd.dev
+    backfill = dev.backfill(crowd.answers, keys=years)
+    [first] = dev.until(lambda: dev.runs(dagster__backfill=backfill), "the backfill starts its run")
+    dev.until_waiting(first["runId"])
+
+    second = dev.start(crowd.answers, "1851")
+    dev.until_waiting(second)
+    crowd.release()
+
+    assert dev.wait(second) == "SUCCESS"
+    assert dev.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
+    assert dev.materialized(crowd.answers) >= set(years)
+    assert crowd.answered(*years) == 6
+    assert (crowd.n_posts, crowd.paid_twice) == (1, [])

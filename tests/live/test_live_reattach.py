@@ -21,7 +21,7 @@ def relaunched(scene: LiveScene, run: str) -> str:
     return str(again["runId"])
 
 
-def test_f61_a_run_that_is_killed_is_started_again_and_finds_its_batch(scene: Scene) -> None:
+def test_f62_a_run_that_is_killed_is_started_again_and_finds_its_batch(scene: Scene) -> None:
     """SIGKILL in mid-wait: run monitoring starts the run anew; it lands the batch that was sent, and sends none."""
     again = scene("again")
     again.write("1800", "1801")
@@ -41,7 +41,7 @@ def test_f61_a_run_that_is_killed_is_started_again_and_finds_its_batch(scene: Sc
 
 
 @pytest.mark.soak
-def test_f61_a_backfill_goes_on_after_its_run_was_killed(scene: Scene) -> None:
+def test_f62_a_backfill_goes_on_after_its_run_was_killed(scene: Scene) -> None:
     """Run worker and step killed in mid-wait: the backfill waits for the retry and ends well, downstream included."""
     again = scene("again")
     years = ["1810", "1811", "1812"]

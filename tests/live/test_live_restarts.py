@@ -57,7 +57,7 @@ def test_f62_ctrl_c_leaves_the_batches_for_the_next_session(tmp_path: Path, emul
 
 
 @pytest.mark.parametrize("program", ["dagster_webserver", "dagster._daemon"])
-def test_f61_a_server_that_is_killed_costs_nothing(
+def test_f62_a_server_that_is_killed_costs_nothing(
     program: str, tmp_path: Path, emulator: Emulator, live_api: str
 ) -> None:
     """Webserver or daemon killed in mid-wait take `dagster dev` along; after a restart the batch lands, sent once."""
@@ -72,7 +72,7 @@ def test_f61_a_server_that_is_killed_costs_nothing(
     assert list(in_files(tmp_path)) == []
 
 
-def test_f61_a_code_server_that_is_killed_costs_nothing(tmp_path: Path, emulator: Emulator, live_api: str) -> None:
+def test_f62_a_code_server_that_is_killed_costs_nothing(tmp_path: Path, emulator: Emulator, live_api: str) -> None:
     """The code server killed in mid-wait does not take its runs along: the run lands its batch, sent once."""
     with live_dev(tmp_path, live_api) as dev:
         scene, run = wait_with_a_batch(tmp_path, emulator, dev)
@@ -83,7 +83,7 @@ def test_f61_a_code_server_that_is_killed_costs_nothing(tmp_path: Path, emulator
     assert list(in_files(tmp_path)) == []
 
 
-def test_f61_everything_killed_at_once_costs_nothing(tmp_path: Path, emulator: Emulator, live_api: str) -> None:
+def test_f62_everything_killed_at_once_costs_nothing(tmp_path: Path, emulator: Emulator, live_api: str) -> None:
     """All processes of `dagster dev` and its runs killed, as by a power cut: the batch lands after a restart."""
     with live_dev(tmp_path, live_api) as dev:
         scene, _ = wait_with_a_batch(tmp_path, emulator, dev)

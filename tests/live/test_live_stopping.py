@@ -102,7 +102,7 @@ def test_f62_a_run_that_takes_too_long_leaves_its_batches(scene: Scene) -> None:
 
 
 def test_f63_canceling_a_backfill_cancels_its_batches(scene: Scene) -> None:
-    """A click on Cancel of a backfill terminates its run, which cancels the batch and says so."""
+    """A click on Cancel of a backfill cancels its batch and says so; what was answered lands with the next one."""
     stopped = scene("stopped")
     years = ["1840", "1841", "1842"]
     stopped.write(*years)
@@ -118,6 +118,9 @@ def test_f63_canceling_a_backfill_cancels_its_batches(scene: Scene) -> None:
     assert dev.status(run["runId"]) == "CANCELED"
     assert "Terminated: 1 batch canceled (msgbatch_" in dev.messages(run["runId"])
     assert stopped.standings() == ["canceling"]
+    stopped.release()
+    assert dev.wait_for_backfill(dev.backfill(stopped.answers, keys=years)) == "COMPLETED_SUCCESS"
+    assert (stopped.answered(*years), stopped.paid_twice) == (6, [])
 
 
 @pytest.mark.soak
