@@ -196,8 +196,7 @@ SENDING = (
         old="yield replace(candidate, n_truncated=decision.n_truncated)",
         new="yield candidate",
         caught_by=(
-            "tests/core/test_core_engine.py::"
-            "test_a_limit_in_dollars_holds_for_every_batch_also_for_those_asked_with_more_room",
+            "tests/core/test_core_engine.py::test_a_limit_in_dollars_holds_also_for_what_is_asked_with_more_room",
         ),
     ),
     Mutant(

@@ -227,7 +227,7 @@ def test_f79_a_truncated_answer_is_asked_once_more_with_more_room(world: World) 
     assert world.run().n_sent == 0
 
 
-def test_a_limit_in_dollars_holds_for_every_batch_also_for_those_asked_with_more_room(world: World) -> None:
+def test_a_limit_in_dollars_holds_also_for_what_is_asked_with_more_room(world: World) -> None:
     """Eight questions are one batch by requests and bytes; by the limit two, and four once they may say more."""
     world.documents({n: f"war {n}" for n in range(8)})
     world.emulator.faults.add("max_tokens", times=8)
