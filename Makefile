@@ -21,10 +21,10 @@ ui: $(STAMP) ## Show the example in Dagster on http://localhost:3000 (PORT=3001 
 	$(BIN)/dagster dev -m example_project -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/pytest -n 3 --dist loadfile -m "not soak"
+	$(BIN)/pytest -n 4 --dist loadfile -m "not soak"
 
 coverage: $(STAMP) ## Run the tests and count the lines and branches they reach (a third slower)
-	$(BIN)/pytest -n 3 --dist loadfile -m "not soak" --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/pytest -n 4 --dist loadfile -m "not soak" --cov --cov-report=term --cov-fail-under=95
 
 check: $(STAMP) ## Lint, format, types, imports: changes nothing
 	$(BIN)/ruff check
