@@ -15,7 +15,7 @@ from claude_batch_dagster.metadata import partition_metadata
 from claude_batch_dagster.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.run_log import RunLog
-from claude_batch_dagster.stopping import stop
+from claude_batch_dagster.stopping import INTERRUPTIONS, stop
 from claude_batch_dagster.versions import DATA_VERSION, INTERNALS, data_version, version_tags
 from claude_batch_dagster.wording import counted
 
@@ -36,9 +36,9 @@ class Materialization:
         engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
         try:
             report = engine.run(partitions_of(self.context), frame)
-        except dg.DagsterExecutionInterruptedError:
+        except INTERRUPTIONS as interruption:
             stop(self.context, engine, on_terminate=self.resource.on_terminate)
-            raise
+            raise dg.DagsterExecutionInterruptedError from interruption
         finally:
             engine.close()
         yield from self._events(report)

@@ -8,6 +8,9 @@ import dagster as dg
 from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.wording import counted
 
+INTERRUPTIONS = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)
+"""What a signal raises: Dagster's, and in the midst of a DuckDB statement Python's, since DuckDB loses the first."""
+
 ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 """A forced termination marks the run as canceled as soon as the signal is sent."""
 

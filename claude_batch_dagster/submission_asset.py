@@ -11,7 +11,7 @@ from claude_batch_dagster.engine import Submitted
 from claude_batch_dagster.partitions import partitions_of
 from claude_batch_dagster.run_log import RunLog
 from claude_batch_dagster.sources import FRAME_INPUT, whole_frame
-from claude_batch_dagster.stopping import stop
+from claude_batch_dagster.stopping import INTERRUPTIONS, stop
 
 
 def build_submission_asset(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -61,9 +61,9 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
         engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
         try:
             submitted = engine.submit(partitions_of(context), frame)
-        except dg.DagsterExecutionInterruptedError:
+        except INTERRUPTIONS as interruption:
             stop(context, engine, on_terminate=resource.on_terminate)
-            raise
+            raise dg.DagsterExecutionInterruptedError from interruption
         finally:
             engine.close()
         _tell(context, key, submitted)

@@ -15,6 +15,7 @@ import time
 import urllib.request
 import zlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -82,7 +83,7 @@ class Emulator:
             os.kill(ready["pid"], 0)
             with _DIRECTLY.open(f"{base_url}/_emulator/health", timeout=5) as reply:
                 return "status" in json.load(reply)
-        except (OSError, ValueError, KeyError):
+        except (OSError, HTTPException, ValueError, KeyError):
             return False
 
     def _lock(self) -> FileLock:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage.schema import identity, marks
 
 
@@ -65,9 +66,12 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def _id_in(path: str) -> str | None:
-    """Read the id of another ledger; None if there is none."""
+    """Read the id of another ledger; None if there is none. Raise if it is there and others hold it."""
     try:
         with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as connection:
             return str(connection.execute("SELECT ledger_id FROM identity").fetchone()[0])
-    except (sqlite3.Error, TypeError):
+    except (sqlite3.Error, TypeError) as error:
+        primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if primary == sqlite3.SQLITE_BUSY:  # it is there: taken for gone, a copy would pass for the ledger itself
+            raise LedgerError(f"the ledger that this one may be a copy of ({path}) is held; try again.") from None
         return None

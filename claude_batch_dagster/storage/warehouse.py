@@ -1,11 +1,13 @@
 """The user's DuckDB database: opened for seconds, shared with others, its errors translated."""
 
+import os
 import random
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,7 +20,11 @@ from claude_batch_dagster.errors import (
 )
 
 FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 0.25
+"""Not longer: those who come later would look more often, and get the file first."""
+
+INTERRUPTED = "Query interrupted"
+"""All that DuckDB tells of an exception that a signal has raised in the midst of a statement."""
 
 READ_ONLY = re.compile(
     r'Invalid Input Error: Cannot execute statement of type "\w+" on database "[^"]*" '
@@ -49,7 +55,8 @@ class Warehouse:
         Open the database, waiting for other processes; close it also when the body raises.
 
         Raises `WarehouseLockedError` after `lock_timeout_seconds`, `WarehouseCorruptError` for a file that
-        is no database, `WarehouseError` for anything else DuckDB says.
+        is no database, `WarehouseError` for anything else DuckDB says. A signal in the midst of a statement raises
+        `KeyboardInterrupt`, whatever its handler has raised: DuckDB does not tell.
         """
         connection = self._open()
         try:
@@ -57,6 +64,10 @@ class Warehouse:
             yield connection
         except duckdb.Error as error:
             raise WarehouseError(f"DuckDB: {without_values(error)}") from None
+        except RuntimeError as error:
+            if str(error) == INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             connection.close()
 
@@ -69,10 +80,11 @@ class Warehouse:
             connection.commit()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        self._create()
         began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
         while True:
             try:
-                return duckdb.connect(self.database, config={"custom_user_agent": "dagster", **self.config})
+                return self._connected(self.database)
             except duckdb.Error as error:
                 waited = time.monotonic() - began
                 if not _passes(error):
@@ -81,6 +93,22 @@ class Warehouse:
                     raise WarehouseLockedError(self.database, waited_seconds=waited, reason=_holder(error)) from error
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter, not a secret)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _create(self) -> None:
+        """Create the file as a whole: DuckDB does it in steps, and of two processes at once one undoes the other's."""
+        file = Path(self.database)
+        if ":" in self.database or file.exists():  # another kind of database, or nothing to do
+            return
+        draft = file.with_name(f"{file.name}.{os.urandom(8).hex()}")
+        with suppress(duckdb.Error, OSError):  # opening it says what is wrong
+            try:
+                self._connected(str(draft)).close()
+                os.link(draft, file)  # never in place of one that is there by now
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def _connected(self, database: str) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(database, config={"custom_user_agent": "dagster", **self.config})
 
 
 def _passes(error: duckdb.Error) -> bool:

@@ -227,6 +227,29 @@ def test_terminating_one_run_leaves_the_rows_of_others_alone(waiting_scene: "Sce
     assert any("Not canceled: 1 batch that other runs or partitions need (msgbatch_" in line for line in told)
 
 
+@pytest.mark.parametrize("submit", [False, True], ids=["asset", "submission"])
+def test_f63_a_click_on_terminate_in_the_midst_of_a_query_is_one(
+    waiting_scene: "Scene", classification: Declare, *, submit: bool
+) -> None:
+    """DuckDB makes an error of what the signal raises; the run takes it for what it is, and tells what it did."""
+    asset = classification(sql="SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(3000000000)) > 0")
+
+    def stop_while_it_reads() -> None:
+        wait_until(lambda: waiting_scene.instance.get_runs_count() > 0)
+        sleep(1)
+        by_a_person(waiting_scene.instance, waiting_scene.instance.get_runs(limit=1)[0])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = Thread(target=stop_while_it_reads)
+    thread.start()
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        waiting_scene.run(build_submission_asset(asset) if submit else asset, span=ALL)
+    thread.join()
+
+    assert "Terminated: 0 batches canceled." in log(waiting_scene)
+    assert waiting_scene.n_posts == 0
+
+
 def test_f64_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:
     """Where the API does not take the cancel the run ends, and says so."""
     waiting_scene.emulator.faults.add("500", endpoint="cancel")

@@ -1,9 +1,12 @@
 import multiprocessing
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -386,6 +389,26 @@ def test_f107_four_processes_create_one_ledger_at_once(state: StateDirectory) ->
         n_identities = connection.execute(sa.select(sa.func.count()).select_from(schema.identity)).scalar()
     engine.dispose()
     assert (told, n_identities) == (["opened"] * 4, 1)
+
+
+def test_a_copy_does_not_pass_for_a_ledger_whose_original_is_held(
+    state: StateDirectory, ledger: SqlLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the original is there cannot be seen while somebody holds it; that it is gone is not concluded."""
+    assert ledger.original() is None
+    ledger.dispose()
+    original, copy = state.path / "ledger.sqlite", tmp_path / "copy.sqlite"
+    shutil.copy(original, copy)
+    other = SqlLedger(f"sqlite:///{copy}")
+    with closing(sqlite3.connect(original, isolation_level=None)) as holder, monkeypatch.context() as impatient:
+        impatient.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0.1))
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerError, match="is held; try again"):
+            other.original()
+
+    assert other.original() == str(original)
+    other.dispose()
 
 
 class BusyConnection(sqlite3.Connection):

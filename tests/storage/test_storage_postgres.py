@@ -55,14 +55,19 @@ def _run(*command: str, cwd: Path, who: int | None) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.fixture
-def on_server(server: str) -> Iterator[SqlLedger]:
-    """Return an empty ledger on the server."""
+def wipe(server: str) -> None:
+    """Take away all that is in the database."""
     engine = sa.create_engine(server)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
     engine.dispose()
+
+
+@pytest.fixture
+def on_server(server: str) -> Iterator[SqlLedger]:
+    """Return an empty ledger on the server."""
+    wipe(server)
     ledger = SqlLedger(server)
     yield ledger
     ledger.dispose()
@@ -90,6 +95,41 @@ def test_a_run_keeps_its_books_on_a_server(world: World, on_server: SqlLedger) -
     assert isinstance(on_server.shared_locks(world.state), AdvisoryLocks)
     assert not list(world.state.path.glob("locks/*"))
     assert isinstance(world.ledger.shared_locks(world.state), StateDirectory)
+
+
+OPEN = """
+import sys
+from claude_batch_dagster.storage.ledger import SqlLedger
+print("ready", flush=True)
+sys.stdin.readline()
+print(SqlLedger(sys.argv[1]).ledger_id)
+"""
+
+
+def test_f107_four_processes_create_one_ledger_on_a_server(server: str) -> None:
+    """Runs of a backfill that start together find one ledger, created once: Postgres itself lets two create a table."""
+    wipe(server)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, server],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        assert run.stdin is not None
+        run.stdin.write("\n")
+        run.stdin.flush()
+    told = [run.communicate(timeout=60) for run in runs]
+
+    assert [run.returncode for run in runs] == [0] * 4, told
+    assert len({ledger_id for ledger_id, _ in told}) == 1
 
 
 def test_an_answer_to_what_was_asked_before_an_edit_stays_out(world: World, on_server: SqlLedger) -> None:

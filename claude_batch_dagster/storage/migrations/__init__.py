@@ -15,6 +15,9 @@ from claude_batch_dagster.errors import LedgerError
 _ONE_AT_A_TIME = Lock()
 """Alembic keeps what it works on in a module of its own, so threads take turns."""
 
+UPGRADE_KEY = int.from_bytes(b"claudeup")
+"""Under which processes take turns on a Postgres server: two that create a table at once get in each other's way."""
+
 
 def upgrade(engine: sa.Engine) -> None:
     """Bring a ledger to this version's tables; refuse one that a newer version has written."""
@@ -26,6 +29,8 @@ def upgrade(engine: sa.Engine) -> None:
     if current == script.get_current_head():
         return
     with _ONE_AT_A_TIME, engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # SQLite takes its lock by itself (BEGIN IMMEDIATE)
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_KEY})
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
