@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Thread
+from threading import Thread, main_thread
 from time import sleep
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def by_the_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
 def wait_until_accepted(scene: "Scene") -> None:
     """Wait until the ledger of the scene knows that a batch was accepted."""
     engine = sa.create_engine(f"sqlite:///{scene.state / 'ledger.sqlite'}")
-    for _ in range(2000):
+    for _ in range(6000):  # a minute
         try:
             with engine.connect() as connection:
                 if connection.execute(sa.text("SELECT 1 FROM chunks WHERE state = 'accepted'")).scalar():
@@ -77,7 +77,7 @@ def latest_log(scene: "Scene", before: int) -> list[str]:
 
 def wait_until(look: Callable[[], bool]) -> None:
     """Look until it is so."""
-    for _ in range(2000):
+    for _ in range(6000):  # a minute
         if look():
             return
         sleep(0.01)
@@ -102,6 +102,12 @@ def stopping(scene: "Scene", act: Act) -> Iterator[None]:
     with pytest.raises(dg.DagsterExecutionInterruptedError):
         yield
     thread.join()
+
+
+def reading() -> bool:
+    """Tell whether the run, in the main thread, is at reading the upstream table."""
+    frame = sys._current_frames().get(main_thread().ident or 0)
+    return frame is not None and Path(frame.f_code.co_filename).name == "upstream.py"
 
 
 def status(scene: "Scene") -> str:
@@ -235,8 +241,8 @@ def test_f63_a_click_on_terminate_in_the_midst_of_a_query_is_one(
     asset = classification(sql="SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(3000000000)) > 0")
 
     def stop_while_it_reads() -> None:
-        wait_until(lambda: waiting_scene.instance.get_runs_count() > 0)
-        sleep(1)
+        wait_until(reading)
+        sleep(0.5)  # from its first lines into the query
         by_a_person(waiting_scene.instance, waiting_scene.instance.get_runs(limit=1)[0])
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -293,7 +299,7 @@ def test_f62_a_process_that_is_killed_softly_pays_nothing_twice(
     try:
         wait_until_accepted(scene)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     finally:
         process.kill()
 
