@@ -8,7 +8,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it comes without types
 
 from claude_batch_dagster.client import AnthropicBatches
@@ -21,7 +21,14 @@ from tests.canary import KEY, Canary, keep_watch
 from tests.core.world import World
 
 # The same examples in every run; a failure prints what is needed to see it again.
-settings.register_profile("promises", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile(
+    "promises",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the test
+)
 settings.load_profile("promises")
 
 keep_watch()

@@ -61,12 +61,12 @@ class Holder:
     def let_go(self) -> None:
         """Have the file free from here on."""
         self.free.touch()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
-    """Wait until something has happened; fail after ten seconds."""
-    for _ in range(1000):
+    """Wait until something has happened; fail after a minute."""
+    for _ in range(6000):
         if happened():
             return
         sleep(0.01)
@@ -81,7 +81,7 @@ def once_sent(scene: "Scene", act: Callable[[], None]) -> Iterator[None]:
         wait_for(lambda: scene.n_posts > 0)
         act()
 
-    thread = Thread(target=wait_and_act)
+    thread = Thread(target=wait_and_act, daemon=True)
     thread.start()
     try:
         yield

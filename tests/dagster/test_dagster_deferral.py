@@ -93,10 +93,11 @@ def test_an_api_that_does_not_answer_is_a_reason_to_skip(own_scene: "Scene", cla
 @contextmanager
 def quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let sensors have little patience, and be sure that no other limit of the defaults was waited for."""
-    monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
     began = time.monotonic()
-    yield
-    assert time.monotonic() - began < 5
+    with monkeypatch.context() as impatient:
+        impatient.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 1.0)
+        yield
+    assert time.monotonic() - began < 30
 
 
 def test_a_held_ledger_is_a_reason_to_skip(
@@ -174,14 +175,13 @@ def test_an_api_that_is_slow_does_not_take_the_whole_tick(
     scene.emulator.pace.batch_seconds = 3_600
     asset = classification()
     scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)
-    monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
     asked = []
     real = AnthropicBatches.retrieve
 
     def slowly(api: AnthropicBatches, batch_id: str) -> Batch:
         asked.append(batch_id)
         now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: now + 0.4)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 3_600)
         return real(api, batch_id)
 
     monkeypatch.setattr(AnthropicBatches, "retrieve", slowly)

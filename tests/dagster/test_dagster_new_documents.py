@@ -334,7 +334,7 @@ def test_a_held_database_does_not_take_the_whole_tick(
 
     assert asked == []
     assert str(why).startswith("Not now: the DuckDB file")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_tick_opens_the_database_once(

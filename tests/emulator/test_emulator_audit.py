@@ -108,4 +108,4 @@ def test_thirty_thousand_requests_are_audited_in_a_moment(emulator: Emulator, as
 
     assert [status["request_counts"]["succeeded"] for status in statuses] == [10_000] * 3
     assert billed.total() == 30_000
-    assert monotonic() - start < 10
+    assert monotonic() - start < 60

@@ -66,9 +66,9 @@ def test_nothing_is_lost_when_the_server_is_killed(tmp_path: Path, ask: Ask) -> 
 
 def test_an_idle_server_leaves_by_itself(tmp_path: Path) -> None:
     """Nobody called for a while, unfinished batches or not: it exits with 0, having said where it was."""
-    with process(tmp_path, "--idle-exit-seconds", "0.5") as (running, url):
+    with process(tmp_path, "--idle-exit-seconds", "2") as (running, url):
         assert httpx2.get(f"{url}/_emulator/health").json()["status"] == "ok"
-        assert running.wait(timeout=5) == 0
+        assert running.wait(timeout=60) == 0
         assert running.stdout is not None
         assert running.stdout.read() == f"claude emulator listens on {url}\n"
 
@@ -211,5 +211,5 @@ def test_a_terminated_server_stops_soon(tmp_path: Path) -> None:
     """SIGTERM ends it, and its state can be opened again at once."""
     with process(tmp_path, "--state", str(tmp_path / "state")) as (running, _):
         running.terminate()
-        assert running.wait(timeout=5) is not None
+        assert running.wait(timeout=60) is not None
     Emulator(state=tmp_path / "state").close()

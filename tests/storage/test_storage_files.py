@@ -152,7 +152,7 @@ def test_f118_ids_that_differ_in_odd_characters_have_files_of_their_own(spool: F
 # --- outbox ----------------------------------------------------------------------------------------
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     rows=st.lists(
         st.tuples(

@@ -161,7 +161,7 @@ def test_f29_a_lock_of_the_server_shuts_out_everybody_else(locks: AdvisoryLocks)
         with locks.hold("another"):
             pass
         assert not entered.wait(timeout=1.0)
-    assert entered.wait(timeout=10.0)
+    assert entered.wait(timeout=60.0)
     other.join()
 
 
@@ -313,11 +313,11 @@ def test_f29_the_command_line_waits_for_the_lock_that_runs_take(
 
 @pytest.fixture
 def hurried(server: str) -> Iterator[Callable[[], SqlLedger]]:
-    """Return a function that opens the ledger as a sensor does, with half a second to spare."""
+    """Return a function that opens the ledger as a sensor does, with two seconds to spare."""
     with ExitStack() as stack:
 
         def opened() -> SqlLedger:
-            ledger = SqlLedger(server, busy_seconds=0.5)
+            ledger = SqlLedger(server, busy_seconds=2)
             stack.callback(ledger.dispose)
             return ledger
 
@@ -339,7 +339,7 @@ def test_a_ledger_that_somebody_holds_is_given_up_in_time(
         waited = time.monotonic() - began
     holder.dispose()
 
-    assert 0.4 < waited < 5
+    assert 1.9 < waited < 30
     assert hurried().chunks("main.answers", State) == []
 
 
