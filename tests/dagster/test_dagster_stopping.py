@@ -106,7 +106,7 @@ def stopping(scene: "Scene", act: Act) -> Iterator[None]:
 
 def reading() -> bool:
     """Tell whether the run, in the main thread, is at reading the upstream table."""
-    frame = sys._current_frames().get(main_thread().ident or 0)
+    frame = sys._current_frames().get(main_thread().ident or 0)  # noqa: SLF001  (documented, for such as this)
     return frame is not None and Path(frame.f_code.co_filename).name == "upstream.py"
 
 
