@@ -43,8 +43,9 @@ class Change(NamedTuple):
     """When it was first another than the one started with."""
 
     def seen(self, mark: str, moment: float) -> "Change":
-        """Return the change as it is after another look."""
-        return self if mark == self.mark else Change(mark, moment, self.first)
+        """Return the change as it is after another look; a clock that was set back does not make it younger."""
+        first = min(self.first, moment)
+        return Change(mark, min(self.since, moment) if mark == self.mark else moment, first)
 
     def is_due(self, moment: float, settle_seconds: float) -> bool:
         """Whether the documents have kept still, or have not done so for too long."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Thread
 from typing import Self
 
 import duckdb
@@ -12,6 +13,9 @@ from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.upstream import Reader, Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse, without_values
+
+LONGEST_LOOK_SECONDS = 30.0
+"""For all that is asked at once: Dagster kills a tick after 60 seconds, and its reason with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,16 @@ class Contents:
     @classmethod
     @contextmanager
     def opened(cls, warehouse: Warehouse, upstream: Upstream) -> Iterator[Self]:
-        """Open the database once for all that is asked; raise `UpstreamError` when the table cannot be read."""
-        with warehouse.connect() as connection:
+        """Open the database once for all that is asked; raise `UpstreamError` when the table cannot be read in time."""
+        with warehouse.connect() as connection, _limited(connection):
             try:
                 yield cls(connection, upstream)
+            except duckdb.InterruptException:
+                raise UpstreamError(
+                    f"the upstream {upstream.shown_as} takes longer than {LONGEST_LOOK_SECONDS:.0f} s to look through, "
+                    "and every tick does so. Make a table of what is a view or a query over files, or start the asset "
+                    "by a schedule or an automation condition instead."
+                ) from None
             except duckdb.Error as error:
                 raise UpstreamError(
                     f"the upstream {upstream.shown_as} cannot be read: {without_values(error)}. Materialize it first."
@@ -51,3 +61,23 @@ class Contents:
         expr, relation = self.upstream.rule.dimensions[dimension].expr, self.upstream.relation
         query = f"SELECT DISTINCT CAST(({expr}) AS VARCHAR) AS k FROM {relation} WHERE k IS NOT NULL ORDER BY k"
         return [key for (key,) in self.connection.execute(query).fetchall()]
+
+
+@contextmanager
+def _limited(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt what the connection is at when the time is over, and what it begins after."""
+    done = Event()
+
+    def watch() -> None:
+        pause = LONGEST_LOOK_SECONDS
+        while not done.wait(pause):
+            connection.interrupt()
+            pause = 0.1
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()  # before the connection is closed

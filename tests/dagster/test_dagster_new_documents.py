@@ -13,7 +13,6 @@ from claude_batch_dagster import build_batch_job, build_new_documents_sensor
 from claude_batch_dagster.declarations import declaration_of
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START, all_keys, partitions_of_keys
-from claude_batch_dagster.sensor_memory import Memory
 from claude_batch_dagster.storage.contents import Contents
 
 if TYPE_CHECKING:
@@ -200,69 +199,6 @@ def test_f104_a_tick_that_is_repeated_gives_the_same_keys(scene: "Scene", classi
     assert ticker.keys == first
 
 
-def test_a_table_that_is_being_loaded_is_left_in_peace() -> None:
-    """A partition is started once it has kept still for a while, not at every write."""
-    memory = Memory()
-
-    assert memory.notice({"a": "1"}, now=0, settle_seconds=60, limit=9) == {}
-    assert "1 partition has changed just now" in memory.reason
-    assert memory.notice({"a": "2"}, now=59, settle_seconds=60, limit=9) == {}
-    assert memory.notice({"a": "2"}, now=118, settle_seconds=60, limit=9) == {}
-    assert memory.notice({"a": "2"}, now=119, settle_seconds=60, limit=9) == {"a": "2"}
-    assert memory.notice({"a": "2"}, now=300, settle_seconds=60, limit=9) == {}
-    assert memory.reason == STILL
-
-
-@pytest.mark.parametrize(("every", "starts"), [(30, [600, 1230, 1860]), (60, [600, 1260, 1920])])
-def test_a_table_that_never_rests_is_started_all_the_same(every: int, starts: list[int]) -> None:
-    """Ten times as long after its first change at most, and so again and again, also across restarts of the daemon."""
-    memory, started = Memory(), []
-    for now in range(0, 2000, every):
-        if memory.notice({"a": f"mark {now}"}, now=now, settle_seconds=60, limit=9):
-            started.append(now)
-        memory = Memory.of(memory.cursor)
-
-    assert started == starts
-
-
-def test_a_change_that_was_taken_back_does_not_count_as_unrest() -> None:
-    """The ten times begin with a change that is still there: the next one has its time to settle."""
-    memory = Memory(started={"a": "1"})
-    marks = {0: "2", 300: "1", 650: "3", 700: "4", 760: "4"}
-
-    due = {now: memory.notice({"a": mark}, now=now, settle_seconds=60, limit=9) for now, mark in marks.items()}
-
-    assert [now for now, found in due.items() if found] == [760]
-
-
-def test_a_flood_is_started_piece_by_piece() -> None:
-    """No more partitions in a tick than allowed; the rest follow with the next."""
-    memory = Memory()
-    found: dict[str | None, str] = {str(n): "x" for n in range(5)}
-
-    ticks = [set(memory.notice(found, now=0, settle_seconds=0, limit=2)) for _ in range(4)]
-
-    assert ticks == [{"0", "1"}, {"2", "3"}, {"4"}, set()]
-
-
-@pytest.mark.parametrize("cursor", [None, "", "nonsense", "[]", '{"years": {}}'])
-def test_f104_a_cursor_that_was_lost_starts_afresh(cursor: str | None) -> None:
-    """It costs runs that send nothing, since what is answered is answered."""
-    assert Memory.of(cursor) == Memory()
-
-
-def test_the_cursor_carries_the_memory() -> None:
-    """Also what changes just now, so that a restarted daemon does not wait anew."""
-    memory = Memory()
-    memory.notice({"a": "1"}, now=7, settle_seconds=0, limit=1)
-    memory.notice({"a": "1", "b": "2"}, now=8, settle_seconds=60, limit=1)
-
-    again = Memory.of(memory.cursor)
-
-    assert json.loads(memory.cursor)["started"] == {"a": "1"}
-    assert again.notice({"a": "1", "b": "2"}, now=68, settle_seconds=60, limit=1) == {"b": "2"}
-
-
 def test_the_cursor_is_small(scene: "Scene", classification: Declare) -> None:
     """Dagster keeps it with every tick, and no more than 64 kB of it on MySQL: for days that is a few years of them."""
     days = dg.DailyPartitionsDefinition("2020-01-01", end_date="2022-09-27")
@@ -278,16 +214,6 @@ def test_the_cursor_is_small(scene: "Scene", classification: Declare) -> None:
 
     assert len(changing.cursor or "") < 42 * 1000
     assert len(started.cursor or "") < 26 * 1000
-
-
-def test_what_is_gone_leaves_the_cursor() -> None:
-    """Once its partition was started for that; so partitions that come and go do not fill it."""
-    memory = Memory(started={"a": "1", "b": "1"})
-
-    assert memory.notice({"b": "1"}, now=0, settle_seconds=0, limit=9) == {"a": ""}
-
-    assert json.loads(memory.cursor)["started"] == {"b": "1"}
-    assert Memory.of(memory.cursor).notice({"b": "1"}, now=9, settle_seconds=0, limit=9) == {}
 
 
 @pytest.mark.parametrize("options", [{}, {"partitions_def": None, "partition_expr": None}], ids=["years", "whole"])
@@ -335,6 +261,22 @@ def test_a_held_database_does_not_take_the_whole_tick(
     assert asked == []
     assert str(why).startswith("Not now: the DuckDB file")
     assert time.monotonic() - began < 30
+
+
+def test_a_table_that_takes_too_long_to_read_is_a_reason_to_skip(
+    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster would end the tick without a word: it is ended before, and says what to do."""
+    monkeypatch.setattr("claude_batch_dagster.storage.contents.LONGEST_LOOK_SECONDS", 0.3)
+    slow = "SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(1000000000000)) > 0"
+    ticker = Ticker(scene, classification(sql=slow))
+
+    asked, why = ticker.tick()
+
+    assert asked == []
+    assert "takes longer than 0 s to look through, and every tick does so. Make a table of" in str(why)
+    with scene.resource().open_warehouse().connect() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_tick_opens_the_database_once(
