@@ -8,6 +8,7 @@ LEDGER = "tests/storage/test_storage_ledger.py"
 FILES = "tests/storage/test_storage_files.py"
 CLAIMS = "tests/core/test_core_claims.py"
 KINSHIP = "tests/core/test_core_kinship.py"
+WAREHOUSE = "tests/storage/test_storage_warehouse.py"
 
 WRITE = """\
                 file = open_private(partial)
@@ -126,6 +127,30 @@ KEEPING = (
         old='_remove_leftovers(root / "spool", "*.partial")',
         new='_remove_leftovers(root / "spool", "*")',
         caught_by=(f"{FILES}::test_f120_what_a_killed_run_left_is_deleted_after_a_day",),
+    ),
+    Mutant(
+        name="database-file-made-in-steps",
+        what="DuckDB makes its file by itself.",
+        file="storage/warehouse.py",
+        old="        self._create()\n",
+        new="",
+        caught_by=(f"{WAREHOUSE}::test_f107_a_file_has_its_name_only_when_it_is_whole",),
+    ),
+    Mutant(
+        name="database-file-made-anew",
+        what="A file that was missing a moment ago is missing.",
+        file="storage/warehouse.py",
+        old="os.link(draft, file)",
+        new="os.replace(draft, file)",
+        caught_by=(f"{WAREHOUSE}::test_f107_a_file_that_another_process_makes_meanwhile_is_not_made_anew",),
+    ),
+    Mutant(
+        name="copy-taken-for-a-held-ledger",
+        what="A ledger that cannot be read is gone.",
+        file="storage/identity.py",
+        old="if primary == sqlite3.SQLITE_BUSY:",
+        new="if False:",
+        caught_by=(f"{LEDGER}::test_a_copy_does_not_pass_for_a_ledger_whose_original_is_held",),
     ),
     Mutant(
         name="file-of-another-run-missed",

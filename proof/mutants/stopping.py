@@ -7,6 +7,7 @@ LEDGER = "tests/storage/test_storage_ledger.py"
 INTERRUPTIONS = "tests/storage/test_storage_interruptions.py"
 FREE = f"{INTERRUPTIONS}::test_f62_wherever_an_interruption_strikes_the_ledger_is_free_once_it_is_closed"
 PENDING = "tests/dagster/test_dagster_pending.py"
+WAREHOUSE = "tests/storage/test_storage_warehouse.py"
 
 STOPPING = (
     Mutant(
@@ -43,6 +44,14 @@ STOPPING = (
         old="self._used.pop().invalidate()",
         new="self._used.pop()",
         caught_by=(f"{LEDGER}::test_f62_a_transaction_left_behind_by_an_interruption_locks_nobody_out",),
+    ),
+    Mutant(
+        name="interruption-of-a-query-taken-for-a-fault",
+        what="What DuckDB raises is an error of DuckDB.",
+        file="storage/warehouse.py",
+        old="                raise KeyboardInterrupt from None",
+        new="                raise WarehouseError(INTERRUPTED) from None",
+        caught_by=(f"{WAREHOUSE}::test_f62_an_interruption_in_the_midst_of_a_statement_is_one",),
     ),
     Mutant(
         name="half-submitted-forgotten",
