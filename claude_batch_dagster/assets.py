@@ -162,7 +162,8 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             are of the partition that `partition_expr` says all the same.
         prompt: User message with upstream columns in braces (`"Summarize:\\n{text}"`; `{{` is a brace), or
             a function that takes a row (a mapping by column) and returns a message, or params of the
-            Messages API to lay over the others. It must make the same of the same row every time.
+            Messages API to lay over the others. It must make the same of the same row every time. An empty
+            message leaves the row out, as `rejected`; what the function raises ends the run before anything is sent.
         output: A pydantic model. Its schema is sent as a structured output, answers are validated by it, and
             its fields become columns: scalars, dates, lists and nested models typed, the rest JSON.
         key: Upstream column, or columns, that tell rows apart within a partition.
