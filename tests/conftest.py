@@ -42,19 +42,12 @@ PRINTED = pytest.StashKey[str]()
 SIMULATIONS = frozenset(f"tests/proof/test_proof_{name}.py" for name in ("exhaustive", "seeds", "stateful"))
 """Files of tests that need nothing but a processor, and much of it."""
 
-WAITING = ("tests/live/", "tests/acceptance/")
-"""Folders of tests that wait for processes of their own, most of their time."""
-
 SOAK_SECONDS = 4 * 3_600.0
 """The longest that a test of `make soak` may take."""
 
 
 class Dealer(LoadScopeScheduling):  # type: ignore[misc]  # as above
-    """
-    Deals tests to workers file by file, where they share what is slow to start; simulations one by one.
-
-    It does so in the order of `in_turns`: tests that wait leave the processors to those that compute.
-    """
+    """Deals tests to workers file by file, where they share what is slow to start; simulations one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
@@ -63,27 +56,15 @@ class Dealer(LoadScopeScheduling):  # type: ignore[misc]  # as above
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
     """Tell pytest-xdist how tests are dealt."""
-    config.option.loadscopereorder = False  # not the largest files first
     return Dealer(config, log)
 
 
-def in_turns(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return a file of tests that wait and a simulation by turns, as long as there are some, and then all else."""
-    files = list(dict.fromkeys(item.path for item in items if item.nodeid.startswith(WAITING)))
-    simulations = [item for item in items if item.nodeid.split("::", 1)[0] in SIMULATIONS]
-    turns = {item: 2 * n + 1 for n, item in enumerate(simulations)}
-    turns |= {item: 2 * files.index(item.path) for item in items if item.path in files}
-    return sorted(items, key=lambda item: turns.get(item, len(items)))
-
-
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the tests that take minutes the time they need; order them, where several processes share them."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that take minutes the time they need."""
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
-    if hasattr(config, "workerinput"):
-        items[:] = in_turns(items)
 
 
 @pytest.hookimpl(wrapper=True)
