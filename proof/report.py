@@ -76,7 +76,7 @@ have to catch it, named beforehand.
 ## Repeat it
 
 ```sh
-make test      # singles, 500 seeds, 50 kills, a share of the cuts, all the answers
+make test      # two thirds of the singles, 500 seeds, 50 kills, a share of the cuts, all the answers
 make mutants   # plant each bug, and see it caught
 make proof     # all of this page, in a few hours
 python -m proof kills --seed 17      # one job of killed runs again

@@ -80,7 +80,7 @@ class DagsterDev:
         """Return the status of a run."""
         return str(self.graphql(STATUS, id=run_id)["runOrError"]["status"])
 
-    def wait(self, run_id: str, *, seconds: float = 120) -> str:
+    def wait(self, run_id: str, *, seconds: float = 300) -> str:
         """Wait for a run to finish; return its status."""
         deadline = time.monotonic() + seconds
         status = "?"
@@ -102,7 +102,7 @@ class DagsterDev:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
-    def _wait_for_the_rest(self, *, seconds: float = 10) -> None:
+    def _wait_for_the_rest(self, *, seconds: float = 30) -> None:
         """Wait for runs that are stopping: they have a word to say in their logs."""
         deadline = time.monotonic() + seconds
         with suppress(ProcessLookupError):
@@ -142,10 +142,10 @@ def serving_module(module: str, log: Path, env: Mapping[str, str]) -> Iterator[D
 
 
 def _wait_until_up(dev: DagsterDev) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and dev.process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{dev.url}/server_info", timeout=5):
+            with urllib.request.urlopen(f"{dev.url}/server_info", timeout=30):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)

@@ -59,10 +59,10 @@ def with_fault(schedule: Schedule, in_run: int, stop: Stop) -> Schedule:
 # --- one fault -------------------------------------------------------------------------------------
 
 
-def every_single(job: str, lab: Lab, faults: frozenset[Fault] = frozenset(Fault)) -> Tally:
-    """Try these faults at every call of the first run of a job."""
+def every_single(job: str, lab: Lab, faults: frozenset[Fault] = frozenset(Fault), *, step: int = 1) -> Tally:
+    """Try these faults at every call of the first run of a job; with a step only at every so many of them."""
     tally = Tally()
-    for stop in stops(Schedule(job), 1, lab, faults=faults):
+    for stop in stops(Schedule(job), 1, lab, faults=faults)[::step]:
         tally.add(execute(with_fault(stop.schedule, 1, stop), lab), n_alike=stop.n_alike)
     return tally
 

@@ -54,7 +54,7 @@ class Visitor:
         """Open a page, wait for a text on it, keep a picture; return the page's text."""
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.goto(url)
-        self.page.get_by_text(expect).first.wait_for(timeout=45_000)
+        self.page.get_by_text(expect).first.wait_for(timeout=120_000)
         skip = self.page.get_by_text("Skip", exact=True)
         if skip.count():
             skip.first.click()

@@ -1,4 +1,4 @@
-"""A thousand batches and five thousand partitions at once: a tick of the sensor is one look, not one for each."""
+"""A thousand batches, or five thousand partitions, at once: a tick of the sensor is one look, not one for each."""
 
 import time
 from collections import Counter
@@ -24,7 +24,7 @@ Declare = Callable[..., dg.AssetsDefinition]
 DAYS = dg.DailyPartitionsDefinition(start_date="1980-01-01", end_date="1993-09-09")
 N_BATCHES = 1_000
 N_ENDED = 10
-PER_BATCH = 5
+PER_BATCH = 2
 
 TICK_SECONDS = 60
 """What Dagster allows a tick; this one takes less than a second."""
@@ -43,7 +43,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def travelling(scene: "Scene", pipeline: str, keys: list[str]) -> None:
-    """Send batches and write them down as runs do, five partitions in each; the first ones end at once."""
+    """Send batches and write them down as runs do, two partitions in each; the first ones end at once."""
     with (
         dg.build_resources({"claude_batch": scene.resource()}) as opened,
         opened.claude_batch.open_ledger() as ledger,
