@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from claude_batch_dagster import build_batch_schedule, build_classification_asset
+from claude_batch_dagster import build_batch_schedule, build_classification_asset, build_new_documents_sensor
 from claude_batch_dagster.partitions import PartitionExpr
 from tests.live.documents import write_parts
 from tests.live.families import LABELS, Family
@@ -36,6 +36,7 @@ class Shape(Family):
 SHAPES = [
     Shape(name="static", partitions_def=PARTIES),
     Shape(name="dynamic", partitions_def=READERS),
+    Shape(name="arriving", partitions_def=dg.DynamicPartitionsDefinition(name="arrivals")),
     Shape(name="grid", partitions_def=GRID, expr=BY_DAY_AND_PARTY),
     Shape(name="ruled", partitions_def=GRID, expr=BY_DAY_AND_PARTY),
     Shape(name="monthly", partitions_def=MONTHS, expr="part::DATE", of_documents=DAYS),
@@ -66,7 +67,7 @@ def build_documents(shape: Shape) -> dg.AssetsDefinition:
 
 
 def build_shape(shape: Shape) -> dg.Definitions:
-    """Declare the documents and answers of a family with their schedule, and an asset downstream."""
+    """Declare the documents and answers of a family, what starts them, and an asset downstream."""
     documents = build_documents(shape)
     answers = build_classification_asset(
         name="answers",
@@ -91,6 +92,7 @@ def build_shape(shape: Shape) -> dg.Definitions:
 
     return dg.Definitions(
         assets=[documents, answers, report],
+        sensors=[build_new_documents_sensor(answers, settle_seconds=0.5, minimum_interval_seconds=1)],
         schedules=[build_batch_schedule(answers, "* * * * *")],
         resources={shape.name: shape.resource()},
     )

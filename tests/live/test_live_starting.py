@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.live.documents import PER_PART, write_parts
 from tests.live.scene import LiveScene
 
 Scene = Callable[[str], LiveScene]
@@ -11,6 +12,12 @@ Scene = Callable[[str], LiveScene]
 pytestmark = pytest.mark.dagster
 
 LATEST = "2016"
+
+
+def write(scene: LiveScene, part: str) -> None:
+    """Write documents of a partition, as somebody may do outside of Dagster."""
+    with scene.database() as connection:
+        write_parts(connection, scene.family, [part])
 
 
 def test_new_rows_start_a_run_of_just_their_partition(scene: Scene) -> None:
@@ -33,6 +40,23 @@ def test_new_rows_start_a_run_of_just_their_partition(scene: Scene) -> None:
     assert ranges == [{"1801"}, {"1850"}, {"1800", "1801"}]
     assert noticed.statuses() == {"succeeded": 6}
     assert noticed.paid_twice == []
+
+
+@pytest.mark.soak
+def test_new_keys_upstream_become_partitions_that_are_answered(scene: Scene) -> None:
+    """Documents with a key that Dagster does not know: the sensor adds the partition and starts it, and no other."""
+    arriving = scene("arriving")
+    dev = arriving.dev
+
+    with dev.sensing("arriving__answers_new_documents"):
+        write(arriving, "bob")
+        dev.until(lambda: dev.materialized(arriving.answers) == {"bob"}, "the first is answered")
+        write(arriving, "alice")
+        dev.until(lambda: dev.materialized(arriving.answers) == {"bob", "alice"}, "the second is answered")
+
+    assert [dev.wait(run["runId"]) for run in dev.runs_of(arriving.answers)] == ["SUCCESS"] * 2
+    assert (arriving.n_sent, arriving.paid_twice) == (2 * PER_PART, [])
+    assert arriving.answered("bob", "alice") == 2 * PER_PART
 
 
 @pytest.mark.soak
