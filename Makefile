@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test coverage check bench soak pictures mutants proof
+.PHONY: help install run ui test verify coverage check bench soak pictures matrix proof
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +20,13 @@ ui: $(STAMP) ## Show the example in Dagster on http://localhost:3000 (PORT=3001 
 	DAGSTER_HOME="$$home" PYTHONWARNINGS=ignore \
 	$(BIN)/dagster dev -m example_project -h 127.0.0.1 -p $(PORT)
 
-test: $(STAMP) ## Run the tests
+test: $(STAMP) ## Run the tests of every change: under 5 minutes
+	$(BIN)/pytest -n 4 --dist loadfile -m "not verify and not soak"
+
+verify: check ## Run all that is proved on every push, random lives of this commit among it: under 20 minutes
 	$(BIN)/pytest -n 4 --dist loadfile -m "not soak"
 
-coverage: $(STAMP) ## Run the tests and count the lines and branches they reach (a third slower)
+coverage: $(STAMP) ## Run what `make verify` runs and count the lines and branches it reaches (a third slower)
 	$(BIN)/pytest -n 4 --dist loadfile -m "not soak" --cov --cov-report=term --cov-fail-under=95
 
 check: $(STAMP) ## Lint, format, types, imports: changes nothing

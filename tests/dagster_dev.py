@@ -100,9 +100,9 @@ class DagsterDev:
         self._wait_for_the_rest()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(60)
 
-    def _wait_for_the_rest(self, *, seconds: float = 30) -> None:
+    def _wait_for_the_rest(self, *, seconds: float = 60) -> None:
         """Wait for runs that are stopping: they have a word to say in their logs."""
         deadline = time.monotonic() + seconds
         with suppress(ProcessLookupError):

@@ -101,7 +101,7 @@ def holder(slow_scene: "Scene") -> Iterator[Holder]:
     holder = Holder(slow_scene)
     yield holder
     holder.process.kill()
-    holder.process.wait(10)
+    holder.process.wait(60)
 
 
 # --- keys ---------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_f86_a_file_is_free_while_the_batch_is_waited_for(
         holder.let_go()
 
     with once_sent(slow_scene, hold_end_and_let_go):
-        result = slow_scene.run(classification(), span=ALL, lock_timeout_seconds=30)
+        result = slow_scene.run(classification(), span=ALL, lock_timeout_seconds=120)
 
     assert result.success
     assert slow_scene.statuses() == {"succeeded": 4}

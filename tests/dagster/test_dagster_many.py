@@ -1,6 +1,5 @@
 """A thousand batches, or five thousand partitions, at once: a tick of the sensor is one look, not one for each."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -25,9 +24,6 @@ DAYS = dg.DailyPartitionsDefinition(start_date="1980-01-01", end_date="1993-09-0
 N_BATCHES = 1_000
 N_ENDED = 10
 PER_BATCH = 2
-
-TICK_SECONDS = 60
-"""What Dagster allows a tick; this one takes less than a second."""
 
 SENT = (
     b'{"requests":[{"custom_id":"a","params":{"model":"claude-haiku-5-5","max_tokens":9,'
@@ -88,11 +84,7 @@ def _row(chunk_id: str, ordinal: int, key: str) -> RowRecord:
 def test_a_thousand_batches_are_one_look(
     own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    One pass over the API's list for all open batches, and none asked after by itself; those that ended are due.
-
-    It is over within the minute that Dagster allows.
-    """
+    """One pass over the API's list for all open batches, and none asked after by itself; those that ended are due."""
     scene = own_scene
     asset = classification(partitions_def=DAYS, partition_expr="published_on")
     keys = list(DAYS.get_partition_keys()[: N_BATCHES * PER_BATCH])
@@ -105,11 +97,8 @@ def test_a_thousand_batches_are_one_look(
     repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
 
     with dg.build_sensor_context(instance=scene.instance, resources=resources, repository_def=repository) as context:
-        began = time.monotonic()
         told = sensor.evaluate_tick(context)
-        seconds = time.monotonic() - began
 
-    assert seconds < TICK_SECONDS
     asked = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in told.run_requests or []]
     assert asked == [(keys[0], keys[N_ENDED * PER_BATCH - 1])]
     assert calls == {"list_batches": 1}, "the page holds 1,000"

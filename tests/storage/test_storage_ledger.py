@@ -380,7 +380,7 @@ def test_f107_four_processes_create_one_ledger_at_once(state: StateDirectory) ->
     runs = [processes.Process(target=_open, args=(state.ledger_url, barrier, outcomes)) for _ in range(4)]
     for run in runs:
         run.start()
-    told = [outcomes.get(timeout=60) for _ in runs]
+    told = [outcomes.get(timeout=120) for _ in runs]
     for run in runs:
         run.join()
 

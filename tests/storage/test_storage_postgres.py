@@ -339,11 +339,11 @@ def test_a_ledger_that_somebody_holds_is_given_up_in_time(
         waited = time.monotonic() - began
     holder.dispose()
 
-    assert 1.9 < waited < 30
+    assert 1.9 < waited < 120
     assert hurried().chunks("main.answers", State) == []
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
     """A host that takes the connection and says nothing: who is in a hurry gives up instead of waiting for minutes."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
