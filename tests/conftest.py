@@ -17,6 +17,7 @@ from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
+from proof.simulation import fresh
 from tests.canary import KEY, Canary, keep_watch
 from tests.core.world import World
 
@@ -42,6 +43,9 @@ PRINTED = pytest.StashKey[str]()
 SIMULATIONS = frozenset(f"tests/proof/test_proof_{name}.py" for name in ("exhaustive", "seeds", "stateful"))
 """Files of tests that need nothing but a processor, and much of it."""
 
+LIVE = tuple(Path(__file__).parent / name for name in ("acceptance", "live"))
+"""Rooms of tests that start a real `dagster dev`, which takes longer than what they then look at."""
+
 SOAK_SECONDS = 4 * 3_600.0
 """The longest that a test of `make soak` may take."""
 
@@ -54,6 +58,12 @@ class Dealer(LoadScopeScheduling):  # type: ignore[misc]  # as above
         return nodeid if file in SIMULATIONS else file
 
 
+def pytest_report_header() -> str:
+    """Say which random lives `make verify` plays, and how to play them again."""
+    first = fresh.first_seed()
+    return f"random lives: seeds from {first}, this commit's own ({fresh.FIRST_SEED}={first} plays them again)"
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
     """Tell pytest-xdist how tests are dealt."""
     return Dealer(config, log)
@@ -61,8 +71,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that take minutes the time they need."""
+    """Leave what is live to `make verify`, and give the tests that take minutes the time they need."""
     for item in items:
+        if any(item.path.is_relative_to(room) for room in LIVE):
+            item.add_marker(pytest.mark.verify)
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
 

@@ -1,22 +1,45 @@
-"""Random schedules of everything that can go wrong: 500 here, 10,000 under `make soak`."""
+"""Random lives of a table: the same few on every change, new ones on every push, 10,000 under `make soak`."""
 
 import pytest
 
-from proof.simulation import seeds
+from proof.simulation import fresh, seeds
 from proof.simulation.drawing import draw
 from proof.simulation.lab import Lab
 
-N_BLOCKS, N_SEEDS = 10, 500
-"""In blocks, so that test processes share them."""
+PER_BLOCK = 20
+"""A test plays so many, so that test processes share them."""
+
+N_FEW, N_NEW = 60, 500
 
 
-@pytest.mark.parametrize("first", range(0, N_SEEDS, N_SEEDS // N_BLOCKS))
+@pytest.mark.parametrize("first", range(0, N_FEW, PER_BLOCK))
 def test_whatever_happens_is_paid_for_once_and_answered(first: int, lab: Lab) -> None:
     """Crashes, lost answers, faults of the API, edits, cancellations, expiry, two runs at once, in any order."""
-    tally = seeds.run_block(range(first, first + N_SEEDS // N_BLOCKS), lab)
+    tally = seeds.run_block(range(first, first + PER_BLOCK), lab)
 
     assert tally.failures == []
-    assert tally.n_schedules == N_SEEDS // N_BLOCKS
+    assert tally.n_schedules == PER_BLOCK
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("block", range(N_NEW // PER_BLOCK))
+def test_lives_that_nobody_has_seen_are_paid_for_once_and_answered(block: int, lab: Lab) -> None:
+    """The same for seeds of this commit's own: the head of the tests' output names the first of them."""
+    first = fresh.first_seed() + block * PER_BLOCK
+    tally = seeds.run_block(range(first, first + PER_BLOCK), lab)
+
+    assert tally.failures == []
+
+
+def test_each_commit_has_seeds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never those of `make proof`; the seeds of another commit, or a number, are played again by saying so."""
+    monkeypatch.delenv(fresh.FIRST_SEED, raising=False)
+    here = fresh.first_seed()
+    monkeypatch.setenv(fresh.FIRST_SEED, "123")
+
+    assert fresh.first_seed("25e6f8c1") == fresh.first_seed("25e6f8c1") != fresh.first_seed("25e6f8c2")
+    assert min(here, fresh.first_seed(""), fresh.first_seed("0" * 40)) >= 10_000
+    assert fresh.first_seed() == 123
 
 
 @pytest.mark.parametrize("seed", [3, 10, 42])
