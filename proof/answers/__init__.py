@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from proof.answers.cells import Cell, cells
-from proof.answers.driving import Seen, faults, stand
+from proof.answers.driving import Seen, answering_world, faults
 from proof.answers.rules import rule
 from proof.findings import Finding
 
@@ -17,8 +17,8 @@ PROMISE = "Whatever answers a create call, it is sent once, and no answer is tak
 def run() -> Finding:
     """Drive every cell over a real socket, and count those that differ from the rule book."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, stand(Path(folder)) as one:
-        seen = [(cell, one.drive(cell)) for cell in cells()]
+    with tempfile.TemporaryDirectory() as folder, answering_world(Path(folder)) as world:
+        seen = [(cell, world.drive(cell)) for cell in cells()]
     wrong = [(cell, what, problems) for cell, what in seen if (problems := faults(cell, what))]
     for cell, _, problems in wrong:
         print(cell, *problems, sep="; ")

@@ -75,7 +75,7 @@ class StandingClock:
 
 
 @dataclass
-class Stand:
+class AnsweringWorld:
     """Servers, clients and a ledger, for any number of cells."""
 
     server: ScriptedServer
@@ -138,7 +138,7 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path) -> Iterator[Stand]:
+def answering_world(folder: Path) -> Iterator[AnsweringWorld]:
     """Set everything up, with the ledger in a folder."""
     with ExitStack() as stack:
         closed = stack.enter_context(socket.socket())
@@ -147,9 +147,9 @@ def stand(folder: Path) -> Iterator[Stand]:
         stack.callback(ledger.dispose)
         server, other = stack.enter_context(scripted()), stack.enter_context(scripted())
         closed_url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        one = Stand(server=server, other=other, ledger=ledger, apis={}, closed_url=closed_url)
-        yield one
-        for api in one.apis.values():
+        world = AnsweringWorld(server=server, other=other, ledger=ledger, apis={}, closed_url=closed_url)
+        yield world
+        for api in world.apis.values():
             api.close()
 
 

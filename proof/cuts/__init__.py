@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from proof.cuts.desk import WHOLE, CutApi, Desk, desk
 from proof.cuts.results import N_ROWS
+from proof.cuts.world import WHOLE, CutApi, CutWorld, cut_world
 from proof.findings import Finding
 from proof.scratch import scratch
 
@@ -75,23 +75,23 @@ def cut_in_chains(folder: Path, places: Sequence[int], *, length: int) -> list[s
     """
     shuffled = random.Random(SEED).sample(places, len(places))
     api = CutApi()
-    with desk(folder, api) as one:
-        return [problem for chain in _chains(shuffled, length) for problem in _bring_home(one, api, chain)]
+    with cut_world(folder, api) as world:
+        return [problem for chain in _chains(shuffled, length) for problem in _bring_home(world, api, chain)]
 
 
-def _bring_home(one: Desk, api: CutApi, chain: Iterable[int]) -> Iterator[str]:
+def _bring_home(world: CutWorld, api: CutApi, chain: Iterable[int]) -> Iterator[str]:
     for place in chain:
         api.content = WHOLE[:place]
-        problems = ["taken for whole"] if one.collect() else one.faults_in_vain()
+        problems = ["taken for whole"] if world.collect() else world.faults_in_vain()
         yield from (f"cut at {place}: {problem}" for problem in problems)
         if problems:
-            one.set_back()
-    if one.rows():
+            world.set_back()
+    if world.rows():
         yield f"rows landed before the whole came, after cuts down to {place}"
     api.content = WHOLE
-    problems = one.faults_at_home() if one.collect() else ["not taken for whole"]
+    problems = world.faults_at_home() if world.collect() else ["not taken for whole"]
     yield from (f"whole after a cut at {place}: {problem}" for problem in problems)
-    one.set_back()
+    world.set_back()
 
 
 def restored_in_chains(folder: Path, places: Sequence[int], *, length: int) -> list[str]:
@@ -102,19 +102,19 @@ def restored_in_chains(folder: Path, places: Sequence[int], *, length: int) -> l
     """
     shuffled = random.Random(SEED).sample(places, len(places))
     api = CutApi(WHOLE)
-    with desk(folder, api) as one:
-        one.collect()
-        return [problem for chain in _chains(shuffled, length) for problem in _bring_back(one, api, chain)]
+    with cut_world(folder, api) as world:
+        world.collect()
+        return [problem for chain in _chains(shuffled, length) for problem in _bring_back(world, api, chain)]
 
 
-def _bring_back(one: Desk, api: CutApi, chain: Iterable[int]) -> Iterator[str]:
-    one.lose()
+def _bring_back(world: CutWorld, api: CutApi, chain: Iterable[int]) -> Iterator[str]:
+    world.lose()
     for place in chain:
         api.content = WHOLE[:place]
-        problems = one.faults_half_restored() if one.restore() else ["taken for whole"]
+        problems = world.faults_half_restored() if world.restore() else ["taken for whole"]
         yield from (f"restored, cut at {place}: {problem}" for problem in problems)
     api.content = WHOLE
-    problems = one.faults_at_home() if one.restore() is None else ["not taken for whole"]
+    problems = world.faults_at_home() if world.restore() is None else ["not taken for whole"]
     yield from (f"restored, whole after cuts: {problem}" for problem in problems)
 
 

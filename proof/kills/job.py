@@ -11,11 +11,11 @@ from random import Random
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from proof.canary import DOCUMENT
-from proof.kills.folder import Folder
 from proof.kills.holds import PATIENCE_SECONDS, Fate
 from proof.kills.judge import Verdict, judge, last_words, state_at_death
 from proof.kills.moments import After, Moment, moment
 from proof.kills.order import LABELS, PER_BATCH, WORDS, YEARS, Order
+from proof.kills.paths import JobPaths
 from proof.kills.processes import Process, zygote
 from proof.kills.proxy import Proxy, proxied
 
@@ -47,7 +47,7 @@ class Job:
     """The right answer for each document."""
 
     def __post_init__(self) -> None:
-        self.folder = Folder(path=self.path)
+        self.paths = JobPaths(folder=self.path)
         self.chance = Random(self.seed)
         self.filler = " and so on" * (LONG_TEXT // 10) if self.chance.random() < 1 / 2 else ""
         self.span = (YEARS[0], YEARS[-1]) if self.chance.random() < 1 / 2 else None
@@ -65,11 +65,11 @@ class Job:
                 if self.chance.random() < ODDS_OF_STRANGERS:
                     self._send_as_a_stranger(emulator)
             status = zygote().start(order).wait()
-        verdict = judge(self.folder, self.labels, emulator, foreign=self.foreign)
+        verdict = judge(self.paths, self.labels, emulator, foreign=self.foreign)
         emulator.close()
         if status or self.kills["kills"] < self.n_kills:
             killed = f"{self.kills['kills']} of {n_runs} runs were killed"
-            verdict.complaints.append(f"{killed}; the last ended with {status}:\n{last_words(self.folder)}")
+            verdict.complaints.append(f"{killed}; the last ended with {status}:\n{last_words(self.paths)}")
         verdict.facts.update(self.kills)
         return verdict
 
@@ -80,9 +80,9 @@ class Job:
         rest = f"of job {self.seed}, {DOCUMENT}{self.filler}"
         texts = {key: f"{WORDS[label]}, {key} {rest}" for key, label in self.labels.items()}
         days = cycle(f"{year}-05-01" for year in YEARS)
-        self.folder.write([(key, text, day) for (key, text), day in zip(texts.items(), days, strict=False)])
+        self.paths.write([(key, text, day) for (key, text), day in zip(texts.items(), days, strict=False)])
         if self.span:  # else the run itself brings them in
-            self.folder.load()
+            self.paths.load()
 
     def _kill_one(self, order: Order, proxy: Proxy) -> None:
         """Start a run and kill it at a moment drawn, unless it ends first."""
@@ -107,7 +107,7 @@ class Job:
         self.kills[f"kills, {when.kind}"] += 1
         if inside:
             self.kills["kills inside the POST"] += 1
-            self.kills[f"kills inside the POST, chunk {state_at_death(self.folder)}"] += 1
+            self.kills[f"kills inside the POST, chunk {state_at_death(self.paths)}"] += 1
 
     def _send_as_a_stranger(self, emulator: Emulator) -> None:
         message = {"role": "user", "content": f"a document of somebody else, {len(self.foreign)}"}

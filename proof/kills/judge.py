@@ -14,7 +14,7 @@ import duckdb
 
 from claude_batch_dagster.emulator import Emulator
 from proof.canary import DOCUMENT, KEY
-from proof.kills.folder import Folder
+from proof.kills.paths import JobPaths
 
 LEDGER = "ledger.sqlite"
 CLOSED = frozenset({"applied", "refused", "unseen"})
@@ -41,24 +41,24 @@ class Verdict:
     facts: Counter[str] = field(default_factory=Counter)
 
 
-def judge(folder: Folder, labels: Mapping[str, str], emulator: Emulator, *, foreign: Collection[str]) -> Verdict:
+def judge(paths: JobPaths, labels: Mapping[str, str], emulator: Emulator, *, foreign: Collection[str]) -> Verdict:
     """Compare table, ledger and bill; `labels` are the right answers, `foreign` the batches of others."""
     verdict = Verdict()
-    _judge_rows(verdict, folder, labels)
-    _judge_bills(verdict, folder, emulator, foreign)
-    _judge_ledger(verdict, folder, {batch.id for batch in emulator.audit.accepted()} - set(foreign))
-    if found := leaks(folder):
+    _judge_rows(verdict, paths, labels)
+    _judge_bills(verdict, paths, emulator, foreign)
+    _judge_ledger(verdict, paths, {batch.id for batch in emulator.audit.accepted()} - set(foreign))
+    if found := leaks(paths):
         verdict.complaints.append(f"the key or a document is in {found}")
     return verdict
 
 
-def leaks(folder: Folder) -> list[str]:
+def leaks(paths: JobPaths) -> list[str]:
     """Name the files that hold the key, or a document where none may be."""
-    return [*folder.files_with(KEY), *folder.files_with(DOCUMENT, beside=FOR_DOCUMENTS)]
+    return [*paths.files_with(KEY), *paths.files_with(DOCUMENT, beside=FOR_DOCUMENTS)]
 
 
-def _judge_rows(verdict: Verdict, folder: Folder, labels: Mapping[str, str]) -> None:
-    with duckdb.connect(folder.database) as connection:
+def _judge_rows(verdict: Verdict, paths: JobPaths, labels: Mapping[str, str]) -> None:
+    with duckdb.connect(paths.database) as connection:
         rows = connection.execute("SELECT id, status, label FROM public.answers").fetchall()
     right = {key for key, status, label in rows if status == "succeeded" and labels.get(key) == label}
     lost = sorted(labels.keys() - right)
@@ -70,25 +70,25 @@ def _judge_rows(verdict: Verdict, folder: Folder, labels: Mapping[str, str]) -> 
         verdict.complaints.append(f"{verdict.n_duplicate_rows} rows too many")
 
 
-def _judge_bills(verdict: Verdict, folder: Folder, emulator: Emulator, foreign: Collection[str]) -> None:
+def _judge_bills(verdict: Verdict, paths: JobPaths, emulator: Emulator, foreign: Collection[str]) -> None:
     """Find what was billed twice; only what a run has let go, and has told of, is not held against it in full."""
     requests = [request for request in emulator.audit.requests() if request.batch_id not in foreign]
     billed = Counter(request.params_sha256 for request in requests if request.billed)
     twice = {digest for digest, n in billed.items() if n > 1}
     verdict.facts.update({"requests billed": billed.total(), "documents billed twice": len(twice)})
-    with ledger(folder) as connection:
+    with ledger(paths) as connection:
         query = "SELECT batch_id FROM chunks JOIN events USING (chunk_id) WHERE events.state = 'unseen'"
         let_go = {batch_id for (batch_id,) in connection.execute(query)}
     excused = {request.params_sha256 for request in requests if request.batch_id in let_go} & twice
-    told = reported(folder).get(DUPLICATES, 0)
+    told = reported(paths).get(DUPLICATES, 0)
     verdict.n_unreported_double_bills = len(twice) - min(len(excused), told)
     if twice:
         batches = sorted({request.batch_id for request in requests if request.params_sha256 in twice})
         verdict.complaints.append(f"{len(twice)} documents were billed twice, {told} of them told, in {batches}")
 
 
-def _judge_ledger(verdict: Verdict, folder: Folder, accepted: set[str]) -> None:
-    with ledger(folder) as connection:
+def _judge_ledger(verdict: Verdict, paths: JobPaths, accepted: set[str]) -> None:
+    with ledger(paths) as connection:
         chunks = connection.execute("SELECT chunk_id, state, batch_id FROM chunks").fetchall()
         moved = connection.execute("SELECT DISTINCT chunk_id, state FROM events").fetchall()
     happened = Counter(state for _, state in moved)
@@ -105,24 +105,24 @@ def _judge_ledger(verdict: Verdict, folder: Folder, accepted: set[str]) -> None:
 
 
 @contextmanager
-def ledger(folder: Folder) -> Iterator[sqlite3.Connection]:
+def ledger(paths: JobPaths) -> Iterator[sqlite3.Connection]:
     """Open a copy of the ledger: its own file is for the next run to find as it was left."""
     with tempfile.TemporaryDirectory() as copy:
-        for file in folder.state.glob(f"{LEDGER}*"):
+        for file in paths.state.glob(f"{LEDGER}*"):
             shutil.copy(file, copy)
         with closing(sqlite3.connect(Path(copy) / LEDGER)) as connection:
             yield connection
 
 
-def reported(folder: Folder) -> dict[str, int]:
+def reported(paths: JobPaths) -> dict[str, int]:
     """Return the whole numbers that the last run reported with its answers."""
-    figures: dict[str, int] = json.loads(folder.report.read_text()) if folder.report.exists() else {}
+    figures: dict[str, int] = json.loads(paths.report.read_text()) if paths.report.exists() else {}
     return figures
 
 
-def state_at_death(folder: Folder) -> str:
+def state_at_death(paths: JobPaths) -> str:
     """Return the state of the chunk that was touched last, as a killed run has left it."""
-    with ledger(folder) as connection:
+    with ledger(paths) as connection:
         try:
             found = connection.execute("SELECT state FROM events ORDER BY event_id DESC LIMIT 1").fetchone()
         except sqlite3.OperationalError:
@@ -130,8 +130,8 @@ def state_at_death(folder: Folder) -> str:
     return str(found[0]) if found else "nothing sent"
 
 
-def last_words(folder: Folder) -> str:
+def last_words(paths: JobPaths) -> str:
     """Return the end of what the runs have printed."""
-    if not folder.log.exists():
+    if not paths.log.exists():
         return ""
-    return "\n".join(folder.log.read_text().splitlines()[-MANY_LINES:])
+    return "\n".join(paths.log.read_text().splitlines()[-MANY_LINES:])

@@ -10,8 +10,8 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from claude_batch_dagster import ClaudeBatchResource, build_classification_asset
-from proof.kills.folder import Folder
 from proof.kills.gate import wait_at
+from proof.kills.paths import JobPaths
 
 LABELS = {"economy": "tax tariff trade money", "war": "army navy war battle"}
 WORDS = {"economy": "a tax and a tariff on trade", "war": "the army and the navy at war"}
@@ -45,39 +45,39 @@ class Order:
 
     def perform(self, home: Path) -> bool:
         """Materialize, with the Dagster instance of a home; whether that went well."""
-        folder = Folder(path=Path(self.folder))
+        paths = JobPaths(folder=Path(self.folder))
         with _instance(home) as instance:
             if self.gate:
                 wait_at(self.gate)
             result = dg.materialize(
-                self._assets(folder),
+                self._assets(paths),
                 instance=instance,
-                resources={"claude_batch": self._resource(folder)},
+                resources={"claude_batch": self._resource(paths)},
                 partition_key=self.partition,
                 run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
                 tags=dict(zip(RANGE, self.span, strict=True)) if self.span else None,
                 raise_on_error=False,
             )
-        _write_report(folder, result)
+        _write_report(paths, result)
         return result.success
 
-    def _assets(self, folder: Folder) -> list[dg.AssetsDefinition]:
+    def _assets(self, paths: JobPaths) -> list[dg.AssetsDefinition]:
         if self.partition or self.span:
             years = dg.TimeWindowPartitionsDefinition(start="1790", end="1794", fmt="%Y", cron_schedule="0 0 1 1 *")
             return [_answers(upstream="documents", partitions_def=years, partition_expr="day")]
 
         @dg.asset
         def documents() -> None:
-            folder.load()
+            paths.load()
 
         return [documents, _answers(upstream=documents)]
 
-    def _resource(self, folder: Folder) -> ClaudeBatchResource:
+    def _resource(self, paths: JobPaths) -> ClaudeBatchResource:
         return ClaudeBatchResource(
             api_key=dg.EnvVar(API_KEY),
             base_url=self.url,
-            database=DuckDBResource(database=folder.database),
-            state_directory=str(folder.state),
+            database=DuckDBResource(database=paths.database),
+            state_directory=str(paths.state),
             poll_interval_seconds=0.03,
             max_poll_interval_seconds=0.06,
             max_requests_per_batch=PER_BATCH,
@@ -85,12 +85,12 @@ class Order:
         )
 
 
-def _write_report(folder: Folder, result: dg.ExecuteInProcessResult) -> None:
+def _write_report(paths: JobPaths, result: dg.ExecuteInProcessResult) -> None:
     """Write down what the run told of its answers, added up over partitions."""
     figures: Counter[str] = Counter()
     for told in result.asset_materializations_for_node("answers"):
         figures.update({name: value.value for name, value in told.metadata.items() if isinstance(value.value, int)})
-    folder.report.write_text(json.dumps(figures))
+    paths.report.write_text(json.dumps(figures))
 
 
 def _instance(home: Path) -> dg.DagsterInstance:

@@ -20,8 +20,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
-from proof.kills.folder import Folder
 from proof.kills.order import WORDS, Order
+from proof.kills.paths import JobPaths
 from proof.scratch import scratch
 
 WELL, BADLY = 0, 1
@@ -85,7 +85,7 @@ def _import_what_a_run_imports(home: Path) -> None:
 def _first_run(home: Path) -> None:
     emulator = Emulator(clock=SystemClock(), batch_seconds=0)
     with scratch() as path, serving(emulator) as url:
-        Folder(path=path).write([("a", WORDS["war"], "1790-01-01")])
+        JobPaths(folder=path).write([("a", WORDS["war"], "1790-01-01")])
         Order(folder=str(path), url=url).perform(home)
 
 

@@ -1,4 +1,4 @@
-"""What can happen at a site, one thing after another: runs, and what goes on around them."""
+"""What can happen in a world, one thing after another: runs, and what goes on around them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,13 +12,13 @@ from claude_batch_dagster.errors import ApiError
 from proof.simulation.jobs import QUESTION
 from proof.simulation.runs import Order, Ran, run
 from proof.simulation.side_by_side import run_side_by_side
-from proof.simulation.site import Site
+from proof.simulation.world import SimulatedWorld
 
 
 class Act(Protocol):
     """One thing that happens."""
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Let it happen; return the runs that were part of it."""
 
 
@@ -28,9 +28,9 @@ class Run:
 
     order: Order
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Run to the end or to the death."""
-        return [run(site, self.order)]
+        return [run(world, self.order)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class TwoRuns:
     seed: int
     """Says who goes on whenever both could."""
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Let them take turns until both have ended."""
-        return run_side_by_side(site, self.orders, seed=self.seed)
+        return run_side_by_side(world, self.orders, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class Trouble:
     name: str
     options: Mapping[str, Any]
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Put it in force."""
-        site.emulator.faults.add(self.name, **self.options)
+        world.emulator.faults.add(self.name, **self.options)
         return []
 
 
@@ -66,9 +66,9 @@ class Edit:
     partition: str
     texts: Mapping[int, str]
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Replace them all."""
-        site.set_documents(self.partition, self.texts)
+        world.set_documents(self.partition, self.texts)
         return []
 
 
@@ -76,9 +76,9 @@ class Edit:
 class Cancel:
     """Somebody cancels, in the Console, every batch that has not ended."""
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Cancel ours."""
-        site.cancel_open_batches()
+        world.cancel_open_batches()
         return []
 
 
@@ -88,9 +88,9 @@ class Wait:
 
     seconds: float
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Let it pass."""
-        site.pass_time(self.seconds)
+        world.pass_time(self.seconds)
         return []
 
 
@@ -98,9 +98,9 @@ class Wait:
 class LoseTable:
     """Somebody drops the output table."""
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Drop it."""
-        site.lab.duckdb.execute("DROP TABLE IF EXISTS main.answers")
+        world.storage.duckdb.execute("DROP TABLE IF EXISTS main.answers")
         return []
 
 
@@ -108,9 +108,9 @@ class LoseTable:
 class LoseSpool:
     """Somebody deletes raw results whose answers are in the table, as they may."""
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Delete them."""
-        site.delete_landed_spools()
+        world.delete_landed_spools()
         return []
 
 
@@ -118,9 +118,9 @@ class LoseSpool:
 class Upgrade:
     """The ledger is closed, and opened as by a process of a new version: what is on its way stays as it was."""
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Open it anew."""
-        site.lab.reopen_ledger()
+        world.storage.reopen_ledger()
         return []
 
 
@@ -130,9 +130,9 @@ class StepClock:
 
     hours: float
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Set it."""
-        site.ahead = timedelta(hours=self.hours)
+        world.ahead = timedelta(hours=self.hours)
         return []
 
 
@@ -143,14 +143,14 @@ class Reconcile:
     quiet_seconds: float
     n_looks: int
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Look, a minute apart; an API in trouble is told and left alone."""
         for _ in range(self.n_looks):
             with suppress(ApiError):
-                recovery = recovery_of(site, quiet_period=timedelta(seconds=self.quiet_seconds))
+                recovery = recovery_of(world, quiet_period=timedelta(seconds=self.quiet_seconds))
                 recovery.settle()
                 recovery.watch()
-            site.pass_time(60)
+            world.pass_time(60)
         return []
 
 
@@ -160,17 +160,19 @@ class Resolve:
 
     careless: bool
 
-    def do(self, site: Site) -> Sequence[Ran]:
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Set free what was never accepted; adopt what was, if it can be proved by now."""
-        site.careless |= self.careless
-        sent = {request.custom_id: request.batch_id for request in site.emulator.audit.requests()}
-        for chunk in site.lab.ledger.chunks(QUESTION.pipeline, [State.AMBIGUOUS, State.HELD]):
-            batch_id = sent.get(site.lab.ledger.rows(chunk.chunk_id)[0].custom_id)
+        world.careless |= self.careless
+        sent = {request.custom_id: request.batch_id for request in world.emulator.audit.requests()}
+        for chunk in world.storage.ledger.chunks(QUESTION.pipeline, [State.AMBIGUOUS, State.HELD]):
+            batch_id = sent.get(world.storage.ledger.rows(chunk.chunk_id)[0].custom_id)
             if self.careless or batch_id is None:
-                site.lab.ledger.move(chunk.chunk_id, to=State.UNSEEN, note="a person said no", set_free_at=site.wall())
+                world.storage.ledger.move(
+                    chunk.chunk_id, to=State.UNSEEN, note="a person said no", set_free_at=world.wall()
+                )
                 continue
             with suppress(ApiError):
-                recovery, batch = recovery_of(site), site.api().retrieve(batch_id)
+                recovery, batch = recovery_of(world), world.api().retrieve(batch_id)
                 if recovery.prove(batch, chunk.chunk_id):
                     recovery.adopt(chunk, batch)
         return []
@@ -180,23 +182,23 @@ class Resolve:
 class _Clock:
     """The clock of a person's machine."""
 
-    site: Site
+    world: SimulatedWorld
 
     def now(self) -> datetime:
         """Return what it shows."""
-        return self.site.wall()
+        return self.world.wall()
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
-        self.site.pass_time(seconds)
+        self.world.pass_time(seconds)
 
 
-def recovery_of(site: Site, quiet_period: timedelta = timedelta(minutes=15)) -> Recovery:
+def recovery_of(world: SimulatedWorld, quiet_period: timedelta = timedelta(minutes=15)) -> Recovery:
     """Return the recovery of the command line, which sets nothing free."""
     return Recovery(
-        api=site.api(),
-        ledger=site.lab.ledger,
-        clock=_Clock(site),
+        api=world.api(),
+        ledger=world.storage.ledger,
+        clock=_Clock(world),
         pipeline=QUESTION.pipeline,
         quiet_period=quiet_period,
         on_unconfirmed="hold",

@@ -9,7 +9,7 @@ import orjson
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator.audit import AcceptedRequest
 from proof.simulation.jobs import QUESTION
-from proof.simulation.site import Site, TableRow
+from proof.simulation.world import SimulatedWorld, TableRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +56,13 @@ class Books:
                 self.billed[row.request_hash].extend(row for request in requests if request.billed)
 
     @classmethod
-    def of(cls, site: Site) -> "Books":
+    def of(cls, world: SimulatedWorld) -> "Books":
         """Read everything."""
-        chunks = _chunks(site)
-        rows = site.lab.rows("SELECT chunk_id, custom_id, request_hash, verdict FROM rows")
+        chunks = _chunks(world)
+        rows = world.storage.rows("SELECT chunk_id, custom_id, request_hash, verdict FROM rows")
         accepted: dict[str, list[AcceptedRequest]] = defaultdict(list)
-        for request in site.emulator.audit.requests():
-            if request.batch_id not in site.foreign:
+        for request in world.emulator.audit.requests():
+            if request.batch_id not in world.foreign:
                 accepted[request.custom_id].append(request)
         return cls(
             chunks=chunks,
@@ -73,21 +73,21 @@ class Books:
                 for chunk_id, custom_id, request_hash, verdict in rows
             },
             accepted=accepted,
-            spooled=_spooled(site),
-            table=site.table(),
+            spooled=_spooled(world),
+            table=world.table(),
         )
 
 
-def _chunks(site: Site) -> dict[str, ChunkEntry]:
-    doubted = {doubt.chunk_id for doubt in site.lab.ledger.doubts(QUESTION.pipeline) if doubt.set_free}
+def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:
+    doubted = {doubt.chunk_id for doubt in world.storage.ledger.doubts(QUESTION.pipeline) if doubt.set_free}
     return {
         chunk_id: ChunkEntry(chunk_id=chunk_id, state=State(state), batch_id=batch_id, doubted=chunk_id in doubted)
-        for chunk_id, state, batch_id in site.lab.rows("SELECT chunk_id, state, batch_id FROM chunks")
+        for chunk_id, state, batch_id in world.storage.rows("SELECT chunk_id, state, batch_id FROM chunks")
     }
 
 
-def _spooled(site: Site) -> frozenset[str]:
-    lines = (line for file in site.lab.state.spool.glob("*.jsonl") for line in file.read_bytes().splitlines())
+def _spooled(world: SimulatedWorld) -> frozenset[str]:
+    lines = (line for file in world.storage.state.spool.glob("*.jsonl") for line in file.read_bytes().splitlines())
     return frozenset(_custom_id(line) for line in lines)
 
 

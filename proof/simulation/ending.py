@@ -3,7 +3,7 @@
 from claude_batch_dagster.core.ledger import OPEN, State
 from proof.simulation.books import Books
 from proof.simulation.runs import Order, Ran, run
-from proof.simulation.site import Site
+from proof.simulation.world import SimulatedWorld
 
 MAX_RECOVERIES = 4
 """Runs without faults after which every document has its answer."""
@@ -15,21 +15,21 @@ LATER_SECONDS = 3 * 3_600
 """After so long the API's list shows every batch, in whatever surroundings."""
 
 
-def recover(site: Site) -> list[Ran]:
+def recover(world: SimulatedWorld) -> list[Ran]:
     """Run without faults until a run has nothing to send, fails at nothing, and its books balance."""
-    runs = [run(site, Order())]
-    while len(runs) <= MAX_RECOVERIES and not is_idle(site, runs[-1]):
-        site.pass_time(BETWEEN_SECONDS)
-        runs.append(run(site, Order()))
+    runs = [run(world, Order())]
+    while len(runs) <= MAX_RECOVERIES and not is_idle(world, runs[-1]):
+        world.pass_time(BETWEEN_SECONDS)
+        runs.append(run(world, Order()))
     return runs
 
 
-def look_back(site: Site) -> list[Ran]:
+def look_back(world: SimulatedWorld) -> list[Ran]:
     """Run once more when the API shows batches that were accepted and let go: they are watched for."""
-    if not let_go(Books.of(site)):
+    if not let_go(Books.of(world)):
         return []
-    site.pass_time(LATER_SECONDS)
-    return recover(site)
+    world.pass_time(LATER_SECONDS)
+    return recover(world)
 
 
 def let_go(books: Books) -> list[str]:
@@ -38,14 +38,14 @@ def let_go(books: Books) -> list[str]:
     return [row.custom_id for row in planned if row.chunk.state is State.UNSEEN]
 
 
-def is_idle(site: Site, ran: Ran) -> bool:
+def is_idle(world: SimulatedWorld, ran: Ran) -> bool:
     """Whether a run found nothing to do and everything in order, and no batch is on its way, asked for or not."""
     report = ran.report
     if report is None or report.n_sent or report.failure:
         return False
-    return all(partition.balanced for partition in report.partitions) and not has_open_batches(site)
+    return all(partition.balanced for partition in report.partitions) and not has_open_batches(world)
 
 
-def has_open_batches(site: Site) -> bool:
+def has_open_batches(world: SimulatedWorld) -> bool:
     """Whether the ledger waits for any batch."""
-    return any(State(state) in OPEN for (state,) in site.lab.rows("SELECT DISTINCT state FROM chunks"))
+    return any(State(state) in OPEN for (state,) in world.storage.rows("SELECT DISTINCT state FROM chunks"))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from proof.findings import Finding
 from proof.simulation.gate import REMOTE, Fault, Plan, Point
 from proof.simulation.jobs import JOBS
-from proof.simulation.lab import Lab, new_lab
 from proof.simulation.schedules import Schedule, execute
-from proof.simulation.site import Site
+from proof.simulation.storage import SurvivingStorage, new_storage
 from proof.simulation.tally import Tally
 from proof.simulation.workers import spread
+from proof.simulation.world import SimulatedWorld
 
 PROMISE = (
     "Whatever call a run dies at, and whatever request or answer is lost, each document is billed once and answered"
@@ -29,7 +29,7 @@ class Stop:
 
 
 def stops(
-    schedule: Schedule, in_run: int, lab: Lab, *, after: int = 0, faults: frozenset[Fault] = REMOTE
+    schedule: Schedule, in_run: int, storage: SurvivingStorage, *, after: int = 0, faults: frozenset[Fault] = REMOTE
 ) -> list[Stop]:
     """
     Return every different way in which one more of these faults can strike a run of the schedule.
@@ -40,12 +40,12 @@ def stops(
     """
     seen: dict[tuple[Fault | None, str | int], list[Point]] = {}
 
-    def note(site: Site, number: int, point: Point) -> None:
+    def note(world: SimulatedWorld, number: int, point: Point) -> None:
         if number == in_run and point.number > after and point.fault in faults:
-            alike = (None, site.fingerprint()) if point.fault.kills else (point.fault, point.number)
+            alike = (None, world.fingerprint()) if point.fault.kills else (point.fault, point.number)
             seen.setdefault(alike, []).append(point)
 
-    execute(schedule, lab, note)
+    execute(schedule, storage, note)
     return [Stop(schedule, points[0].number, points[0].fault, len(points)) for points in seen.values()]
 
 
@@ -59,11 +59,13 @@ def with_fault(schedule: Schedule, in_run: int, stop: Stop) -> Schedule:
 # --- one fault -------------------------------------------------------------------------------------
 
 
-def every_single(job: str, lab: Lab, faults: frozenset[Fault] = frozenset(Fault), *, step: int = 1) -> Tally:
+def every_single(
+    job: str, storage: SurvivingStorage, faults: frozenset[Fault] = frozenset(Fault), *, step: int = 1
+) -> Tally:
     """Try these faults at every call of the first run of a job; with a step only at every so many of them."""
     tally = Tally()
-    for stop in stops(Schedule(job), 1, lab, faults=faults)[::step]:
-        tally.add(execute(with_fault(stop.schedule, 1, stop), lab), n_alike=stop.n_alike)
+    for stop in stops(Schedule(job), 1, storage, faults=faults)[::step]:
+        tally.add(execute(with_fault(stop.schedule, 1, stop), storage), n_alike=stop.n_alike)
     return tally
 
 
@@ -77,26 +79,26 @@ def singles(jobs: Sequence[str] = tuple(JOBS), *, n_processes: int = 2) -> Findi
 # --- two faults ------------------------------------------------------------------------------------
 
 
-def every_second(first: Stop, lab: Lab) -> Tally:
+def every_second(first: Stop, storage: SurvivingStorage) -> Tally:
     """Try every second fault after a first one: in the same run if that goes on, else in the one that follows."""
     once = with_fault(first.schedule, 1, first)
     tally = Tally()
-    for in_run, second in _seconds(first, once, lab):
-        outcome = execute(with_fault(once, in_run, second), lab)
+    for in_run, second in _seconds(first, once, storage):
+        outcome = execute(with_fault(once, in_run, second), storage)
         tally.add(outcome, n_alike=first.n_alike * second.n_alike)
     return tally
 
 
-def _seconds(first: Stop, once: Schedule, lab: Lab) -> Iterator[tuple[int, Stop]]:
+def _seconds(first: Stop, once: Schedule, storage: SurvivingStorage) -> Iterator[tuple[int, Stop]]:
     if not first.fault.kills:
-        yield from ((1, stop) for stop in stops(once, 1, lab, after=first.number))
-    yield from ((2, stop) for stop in stops(once, 2, lab))
+        yield from ((1, stop) for stop in stops(once, 1, storage, after=first.number))
+    yield from ((2, stop) for stop in stops(once, 2, storage))
 
 
 def firsts(job: str) -> list[Stop]:
     """Return every different first fault of a job."""
-    with new_lab() as lab:
-        return stops(Schedule(job), 1, lab)
+    with new_storage() as storage:
+        return stops(Schedule(job), 1, storage)
 
 
 def pairs(jobs: Sequence[str] = ("2 chunks",), *, n_processes: int = 2) -> Finding:

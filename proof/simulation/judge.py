@@ -13,7 +13,7 @@ from proof.simulation.books import Books
 from proof.simulation.ending import let_go
 from proof.simulation.jobs import label_of
 from proof.simulation.runs import Ran
-from proof.simulation.site import Site
+from proof.simulation.world import SimulatedWorld
 
 NEVER_ACCEPTED = frozenset({State.SENDING, State.REFUSED})
 CLOSED = frozenset({State.APPLIED, State.LOST})
@@ -45,23 +45,23 @@ class Judgement:
         ]
 
 
-def judge(site: Site, runs: Sequence[Ran], *, finished: bool) -> Judgement:
+def judge(world: SimulatedWorld, runs: Sequence[Ran], *, finished: bool) -> Judgement:
     """Check every promise; with `finished`, also that nothing is left to do."""
-    books = Books.of(site)
+    books = Books.of(world)
     judgement = Judgement(
-        lost=list(_lost(site, books)),
+        lost=list(_lost(world, books)),
         duplicate_rows=list(_duplicates(books)),
         unreported=list(_unreported(books)),
         others=[
-            *_needless(site, books),
-            *_misbooked(site, books),
-            *_mistold(site, books),
-            *_leaks(site, books, runs),
+            *_needless(world, books),
+            *_misbooked(world, books),
+            *_mistold(world, books),
+            *_leaks(world, books, runs),
             *_surprises(runs),
         ],
     )
     if finished:
-        judgement.others += _unfinished(site, books)
+        judgement.others += _unfinished(world, books)
         if (report := runs[-1].report) is not None:
             judgement.unreported += _untold(books, report)
     return judgement
@@ -98,19 +98,19 @@ def _untold(books: Books, report: RunReport) -> Iterator[str]:
         yield f"{usd:.8f} USD too much, and the report tells of at most {usd_told:.8f}"
 
 
-def _needless(site: Site, books: Books) -> Iterator[str]:
+def _needless(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find questions billed twice, reported or not, although nobody let go of a batch that could be found in time."""
-    if not site.job.hides and not site.careless:
+    if not world.job.hides and not world.careless:
         for asked, n_extra in _extra(books).items():
             yield f"question {asked} was billed {n_extra} times too often, and every batch could be found in time"
 
 
-def _lost(site: Site, books: Books) -> Iterator[str]:
+def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find paid answers that are neither on our disk nor in the table nor still to be fetched."""
     kept = books.spooled | {row.custom_id for row in books.table}
     for row in (row for rows in books.billed.values() for row in rows):
         # What is doubted was set free to be asked again, and is told as a possible duplicate.
-        excused = row.chunk.doubted or row.chunk.batch_id in site.deleted
+        excused = row.chunk.doubted or row.chunk.batch_id in world.deleted
         if row.custom_id not in kept and row.chunk.state not in OPEN and not excused:
             yield f"request {row.custom_id}, its chunk is {row.chunk.state}, its verdict {row.verdict}"
 
@@ -118,7 +118,7 @@ def _lost(site: Site, books: Books) -> Iterator[str]:
 # --- books -----------------------------------------------------------------------------------------
 
 
-def _misbooked(site: Site, books: Books) -> Iterator[str]:
+def _misbooked(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find what the ledger says of a chunk and the server did not do."""
     for custom_id, requests in books.accepted.items():
         row = books.planned.get(custom_id)
@@ -133,21 +133,21 @@ def _misbooked(site: Site, books: Books) -> Iterator[str]:
     for row in books.planned.values():
         if row.chunk.batch_id is not None and row.custom_id not in books.accepted:
             yield f"request {row.custom_id} is said to be in batch {row.chunk.batch_id}, which does not have it"
-    yield from _wrong_sums(site)
+    yield from _wrong_sums(world)
 
 
-def _wrong_sums(site: Site) -> Iterator[str]:
+def _wrong_sums(world: SimulatedWorld) -> Iterator[str]:
     query = "SELECT chunk_id, n_requests, count(ordinal) AS n FROM chunks LEFT JOIN rows USING (chunk_id) GROUP BY 1, 2"
-    for chunk, planned, listed in site.lab.rows(f"SELECT * FROM ({query}) WHERE n_requests <> n"):  # noqa: S608
+    for chunk, planned, listed in world.storage.rows(f"SELECT * FROM ({query}) WHERE n_requests <> n"):  # noqa: S608
         yield f"chunk {chunk} was planned with {planned} requests and has {listed}"
     query = "SELECT chunk_id, state, count(*), count(verdict) FROM chunks JOIN rows USING (chunk_id) GROUP BY 1, 2"
-    for chunk, state, n, n_told in site.lab.rows(query):
+    for chunk, state, n, n_told in world.storage.rows(query):
         # Of a batch that was refused because of one row, that row knows it.
         if n_told != (n if state in CLOSED else 0) and (state, n_told) != (State.REFUSED, 1):
             yield f"chunk {chunk} is {state}, and {n_told} of its {n} requests have a verdict"
 
 
-def _mistold(site: Site, books: Books) -> Iterator[str]:
+def _mistold(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find verdicts of no list, and answers of another document."""
     for planned in books.planned.values():
         if planned.verdict is not None and planned.verdict not in MARKS:
@@ -156,8 +156,8 @@ def _mistold(site: Site, books: Books) -> Iterator[str]:
         place = (row.partition, row.key)
         if row.status not in set(Verdict):
             yield f"row {place} has the status {row.status!r}"
-        text = site.documents.get(place, "")
-        current = bool(text) and row.request_hash == site.hash_of(text)
+        text = world.documents.get(place, "")
+        current = bool(text) and row.request_hash == world.hash_of(text)
         if row.status == Verdict.SUCCEEDED and current and row.label != label_of(text):
             yield f"row {place} has the label {row.label} of another document"
 
@@ -171,17 +171,17 @@ def _duplicates(books: Books) -> Iterator[str]:
         yield from (str(place) for _ in range(n - 1))
 
 
-def _unfinished(site: Site, books: Books) -> Iterator[str]:
+def _unfinished(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find documents without their answer, the one to what stands upstream now, and batches left behind."""
     rows = {(row.partition, row.key): row for row in books.table}
-    for place in sorted(rows.keys() - site.documents.keys()):
+    for place in sorted(rows.keys() - world.documents.keys()):
         yield f"row {place} is left, though its document is gone"
-    for place, text in site.documents.items():
+    for place, text in world.documents.items():
         row = rows.get(place)
-        if row is None or row.status not in site.job.expected:
+        if row is None or row.status not in world.job.expected:
             yield f"row {place} ends as {row and row.status}"
-        elif row.status == Verdict.SUCCEEDED and row.request_hash != site.hash_of(text):
-            came_to_nothing = _verdicts(books, site.hash_of(text)) & (site.job.expected - {Verdict.SUCCEEDED})
+        elif row.status == Verdict.SUCCEEDED and row.request_hash != world.hash_of(text):
+            came_to_nothing = _verdicts(books, world.hash_of(text)) & (world.job.expected - {Verdict.SUCCEEDED})
             if not came_to_nothing:  # else the good answer is kept, as documented
                 yield f"row {place} ends with the answer to what was asked before"
     for chunk in books.chunks.values():
@@ -200,10 +200,10 @@ def _verdicts(books: Books, asked: str) -> set[str]:
 # --- secrets, surprises ----------------------------------------------------------------------------
 
 
-def _leaks(site: Site, books: Books, runs: Sequence[Ran]) -> Iterator[str]:
+def _leaks(world: SimulatedWorld, books: Books, runs: Sequence[Ran]) -> Iterator[str]:
     """Find documents and keys where they have no business."""
     places = {
-        "ledger": site.lab.ledger_dump(),
+        "ledger": world.storage.ledger_dump(),
         "table": books.table,
         "log": [ran.troubles for ran in runs],
         "error": [repr(ran.error) for ran in runs],
@@ -213,7 +213,7 @@ def _leaks(site: Site, books: Books, runs: Sequence[Ran]) -> Iterator[str]:
         text = repr(content)
         yield from (f"{canary} stands in the {place}" for canary in (DOCUMENT, KEY) if canary in text)
     # An answer that is no JSON may quote its document, and is kept as it came.
-    for file in site.lab.state.spool.iterdir():
+    for file in world.storage.state.spool.iterdir():
         if KEY.encode() in file.read_bytes():
             yield f"{KEY} stands in the spool"
 

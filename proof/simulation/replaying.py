@@ -3,21 +3,21 @@
 import re
 
 from proof.simulation.drawing import draw
-from proof.simulation.lab import new_lab
 from proof.simulation.runs import Ran
 from proof.simulation.schedules import Outcome, Schedule, execute
 from proof.simulation.seeds import play
+from proof.simulation.storage import new_storage
 
 
 def replay(text: str) -> bool:
     """Run the schedule of this text, print it, and return whether every promise was kept."""
-    with new_lab() as lab:
+    with new_storage() as storage:
         if match := re.fullmatch(r"seed (\d+)", text):
             script = draw(int(match[1]))
             print(script.job, *script.acts, sep="\n")
-            outcome = play(script, lab)
+            outcome = play(script, storage)
         else:
-            outcome = execute(Schedule.parse(text), lab)
+            outcome = execute(Schedule.parse(text), storage)
     show(outcome)
     return not outcome.failure
 

@@ -19,11 +19,11 @@ from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
 from proof.simulation.jobs import QUESTION
-from proof.simulation.lab import CONFIG
 from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool
-from proof.simulation.site import Site
+from proof.simulation.storage import CONFIG
 from proof.simulation.turns import Alone, Turns
 from proof.simulation.warehouse import GatedWarehouse
+from proof.simulation.world import SimulatedWorld
 
 PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
 """Few looks, so that schedules are short; the quiet period is the one that users have."""
@@ -33,7 +33,7 @@ PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
 class GatedClock:
     """The machine's clock, which goes as far as everybody sleeps."""
 
-    site: Site
+    world: SimulatedWorld
     gate: Gate
     turns: Turns
     patience: int
@@ -42,7 +42,7 @@ class GatedClock:
 
     def now(self) -> datetime:
         """Return the time."""
-        return self.site.wall()
+        return self.world.wall()
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
@@ -111,24 +111,24 @@ class Ran:
         return self.gate.dead
 
 
-def engine_of(site: Site, ran: Ran, turns: Turns, patience: int) -> SimulatedEngine:
+def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> SimulatedEngine:
     """Open the engine of a new process."""
-    site.n_runs += 1
+    world.n_runs += 1
     gate = ran.gate
     return SimulatedEngine(
         question=QUESTION,
-        api=cast("BatchApi", GatedApi(site.api(), gate)),
-        warehouse=GatedWarehouse(site.lab.database, CONFIG, gate=gate, turns=turns),
-        ledger=cast("SqlLedger", GatedLedger(site.lab.ledger, gate)),
-        state=GatedState(site.lab.state.path, gate, turns),
+        api=cast("BatchApi", GatedApi(world.api(), gate)),
+        warehouse=GatedWarehouse(world.storage.database, CONFIG, gate=gate, turns=turns),
+        ledger=cast("SqlLedger", GatedLedger(world.storage.ledger, gate)),
+        state=GatedState(world.storage.state.path, gate, turns),
         pacing=replace(
-            PACING, limits=Limits(max_requests=site.job.chunk_size), max_poll_seconds=site.job.max_poll_seconds
+            PACING, limits=Limits(max_requests=world.job.chunk_size), max_poll_seconds=world.job.max_poll_seconds
         ),
-        run_id=f"run-{site.n_runs}",
-        clock=GatedClock(site, gate, turns, patience),
+        run_id=f"run-{world.n_runs}",
+        clock=GatedClock(world, gate, turns, patience),
         on_trouble=lambda error: ran.troubles.append(str(error)),
         gate=gate,
-        entropy=random.Random(site.n_runs),
+        entropy=random.Random(world.n_runs),
     )
 
 
@@ -144,12 +144,12 @@ class Order:
 
 
 def prepare(
-    site: Site, order: Order, turns: Turns, on_point: Callable[[Point], None] | None = None
+    world: SimulatedWorld, order: Order, turns: Turns, on_point: Callable[[Point], None] | None = None
 ) -> tuple[Ran, Callable[[], None]]:
     """Return a run, and what sets it going."""
     ran = Ran(gate=Gate(order.plan, on_point, turns.next))
-    engine = engine_of(site, ran, turns, order.patience)
-    partitions = [Partition(key=key) for key in order.partitions or site.partitions]
+    engine = engine_of(world, ran, turns, order.patience)
+    partitions = [Partition(key=key) for key in order.partitions or world.partitions]
 
     def go() -> None:
         try:
@@ -164,8 +164,8 @@ def prepare(
     return ran, go
 
 
-def run(site: Site, order: Order, on_point: Callable[[Point], None] | None = None) -> Ran:
+def run(world: SimulatedWorld, order: Order, on_point: Callable[[Point], None] | None = None) -> Ran:
     """Run the engine once, to its end or its death."""
-    ran, go = prepare(site, order, Alone(site.pass_time), on_point)
+    ran, go = prepare(world, order, Alone(world.pass_time), on_point)
     go()
     return ran

@@ -10,15 +10,15 @@ from proof.simulation.ending import MAX_RECOVERIES, has_open_batches, look_back
 from proof.simulation.gate import Fault, Plan, Point
 from proof.simulation.jobs import JOBS
 from proof.simulation.judge import Judgement, judge
-from proof.simulation.lab import Lab
 from proof.simulation.runs import Order, Ran, run
-from proof.simulation.site import Site, new_site
+from proof.simulation.storage import SurvivingStorage
+from proof.simulation.world import SimulatedWorld, new_world
 
 _RUN = re.compile(r"run (\d+): (.+)")
 _FAULT = re.compile(rf"(\d+) ({'|'.join(Fault)})")
 
-OnPoint = Callable[[Site, int, Point], None]
-"""Told of each point with the site and the number of the run."""
+OnPoint = Callable[[SimulatedWorld, int, Point], None]
+"""Told of each point with the world and the number of the run."""
 
 
 @dataclass(frozen=True)
@@ -84,37 +84,37 @@ class Outcome:
         return "\n".join([f'python -m proof replay "{self.schedule}"', *broken]) if broken else ""
 
 
-def execute(schedule: Schedule, lab: Lab, on_point: OnPoint | None = None) -> Outcome:
+def execute(schedule: Schedule, storage: SurvivingStorage, on_point: OnPoint | None = None) -> Outcome:
     """Run a schedule to its end, and judge after every run."""
-    with new_site(JOBS[schedule.job], lab) as site:
+    with new_world(JOBS[schedule.job], storage) as world:
         runs: list[Ran] = []
         for plan in schedule.plans:
-            runs.append(_run(site, plan, on_point))
-            if (judgement := judge(site, runs, finished=False)).broken:
-                return outcome_of(str(schedule), site, runs, judgement)
+            runs.append(_run(world, plan, on_point))
+            if (judgement := judge(world, runs, finished=False)).broken:
+                return outcome_of(str(schedule), world, runs, judgement)
         for _ in range(MAX_RECOVERIES):
-            if runs and not runs[-1].crashed and is_done(site):
+            if runs and not runs[-1].crashed and is_done(world):
                 break
-            runs.append(_run(site, {}, on_point))
-        runs += look_back(site)
-        return outcome_of(str(schedule), site, runs, judge(site, runs, finished=True))
+            runs.append(_run(world, {}, on_point))
+        runs += look_back(world)
+        return outcome_of(str(schedule), world, runs, judge(world, runs, finished=True))
 
 
-def _run(site: Site, plan: Plan, on_point: OnPoint | None) -> Ran:
-    number = site.n_runs + 1
-    return run(site, Order(plan=plan), on_point and (lambda point: on_point(site, number, point)))
+def _run(world: SimulatedWorld, plan: Plan, on_point: OnPoint | None) -> Ran:
+    number = world.n_runs + 1
+    return run(world, Order(plan=plan), on_point and (lambda point: on_point(world, number, point)))
 
 
-def is_done(site: Site) -> bool:
+def is_done(world: SimulatedWorld) -> bool:
     """Whether every document has an answer and every batch is home, so that no further run is needed."""
-    table = site.table()
-    answered = len(table) == len(site.documents) and {row.status for row in table} <= site.job.expected
-    return answered and not has_open_batches(site)
+    table = world.table()
+    answered = len(table) == len(world.documents) and {row.status for row in table} <= world.job.expected
+    return answered and not has_open_batches(world)
 
 
-def outcome_of(schedule: str, site: Site, runs: list[Ran], judgement: Judgement) -> Outcome:
+def outcome_of(schedule: str, world: SimulatedWorld, runs: list[Ran], judgement: Judgement) -> Outcome:
     """Sum up what came of a schedule."""
-    moves = site.lab.rows("SELECT state, count(*) FROM events GROUP BY state")
+    moves = world.storage.rows("SELECT state, count(*) FROM events GROUP BY state")
     return Outcome(
-        schedule=schedule, runs=runs, judgement=judgement, end=site.fingerprint(), moves=Counter(dict(moves))
+        schedule=schedule, runs=runs, judgement=judgement, end=world.fingerprint(), moves=Counter(dict(moves))
     )

@@ -7,12 +7,12 @@ from proof.findings import Finding
 from proof.simulation.drawing import Script, draw
 from proof.simulation.ending import MAX_RECOVERIES, is_idle, look_back, recover
 from proof.simulation.judge import judge
-from proof.simulation.lab import Lab
 from proof.simulation.runs import Ran
 from proof.simulation.schedules import Outcome, outcome_of
-from proof.simulation.site import new_site
+from proof.simulation.storage import SurvivingStorage
 from proof.simulation.tally import Tally
 from proof.simulation.workers import spread
+from proof.simulation.world import new_world
 
 PROMISE = (
     "Whatever strikes in any order (crashes, lost answers, faults of the API, edits, cancellations, expiry, two runs "
@@ -22,29 +22,29 @@ BLOCK = 50
 """Seeds that a worker takes at a time."""
 
 
-def play(script: Script, lab: Lab) -> Outcome:
+def play(script: Script, storage: SurvivingStorage) -> Outcome:
     """Let everything happen, judge after each step, then run until nothing is left to do."""
-    with new_site(script.job, lab) as site:
+    with new_world(script.job, storage) as world:
         runs: list[Ran] = []
         for act in script.acts:
-            ran = act.do(site)
+            ran = act.do(world)
             runs += ran
-            if ran and (judgement := judge(site, runs, finished=False)).broken:
-                return outcome_of(str(script), site, runs, judgement)
-        site.calm()
-        runs += recover(site)
-        runs += look_back(site)
-        judgement = judge(site, runs, finished=True)
-        if not is_idle(site, runs[-1]):
+            if ran and (judgement := judge(world, runs, finished=False)).broken:
+                return outcome_of(str(script), world, runs, judgement)
+        world.calm()
+        runs += recover(world)
+        runs += look_back(world)
+        judgement = judge(world, runs, finished=True)
+        if not is_idle(world, runs[-1]):
             judgement.others.append(f"after {MAX_RECOVERIES} runs without faults there still is something to do")
-        return outcome_of(str(script), site, runs, judgement)
+        return outcome_of(str(script), world, runs, judgement)
 
 
-def run_block(seeds: Iterable[int], lab: Lab) -> Tally:
+def run_block(seeds: Iterable[int], storage: SurvivingStorage) -> Tally:
     """Play a few seeds."""
     tally = Tally()
     for seed in seeds:
-        tally.add(play(draw(seed), lab))
+        tally.add(play(draw(seed), storage))
     return tally
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from threading import Condition, Thread
 
 from proof.simulation.runs import Order, Ran, prepare
-from proof.simulation.site import Site
+from proof.simulation.world import SimulatedWorld
 
 
 class DeadlockError(Exception):
@@ -29,7 +29,7 @@ class _Player:
 class Baton:
     """Only who holds the baton moves. A sleeper gets it when its time has come, a waiter when the lock is free."""
 
-    site: Site
+    world: SimulatedWorld
     seed: int
     players: list[_Player] = field(default_factory=list)
     _held: dict[str, _Player] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Baton:
         if not (able := self._able(playing)):
             sleepers = [player.wakes_at for player in playing if player.wakes_at]
             if sleepers:
-                self.site.pass_time((min(sleepers) - self.site.now()).total_seconds())
+                self.world.pass_time((min(sleepers) - self.world.now()).total_seconds())
                 able = self._able(playing)
         if able:
             self._turn = self._chance.choice(able)
@@ -93,7 +93,7 @@ class Baton:
         self._changed.notify_all()
 
     def _able(self, playing: list[_Player]) -> list[_Player]:
-        now = self.site.now()
+        now = self.world.now()
         return [
             player
             for player in playing
@@ -114,7 +114,7 @@ class Turn:
 
     def sleep(self, seconds: float) -> None:
         """Come back after `seconds`."""
-        self.player.wakes_at = self.baton.site.now() + timedelta(seconds=seconds)
+        self.player.wakes_at = self.baton.world.now() + timedelta(seconds=seconds)
         self.baton.pass_on(self.player)
         self.player.wakes_at = None
 
@@ -128,11 +128,11 @@ class Turn:
             self.baton.give_back(name)
 
 
-def run_side_by_side(site: Site, orders: Sequence[Order], *, seed: int) -> list[Ran]:
+def run_side_by_side(world: SimulatedWorld, orders: Sequence[Order], *, seed: int) -> list[Ran]:
     """Run the engine several times at once."""
-    baton = Baton(site, seed)
+    baton = Baton(world, seed)
     turns = [baton.enter() for _ in orders]
-    prepared = [prepare(site, order, turn) for order, turn in zip(orders, turns, strict=True)]
+    prepared = [prepare(world, order, turn) for order, turn in zip(orders, turns, strict=True)]
 
     def play(turn: Turn, go: Callable[[], None]) -> None:
         baton.await_turn(turn.player)

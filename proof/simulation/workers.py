@@ -1,4 +1,4 @@
-"""Schedules spread over processes, each with a lab of its own."""
+"""Schedules spread over processes, each with storage of its own."""
 
 import multiprocessing
 import os
@@ -9,22 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from proof.simulation.lab import SHARED_MEMORY, Lab, new_lab
+from proof.simulation.storage import SHARED_MEMORY, SurvivingStorage, new_storage
 from proof.simulation.tally import Tally
 
 Task = TypeVar("Task")
-Work = Callable[[Task, Lab], Tally]
+Work = Callable[[Task, SurvivingStorage], Tally]
 
-_labs: list[Lab] = []
-"""The one lab of a worker process."""
+_storages: list[SurvivingStorage] = []
+"""What a worker process has opened: one."""
 
 
 def spread(work: "Work[Task]", tasks: Iterable[Task], *, n_processes: int = 2) -> Iterator[Tally]:
-    """Do each task in a lab, several at a time; the tallies come in the order of the tasks."""
+    """Do each task with storage emptied for it, several at a time; the tallies come in the order of the tasks."""
     if n_processes == 1:
-        with new_lab() as lab:
+        with new_storage() as storage:
             for task in tasks:
-                yield work(task, lab)
+                yield work(task, storage)
         return
     with TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
         spawn = multiprocessing.get_context("spawn")  # a fork would inherit open databases
@@ -35,8 +35,8 @@ def spread(work: "Work[Task]", tasks: Iterable[Task], *, n_processes: int = 2) -
 def _open(folder: str) -> None:
     own = Path(folder) / str(os.getpid())
     own.mkdir()
-    _labs.append(Lab(own))
+    _storages.append(SurvivingStorage(own))
 
 
 def _do(work: "Work[Task]", task: Task) -> Tally:
-    return work(task, _labs[0])
+    return work(task, _storages[0])

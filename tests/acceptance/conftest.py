@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.acceptance.studio import CHROMIUM, IMAGES, Visitor
+from tests.acceptance.visitor import CHROMIUM, IMAGES, Visitor
 from tests.canary import marked
 
 

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
-from tests.acceptance.studio import Visitor, dagster_dev
+from tests.acceptance.visitor import Visitor, dagster_dev
 from tests.canary import KEY
 from tests.dagster_dev import DagsterDev
 

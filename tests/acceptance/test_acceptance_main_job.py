@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from tests.acceptance.studio import Visitor, dagster_dev, environment
+from tests.acceptance.visitor import Visitor, dagster_dev, environment
 from tests.canary import in_file, may_hold_documents
 from tests.dagster_dev import REPOSITORY, DagsterDev
 

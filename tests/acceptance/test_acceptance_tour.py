@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
-from tests.acceptance.studio import Visitor, dagster_dev
+from tests.acceptance.visitor import Visitor, dagster_dev
 from tests.canary import KEY
+from tests.live.live_dev import LiveDev
 from tests.live.live_instance import DAGSTER_YAML, QUICK
-from tests.live.live_studio import LiveDev
 
 WriteDocuments = Callable[[Mapping[str, int]], Path]
 

@@ -1,15 +1,15 @@
 """One `dagster dev` for all live tests of a session, an emulator behind it, and what a test sees of both."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.canary import in_files
-from tests.live.live_instance import live_dev
-from tests.live.live_studio import LiveDev
-from tests.live.scene import LiveScene
+from tests.live.live_dev import LiveDev
+from tests.live.live_instance import running_dev
+from tests.live.world import LiveWorld, WorldOf
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def live_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def shared_dev(live_home: Path, served_emulator: tuple[Emulator, str]) -> Iterator[LiveDev]:
     """Return the one `dagster dev`, for tests that leave it as it was."""
-    with live_dev(live_home, served_emulator[1]) as dev:
+    with running_dev(live_home, served_emulator[1]) as dev:
         yield dev
 
 
@@ -51,10 +51,10 @@ def live_api(served_emulator: tuple[Emulator, str]) -> str:
 
 
 @pytest.fixture
-def scene(shared_dev: LiveDev, live_home: Path, emulator: Emulator) -> Callable[[str], LiveScene]:
-    """Return a function that gives the scene of a family in the shared `dagster dev`."""
+def world(shared_dev: LiveDev, live_home: Path, emulator: Emulator) -> WorldOf:
+    """Return a function that gives the world of a family in the shared `dagster dev`."""
 
-    def of(family: str) -> LiveScene:
-        return LiveScene(family=family, home=live_home, emulator=emulator, dev=shared_dev)
+    def of(family: str) -> LiveWorld:
+        return LiveWorld(family=family, home=live_home, emulator=emulator, dev=shared_dev)
 
     return of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.canary import KEY
 from tests.dagster_dev import serving_module
-from tests.live.live_studio import LiveDev
+from tests.live.live_dev import LiveDev
 
 LOCATION = "tests.live.location"
 
@@ -41,7 +41,7 @@ concurrency:
 
 
 @contextmanager
-def live_dev(home: Path, api: str, *, quick: bool = True, most: int = 20) -> Iterator[LiveDev]:
+def running_dev(home: Path, api: str, *, quick: bool = True, most: int = 20) -> Iterator[LiveDev]:
     """Run `dagster dev` on the families, all of its files in `home`; `most` runs at once."""
     instance = home / "instance"
     instance.mkdir(parents=True, exist_ok=True)

@@ -1,21 +1,17 @@
 """What an asset's page says of the question it asks, and what becomes of answers when that question is edited."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.world import WorldOf
 
 pytestmark = pytest.mark.dagster
 
 FRESH: tuple[str, list[str]] = ("FRESH", [])
 
 
-def test_the_page_says_what_is_asked_and_where_the_answers_go(scene: Scene) -> None:
+def test_the_page_says_what_is_asked_and_where_the_answers_go(world: WorldOf) -> None:
     """The prompt, the labels, the columns of the table, its name, the kinds, the owner and the checks."""
-    described = scene("described")
+    described = world("described")
 
     page = described.dev.page(described.answers)
 
@@ -39,9 +35,9 @@ def test_the_page_says_what_is_asked_and_where_the_answers_go(scene: Scene) -> N
 
 
 @pytest.mark.soak
-def test_an_edited_prompt_makes_old_answers_out_of_date(scene: Scene) -> None:
+def test_an_edited_prompt_makes_old_answers_out_of_date(world: WorldOf) -> None:
     """After a reload the answers are out of date since the code changed; asked anew, a year is up to date again."""
-    revised = scene("revised")
+    revised = world("revised")
     dev, years = revised.dev, ("1800", "1801")
     revised.write(*years)
     assert dev.run(revised.answers, *years) == "SUCCESS"

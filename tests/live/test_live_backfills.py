@@ -1,38 +1,34 @@
 """Backfills, clicked as in the UI and worked off by a real daemon."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.live.documents import PER_YEAR
-from tests.live.scene import LONG, LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.world import LONG, LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
 CHECKS = ["error_rate", "expiry_rate", "complete", "invalid_rate", "label_drift"]
 
 
-def prove_all_is_there(scene: LiveScene, backfill: str, years: list[str]) -> None:
+def prove_all_is_there(world: LiveWorld, backfill: str, years: list[str]) -> None:
     """See that each year has its own materialization, metadata and checks, and was sent once."""
-    dev, n = scene.dev, len(years)
+    dev, n = world.dev, len(years)
     assert dev.backfill_counts(backfill)["answers"] == dev.backfill_counts(backfill)["report"] == (n, 0)
-    assert (scene.n_sent, scene.paid_twice) == (PER_YEAR * n, [])
-    events = dev.materializations(scene.answers)
+    assert (world.n_sent, world.paid_twice) == (PER_YEAR * n, [])
+    events = dev.materializations(world.answers)
     assert sorted(event["partition"] for event in events) == years
     for event in events:
         labels = {entry["label"] for entry in event["metadataEntries"]}
         assert {"claude_batch/batch_ids", "dagster/partition_row_count", "claude_batch/cost_usd"} <= labels
     for check in CHECKS:
-        judged = {one["partition"]: one["status"] for one in dev.checks(scene.answers, check) if one["partition"]}
+        judged = {one["partition"]: one["status"] for one in dev.checks(world.answers, check) if one["partition"]}
         assert judged == dict.fromkeys(years, "SUCCEEDED"), check
-    assert scene.statuses() == {"succeeded": PER_YEAR * n}
+    assert world.statuses() == {"succeeded": PER_YEAR * n}
 
 
-def test_a_backfill_of_twelve_years_takes_one_run_and_one_batch(scene: Scene) -> None:
+def test_a_backfill_of_twelve_years_takes_one_run_and_one_batch(world: WorldOf) -> None:
     """Twelve partitions share one run and one batch; each has its own materialization, metadata and checks."""
-    whole, years = scene("whole"), [str(year) for year in range(1790, 1802)]
+    whole, years = world("whole"), [str(year) for year in range(1790, 1802)]
     whole.write(*years)
 
     backfill = whole.dev.backfill(whole.answers, "whole/report", keys=years)
@@ -45,13 +41,13 @@ def test_a_backfill_of_twelve_years_takes_one_run_and_one_batch(scene: Scene) ->
 
 
 @pytest.mark.soak
-def test_a_backfill_of_237_years_ends_well(scene: Scene) -> None:
+def test_a_backfill_of_237_years_ends_well(world: WorldOf) -> None:
     """
     The whole of a partitioned table, upstream and downstream in one backfill, is complete after a few runs.
 
     Dagster starts a run for years whose documents are there while others are still being recorded.
     """
-    everything, years = scene("all"), [str(year) for year in range(1780, 2017)]
+    everything, years = world("all"), [str(year) for year in range(1780, 2017)]
     dev = everything.dev
 
     backfill = dev.backfill(*(f"all/{name}" for name in ("documents", "answers", "report")), keys=years)
@@ -63,9 +59,9 @@ def test_a_backfill_of_237_years_ends_well(scene: Scene) -> None:
 
 
 @pytest.mark.soak
-def test_a_backfill_of_237_years_takes_one_run_where_documents_are_there(scene: Scene) -> None:
+def test_a_backfill_of_237_years_takes_one_run_where_documents_are_there(world: WorldOf) -> None:
     """Documents that were there before: all years in one run of the asset and in one batch."""
-    ready, years = scene("ready"), [str(year) for year in range(1780, 2017)]
+    ready, years = world("ready"), [str(year) for year in range(1780, 2017)]
     ready.write(*years)
 
     backfill = ready.dev.backfill(ready.answers, "ready/report", keys=years)
@@ -75,9 +71,9 @@ def test_a_backfill_of_237_years_takes_one_run_where_documents_are_there(scene: 
     assert (len(ready.dev.runs_of(ready.answers)), ready.n_posts) == (1, 1)
 
 
-def test_partitions_that_can_be_materialized_are(scene: Scene) -> None:
+def test_partitions_that_can_be_materialized_are(world: WorldOf) -> None:
     """The API refuses after eight of twelve rows: those eight partitions and their downstream are there, four fail."""
-    partial, years = scene("partial"), [str(year) for year in range(1850, 1862)]
+    partial, years = world("partial"), [str(year) for year in range(1850, 1862)]
     dev = partial.dev
     partial.write(*years, per_year=1)
     partial.hold()
@@ -101,9 +97,9 @@ def test_partitions_that_can_be_materialized_are(scene: Scene) -> None:
 
 
 @pytest.mark.soak
-def test_a_partition_without_its_upstream_does_not_hold_up_the_others(scene: Scene) -> None:
+def test_a_partition_without_its_upstream_does_not_hold_up_the_others(world: WorldOf) -> None:
     """One year of documents cannot be made: its answers fail with it, those of the other years are there."""
-    lacking, years = scene("lacking"), ["1850", "1851", "1852"]
+    lacking, years = world("lacking"), ["1850", "1851", "1852"]
     dev = lacking.dev
 
     backfill = dev.backfill(*(f"lacking/{name}" for name in ("documents", "answers", "report")), keys=years)

@@ -1,32 +1,28 @@
 """What the checks page shows after runs of a real daemon."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.dagster_dev import RANGE
-from tests.live.live_studio import IN_PROCESS
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.live_dev import IN_PROCESS
+from tests.live.world import LiveWorld, WorldOf
 
 pytestmark = [pytest.mark.dagster, pytest.mark.soak]
 
 WELL, WARNS, FAILS = (True, "SUCCEEDED"), ("WARN", "FAILED"), ("ERROR", "FAILED")
 
 
-def history(scene: LiveScene, check: str) -> dict[str, list[tuple[str | bool, str]]]:
+def history(world: LiveWorld, check: str) -> dict[str, list[tuple[str | bool, str]]]:
     """Return what a check has said of each partition, latest first: its severity where it did not pass, its status."""
     found: dict[str, list[tuple[str | bool, str]]] = {}
-    for one in scene.dev.checks(scene.answers, check):
+    for one in world.dev.checks(world.answers, check):
         told = one["evaluation"]
         found.setdefault(one["partition"], []).append((told["success"] or told["severity"], one["status"]))
     return {year: said for year, said in found.items() if year}
 
 
-def test_a_warning_and_a_failure_stand_for_their_partitions(scene: Scene) -> None:
+def test_a_warning_and_a_failure_stand_for_their_partitions(world: WorldOf) -> None:
     """One row in twenty refused warns for its year, all refused fails theirs; the backfill ends well all the same."""
-    judged, years = scene("judged"), ["1800", "1801", "1802"]
+    judged, years = world("judged"), ["1800", "1801", "1802"]
     dev = judged.dev
     judged.write("1801", per_year=19)
     judged.write("1802")
@@ -50,9 +46,9 @@ def test_a_warning_and_a_failure_stand_for_their_partitions(scene: Scene) -> Non
     assert dev.check_statuses(judged.answers, "expiry_rate") == {("1800", "1802"): "SUCCEEDED"}
 
 
-def test_a_blocking_check_keeps_back_what_is_downstream_in_its_run(scene: Scene) -> None:
+def test_a_blocking_check_keeps_back_what_is_downstream_in_its_run(world: WorldOf) -> None:
     """It passes, and the report of the same run is made; it fails, and the run does: answers land, no report."""
-    blocked = scene("blocked")
+    blocked = world("blocked")
     dev = blocked.dev
 
     def run_both(*years: str) -> str:

@@ -1,28 +1,24 @@
 """Submitting without a worker that waits, with a real daemon that ticks the collect sensor."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.world import LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
 
-def submit(scene: LiveScene, *years: str) -> None:
+def submit(world: LiveWorld, *years: str) -> None:
     """Submit years with two documents each, by a backfill, while batches run."""
-    scene.write(*years)
-    scene.hold()
-    backfill = scene.dev.backfill(f"{scene.family}/answers_submission", keys=years)
-    assert scene.dev.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
-    assert {"in_progress"} == set(scene.standings())
+    world.write(*years)
+    world.hold()
+    backfill = world.dev.backfill(f"{world.family}/answers_submission", keys=years)
+    assert world.dev.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
+    assert {"in_progress"} == set(world.standings())
 
 
-def test_no_worker_waits_and_the_sensor_collects(scene: Scene) -> None:
+def test_no_worker_waits_and_the_sensor_collects(world: WorldOf) -> None:
     """A backfill of the submission asset ends while its batch runs; later the sensor materializes the asset."""
-    deferred, years = scene("deferred"), ["1800", "1801", "1802"]
+    deferred, years = world("deferred"), ["1800", "1801", "1802"]
     dev, sensor = deferred.dev, "deferred__answers_collect"
     submit(deferred, *years)
     assert dev.unfinished() == []
@@ -40,9 +36,9 @@ def test_no_worker_waits_and_the_sensor_collects(scene: Scene) -> None:
     assert (deferred.n_posts, deferred.paid_twice) == (1, [])
 
 
-def test_while_the_api_is_down_the_sensor_skips(scene: Scene) -> None:
+def test_while_the_api_is_down_the_sensor_skips(world: WorldOf) -> None:
     """An API that answers 500 to everything is a reason to skip a tick, and no failure of it."""
-    outage = scene("outage")
+    outage = world("outage")
     dev, sensor = outage.dev, "outage__answers_collect"
     submit(outage, "1800")
     outage.emulator.faults.add("500")
@@ -54,9 +50,9 @@ def test_while_the_api_is_down_the_sensor_skips(scene: Scene) -> None:
         dev.until_skipped(sensor, "1 partition is submitted: its batches run")
 
 
-def test_while_the_database_is_locked_the_sensor_skips(scene: Scene) -> None:
+def test_while_the_database_is_locked_the_sensor_skips(world: WorldOf) -> None:
     """A DuckDB file that another process holds is a reason to skip a tick, and no failure of it."""
-    locked = scene("locked")
+    locked = world("locked")
     dev, sensor = locked.dev, "locked__answers_new_documents"
 
     with locked.database(), dev.sensing(sensor):
@@ -68,9 +64,9 @@ def test_while_the_database_is_locked_the_sensor_skips(scene: Scene) -> None:
 
 
 @pytest.mark.soak
-def test_a_collection_that_failed_is_asked_for_again(scene: Scene) -> None:
+def test_a_collection_that_failed_is_asked_for_again(world: WorldOf) -> None:
     """The sensor starts another run two minutes after one that failed; nothing is sent or paid again."""
-    failing = scene("failing")
+    failing = world("failing")
     dev, sensor = failing.dev, "failing__answers_collect"
     submit(failing, "1800", "1801")
     failing.release()

@@ -1,46 +1,43 @@
 """Runs as somebody has them: other backfill policies, either executor, a schedule."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.live.documents import write_parts
-from tests.live.live_studio import IN_PROCESS, MULTIPROCESS
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.live_dev import IN_PROCESS, MULTIPROCESS
+from tests.live.world import LiveWorld, WorldOf
 
 pytestmark = [pytest.mark.dagster, pytest.mark.soak]
 
 LATEST = "2016"
 
 
-def backfill_answers(scene: LiveScene, years: list[str]) -> list[set[str]]:
+def backfill_answers(world: LiveWorld, years: list[str]) -> list[set[str]]:
     """Backfill answers and report of years; return which assets each run with answers had, once all is well."""
-    scene.write(*years)
-    dev = scene.dev
-    backfill = dev.backfill(scene.answers, f"{scene.family}/report", keys=years)
+    world.write(*years)
+    dev = world.dev
+    backfill = dev.backfill(world.answers, f"{world.family}/report", keys=years)
     assert dev.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
     assert dev.backfill_counts(backfill) == {"answers": (len(years), 0), "report": (len(years), 0)}
-    assert dev.materialized(scene.answers) == set(years)
+    assert dev.materialized(world.answers) == set(years)
     n = 2 * len(years)
-    assert (scene.n_paid, scene.n_sent, scene.paid_twice, scene.answered(*years)) == (n, n, [], n)
-    return [{key["path"][-1] for key in run["assetSelection"]} for run in dev.runs_of(scene.answers)]
+    assert (world.n_paid, world.n_sent, world.paid_twice, world.answered(*years)) == (n, n, [], n)
+    return [{key["path"][-1] for key in run["assetSelection"]} for run in dev.runs_of(world.answers)]
 
 
-def test_under_single_run_one_run_makes_the_range_with_its_neighbors(scene: Scene) -> None:
+def test_under_single_run_one_run_makes_the_range_with_its_neighbors(world: WorldOf) -> None:
     """With `BackfillPolicy.single_run()` four years share one run and one batch; so does what is downstream."""
-    single = scene("single")
+    single = world("single")
 
     runs = backfill_answers(single, ["1800", "1801", "1802", "1803"])
 
     assert (runs, single.n_posts) == ([{"answers", "report"}], 1)
 
 
-def test_under_multi_run_of_one_each_partition_has_its_run(scene: Scene) -> None:
+def test_under_multi_run_of_one_each_partition_has_its_run(world: WorldOf) -> None:
     """With `BackfillPolicy.multi_run(1)` three years are three runs of a batch each, at once on one database."""
-    each = scene("each")
+    each = world("each")
 
     runs = backfill_answers(each, ["1800", "1801", "1802"])
 
@@ -53,10 +50,10 @@ def test_under_multi_run_of_one_each_partition_has_its_run(scene: Scene) -> None
     ids=["multiprocess", "in_process"],
 )
 def test_a_run_ends_well_under_either_executor(
-    scene: Scene, year: str, config: dict[str, Any], n_processes: int
+    world: WorldOf, year: str, config: dict[str, Any], n_processes: int
 ) -> None:
     """The step in a process of its own, or in that of the run: the answers land, sent once."""
-    seen = scene("seen")
+    seen = world("seen")
     seen.write(year)
 
     run = seen.dev.start(seen.answers, year, config=config)
@@ -66,9 +63,9 @@ def test_a_run_ends_well_under_either_executor(
     assert (seen.answered(year), seen.n_posts, seen.paid_twice) == (2, 1, [])
 
 
-def test_the_schedule_starts_the_latest_partition(scene: Scene) -> None:
+def test_the_schedule_starts_the_latest_partition(world: WorldOf) -> None:
     """Switched on, the schedule starts a run of the latest year, and of no other, when its minute comes."""
-    scheduled, schedule = scene("scheduled"), "scheduled__answers_schedule"
+    scheduled, schedule = world("scheduled"), "scheduled__answers_schedule"
     dev = scheduled.dev
     scheduled.write("2015", LATEST)
 
@@ -83,9 +80,9 @@ def test_the_schedule_starts_the_latest_partition(scene: Scene) -> None:
     assert (scheduled.answered(LATEST), scheduled.n_sent, scheduled.paid_twice) == (2, 2, [])
 
 
-def test_the_schedule_starts_all_parties_of_the_latest_day(scene: Scene) -> None:
+def test_the_schedule_starts_all_parties_of_the_latest_day(world: WorldOf) -> None:
     """In two dimensions a run of the schedule is for each cell of the latest day, and for no other day."""
-    ruled, schedule = scene("ruled"), "ruled__answers_schedule"
+    ruled, schedule = world("ruled"), "ruled__answers_schedule"
     dev, latest = ruled.dev, {f"2024-02-29|{party}" for party in ("federalist", "republican", "whig")}
     with ruled.database() as connection:
         write_parts(connection, "ruled", ["2024-02-28|whig", *latest])

@@ -2,28 +2,25 @@
 
 import os
 import signal
-from collections.abc import Callable
 
 import pytest
 
-from tests.live.live_studio import MULTIPROCESS
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.live_dev import MULTIPROCESS
+from tests.live.world import LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
 
-def relaunched(scene: LiveScene, run: str) -> str:
+def relaunched(world: LiveWorld, run: str) -> str:
     """Wait until Dagster has started a run anew; return the id of the new one."""
-    dev = scene.dev
+    dev = world.dev
     [again] = dev.until(lambda: dev.runs(dagster__parent_run_id=run), "the run is started again")
     return str(again["runId"])
 
 
-def test_f62_a_run_that_is_killed_is_started_again_and_finds_its_batch(scene: Scene) -> None:
+def test_f62_a_run_that_is_killed_is_started_again_and_finds_its_batch(world: WorldOf) -> None:
     """SIGKILL in mid-wait: run monitoring starts the run anew; it lands the batch that was sent, and sends none."""
-    again = scene("again")
+    again = world("again")
     again.write("1800", "1801")
     again.hold()
     run = again.dev.start(again.answers, "1800", "1801")
@@ -41,9 +38,9 @@ def test_f62_a_run_that_is_killed_is_started_again_and_finds_its_batch(scene: Sc
 
 
 @pytest.mark.soak
-def test_f62_a_backfill_goes_on_after_its_run_was_killed(scene: Scene) -> None:
+def test_f62_a_backfill_goes_on_after_its_run_was_killed(world: WorldOf) -> None:
     """Run worker and step killed in mid-wait: the backfill waits for the retry and ends well, downstream included."""
-    again = scene("again")
+    again = world("again")
     years = ["1810", "1811", "1812"]
     again.write(*years)
     again.hold()

@@ -1,23 +1,20 @@
 """What a person sees of a run while its batches run, asked of the webserver in mid-wait."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.canary import in_files
-from tests.live.live_instance import live_dev
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.live_instance import running_dev
+from tests.live.world import LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
 
-def test_a_run_that_waits_shows_how_far_it_is(scene: Scene) -> None:
+def test_a_run_that_waits_shows_how_far_it_is(world: WorldOf) -> None:
     """In mid-wait there are counts in the run log, the batch id among the run's tags, an observation of the asset."""
-    seen = scene("seen")
+    seen = world("seen")
     dev = seen.dev
     seen.write("1800", "1801")
     seen.hold()
@@ -47,8 +44,8 @@ def test_a_run_that_waits_shows_how_far_it_is(scene: Scene) -> None:
 def test_a_run_that_waits_longer_than_usual_says_so(tmp_path: Path) -> None:
     """After five batches a run says when it expects to end, and after three silent minutes that it is slow."""
     emulator = Emulator(clock=SystemClock(), batch_seconds=0)
-    with serving(emulator) as api, live_dev(tmp_path, api) as dev:
-        slow = LiveScene(family="slow", home=tmp_path, emulator=emulator, dev=dev)
+    with serving(emulator) as api, running_dev(tmp_path, api) as dev:
+        slow = LiveWorld(family="slow", home=tmp_path, emulator=emulator, dev=dev)
         slow.write("1800", per_year=5)
         assert dev.run(slow.answers, "1800") == "SUCCESS"
         slow.write("1801", per_year=1)

@@ -1,28 +1,24 @@
 """Assets that Dagster starts by itself: new rows, and new materializations upstream."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.live.documents import PER_PART, write_parts
-from tests.live.scene import LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.world import LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
 LATEST = "2016"
 
 
-def write(scene: LiveScene, part: str) -> None:
+def write(world: LiveWorld, part: str) -> None:
     """Write documents of a partition, as somebody may do outside of Dagster."""
-    with scene.database() as connection:
-        write_parts(connection, scene.family, [part])
+    with world.database() as connection:
+        write_parts(connection, world.family, [part])
 
 
-def test_new_rows_start_a_run_of_just_their_partition(scene: Scene) -> None:
+def test_new_rows_start_a_run_of_just_their_partition(world: WorldOf) -> None:
     """The new-documents sensor starts what has documents, then only the year to which rows were added."""
-    noticed = scene("noticed")
+    noticed = world("noticed")
     dev, sensor = noticed.dev, "noticed__answers_new_documents"
     noticed.write("1800", "1801")
 
@@ -43,9 +39,9 @@ def test_new_rows_start_a_run_of_just_their_partition(scene: Scene) -> None:
 
 
 @pytest.mark.soak
-def test_new_keys_upstream_become_partitions_that_are_answered(scene: Scene) -> None:
+def test_new_keys_upstream_become_partitions_that_are_answered(world: WorldOf) -> None:
     """Documents with a key that Dagster does not know: the sensor adds the partition and starts it, and no other."""
-    arriving = scene("arriving")
+    arriving = world("arriving")
     dev = arriving.dev
 
     with dev.sensing("arriving__answers_new_documents"):
@@ -60,9 +56,9 @@ def test_new_keys_upstream_become_partitions_that_are_answered(scene: Scene) -> 
 
 
 @pytest.mark.soak
-def test_an_automation_condition_starts_the_asset(scene: Scene) -> None:
+def test_an_automation_condition_starts_the_asset(world: WorldOf) -> None:
     """With `AutomationCondition.eager()`, materializing the documents of a year has its answers asked for."""
-    eager = scene("eager")
+    eager = world("eager")
     dev = eager.dev
 
     with dev.sensing("default_automation_condition_sensor"):

@@ -2,27 +2,24 @@
 
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.live.live_studio import IN_PROCESS, MULTIPROCESS
-from tests.live.scene import LONG, LiveScene
-
-Scene = Callable[[str], LiveScene]
+from tests.live.live_dev import IN_PROCESS, MULTIPROCESS
+from tests.live.world import LONG, LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
 LEFT = "Stopped while waiting. The batches go on; the next run lands their answers."
 
 
-def start_and_wait(scene: LiveScene, *years: str, config: dict[str, Any] = IN_PROCESS) -> str:
+def start_and_wait(world: LiveWorld, *years: str, config: dict[str, Any] = IN_PROCESS) -> str:
     """Start a run for years with two documents each; return its id once it waits for its batch."""
-    scene.write(*years)
-    scene.hold()
-    run = scene.dev.start(scene.answers, *years, config=config)
-    scene.dev.until_waiting(run)
+    world.write(*years)
+    world.hold()
+    run = world.dev.start(world.answers, *years, config=config)
+    world.dev.until_waiting(run)
     return run
 
 
@@ -34,10 +31,10 @@ def start_and_wait(scene: LiveScene, *years: str, config: dict[str, Any] = IN_PR
     ],
 )
 def test_f63_a_click_on_terminate_cancels_the_batches(
-    scene: Scene, years: tuple[str, str], config: dict[str, Any]
+    world: WorldOf, years: tuple[str, str], config: dict[str, Any]
 ) -> None:
     """The run log says what was canceled; the next run lands what was answered by then, and sends only the rest."""
-    stopped = scene("stopped")
+    stopped = world("stopped")
     run = start_and_wait(stopped, *years, config=config)
     stopped.emulator.advance(seconds=LONG / 2)
 
@@ -54,9 +51,9 @@ def test_f63_a_click_on_terminate_cancels_the_batches(
     assert (stopped.n_posts, stopped.n_sent, stopped.paid_twice) == (2, 5, [])
 
 
-def test_f63_batches_are_left_running_where_that_was_said(scene: Scene) -> None:
+def test_f63_batches_are_left_running_where_that_was_said(world: WorldOf) -> None:
     """With `on_terminate: leave` a click on Terminate ends the run and not its batch."""
-    left = scene("left")
+    left = world("left")
     run = start_and_wait(left, "1800", "1801")
 
     left.dev.terminate(run)
@@ -66,9 +63,9 @@ def test_f63_batches_are_left_running_where_that_was_said(scene: Scene) -> None:
     assert left.standings() == ["in_progress"]
 
 
-def test_f62_sigterm_leaves_the_batches_and_reexecution_from_failure_lands_them(scene: Scene) -> None:
+def test_f62_sigterm_leaves_the_batches_and_reexecution_from_failure_lands_them(world: WorldOf) -> None:
     """A run whose process is stopped says that its batch goes on; re-executed, it lands it and sends nothing."""
-    stopped = scene("stopped")
+    stopped = world("stopped")
     run = start_and_wait(stopped, "1820", "1821")
 
     os.kill(stopped.dev.pid(run), signal.SIGTERM)
@@ -83,9 +80,9 @@ def test_f62_sigterm_leaves_the_batches_and_reexecution_from_failure_lands_them(
 
 
 @pytest.mark.soak
-def test_f62_a_run_that_takes_too_long_leaves_its_batches(scene: Scene) -> None:
+def test_f62_a_run_that_takes_too_long_leaves_its_batches(world: WorldOf) -> None:
     """Run monitoring ends a run past its `dagster/max_runtime`; the batch goes on and the next run lands it."""
-    stopped = scene("stopped")
+    stopped = world("stopped")
     run = start_and_wait(stopped, "1830", "1831")
 
     stopped.dev.tag(run, {"dagster/max_runtime": "1"})
@@ -101,9 +98,9 @@ def test_f62_a_run_that_takes_too_long_leaves_its_batches(scene: Scene) -> None:
     assert (stopped.n_posts, stopped.paid_twice) == (1, [])
 
 
-def test_f63_canceling_a_backfill_cancels_its_batches(scene: Scene) -> None:
+def test_f63_canceling_a_backfill_cancels_its_batches(world: WorldOf) -> None:
     """A click on Cancel of a backfill cancels its batch and says so; what was answered lands with the next one."""
-    stopped = scene("stopped")
+    stopped = world("stopped")
     years = ["1840", "1841", "1842"]
     stopped.write(*years)
     stopped.hold()
@@ -132,10 +129,10 @@ def test_f63_canceling_a_backfill_cancels_its_batches(scene: Scene) -> None:
     ],
 )
 def test_f63_a_forced_termination_cancels_the_batches(
-    scene: Scene, years: tuple[str, str], config: dict[str, Any]
+    world: WorldOf, years: tuple[str, str], config: dict[str, Any]
 ) -> None:
     """Forced, the run counts as canceled at once; its process, which is stopped too, still cancels the batch."""
-    stopped = scene("stopped")
+    stopped = world("stopped")
     run = start_and_wait(stopped, *years, config=config)
 
     stopped.dev.terminate(run, policy="MARK_AS_CANCELED_IMMEDIATELY")
@@ -146,9 +143,9 @@ def test_f63_a_forced_termination_cancels_the_batches(
     assert stopped.dev.status(run) == "CANCELED"
 
 
-def test_f63_terminating_a_submission_that_waits_cancels_what_it_has_sent(scene: Scene) -> None:
+def test_f63_terminating_a_submission_that_waits_cancels_what_it_has_sent(world: WorldOf) -> None:
     """A submission waits, since enough is in flight; terminated, it cancels what it has sent, and sends no more."""
-    cramped, years = scene("cramped"), ("1800", "1801")
+    cramped, years = world("cramped"), ("1800", "1801")
     dev = cramped.dev
     cramped.write(*years)
     cramped.hold()

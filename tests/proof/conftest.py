@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from proof.simulation.lab import Lab, new_lab
+from proof.simulation.storage import SurvivingStorage, new_storage
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """Return a lab, opened once: each schedule begins by emptying it."""
-    with new_lab() as lab:
-        yield lab
+def storage() -> Iterator[SurvivingStorage]:
+    """Return storage, opened once: each schedule begins by emptying it."""
+    with new_storage() as storage:
+        yield storage
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Count no lines of simulations: thousands of schedules run the same ones, a third slower for being counted."""
     for item in items:
-        if "lab" in getattr(item, "fixturenames", ()):
+        if "storage" in getattr(item, "fixturenames", ()):
             item.add_marker("no_cover")

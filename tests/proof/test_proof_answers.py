@@ -9,7 +9,7 @@ import pytest
 from claude_batch_dagster.core.ledger import State
 from proof.answers import table
 from proof.answers.cells import BATCH, ENVELOPE, REFUSED, SILENCE, STATUSES, Cell, cells
-from proof.answers.driving import Seen, Stand, faults, stand
+from proof.answers.driving import AnsweringWorld, Seen, answering_world, faults
 from proof.answers.rules import REPEAT, SEARCH, STOP, WAIT, rule
 
 FAULTS = {
@@ -32,10 +32,10 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnsweringWorld]:
     """Return servers, clients and a ledger for all cells."""
-    with stand(tmp_path_factory.mktemp("answers")) as one:
-        yield one
+    with answering_world(tmp_path_factory.mktemp("answers")) as world:
+        yield world
 
 
 def name(status: str) -> str:
@@ -45,10 +45,10 @@ def name(status: str) -> str:
 
 
 @pytest.mark.parametrize("status", [pytest.param(status, id=name(status)) for status in (REFUSED, *SILENCE, *STATUSES)])
-def test_f35_every_answer_is_taken_for_what_it_proves(one: Stand, status: str) -> None:
+def test_f35_every_answer_is_taken_for_what_it_proves(world: AnsweringWorld, status: str) -> None:
     """One POST for each cell, no redirect followed, no pause, and the ledger says what the rule book says."""
     wrong = {
-        cell: problems for cell in cells() if cell.status == status and (problems := faults(cell, one.drive(cell)))
+        cell: problems for cell in cells() if cell.status == status and (problems := faults(cell, world.drive(cell)))
     }
 
     assert wrong == {}

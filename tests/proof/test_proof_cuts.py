@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from proof.cuts import CHAIN, LAST, cut_in_chains, places_near_line_ends, restored_in_chains, run
-from proof.cuts.desk import WHOLE, CutApi, desk, served_desk
 from proof.cuts.framings import FRAMINGS, Framing, download
+from proof.cuts.world import WHOLE, CutApi, cut_world, served_cut_world
 from proof.scratch import scratch
 
 SHARE = 23
@@ -69,9 +69,9 @@ def test_the_share_has_every_line_end_and_the_last_lines_whole() -> None:
 def test_f75_results_that_lack_their_last_newline_lack_nothing(folder: Path) -> None:
     """The only cut that may be taken for the whole."""
     api = CutApi(WHOLE[:-1])
-    with desk(folder, api) as one:
-        assert one.collect()
-        assert (one.faults_at_home(), api.n_downloads) == ([], 1)
+    with cut_world(folder, api) as world:
+        assert world.collect()
+        assert (world.faults_at_home(), api.n_downloads) == ([], 1)
 
 
 # --- over a real socket ----------------------------------------------------------------------------
@@ -82,12 +82,12 @@ def test_downloads_that_break_off_are_noticed_in_every_framing(folder: Path, fra
     """With a length, with chunks, or with nothing but the end of the connection; closed or reset."""
     chosen = random.Random(framing)  # noqa: S311  (a seed, not a secret)
     places = chosen.sample(places_near_line_ends(), N_PLACES // 2) + chosen.sample(range(LAST), N_PLACES // 2)
-    with served_desk(folder) as (one, server):
+    with served_cut_world(folder) as (world, server):
         for number, place in enumerate(places):
             server.script = download(WHOLE, framing, n_missing=len(WHOLE) - place, resets=number % 2 == 1)
-            assert (place, one.collect(), one.faults_in_vain(), one.rows()) == (place, False, [], [])
+            assert (place, world.collect(), world.faults_in_vain(), world.rows()) == (place, False, [], [])
             server.script = download(WHOLE, framing, n_missing=0)
-            assert (place, one.collect(), one.faults_at_home()) == (place, True, [])
-            one.set_back()
+            assert (place, world.collect(), world.faults_at_home()) == (place, True, [])
+            world.set_back()
 
         assert [request.method for request in server.requests] == ["GET"] * 2 * N_PLACES

@@ -8,30 +8,30 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from proof.answers.server import Script, ScriptedServer, http, scripted
-from proof.cuts.desk import CHUNK, ENDED, WHOLE, Desk, served_desk
 from proof.cuts.framings import download
+from proof.cuts.world import CHUNK, ENDED, WHOLE, CutWorld, served_cut_world
 from proof.scratch import scratch
 
 Say = Callable[[bytes], None]
 
 
 @pytest.fixture
-def desk_and_server() -> Iterator[tuple[Desk, ScriptedServer]]:
+def world_and_server() -> Iterator[tuple[CutWorld, ScriptedServer]]:
     """Return a chunk of 200 rows to bring home, and the server that has its results."""
-    with scratch() as folder, served_desk(folder) as both:
+    with scratch() as folder, served_cut_world(folder) as both:
         yield both
 
 
 @pytest.fixture
-def one(desk_and_server: tuple[Desk, ScriptedServer]) -> Desk:
+def world(world_and_server: tuple[CutWorld, ScriptedServer]) -> CutWorld:
     """Return a chunk of 200 rows to bring home by the real client."""
-    return desk_and_server[0]
+    return world_and_server[0]
 
 
 @pytest.fixture
-def server(desk_and_server: tuple[Desk, ScriptedServer]) -> ScriptedServer:
+def server(world_and_server: tuple[CutWorld, ScriptedServer]) -> ScriptedServer:
     """Return the server that it comes from."""
-    return desk_and_server[1]
+    return world_and_server[1]
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def say(server: ScriptedServer) -> Say:
 
 
 @pytest.fixture
-def old(one: Desk) -> Desk:
+def old(world: CutWorld) -> CutWorld:
     """Return a chunk that was accepted in 1970: so says a clock of ours that is wrong, or one that is right."""
-    with one.database:
-        one.database.execute("UPDATE chunks SET batch_created_at = '1970-01-01 00:00:00'")
-    return one
+    with world.database:
+        world.database.execute("UPDATE chunks SET batch_created_at = '1970-01-01 00:00:00'")
+    return world
 
 
-def test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar(old: Desk, say: Say) -> None:
+def test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar(old: CutWorld, say: Say) -> None:
     """The API still has them, so they land."""
     say(WHOLE)
 
@@ -63,7 +63,7 @@ def test_f66_f49_results_that_can_be_had_are_not_written_off_by_the_calendar(old
     assert old.faults_at_home() == []
 
 
-def test_f49_a_batch_that_runs_is_not_written_off_by_the_calendar(old: Desk, server: ScriptedServer) -> None:
+def test_f49_a_batch_that_runs_is_not_written_off_by_the_calendar(old: CutWorld, server: ScriptedServer) -> None:
     """It is waited for, whatever the clocks say."""
     running = replace(ENDED, processing_status="in_progress", ended_at=None)
 
@@ -81,7 +81,9 @@ TROUBLE = [
 
 
 @pytest.mark.parametrize("script", TROUBLE)
-def test_trouble_with_old_results_is_waited_out(old: Desk, server: ScriptedServer, say: Say, script: Script) -> None:
+def test_trouble_with_old_results_is_waited_out(
+    old: CutWorld, server: ScriptedServer, say: Say, script: Script
+) -> None:
     """It neither writes them off nor ends the run, and the next download brings them home."""
     server.script = script
     assert (old.collect(), old.faults_in_vain()) == (False, [])
@@ -97,32 +99,32 @@ def test_trouble_with_old_results_is_waited_out(old: Desk, server: ScriptedServe
 def test_f70_a_download_that_stalls_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Half of it came, then nothing, with the connection open."""
     monkeypatch.setattr("claude_batch_dagster.client.READ_TIMEOUT_SECONDS", 0.3)
-    with served_desk(tmp_path) as (one, server):
+    with served_cut_world(tmp_path) as (world, server):
         half = download(WHOLE, "length", n_missing=len(WHOLE) // 2)
         server.script = replace(half, ending="hang")
-        assert (one.collect(), one.faults_in_vain(), one.rows()) == (False, [], [])
+        assert (world.collect(), world.faults_in_vain(), world.rows()) == (False, [], [])
         server.let_go.set()
         server.script = download(WHOLE, "length", n_missing=0)
-        assert (one.collect(), one.faults_at_home()) == (True, [])
+        assert (world.collect(), world.faults_at_home()) == (True, [])
 
 
 @pytest.mark.parametrize("status", ["301", "302", "307", "308"])
-def test_f67_results_are_fetched_from_nowhere_else(one: Desk, server: ScriptedServer, status: str) -> None:
+def test_f67_results_are_fetched_from_nowhere_else(world: CutWorld, server: ScriptedServer, status: str) -> None:
     """A redirect to another host is no answer: that host sees no connection."""
     with scripted() as other:
         other.script = download(WHOLE, "length", n_missing=0)
         server.script = Script(http(status, [("location", f"{other.url}/results")], b""))
-        assert (one.collect(), one.faults_in_vain()) == (False, [])
+        assert (world.collect(), world.faults_in_vain()) == (False, [])
         assert other.n_connections == 0
 
     server.script = download(WHOLE, "length", n_missing=0)
-    assert (one.collect(), one.faults_at_home()) == (True, [])
+    assert (world.collect(), world.faults_at_home()) == (True, [])
     assert {request.target for request in server.requests} == {"/v1/messages/batches/msgbatch_1/results"}
 
 
-def test_canceling_is_no_end(one: Desk, server: ScriptedServer) -> None:
+def test_canceling_is_no_end(world: CutWorld, server: ScriptedServer) -> None:
     """A batch that is being canceled has no results yet: none is asked for."""
     canceling = replace(ENDED, processing_status="canceling", ended_at=None)
 
-    assert not one.collection.collect(CHUNK.nonce, canceling)
-    assert (one.ledger.chunk(CHUNK.nonce).state, server.n_connections) == (State.ACCEPTED, 0)
+    assert not world.collection.collect(CHUNK.nonce, canceling)
+    assert (world.ledger.chunk(CHUNK.nonce).state, server.n_connections) == (State.ACCEPTED, 0)

@@ -5,13 +5,13 @@ import pytest
 from proof.simulation import exhaustive
 from proof.simulation.gate import LOCAL, REMOTE, Fault
 from proof.simulation.jobs import JOBS
-from proof.simulation.lab import Lab
 from proof.simulation.schedules import Schedule, execute
+from proof.simulation.storage import SurvivingStorage
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_loses_nothing(
-    job: str, lab: Lab
+    job: str, storage: SurvivingStorage
 ) -> None:
     """
     Die before or after any call, or lose any request or answer: billed once, answered, and the books balance.
@@ -19,7 +19,7 @@ def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_l
     In bad surroundings at every other call; the others are under `make soak`.
     """
     step = 1 if job == "2 chunks" else 2
-    tally = exhaustive.every_single(job, lab, REMOTE, step=step)
+    tally = exhaustive.every_single(job, storage, REMOTE, step=step)
 
     assert tally.failures == []
     assert tally.n_schedules > (250 if step == 1 else 100)
@@ -27,22 +27,24 @@ def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_l
 
 
 @pytest.mark.parametrize("fault", [Fault.FAILS, Fault.FAILS_AFTER])
-def test_f24_f51_f86_f87_trouble_of_storage_at_any_call_costs_nothing_and_loses_nothing(lab: Lab, fault: Fault) -> None:
+def test_f24_f51_f86_f87_trouble_of_storage_at_any_call_costs_nothing_and_loses_nothing(
+    storage: SurvivingStorage, fault: Fault
+) -> None:
     """
     The ledger, the spool or the table refuses at any one call, or does what it is told and then says that it failed.
 
     The run fails, and the next one makes it good.
     """
-    tally = exhaustive.every_single("2 chunks", lab, frozenset({fault}))
+    tally = exhaustive.every_single("2 chunks", storage, frozenset({fault}))
 
     assert tally.failures == []
     assert tally.n_executed > 80
 
 
-def test_every_call_of_a_run_is_a_point(lab: Lab) -> None:
+def test_every_call_of_a_run_is_a_point(storage: SurvivingStorage) -> None:
     """No call is left out: each can be died before, and each call to the API can lose its request and its answer."""
     numbers = {fault: set[int]() for fault in Fault}
-    outcome = execute(Schedule("2 chunks"), lab, lambda _, __, point: numbers[point.fault].add(point.number))
+    outcome = execute(Schedule("2 chunks"), storage, lambda _, __, point: numbers[point.fault].add(point.number))
     trace = dict(enumerate(outcome.runs[0].gate.trace, 1))
 
     assert numbers[Fault.CRASH_BEFORE] == set(trace)
@@ -52,16 +54,16 @@ def test_every_call_of_a_run_is_a_point(lab: Lab) -> None:
     assert {*LOCAL, *REMOTE} == set(Fault)
 
 
-def test_crashes_that_leave_the_same_behind_have_the_same_future(lab: Lab) -> None:
+def test_crashes_that_leave_the_same_behind_have_the_same_future(storage: SurvivingStorage) -> None:
     """One crash may stand for all that leave the same durable state: the end is the same to the last byte."""
     schedule = Schedule("2 chunks")
     alike: dict[str, list[Schedule]] = {}
 
     execute(
         schedule,
-        lab,
-        lambda site, number, point: (
-            alike.setdefault(site.fingerprint(), []).append(Schedule("2 chunks", ({point.number: point.fault},)))
+        storage,
+        lambda world, number, point: (
+            alike.setdefault(world.fingerprint(), []).append(Schedule("2 chunks", ({point.number: point.fault},)))
             if point.fault.kills and number == 1
             else None
         ),
@@ -69,15 +71,15 @@ def test_crashes_that_leave_the_same_behind_have_the_same_future(lab: Lab) -> No
     for schedules in alike.values():
         ends = {
             (len(outcome.runs), outcome.end)
-            for outcome in (execute(one, lab) for one in schedules[:: len(schedules) - 1 or 1])
+            for outcome in (execute(one, storage) for one in schedules[:: len(schedules) - 1 or 1])
         }
         assert len(ends) == 1, str(schedules[0])
 
 
-def test_the_same_schedule_goes_the_same_way(lab: Lab) -> None:
+def test_the_same_schedule_goes_the_same_way(storage: SurvivingStorage) -> None:
     """Its text is enough to see it again: the same calls, the same ids, the same end."""
     schedule = Schedule("2 chunks", ({22: Fault.LOST_REQUEST}, {30: Fault.CRASH_AFTER}))
-    traces = {execute(one, lab).trace for one in (schedule, Schedule.parse(str(schedule)), schedule)}
+    traces = {execute(one, storage).trace for one in (schedule, Schedule.parse(str(schedule)), schedule)}
 
     assert str(schedule) == "2 chunks; run 1: 22 lost request; run 2: 30 crash after"
     assert len(traces) == 1

@@ -20,8 +20,8 @@ from claude_batch_dagster.core.submission import culprit_of
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError
 from proof.answers.server import Script, scripted
 from proof.canary import KEY
-from proof.cuts.desk import CHUNK
 from proof.cuts.results import Note, lines
+from proof.cuts.world import CHUNK
 from tests.proof.fuzzing import fuzz, n_examples, spoilt
 
 # --- lines of results ------------------------------------------------------------------------------

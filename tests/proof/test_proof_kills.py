@@ -6,10 +6,10 @@ import pytest
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from proof.canary import DOCUMENT
 from proof.kills import KILLS_PER_JOB, run
-from proof.kills.folder import Folder
 from proof.kills.holds import PATIENCE_SECONDS, Fate, Hold, Part
 from proof.kills.judge import DUPLICATES, judge, reported, state_at_death
 from proof.kills.order import WORDS, Order
+from proof.kills.paths import JobPaths
 from proof.kills.processes import zygote
 from proof.kills.proxy import proxied
 from proof.scratch import scratch
@@ -55,22 +55,22 @@ def test_f33_what_comes_after_the_quiet_period_is_told() -> None:
     labels = {"a": "war", "b": "economy"}
     emulator = Emulator(clock=SystemClock(), batch_seconds=0)
     with scratch() as path, serving(emulator) as url, proxied(url) as proxy:
-        folder, order = Folder(path=path), Order(folder=str(path), url=proxy.url)
-        folder.write([(key, WORDS[label], "1790-01-01") for key, label in labels.items()])
+        paths, order = JobPaths(folder=path), Order(folder=str(path), url=proxy.url)
+        paths.write([(key, WORDS[label], "1790-01-01") for key, label in labels.items()])
         hold = proxy.arm(Hold(endpoint="create", part=Part.TAIL, at=1))
         sender = zygote().start(order)
         assert hold.reached.wait(PATIENCE_SECONDS)
         assert sender.kill() == -signal.SIGKILL
-        assert state_at_death(folder) == "released"
+        assert state_at_death(paths) == "released"
 
         assert zygote().start(order).wait() == 0
         hold.release(Fate.PASSED)
         assert hold.ended.wait(PATIENCE_SECONDS)
         assert zygote().start(order).wait() == 0
-        verdict = judge(folder, labels, emulator, foreign=())
+        verdict = judge(paths, labels, emulator, foreign=())
 
         assert (verdict.n_lost, verdict.n_duplicate_rows, verdict.n_unreported_double_bills) == (0, 0, 0)
-        assert (verdict.facts["documents billed twice"], reported(folder)[DUPLICATES]) == (2, 2)
+        assert (verdict.facts["documents billed twice"], reported(paths)[DUPLICATES]) == (2, 2)
         assert verdict.facts["batches adopted"] == 1
     emulator.close()
 
@@ -81,14 +81,14 @@ def test_the_judge_sees_what_it_is_there_for() -> None:
     emulator = Emulator(clock=SystemClock(), batch_seconds=0)
     with scratch() as path, scratch() as elsewhere, serving(emulator) as url:
         for place in (path, elsewhere):  # the second knows nothing of the first
-            Folder(path=place).write([(key, WORDS[label] + key, "1790-01-01") for key, label in labels.items()])
+            JobPaths(folder=place).write([(key, WORDS[label] + key, "1790-01-01") for key, label in labels.items()])
             assert zygote().start(Order(folder=str(place), url=url)).wait() == 0
-        folder = Folder(path=path)
-        with duckdb.connect(folder.database) as connection:
+        paths = JobPaths(folder=path)
+        with duckdb.connect(paths.database) as connection:
             connection.execute("DELETE FROM public.answers WHERE id = 'a'")
             connection.execute("INSERT INTO public.answers SELECT * FROM public.answers WHERE id = 'b'")
-        folder.log.write_text(DOCUMENT)
-        verdict = judge(folder, labels, emulator, foreign=())
+        paths.log.write_text(DOCUMENT)
+        verdict = judge(paths, labels, emulator, foreign=())
     emulator.close()
 
     assert (verdict.n_lost, verdict.n_duplicate_rows, verdict.n_unreported_double_bills) == (1, 1, 3)

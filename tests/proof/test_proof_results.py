@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from claude_batch_dagster.errors import ApiResponseError
 from proof.answers.server import ScriptedServer
-from proof.cuts.desk import CHUNK, EXPECTED, WHOLE, CutApi, Desk, desk, served_desk
 from proof.cuts.framings import download
 from proof.cuts.results import N_ROWS, lines
+from proof.cuts.world import CHUNK, EXPECTED, WHOLE, CutApi, CutWorld, cut_world, served_cut_world
 from proof.scratch import scratch
 
 LINES = lines(CHUNK.custom_ids)
@@ -26,22 +26,22 @@ GOOD = 0
 
 
 @pytest.fixture
-def desk_and_server() -> Iterator[tuple[Desk, ScriptedServer]]:
+def world_and_server() -> Iterator[tuple[CutWorld, ScriptedServer]]:
     """Return a chunk of 200 rows to bring home, and the server that has its results."""
-    with scratch() as folder, served_desk(folder) as both:
+    with scratch() as folder, served_cut_world(folder) as both:
         yield both
 
 
 @pytest.fixture
-def one(desk_and_server: tuple[Desk, ScriptedServer]) -> Desk:
+def world(world_and_server: tuple[CutWorld, ScriptedServer]) -> CutWorld:
     """Return a chunk of 200 rows to bring home by the real client."""
-    return desk_and_server[0]
+    return world_and_server[0]
 
 
 @pytest.fixture
-def server(desk_and_server: tuple[Desk, ScriptedServer]) -> ScriptedServer:
+def server(world_and_server: tuple[CutWorld, ScriptedServer]) -> ScriptedServer:
     """Return the server that it comes from."""
-    return desk_and_server[1]
+    return world_and_server[1]
 
 
 @pytest.fixture
@@ -85,41 +85,42 @@ def test_f74_the_table_is_the_same_in_whatever_order_the_results_come(seed: int)
 
 def _landed(parts: Sequence[bytes]) -> object:
     api = CutApi(joined(parts))
-    with scratch() as folder, desk(folder, api) as one:
-        assert one.collect()
-        return one.connection.execute("SELECT * FROM answers ORDER BY id").fetchall(), one.ledger.spends("main.answers")
+    with scratch() as folder, cut_world(folder, api) as world:
+        assert world.collect()
+        rows = world.connection.execute("SELECT * FROM answers ORDER BY id").fetchall()
+        return rows, world.ledger.spends("main.answers")
 
 
-def test_f71_a_result_that_comes_twice_is_one(one: Desk, say: Say) -> None:
+def test_f71_a_result_that_comes_twice_is_one(world: CutWorld, say: Say) -> None:
     """Every line once more, and in another order: nothing lands twice, nothing is told."""
     say(joined([*LINES, *LINES[::-1]]))
 
-    assert one.collect()
-    assert (one.faults_at_home(), one.troubles) == ([], [])
-    assert one.ledger.spends("main.answers")[0].n_requests == 120
+    assert world.collect()
+    assert (world.faults_at_home(), world.troubles) == ([], [])
+    assert world.ledger.spends("main.answers")[0].n_requests == 120
 
 
-def test_f71_of_two_different_results_for_a_row_the_first_counts_and_it_is_told(one: Desk, say: Say) -> None:
+def test_f71_of_two_different_results_for_a_row_the_first_counts_and_it_is_told(world: CutWorld, say: Say) -> None:
     """The second is neither joined nor paid in the books; it stays in the spool."""
     say(joined([*LINES, told(CHUNK.custom_ids[GOOD])]))
 
-    assert one.collect()
-    assert one.faults_at_home() == []
-    assert [type(trouble) for trouble in one.troubles] == [ApiResponseError]
-    assert "two different results for one row" in str(one.troubles[0])
-    assert one.ledger.spends("main.answers")[0].input_tokens < 10**6
-    assert b"forged" in b"".join(one.spool.lines("msgbatch_1"))
+    assert world.collect()
+    assert world.faults_at_home() == []
+    assert [type(trouble) for trouble in world.troubles] == [ApiResponseError]
+    assert "two different results for one row" in str(world.troubles[0])
+    assert world.ledger.spends("main.answers")[0].input_tokens < 10**6
+    assert b"forged" in b"".join(world.spool.lines("msgbatch_1"))
 
 
-def test_f72_a_row_that_is_missing_once_is_not_missing(one: Desk, say: Say) -> None:
+def test_f72_a_row_that_is_missing_once_is_not_missing(world: CutWorld, say: Say) -> None:
     """The API is asked again; three incomplete downloads in no time are not patience."""
     for left_out in range(3):
         say(joined([*LINES[:left_out], *LINES[left_out + 1 :]]))
-        assert (one.collect(), one.faults_in_vain()) == (False, [])
+        assert (world.collect(), world.faults_in_vain()) == (False, [])
     say(WHOLE)
 
-    assert one.collect()
-    assert one.faults_at_home() == []
+    assert world.collect()
+    assert world.faults_at_home() == []
 
 
 NEAR_MISSES = [
@@ -140,20 +141,20 @@ NEAR_MISSES = [
 ]
 
 
-def test_f73_results_of_rows_that_were_never_sent_are_joined_to_none(one: Desk, say: Say) -> None:
+def test_f73_results_of_rows_that_were_never_sent_are_joined_to_none(world: CutWorld, say: Say) -> None:
     """However near their id comes to one of ours: ids are compared byte by byte, and cost is not counted."""
     say(joined([told(custom_id) for custom_id in NEAR_MISSES] + LINES))
 
-    assert one.collect()
-    assert (one.faults_at_home(), one.troubles) == ([], [])
-    assert one.ledger.spends("main.answers")[0].input_tokens < 10**6
+    assert world.collect()
+    assert (world.faults_at_home(), world.troubles) == ([], [])
+    assert world.ledger.spends("main.answers")[0].input_tokens < 10**6
 
 
-def test_f73_foreign_lines_do_not_make_up_for_missing_ones(one: Desk, say: Say) -> None:
+def test_f73_foreign_lines_do_not_make_up_for_missing_ones(world: CutWorld, say: Say) -> None:
     """As many lines as rows, one of them another batch's: not complete."""
     say(joined([*LINES[:-1], told("row-of-another-batch")]))
 
-    assert (one.collect(), one.faults_in_vain()) == (False, [])
+    assert (world.collect(), world.faults_in_vain()) == (False, [])
 
 
 # --- how lines are laid out ------------------------------------------------------------------------
@@ -165,12 +166,12 @@ ENDS = [b"\n", b"\r\n", b"\n\n", b" \t\r\n", b"\n\r\n \n"]
     ("end", "bom", "last"),
     [pytest.param(*layout, id=f"F75-{layout}") for layout in product(ENDS, [b"", b"\xef\xbb\xbf"], [True, False])],
 )
-def test_line_ends_of_every_kind_are_read(one: Desk, say: Say, end: bytes, bom: bytes, last: bool) -> None:  # noqa: FBT001
+def test_line_ends_of_every_kind_are_read(world: CutWorld, say: Say, end: bytes, bom: bytes, last: bool) -> None:  # noqa: FBT001
     """CRLF, blank lines, a byte order mark, and no newline at the end."""
     say(bom + end.join(LINES) + (end if last else b""))
 
-    assert one.collect()
-    assert one.faults_at_home() == []
+    assert world.collect()
+    assert world.faults_at_home() == []
 
 
 DEEP = 100_000
@@ -197,34 +198,34 @@ GARBAGE = [
 ]
 
 
-def test_f76_lines_that_are_garbage_harm_no_other(one: Desk, say: Say) -> None:
+def test_f76_lines_that_are_garbage_harm_no_other(world: CutWorld, say: Say) -> None:
     """Deep nesting, endless numbers, bad UTF-8, a page of HTML, a megabyte of nothing: each before a good line."""
     mixed = [part for number, line in enumerate(LINES) for part in (GARBAGE[number % len(GARBAGE)], line)]
     say(joined(mixed))
 
-    assert one.collect()
-    assert (one.faults_at_home(), one.troubles) == ([], [])
+    assert world.collect()
+    assert (world.faults_at_home(), world.troubles) == ([], [])
 
 
-def test_f76_a_key_that_comes_twice_leaves_one_reading(one: Desk, say: Say) -> None:
+def test_f76_a_key_that_comes_twice_leaves_one_reading(world: CutWorld, say: Say) -> None:
     """A line with two custom_ids is the last one's, and never both rows'."""
     first, second = (CHUNK.custom_ids[number] for number in (GOOD, GOOD + 2))
     line = LINES[GOOD].replace(b'{"custom_id"', b'{"custom_id":"%b","custom_id"' % second.encode(), 1)
     assert (first.encode() in line, second.encode() in line) == (True, True)
     say(joined([line, *LINES[1:]]))
 
-    assert one.collect()
-    assert one.faults_at_home() == []
+    assert world.collect()
+    assert world.faults_at_home() == []
 
 
-def test_f76_numbers_that_are_none_do_not_cost_an_answer(one: Desk, say: Say) -> None:
+def test_f76_numbers_that_are_none_do_not_cost_an_answer(world: CutWorld, say: Say) -> None:
     """NaN and Infinity beside an answer that was paid for: the answer lands."""
     odd = LINES[GOOD].replace(b'"input_tokens":21', b'"input_tokens":NaN,"share":-Infinity')
     assert odd != LINES[GOOD]
     say(joined([odd, *LINES[1:]]))
 
-    assert one.collect()
-    assert one.faults_at_home() == []
+    assert world.collect()
+    assert world.faults_at_home() == []
 
 
 # --- what answers hold -----------------------------------------------------------------------------
@@ -273,17 +274,18 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("fields", "status", "error"), ANSWERS)
 def test_every_answer_has_its_own_verdict_and_its_cost(
-    one: Desk, say: Say, fields: dict[str, Any], status: str, error: str | None
+    world: CutWorld, say: Say, fields: dict[str, Any], status: str, error: str | None
 ) -> None:
     """And keeps no other row out: what is not an answer was paid for all the same, and says so."""
     say(joined([told(CHUNK.custom_ids[GOOD], **fields), *LINES[1:]]))
 
-    assert one.collect()
+    assert world.collect()
     columns = "status, error, label, cost_usd > 1"
-    ((verdict, reason, label, paid),) = one.connection.execute(f"SELECT {columns} FROM answers WHERE id = 0").fetchall()  # noqa: S608
+    query = f"SELECT {columns} FROM answers WHERE id = 0"  # noqa: S608
+    ((verdict, reason, label, paid),) = world.connection.execute(query).fetchall()
     assert (verdict, label, paid) == (status, "war" if status == "succeeded" else None, True)
     assert (reason is None) if error is None else (error in reason)
-    assert one.rows()[1:] == EXPECTED[1:]
+    assert world.rows()[1:] == EXPECTED[1:]
 
 
 HALVES = [
@@ -294,17 +296,17 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("raw", "word"), HALVES)
-def test_broken_characters_of_an_answer_are_replaced_and_told(one: Desk, say: Say, raw: bytes, word: str) -> None:
+def test_broken_characters_of_an_answer_are_replaced_and_told(world: CutWorld, say: Say, raw: bytes, word: str) -> None:
     """The answer lands in the table with U+FFFD, and the raw bytes stay in the spool."""
     say(joined([told(CHUNK.custom_ids[GOOD]).replace(b"forged", raw), *LINES[1:]]))
 
-    assert one.collect()
-    ((landed, error),) = one.connection.execute("SELECT word, error FROM answers WHERE id = 0").fetchall()
+    assert world.collect()
+    ((landed, error),) = world.connection.execute("SELECT word, error FROM answers WHERE id = 0").fetchall()
     assert (landed, "U+FFFD" in error) == (word, True)
-    assert raw in b"".join(one.spool.lines("msgbatch_1"))
+    assert raw in b"".join(world.spool.lines("msgbatch_1"))
 
 
-def test_f77_an_answer_of_ten_megabytes_lands_whole(one: Desk, say: Say) -> None:
+def test_f77_an_answer_of_ten_megabytes_lands_whole(world: CutWorld, say: Say) -> None:
     """With every other row of its batch, in memory of a small multiple of it."""
     # The JSON parser alone reserves twelve times a line, and touches little of that.
     word = "a long answer " * 750_000
@@ -312,10 +314,10 @@ def test_f77_an_answer_of_ten_megabytes_lands_whole(one: Desk, say: Say) -> None
 
     tracemalloc.start()
     try:
-        assert one.collect()
+        assert world.collect()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert peak < 20 * len(word)
-    assert one.rows() == [(GOOD, "succeeded", "war", word), *EXPECTED[1:]]
+    assert world.rows() == [(GOOD, "succeeded", "war", word), *EXPECTED[1:]]

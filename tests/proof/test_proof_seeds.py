@@ -4,7 +4,7 @@ import pytest
 
 from proof.simulation import fresh, seeds
 from proof.simulation.drawing import draw
-from proof.simulation.lab import Lab
+from proof.simulation.storage import SurvivingStorage
 
 PER_BLOCK = 20
 """A test plays so many, so that test processes share them."""
@@ -13,9 +13,9 @@ N_FEW, N_NEW = 60, 500
 
 
 @pytest.mark.parametrize("first", range(0, N_FEW, PER_BLOCK))
-def test_whatever_happens_is_paid_for_once_and_answered(first: int, lab: Lab) -> None:
+def test_whatever_happens_is_paid_for_once_and_answered(first: int, storage: SurvivingStorage) -> None:
     """Crashes, lost answers, faults of the API, edits, cancellations, expiry, two runs at once, in any order."""
-    tally = seeds.run_block(range(first, first + PER_BLOCK), lab)
+    tally = seeds.run_block(range(first, first + PER_BLOCK), storage)
 
     assert tally.failures == []
     assert tally.n_schedules == PER_BLOCK
@@ -23,10 +23,10 @@ def test_whatever_happens_is_paid_for_once_and_answered(first: int, lab: Lab) ->
 
 @pytest.mark.verify
 @pytest.mark.parametrize("block", range(N_NEW // PER_BLOCK))
-def test_lives_that_nobody_has_seen_are_paid_for_once_and_answered(block: int, lab: Lab) -> None:
+def test_lives_that_nobody_has_seen_are_paid_for_once_and_answered(block: int, storage: SurvivingStorage) -> None:
     """The same for seeds of this commit's own: the head of the tests' output names the first of them."""
     first = fresh.first_seed() + block * PER_BLOCK
-    tally = seeds.run_block(range(first, first + PER_BLOCK), lab)
+    tally = seeds.run_block(range(first, first + PER_BLOCK), storage)
 
     assert tally.failures == []
 
@@ -43,17 +43,17 @@ def test_each_commit_has_seeds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("seed", [3, 10, 42])
-def test_the_same_seed_gives_the_same_trace(seed: int, lab: Lab) -> None:
+def test_the_same_seed_gives_the_same_trace(seed: int, storage: SurvivingStorage) -> None:
     """Every call, every id and the end are the same, so that a failure can be seen again."""
-    first, again = (seeds.play(draw(seed), lab) for _ in range(2))
+    first, again = (seeds.play(draw(seed), storage) for _ in range(2))
 
     assert first.trace == again.trace
-    assert seeds.play(draw(seed + 1), lab).trace != first.trace
+    assert seeds.play(draw(seed + 1), storage).trace != first.trace
 
 
-def test_seeds_reach_what_they_are_for(lab: Lab) -> None:
+def test_seeds_reach_what_they_are_for(storage: SurvivingStorage) -> None:
     """In two dozen of them processes die, batches are adopted, and chunks are set free unseen."""
-    counts = seeds.run_block(range(24), lab).counts
+    counts = seeds.run_block(range(24), storage).counts
 
     assert min(counts["crashes"], counts["batches adopted"], counts["chunks set free unseen"]) > 0, counts
 

@@ -13,9 +13,9 @@ from proof.simulation.ending import look_back, recover
 from proof.simulation.gate import CRASHES, REMOTE, Fault
 from proof.simulation.jobs import Job, text_of
 from proof.simulation.judge import judge
-from proof.simulation.lab import Lab
 from proof.simulation.runs import Order, Ran
-from proof.simulation.site import Site, new_site
+from proof.simulation.storage import SurvivingStorage
+from proof.simulation.world import SimulatedWorld, new_world
 
 PARTITIONS = ("p", "q")
 HOUR = 3_600
@@ -35,7 +35,7 @@ orders = st.builds(
 class Life(RuleBasedStateMachine):
     """One output table and everything that can happen to it."""
 
-    lab: Lab
+    storage: SurvivingStorage
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ class Life(RuleBasedStateMachine):
     def begin(self, first: Mapping[int, str], second: Mapping[int, str], chunk_size: int, n_foreign: int) -> None:
         """Put documents upstream."""
         job = Job(documents={"p": first, "q": second}, chunk_size=chunk_size, n_foreign=n_foreign)
-        self.site: Site = self.open.enter_context(new_site(job, self.lab))
+        self.world: SimulatedWorld = self.open.enter_context(new_world(job, self.storage))
 
     def let(self, act: Act) -> None:
         """Let something happen."""
-        self.runs += act.do(self.site)
+        self.runs += act.do(self.world)
 
     # --- runs --------------------------------------------------------------------------------------
 
@@ -99,14 +99,14 @@ class Life(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 45.0, 900.0]))
     def change_pace(self, seconds: float) -> None:
         """Let batches take longer, or not."""
-        self.site.emulator.pace.batch_seconds = seconds
+        self.world.emulator.pace.batch_seconds = seconds
 
     @rule(partitions=some_partitions)
     def expire(self, partitions: tuple[str, ...]) -> None:
         """Materialize while the API is too slow for its own 24 hours; the run is killed, and they pass."""
-        usual, self.site.emulator.pace.batch_seconds = self.site.emulator.pace.batch_seconds, 30.0 * HOUR
+        usual, self.world.emulator.pace.batch_seconds = self.world.emulator.pace.batch_seconds, 30.0 * HOUR
         self.let(Run(order=Order(partitions=partitions, patience=2)))
-        self.site.emulator.pace.batch_seconds = usual
+        self.world.emulator.pace.batch_seconds = usual
         self.let(Wait(seconds=25 * HOUR))
 
     @rule()
@@ -129,22 +129,22 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def promises(self) -> None:
         """Nothing is lost, doubled, or billed twice in silence."""
-        if hasattr(self, "site"):
-            assert judge(self.site, self.runs, finished=False).broken == []
+        if hasattr(self, "world"):
+            assert judge(self.world, self.runs, finished=False).broken == []
 
     def teardown(self) -> None:
         """Once all is calm, every document gets its answer within a few runs."""
         with self.open:
-            if hasattr(self, "site"):
-                self.site.calm()
-                self.runs += recover(self.site)
-                self.runs += look_back(self.site)
-                assert judge(self.site, self.runs, finished=True).broken == []
+            if hasattr(self, "world"):
+                self.world.calm()
+                self.runs += recover(self.world)
+                self.runs += look_back(self.world)
+                assert judge(self.world, self.runs, finished=True).broken == []
 
 
-def live(lab: Lab, *, n_lives: int, n_steps: int) -> None:
+def live(storage: SurvivingStorage, *, n_lives: int, n_steps: int) -> None:
     """Try many lives."""
-    Life.lab = lab
+    Life.storage = storage
     run_state_machine_as_test(
         Life,
         settings=settings(
@@ -156,12 +156,12 @@ def live(lab: Lab, *, n_lives: int, n_steps: int) -> None:
     )
 
 
-def test_no_sequence_of_events_breaks_a_promise(lab: Lab) -> None:
+def test_no_sequence_of_events_breaks_a_promise(storage: SurvivingStorage) -> None:
     """Forty lives of up to eight events."""
-    live(lab, n_lives=40, n_steps=8)
+    live(storage, n_lives=40, n_steps=8)
 
 
 @pytest.mark.soak
-def test_no_long_sequence_of_events_breaks_a_promise(lab: Lab) -> None:
+def test_no_long_sequence_of_events_breaks_a_promise(storage: SurvivingStorage) -> None:
     """Two thousand lives of up to fifty events."""
-    live(lab, n_lives=2_000, n_steps=50)
+    live(storage, n_lives=2_000, n_steps=50)

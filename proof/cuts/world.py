@@ -108,7 +108,7 @@ class CutApi:
 
 
 @dataclass
-class Desk:
+class CutWorld:
     """One chunk of 200 rows whose batch has ended: brought home as often as one likes."""
 
     ledger: SqlLedger
@@ -180,7 +180,7 @@ class Desk:
 
 
 @contextmanager
-def desk(folder: Path, api: BatchApi) -> Iterator[Desk]:
+def cut_world(folder: Path, api: BatchApi) -> Iterator[CutWorld]:
     """Set everything up in a folder."""
     with ExitStack() as stack:
         state = StateDirectory.open(folder / "state")
@@ -206,18 +206,18 @@ def desk(folder: Path, api: BatchApi) -> Iterator[Desk]:
         database = sqlite3.connect(state.path / "ledger.sqlite")
         stack.callback(database.close)
         _write_down(ledger, api.account)
-        yield Desk(ledger, spool, table, collection, database, connection, troubles)
+        yield CutWorld(ledger, spool, table, collection, database, connection, troubles)
 
 
 @contextmanager
-def served_desk(folder: Path) -> Iterator[tuple[Desk, ScriptedServer]]:
+def served_cut_world(folder: Path) -> Iterator[tuple[CutWorld, ScriptedServer]]:
     """Set everything up in a folder, with the real client, and with a server of ours in place of the API."""
     with (
         scripted() as server,
         new_client(api_key=KEY, base_url=server.url) as client,
-        desk(folder, AnthropicBatches(client)) as one,
+        cut_world(folder, AnthropicBatches(client)) as world,
     ):
-        yield one, server
+        yield world, server
 
 
 def _write_down(ledger: SqlLedger, account: str) -> None:

@@ -1,4 +1,4 @@
-"""Where everything of one job is."""
+"""The paths of one job: where its documents, its warehouse and its state are."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -9,40 +9,40 @@ import duckdb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
-    """Where everything of one job is, whichever process works on it."""
+class JobPaths:
+    """The paths of one job, the same for every process that works on it."""
 
-    path: Path
+    folder: Path
 
     @property
     def source(self) -> Path:
         """Where the documents come from."""
-        return self.path / "documents.jsonl"
+        return self.folder / "documents.jsonl"
 
     @property
     def database(self) -> str:
         """The warehouse."""
-        return str(self.path / "warehouse.duckdb")
+        return str(self.folder / "warehouse.duckdb")
 
     @property
     def state(self) -> Path:
         """The state directory."""
-        return self.path / "state"
+        return self.folder / "state"
 
     @property
     def report(self) -> Path:
         """What the last run that ended reported of its answers."""
-        return self.path / "report.json"
+        return self.folder / "report.json"
 
     @property
     def log(self) -> Path:
         """What the runs print."""
-        return self.path / "runs.log"
+        return self.folder / "runs.log"
 
     def files_with(self, words: str, *, beside: Collection[str] = ()) -> list[str]:
         """Name the files in which these words stand, leaving out those whose path holds one of `beside`."""
-        files = [file for file in self.path.rglob("*") if file.is_file()]
-        names = {str(file.relative_to(self.path)): file for file in files}
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        names = {str(file.relative_to(self.folder)): file for file in files}
         looked_at = {name: file for name, file in names.items() if not any(other in name for other in beside)}
         return sorted(name for name, file in looked_at.items() if words.encode() in file.read_bytes())
 

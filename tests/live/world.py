@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,14 @@ import duckdb
 
 from claude_batch_dagster.emulator import Emulator
 from tests.live.documents import write_years
-from tests.live.live_studio import LiveDev
+from tests.live.live_dev import LiveDev
 
 LONG = 3_600.0
 """Seconds that a batch takes if the test wants to see it wait; the emulator's clock is pushed on when it has."""
 
 
 @dataclass(kw_only=True)
-class LiveScene:
+class LiveWorld:
     """A family in a running `dagster dev`."""
 
     family: str
@@ -113,3 +113,7 @@ class LiveScene:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+
+WorldOf = Callable[[str], LiveWorld]
+"""Gives the world of a family in the `dagster dev` that tests share."""

@@ -1,4 +1,4 @@
-"""One schedule's surroundings: an emulator of its own, a clock, and the lab's storage, emptied."""
+"""The world of one schedule: an emulator of its own, a clock, documents, and storage that was emptied."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.emulator import Emulator
 from proof.canary import KEY
 from proof.simulation.jobs import BASE, QUESTION, Job
-from proof.simulation.lab import Lab
+from proof.simulation.storage import SurvivingStorage
 from proof.simulation.transport import EagerTransport
 
 USUAL_SECONDS = 45.0
@@ -36,11 +36,11 @@ class TableRow(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Site:
-    """Everything that outlives a crash."""
+class SimulatedWorld:
+    """Everything around one table that outlives a crash."""
 
     job: Job
-    lab: Lab
+    storage: SurvivingStorage
     emulator: Emulator
     client: anthropic.Anthropic
     documents: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -62,10 +62,10 @@ class Site:
         kept = {place: text for place, text in self.documents.items() if place[0] != partition}
         self.documents = {**kept, **{(partition, key): text for key, text in texts.items()}}
         rows = [list(texts), list(texts.values()), partition]
-        self.lab.duckdb.execute("CREATE TABLE IF NOT EXISTS docs (id INTEGER, text VARCHAR, part VARCHAR)")
-        self.lab.duckdb.execute("DELETE FROM docs WHERE part = ?", [partition])
+        self.storage.duckdb.execute("CREATE TABLE IF NOT EXISTS docs (id INTEGER, text VARCHAR, part VARCHAR)")
+        self.storage.duckdb.execute("DELETE FROM docs WHERE part = ?", [partition])
         if texts:
-            self.lab.duckdb.execute("INSERT INTO docs SELECT unnest(?::INTEGER[]), unnest(?::VARCHAR[]), ?", rows)
+            self.storage.duckdb.execute("INSERT INTO docs SELECT unnest(?::INTEGER[]), unnest(?::VARCHAR[]), ?", rows)
 
     def send_foreign(self, n_requests: int) -> None:
         """Let somebody else send a batch to the same workspace."""
@@ -83,8 +83,8 @@ class Site:
 
     def delete_landed_spools(self) -> None:
         """Let somebody delete raw results of batches that are in the table."""
-        for (batch_id,) in self.lab.rows("SELECT batch_id FROM chunks WHERE state = 'applied'"):
-            (self.lab.state.spool / f"{batch_id}.jsonl").unlink(missing_ok=True)
+        for (batch_id,) in self.storage.rows("SELECT batch_id FROM chunks WHERE state = 'applied'"):
+            (self.storage.state.spool / f"{batch_id}.jsonl").unlink(missing_ok=True)
             self.deleted.add(batch_id)
 
     def put_facts(self) -> None:
@@ -132,21 +132,21 @@ class Site:
         first = "SELECT partition_key, id, status, label, request_hash, custom_id, cost_usd, t.*"
         query = f"{first} FROM main.answers AS t ORDER BY ALL"
         try:
-            rows = self.lab.duckdb.execute(query).fetchall()
+            rows = self.storage.duckdb.execute(query).fetchall()
         except duckdb.CatalogException:
             return []
         return [TableRow._make((*cells[:7], cells[7:])) for cells in rows]
 
     def fingerprint(self) -> str:
         """Return a hash of everything durable, here and at the API: from equal ones on, all goes the same way."""
-        lab, audit = self.lab, self.emulator.audit
+        storage, audit = self.storage, self.emulator.audit
         seen = [
-            lab.rows("SELECT * FROM chunks ORDER BY chunk_id"),
-            lab.rows("SELECT * FROM rows ORDER BY chunk_id, ordinal"),
-            lab.rows("SELECT chunk_id, state, note FROM events ORDER BY event_id"),
-            lab.rows("SELECT chunk_id, partition_key, n_requests, cost_usd FROM spend ORDER BY spend_id"),
-            sorted((file.name, file.read_bytes()) for file in lab.state.spool.glob("*.jsonl")),
-            lab.duckdb.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall(),
+            storage.rows("SELECT * FROM chunks ORDER BY chunk_id"),
+            storage.rows("SELECT * FROM rows ORDER BY chunk_id, ordinal"),
+            storage.rows("SELECT chunk_id, state, note FROM events ORDER BY event_id"),
+            storage.rows("SELECT chunk_id, partition_key, n_requests, cost_usd FROM spend ORDER BY spend_id"),
+            sorted((file.name, file.read_bytes()) for file in storage.state.spool.glob("*.jsonl")),
+            storage.duckdb.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall(),
             self.table(),
             sorted(self.documents.items()),
             [vars(batch) for batch in audit.accepted()],
@@ -158,17 +158,17 @@ class Site:
 
 
 @contextmanager
-def new_site(job: Job, lab: Lab) -> Iterator[Site]:
-    """Set up the surroundings of one schedule."""
-    lab.clear()
+def new_world(job: Job, storage: SurvivingStorage) -> Iterator[SimulatedWorld]:
+    """Set up the world of one schedule."""
+    storage.clear()
     emulator = Emulator(batch_seconds=job.batch_seconds)
     http = anthropic.DefaultHttpxClient(transport=EagerTransport(emulator), follow_redirects=False)
     with anthropic.Anthropic(api_key=KEY, http_client=http, max_retries=0) as client:
-        site = Site(job=job, lab=lab, emulator=emulator, client=client)
+        world = SimulatedWorld(job=job, storage=storage, emulator=emulator, client=client)
         for partition, texts in job.documents.items():
-            site.set_documents(partition, texts)
+            world.set_documents(partition, texts)
         for _ in range(job.n_foreign):
-            site.send_foreign(job.chunk_size)
-        site.put_facts()
-        yield site
+            world.send_foreign(job.chunk_size)
+        world.put_facts()
+        yield world
     emulator.close()

@@ -22,7 +22,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (a private folder is made in it)
 _numbers = count(1)
 
 
-class Lab:
+class SurvivingStorage:
     """
     A ledger, a state directory and a database, emptied before each schedule.
 
@@ -34,7 +34,7 @@ class Lab:
         self._open = ExitStack()
         self.state = StateDirectory.open(folder / "state")
         self.ledger = SqlLedger(self.state.ledger_url)
-        self.database = f":memory:lab{next(_numbers)}"
+        self.database = f":memory:storage{next(_numbers)}"
         self.duckdb = self._open.enter_context(Warehouse(self.database, CONFIG).connect())
         _plan_quickly(self.duckdb)
         self.sqlite = sqlite3.connect(self.state.path / "ledger.sqlite", isolation_level=None)
@@ -80,11 +80,11 @@ def _plan_quickly(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def new_lab() -> Iterator[Lab]:
-    """Open a lab in memory if there is a disk of it, else in a folder for temporary files."""
+def new_storage() -> Iterator[SurvivingStorage]:
+    """Open storage in memory if there is a disk of it, else in a folder for temporary files."""
     with TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
-        lab = Lab(Path(folder))
+        storage = SurvivingStorage(Path(folder))
         try:
-            yield lab
+            yield storage
         finally:
-            lab.close()
+            storage.close()
