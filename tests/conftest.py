@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it comes without types
@@ -94,6 +95,17 @@ def canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
     with Canary() as canary:
         yield canary
         assert canary.leaks(folder, request.node.stash.get(PRINTED, "")) == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let clients load the first of certifi's certificates: no test speaks TLS, and all take longer than a request."""
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    end = "-----END CERTIFICATE-----"
+    path.write_text(Path(certifi.where()).read_text(encoding="utf-8").split(end, 1)[0] + end + "\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
 
 
 MANY_SLEEPS = 5_000

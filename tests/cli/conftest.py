@@ -20,9 +20,6 @@ from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, Body, Clock
 from claude_batch_dagster.emulator import Emulator, serving
 from claude_batch_dagster.storage import migrations
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
 from tests import canary
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE, World
@@ -44,19 +41,6 @@ def client(base_url: str) -> Iterator[anthropic.Anthropic]:
     """Return the client that runs use, at the address that the program uses."""
     with new_client(api_key=KEY, base_url=base_url) as client:
         yield client
-
-
-@pytest.fixture
-def world(
-    emulator: Emulator,
-    clock: Clock,
-    api: AnthropicBatches,
-    state: StateDirectory,
-    ledger: SqlLedger,
-    warehouse: Warehouse,
-) -> World:
-    """Return everything around one output table, with nothing in it."""
-    return World(emulator=emulator, clock=clock, api=api, state=state, ledger=ledger, warehouse=warehouse)
 
 
 class DeadlyClock:

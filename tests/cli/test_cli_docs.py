@@ -58,6 +58,7 @@ def printed(program: Program, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
     """Return what the commands of the page print, one after the other, after real runs."""
     monkeypatch.delenv("CLAUDE_BATCH_STATE_DIRECTORY")
     monkeypatch.setenv("CLAUDE_BATCH_DATABASE", "warehouse.duckdb")
+    program.world.let_go()  # the doctor opens the file
     told: dict[str, str] = {}
 
     def do(*arguments: str, answer: str = "", code: int = 0) -> None:

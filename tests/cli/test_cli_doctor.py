@@ -21,6 +21,13 @@ import pytest
 from claude_batch_dagster.cli.places import WallClock
 from claude_batch_dagster.emulator import Emulator, SystemClock
 from tests.cli.conftest import FOUR, KEY, Program, make_old_ledger
+from tests.core.world import World
+
+
+@pytest.fixture(autouse=True)
+def _free_file(world: World) -> None:
+    """Let go of the DuckDB file: what is looked at here is whether it can be opened."""
+    world.let_go()
 
 
 @pytest.fixture

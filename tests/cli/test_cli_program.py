@@ -65,6 +65,7 @@ def test_a_shell_sees_what_a_run_has_left(program: Program, emulator: Emulator) 
     assert (program.world.statuses(), program.world.n_billed) == (dict.fromkeys(FOUR, "succeeded"), [1] * 4)
 
 
+@pytest.mark.verify
 def test_f29_it_waits_for_a_run_that_is_sending_and_says_so(program: Program) -> None:
     """The lock of the table is the run's; nobody takes it over while the run lives."""
     program.lost_run()
@@ -82,6 +83,7 @@ def test_f29_it_waits_for_a_run_that_is_sending_and_says_so(program: Program) ->
     assert "Its answers land with the next materialization." in told
 
 
+@pytest.mark.verify
 def test_f29_its_lock_is_that_of_the_runs_with_this_ledger(program: Program, tmp_path: Path) -> None:
     """Wherever the ledger is: a lock in the state directory alone would let the program in while a run sends."""
     program.world.documents(FOUR)
@@ -102,6 +104,7 @@ def test_f29_its_lock_is_that_of_the_runs_with_this_ledger(program: Program, tmp
     ledger.dispose()
 
 
+@pytest.mark.verify
 def test_errors_are_one_sentence_without_a_traceback(tmp_path: Path) -> None:
     """In a shell: on standard error, exit code 1; wrong usage is 2."""
     nowhere = shell("--state-directory", str(tmp_path / "none"), "status")
@@ -114,6 +117,7 @@ def test_errors_are_one_sentence_without_a_traceback(tmp_path: Path) -> None:
     assert shell("nonsense").returncode == 2
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("command", ["reconcile", "doctor"])
 @pytest.mark.parametrize("fault", ["", "500"])
 def test_f120_the_key_is_not_told_even_when_the_sdk_talks(program: Program, command: str, fault: str) -> None:
@@ -139,6 +143,7 @@ def test_the_help_is_there_at_once() -> None:
     assert set(looked) == {"alembic", "rich", "sqlalchemy"}
 
 
+@pytest.mark.verify
 def test_no_command_loads_dagster() -> None:
     """Nor pandas: they work where only the ledger is."""
     load = "\n".join(f"import claude_batch_dagster.cli.{name}" for name in COMMANDS)

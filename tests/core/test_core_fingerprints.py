@@ -85,6 +85,7 @@ print(named(greet), named(Asker()), named(make("a")), named(make))
 """
 
 
+@pytest.mark.verify
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     """Whatever the addresses of objects and the order of sets there."""
     told = {

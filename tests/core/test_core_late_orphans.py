@@ -54,6 +54,7 @@ def test_f34_a_batch_that_turns_up_after_the_quiet_period_is_found_landed_and_to
     assert second.n_rows == 2
 
 
+@pytest.mark.verify
 def test_f34_a_batch_that_never_turns_up_is_looked_for_for_29_days(world: World) -> None:
     """After that nobody could tell any more; the doubt stays on the books."""
     world.documents(TWO)
@@ -133,6 +134,7 @@ def test_f48_a_batch_of_another_size_is_adopted_once_its_results_prove_it(world:
     assert report.partitions[0].doubts.n_adopted == 1
 
 
+@pytest.mark.verify
 def test_f48_a_batch_that_the_api_named_and_never_shows_is_held_for_a_person(world: World) -> None:
     """It is waited for a day; then nobody but a person can tell."""
     world.documents(TWO)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import certifi
 import dagster as dg
 import duckdb
 import orjson
@@ -41,6 +40,9 @@ DAGSTERS_OWN = "ignore:InitResourceContext.dagster_run is deprecated:Deprecation
 BRIEF_SECONDS = 1
 """How long a batch of the emulator that tests share may take."""
 
+AS_DAGSTER = {"custom_user_agent": "dagster"}
+"""How dagster-duckdb opens a database: within a process all who have it open must open it alike."""
+
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
@@ -59,7 +61,7 @@ def write_documents(
         texts = [kind.startswith("text ") for kind in kinds.split(", ")]
         rows = [tuple(marked(cell) if text else cell for cell, text in zip(row, texts, strict=True)) for row in rows]
     holders = ", ".join("?" for _ in kinds.split(", "))
-    with duckdb.connect(database) as connection:
+    with duckdb.connect(database, config=AS_DAGSTER) as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS public")
         connection.execute(f"CREATE OR REPLACE TABLE public.documents ({kinds})")
         if rows:
@@ -80,6 +82,7 @@ class Scene:
     """What Dagster prints; all of it takes a tenth of a run."""
     n_posts_before: int = field(init=False)
     n_requests_before: int = field(init=False)
+    _open: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         self.n_posts_before = self.emulator.audit.n_posts()
@@ -95,9 +98,17 @@ class Scene:
         """The state directory."""
         return self.folder / "state"
 
+    def keep_open(self) -> None:
+        """Hold the database, so that opening it again within this process takes no time."""
+        self._open.enter_context(duckdb.connect(self.database, config=AS_DAGSTER))
+
+    def let_go(self) -> None:
+        """Close what was kept open, for a test in which others open the file, delete it or look at it."""
+        self._open.close()
+
     def write(self, *statements: str) -> None:
         """Execute statements in the warehouse."""
-        with duckdb.connect(self.database) as connection:
+        with duckdb.connect(self.database, config=AS_DAGSTER) as connection:
             for statement in statements:
                 connection.execute(statement)
 
@@ -109,7 +120,7 @@ class Scene:
 
     def read(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
-        with duckdb.connect(self.database) as connection:
+        with duckdb.connect(self.database, config=AS_DAGSTER) as connection:
             return connection.execute(query).fetchall()
 
     def answers(self, columns: str = "id, label, status", *, table: str = "public.answers") -> list[tuple[Any, ...]]:
@@ -246,24 +257,12 @@ def warehouse_of_documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scene(empty_scene: Scene, warehouse_of_documents: Path) -> Scene:
-    """Return a scene whose warehouse holds four documents, none of them of 1792."""
+def scene(empty_scene: Scene, warehouse_of_documents: Path) -> Iterator[Scene]:
+    """Return a scene whose warehouse holds four documents, none of them of 1792, and is kept open."""
     shutil.copyfile(warehouse_of_documents, empty_scene.database)
-    return empty_scene
-
-
-@pytest.fixture(scope="session")
-def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the first of certifi's certificates: no test speaks TLS, and loading all takes longer than a request."""
-    path = tmp_path_factory.mktemp("certificates") / "one.pem"
-    end = "-----END CERTIFICATE-----"
-    path.write_text(Path(certifi.where()).read_text(encoding="utf-8").split(end, 1)[0] + end + "\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture(autouse=True)
-def _quick_clients(one_certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
+    empty_scene.keep_open()
+    yield empty_scene
+    empty_scene.let_go()
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from claude_batch_dagster.errors import (
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 

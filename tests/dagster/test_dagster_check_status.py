@@ -15,6 +15,8 @@ from claude_batch_dagster import Thresholds, check_targets, materialization
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 YEARS = {"1790", "1791", "1792", "1793"}
 ALL = ("1790", "1793")

@@ -124,6 +124,7 @@ def test_the_collect_sensor_needs_no_database(scene: "Scene", classification: De
     asset = classification()
     scene.run(build_submission_asset(asset), partition="1790")
 
+    scene.let_go()
     with duckdb.connect(scene.database, config={"threads": 1}):
         with pytest.raises(WarehouseLockedError), scene.resource(lock_timeout_seconds=0).open_warehouse().connect():
             pass
@@ -155,6 +156,7 @@ def test_a_ledger_that_cannot_be_read_is_a_reason_to_skip(
     assert (requests, why in str(told)) == ([], True), told
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("n_batches", [1, 4], ids=["one", "list"])
 def test_an_api_that_hangs_is_a_reason_to_skip(
     own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
@@ -171,6 +173,7 @@ def test_an_api_that_hangs_is_a_reason_to_skip(
     assert (requests, "Not now: no complete answer" in str(why)) == ([], True)
 
 
+@pytest.mark.verify
 def test_an_api_that_is_slow_does_not_take_the_whole_tick(
     own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

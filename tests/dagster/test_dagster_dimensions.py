@@ -19,6 +19,8 @@ from claude_batch_dagster.ranges import stretches
 if TYPE_CHECKING:
     from tests.dagster.conftest import FrameIOManager, Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 BY = {"date": "published_on", "party": "party"}

@@ -12,6 +12,8 @@ from claude_batch_dagster import build_submission_asset
 if TYPE_CHECKING:
     from tests.dagster.conftest import FrameIOManager, Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="1790-01-01", end_date="1794-01-01")

@@ -124,6 +124,7 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + seconds)
 
 
+@pytest.mark.verify
 def test_a_partition_whose_run_failed_is_started_again(
     scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +246,7 @@ def test_a_cursor_with_whole_fingerprints_is_understood(
 def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
     """Somebody has it open; the next tick looks again."""
     ticker = Ticker(scene, classification())
+    scene.let_go()
     with duckdb.connect(scene.database, config={"threads": 1}):
         asked, why = ticker.tick()
 
@@ -259,6 +261,7 @@ def test_a_held_database_does_not_take_the_whole_tick(
     monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
     ticker = Ticker(scene, classification(), lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
     began = time.monotonic()
+    scene.let_go()
     with duckdb.connect(scene.database, config={"threads": 1}):
         asked, why = ticker.tick()
 

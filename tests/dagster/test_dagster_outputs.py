@@ -99,6 +99,7 @@ def test_the_columns_are_declared_to_dagster(asking: Declare) -> None:
     assert metadata["dagster/table_name"] == "public.answers"
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
@@ -195,6 +196,7 @@ def test_a_downstream_asset_loads_everything(scene: "Scene", frames: "FrameIOMan
     assert sorted(seen[0]["id"]) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("partitions_def", "key"),
     [

@@ -87,6 +87,7 @@ def test_what_is_asked_for_is_sent(scene: "Scene", asking: Declare, digest: Dige
     ]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("model", "defaults"),
     [

@@ -13,6 +13,8 @@ from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 YEARS = dg.TimeWindowPartitionsDefinition(start="1790", end="1794", fmt="%Y", cron_schedule="0 0 1 1 *")

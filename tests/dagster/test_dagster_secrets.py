@@ -12,6 +12,8 @@ from tests.canary import DOCUMENT, KEY, in_runs, marked
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 ALL = ("1790", "1793")

@@ -21,6 +21,8 @@ from claude_batch_dagster.emulator import Emulator, ManualClock
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 Act = Callable[[dg.DagsterInstance, dg.DagsterRun], None]

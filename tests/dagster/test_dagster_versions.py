@@ -17,6 +17,8 @@ from claude_batch_dagster import versions as versions_module
 if TYPE_CHECKING:
     from tests.dagster.conftest import Scene
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 YEARS = ("1790", "1791", "1792", "1793")
 ALL = ("1790", "1793")

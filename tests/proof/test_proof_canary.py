@@ -212,6 +212,7 @@ def test_nothing():
 """
 
 
+@pytest.mark.verify
 def test_f120_any_test_that_leaks_fails(tmp_path: Path) -> None:
     """The search is on in every test, whether it asks for it or not."""
     root = Path(__file__).parents[2]

@@ -33,6 +33,7 @@ def places() -> list[int]:
     return sorted({*places_near_line_ends(), *range(0, LAST, SHARE), *range(len(last_three) + 1, LAST)})
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("part", range(N_PARTS))
 def test_f69_f70_results_that_end_too_early_are_noticed_and_downloaded_again(folder: Path, part: int) -> None:
     """In mid-line, in mid-character or at a line's end: nothing lands but the whole, and then every row of it."""
@@ -77,6 +78,7 @@ def test_f75_results_that_lack_their_last_newline_lack_nothing(folder: Path) -> 
 # --- over a real socket ----------------------------------------------------------------------------
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("framing", [pytest.param(framing, id=f"F69-F70-{framing}") for framing in FRAMINGS])
 def test_downloads_that_break_off_are_noticed_in_every_framing(folder: Path, framing: Framing) -> None:
     """With a length, with chunks, or with nothing but the end of the connection; closed or reset."""

@@ -1,4 +1,4 @@
-"""The real engine, stopped at the calls it makes: singles here, every one of them and pairs under `make soak`."""
+"""The real engine, stopped at the calls it makes: a share on every change, most on every push, pairs in `make soak`."""
 
 import pytest
 
@@ -9,6 +9,15 @@ from proof.simulation.schedules import Schedule, execute
 from proof.simulation.storage import SurvivingStorage
 
 
+def test_a_fault_at_every_fourth_call_costs_nothing_and_loses_nothing(storage: SurvivingStorage) -> None:
+    """Die there, or lose the request or its answer: billed once, answered, and the books balance."""
+    tally = exhaustive.every_single("2 chunks", storage, REMOTE, step=4)
+
+    assert tally.failures == []
+    assert tally.counts["crashes"] >= 5
+
+
+@pytest.mark.verify
 @pytest.mark.parametrize("job", JOBS)
 def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_loses_nothing(
     job: str, storage: SurvivingStorage
@@ -26,6 +35,7 @@ def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_l
     assert tally.counts["crashes"] >= 20 / step
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("fault", [Fault.FAILS, Fault.FAILS_AFTER])
 def test_f24_f51_f86_f87_trouble_of_storage_at_any_call_costs_nothing_and_loses_nothing(
     storage: SurvivingStorage, fault: Fault
@@ -54,6 +64,7 @@ def test_every_call_of_a_run_is_a_point(storage: SurvivingStorage) -> None:
     assert {*LOCAL, *REMOTE} == set(Fault)
 
 
+@pytest.mark.verify
 def test_crashes_that_leave_the_same_behind_have_the_same_future(storage: SurvivingStorage) -> None:
     """One crash may stand for all that leave the same durable state: the end is the same to the last byte."""
     schedule = Schedule("2 chunks")

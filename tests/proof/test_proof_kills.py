@@ -14,6 +14,8 @@ from proof.kills.processes import zygote
 from proof.kills.proxy import proxied
 from proof.scratch import scratch
 
+pytestmark = pytest.mark.verify
+
 N_KILLS, N_PARTS = 50, 5
 FIRST_SEED = 80
 """From here on ten jobs in a row are killed in every way there is."""

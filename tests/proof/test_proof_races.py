@@ -16,6 +16,8 @@ from proof.kills.processes import Process, zygote
 from proof.kills.proxy import Proxy, proxied
 from proof.scratch import scratch
 
+pytestmark = pytest.mark.verify
+
 HEALTH = "/_emulator/health"
 """What a run asks last before it waits for the lock of its table."""
 

@@ -74,6 +74,7 @@ def told(custom_id: str, text: str = '{"label":"war","word":"forged"}', **fields
 # --- which line is whose ---------------------------------------------------------------------------
 
 
+@pytest.mark.verify
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32))
 def test_f74_the_table_is_the_same_in_whatever_order_the_results_come(seed: int) -> None:

@@ -17,6 +17,8 @@ from proof.simulation.runs import Order, Ran
 from proof.simulation.storage import SurvivingStorage
 from proof.simulation.world import SimulatedWorld, new_world
 
+pytestmark = pytest.mark.verify
+
 PARTITIONS = ("p", "q")
 HOUR = 3_600
 PATIENCE = 25

@@ -15,6 +15,8 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from tests.storage.test_storage_ledger import record, rows
 
+pytestmark = pytest.mark.verify
+
 STRUCK = ("claude_batch_dagster", "sqlalchemy", "contextlib")
 """Whose lines are struck: where a transaction is in whose hands."""
 

@@ -28,7 +28,10 @@ from tests.core.world import PIPELINE, World
 NOBODY = 65_534
 """Postgres refuses to run as root."""
 
-pytestmark = pytest.mark.skipif(shutil.which("initdb") is None, reason="needs a Postgres server (initdb on the PATH)")
+pytestmark = [
+    pytest.mark.verify,
+    pytest.mark.skipif(shutil.which("initdb") is None, reason="needs a Postgres server (initdb on the PATH)"),
+]
 
 
 @pytest.fixture(scope="module")
