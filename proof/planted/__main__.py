@@ -6,9 +6,9 @@ import time
 from rich.console import Console
 
 from proof.planted.every import BUGS, named
+from proof.planted.reporting import finding, how_to_see, save_table, show
 from proof.planted.runner import BrokenTestsError, Outcome, run_all
 from proof.planted.suite import ROOT
-from proof.planted.telling import finding, how_to_see, save_table, show
 
 WIDTH = 160
 """Of what is printed to a file."""
@@ -23,13 +23,13 @@ def main(names: tuple[str, ...]) -> int:
         console.print(f"There is no planted bug {error}. There are: {', '.join(bug.name for bug in BUGS)}")
         return 2
 
-    def tell(outcome: Outcome) -> None:
+    def report(outcome: Outcome) -> None:
         word, why = ("caught", outcome.said) if outcome.caught else ("SURVIVED", outcome.survived)
         console.print(f"{word:>8}  {outcome.bug.name}: {why}", highlight=False, markup=False, no_wrap=True)
 
     began = time.monotonic()
     try:
-        outcomes = run_all(bugs, tell)
+        outcomes = run_all(bugs, report)
     except BrokenTestsError as error:
         console.print(f"The named tests fail without a bug, so they prove nothing:\n{error}", markup=False)
         return 1

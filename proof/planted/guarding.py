@@ -12,7 +12,6 @@ from proof.planted.planter import Planter
 from proof.planted.promises import Promise
 
 CLIENT = "tests/client/test_client.py"
-FILES = "tests/storage/test_storage_files.py"
 
 
 @breaks(

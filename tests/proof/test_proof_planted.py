@@ -18,8 +18,8 @@ from proof.planted.bug import Bug, breaks
 from proof.planted.every import BUGS, named
 from proof.planted.planter import MisplacedError, Planter
 from proof.planted.promises import Promise
+from proof.planted.reporting import TABLE, finding, rows, show
 from proof.planted.runner import BrokenTestsError, Outcome, run_all
-from proof.planted.telling import TABLE, finding, rows, show
 
 FILLED = ("tests/core/test_core_chunks.py::test_chunks_are_full_but_the_last",)
 QUICK = named(("one-silent-listing", "no-without-envelope"))
