@@ -12,7 +12,7 @@ import click
 from proof import answers, cuts
 from proof.findings import Finding
 from proof.kills.__main__ import main as kills
-from proof.mutants.__main__ import main as mutants
+from proof.planted.__main__ import main as planted
 from proof.simulation import exhaustive, replaying, seeds
 
 
@@ -61,11 +61,11 @@ def seeds_command(n: int, first: int) -> None:
 main.add_command(kills, "kills")
 
 
-@main.command("mutants")
+@main.command("planted")
 @click.argument("names", nargs=-1)
-def mutants_command(names: tuple[str, ...]) -> None:
-    """Plant bugs and see each caught by the tests that were named for it."""
-    sys.exit(mutants(names))
+def planted_command(names: tuple[str, ...]) -> None:
+    """Plant bugs, those of these names or all, and see each caught by the tests that were named for it."""
+    sys.exit(planted(names))
 
 
 @main.command()

@@ -13,7 +13,7 @@ from proof.findings import FOLDER, Finding
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 
-ORDER = ("singles", "pairs", "seeds", "kills", "answers", "cuts", "mutants")
+ORDER = ("singles", "pairs", "seeds", "kills", "answers", "cuts", "planted")
 """The proofs, from the engine in a simulation to the tests of the tests."""
 
 WHAT = {
@@ -23,7 +23,7 @@ WHAT = {
     "kills": ("Real runs of Dagster, killed", "kills"),
     "answers": ("Every answer to a create call", "answers"),
     "cuts": ("Results cut at every byte", "cuts"),
-    "mutants": ("Planted bugs", "bugs"),
+    "planted": ("Planted bugs", "bugs"),
 }
 
 OPENING = """\
@@ -70,15 +70,15 @@ server over a socket. What is expected of each stands in [answers.csv](answers.c
 
 **Cuts.** The results of 200 requests, ended too early at every byte.
 
-**Planted bugs.** A proof that cannot fail proves nothing. So bugs are planted one at a time, each with the tests that
-have to catch it, named beforehand.
+**Planted bugs.** A proof that cannot fail proves nothing. So bugs are planted one at a time in the running code, each
+against a sentence of the promise and with the tests that have to catch it, named beforehand.
 
 ## Repeat it
 
 ```sh
 make test      # two thirds of the singles, 500 seeds, 50 kills, a share of the cuts, all the answers
-make mutants   # plant each bug, and see it caught
 make proof     # all of this page, in a few hours
+python -m proof planted              # plant each bug, and see it caught; or one, by its name
 python -m proof kills --seed 17      # one job of killed runs again
 python -m proof replay "..."         # one schedule again, as a failure prints it
 ```
@@ -125,14 +125,17 @@ def _figure(figure: float | str) -> str:
 def _bugs(planted: Sequence[dict[str, object]]) -> Iterator[str]:
     yield f"## The {len(planted)} planted bugs"
     yield ""
-    yield "Each was planted alone and caught by the test named for it."
-    yield ""
-    yield "| bug | what one might have thought | caught by |"
-    yield "| --- | --- | --- |"
+    yield "Each was planted alone and caught by the tests named for it. `python -m proof planted NAME` shows one."
+    sentence = None
     for bug in planted:
+        if bug["promise"] != sentence:
+            sentence = bug["promise"]
+            yield from ("", f"> {sentence}", "")
+            yield "| bug | what one might have thought | caught by |"
+            yield "| --- | --- | --- |"
         caught_by = bug["caught_by"]
         tests = caught_by if isinstance(caught_by, list) else [caught_by]
-        named = ", ".join(f"`{str(test).partition('::')[2].partition('[')[0]}`" for test in tests)
+        named = ", ".join(dict.fromkeys(f"`{str(test).partition('::')[2].partition('[')[0]}`" for test in tests))
         yield f"| {bug['name']} | {_cell(str(bug['what']))} | {named} |"
 
 
@@ -160,7 +163,7 @@ def _cell(text: str) -> str:
 def written() -> str:
     """Return the page as the figures saved last make it."""
     found = {path.stem: Finding.load(path) for path in FOLDER.glob("*.json") if path.stem in ORDER}
-    planted = json.loads((FOLDER / "mutants_table.json").read_text())
+    planted = json.loads((FOLDER / "planted_table.json").read_text())
     return page([found[name] for name in ORDER if name in found], planted, faults())
 
 

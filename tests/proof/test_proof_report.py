@@ -12,7 +12,7 @@ def test_the_page_is_what_the_command_writes() -> None:
     assert PAGE.read_text() == written()
 
 
-AT_LEAST = {"seeds": 10_000, "kills": 500, "answers": 600, "mutants": 25}
+AT_LEAST = {"seeds": 10_000, "kills": 500, "answers": 600, "planted": 40}
 """How much has to be tried before it is worth a line on the page."""
 
 
@@ -23,7 +23,7 @@ def test_every_proof_on_the_page_holds() -> None:
     assert found.keys() == set(ORDER)
     assert [name for name, finding in found.items() if not finding.holds] == []
     assert {finding.facts.get("other promises broken", 0) for finding in found.values()} == {0}
-    assert found["mutants"].facts["survived"] == 0
+    assert found["planted"].facts["survived"] == 0
     assert [name for name, finding in found.items() if finding.n_schedules < AT_LEAST.get(name, 0)] == []
     assert int(found["kills"].facts["kills inside the POST"]) * 5 >= found["kills"].n_schedules
 

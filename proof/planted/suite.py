@@ -1,8 +1,7 @@
-"""Some tests, run in a copy of the project, and what became of each."""
+"""Some tests, run in a process of their own with or without a bug, and what became of each."""
 
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-COPIED = ("claude_batch_dagster", "proof", "tests", "pyproject.toml")
+from proof.planted.bug import Bug
 
-TIMEOUT_SECONDS = 180
-"""No named test takes a tenth of it; a bug that makes one hang is not caught by it."""
+ROOT = Path(__file__).parents[2]
+
+TIMEOUT_SECONDS = 300
+"""The named tests take a fifth of it all together; a bug that makes one hang is not caught by it."""
 
 ALL_PASSED, SOME_FAILED = 0, 1
 """What pytest exits with when it could run what it was asked to; other codes mean that it could not."""
@@ -61,21 +61,11 @@ class Suite:
         )
 
 
-def copied(root: Path, to: Path) -> Path:
-    """Copy what the tests need; bytecode too, which saves compiling it for each copy."""
-    to.mkdir()
-    for name in COPIED:
-        source = root / name
-        if source.is_dir():
-            shutil.copytree(source, to / name)
-        else:
-            shutil.copy2(source, to / name)
-    return to
-
-
-def run(folder: Path, test_ids: Sequence[str]) -> Suite:
-    """Run tests in a copy of the project, in a process of its own; the package that they import is the copy's."""
-    process = PROCESSES.Process(target=_pytest, args=(folder, test_ids))
+def run(folder: Path, arguments: Sequence[str], *, bug: Bug | None = None) -> Suite:
+    """Run tests in a process of their own, with a bug if one is given; `folder` is for what they write."""
+    folder.mkdir()
+    planted = () if bug is None else ("-p", "proof.planted.plugin", f"--plant={bug.address}")
+    process = PROCESSES.Process(target=_pytest, args=(folder, (*planted, *arguments)))
     process.start()
     process.join(TIMEOUT_SECONDS)
     if process.is_alive():
@@ -85,28 +75,25 @@ def run(folder: Path, test_ids: Sequence[str]) -> Suite:
     return Suite(process.exitcode, _failures(folder / REPORT) if ran else {}, (folder / OUTPUT).read_text())
 
 
-def _pytest(folder: Path, test_ids: Sequence[str]) -> None:
-    """Be a pytest that was started in the copy."""
+def _pytest(folder: Path, arguments: Sequence[str]) -> None:
+    """Be a pytest that was started at the root of the project."""
     os.setsid()
-    os.chdir(folder)
-    output = os.open(OUTPUT, os.O_CREAT | os.O_WRONLY)
+    os.chdir(ROOT)
+    output = os.open(folder / OUTPUT, os.O_CREAT | os.O_WRONLY)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
-    _forget(folder)
+    _forget_who_started()
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = pytest.main([*options, f"--basetemp={folder / 'tmp'}", f"--junitxml={REPORT}", *test_ids])
+    code = pytest.main([*options, f"--basetemp={folder / 'tmp'}", f"--junitxml={folder / REPORT}", *arguments])
     sys.stdout.flush()
     sys.exit(int(code))
 
 
-def _forget(folder: Path) -> None:
-    """Let nothing of the project itself be found but in the copy, nor of a pytest that runs around this one."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in {"claude_batch_dagster", "proof", "tests"}]:
-        del sys.modules[name]
-    sys.path[:] = [str(folder), *(entry for entry in sys.path if entry not in {"", str(ROOT)})]
+def _forget_who_started() -> None:
+    """Import from the root of the project first, and know nothing of a pytest that runs around this one."""
+    sys.path.insert(0, str(ROOT))
     for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_"))]:
         del os.environ[name]
-    os.environ["PYTHONPATH"] = str(folder)
 
 
 def _kill(process: ForkServerProcess | SpawnProcess) -> None:

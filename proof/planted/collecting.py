@@ -1,0 +1,120 @@
+"""Bugs on the way home: how results become answers, and when a row is called missing."""
+
+# Docstrings of bugs are thoughts, not orders.
+# ruff: noqa: D401
+
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+
+from claude_batch_dagster.core import collection
+from claude_batch_dagster.core.collection import Collection, Matched
+from claude_batch_dagster.core.ledger import ChunkRecord
+from claude_batch_dagster.core.pipeline import Pipeline
+from claude_batch_dagster.core.ports import Answer, Batch
+from claude_batch_dagster.core.results import decode
+from claude_batch_dagster.storage import outputs, state_directory
+from claude_batch_dagster.storage.outputs import OutputTable
+from proof.planted.bug import breaks
+from proof.planted.planter import Planter
+from proof.planted.promises import Promise
+
+COLLECTION = "tests/core/test_core_collection.py"
+PAID_ONCE = "tests/core/test_core_paid_once.py"
+RESTORING = "tests/core/test_core_restoring.py"
+OUTPUTS = "tests/storage/test_storage_outputs.py"
+FILES = "tests/storage/test_storage_files.py"
+BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
+
+
+@breaks(
+    Promise.COUNTED,
+    caught_by=(f"{PAID_ONCE}::test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more",),
+)
+def results_not_counted(planter: Planter) -> None:
+    """What was downloaded without an error is complete."""
+    planter.replace(Collection, "_complete", lambda *_: True)
+
+
+@breaks(Promise.COUNTED, caught_by=(f"{COLLECTION}::test_f74_results_in_any_order_are_joined_by_custom_id",))
+def matched_by_order(planter: Planter) -> None:
+    """Results come in the order of the requests."""
+
+    def in_order(self: Collection, chunk: ChunkRecord) -> list[Matched]:
+        rows = self.ledger.rows(chunk.chunk_id)
+        results = [decode(line) for line in self.spool.lines(chunk.batch_id or "")]
+        return list(zip_longest(rows, results[: len(rows)]))
+
+    planter.replace(Collection, "_reconcile", in_order)
+
+
+@breaks(
+    Promise.COUNTED,
+    caught_by=(
+        f"{RESTORING}::test_f69_f90_answers_whose_download_was_cut_come_back_all_the_same",
+        f"{RESTORING}::test_f90_a_file_of_the_spool_that_lacks_rows_is_completed",
+    ),
+)
+def restored_uncounted(planter: Planter) -> None:
+    """What is fetched to fill the table again is what had filled it."""
+    planter.replace(collection, "lacking_in", lambda *_: set())
+
+
+@breaks(
+    Promise.NOTHING_LOST,
+    caught_by=(
+        f"{PAID_ONCE}::test_f62_a_batch_whose_rows_nobody_asks_for_any_more_is_brought_home",
+        f"{PAID_ONCE}::test_f97_a_batch_that_landed_before_the_crash_is_booked_by_the_next_run",
+    ),
+)
+def dead_runs_not_collected(planter: Planter) -> None:
+    """A run brings home what it asks for itself."""
+    planter.rewrite(Pipeline, "_begin", "self._collect_ended()", "pass")
+
+
+@breaks(
+    Promise.NOTHING_LOST,
+    caught_by=(
+        f"{COLLECTION}::test_a_batch_that_has_not_ended_is_left_alone",
+        "tests/core/test_core_trouble.py::test_f53_f68_a_batch_that_cannot_be_seen_for_minutes_is_not_given_up",
+    ),
+)
+def one_404_is_gone(planter: Planter) -> None:
+    """A batch that the API does not know is lost."""
+    is_gone = Collection._is_gone  # noqa: SLF001  (where results are given up)
+
+    def at_once(self: Collection, chunk: ChunkRecord, batch: Batch | None) -> bool:
+        return batch is None or is_gone(self, chunk, batch)
+
+    planter.replace(Collection, "_is_gone", at_once)
+
+
+@breaks(Promise.NOTHING_LOST, caught_by=(f"{FILES}::test_f120_what_a_killed_run_left_is_deleted_after_a_day",))
+def old_results_swept_away(planter: Planter) -> None:
+    """Whatever lies in the spool for a day is a leftover."""
+    remove = state_directory._remove_leftovers  # noqa: SLF001  (where files are deleted)
+
+    def all_of_them(folder: Path, *_: str) -> None:
+        remove(folder, "*")
+
+    planter.replace(state_directory, "_remove_leftovers", all_of_them)
+
+
+@breaks(Promise.NOTHING_LOST, caught_by=(f"{OUTPUTS}::test_f85_a_landing_that_breaks_off_leaves_nothing",))
+def marker_first(planter: Planter) -> None:
+    """Short transactions are good, so the marker has one of its own."""
+    apply = OutputTable.apply
+
+    def in_two_steps(self: OutputTable, chunk_id: str, answers: Iterable[Answer]) -> bool:
+        is_new = apply(self, chunk_id, ())
+        if is_new:
+            self.restore(answers)
+        return is_new
+
+    planter.replace(OutputTable, "apply", in_two_steps)
+
+
+@breaks(Promise.NOTHING_LOST, caught_by=(f"{BETTER}[bad-after-good]",))
+def failure_replaces_answer(planter: Planter) -> None:
+    """The newest result is what the table shows."""
+    planter.replace(outputs, "UNLESS_WORSE", "TRUE")
