@@ -26,20 +26,21 @@ repeating it may lose the answers. So the promise in full is:
 
 JUDGE = """\
 **The judge is the server**: an emulator of the API that keeps its own books of what it accepted and billed. After every
-try, those books are compared with the ledger and the output table.
+try, those books are compared with the ledger and the output table. (Of a single answer, and of results that are cut,
+it is known beforehand what has to come of it.)
 
 - *lost*: documents whose paid answer is neither in the table nor on disk;
 - *doubled*: rows of the table beyond one for each document;
-- *billed twice*: documents that were paid for twice and the report does not say so.
+- *billed twice*: documents that were paid for twice without a word of it in the report.
 """
 
 STILL = """\
 ## What can still pay twice, or lose
 
 - **A batch that stays invisible.** The API accepted it, the answer was lost, and the API's list does not show it for
-  the whole quiet period (15 minutes, unless you set it). With `on_unconfirmed="resubmit"` its documents are then sent
-  again. The report says so at once (`possible_duplicate_usd`, and the check `paid_once`), and the batch is looked for
-  until its results expire. With `"hold"` a person decides.
+  the whole quiet period (15 minutes, unless you set it). With `on_unconfirmed="resubmit"`, the default, its documents
+  are then sent again. The report says so at once (`possible_duplicate_usd`, and the check `paid_once`), and the batch
+  is looked for until its results expire. With `"hold"` a person decides.
 - **Two ledgers for one table**, on two machines, that know nothing of each other. On one machine a copied ledger, a new
   one and an older one are noticed before anything is sent.
 - **A ledger that is lost while batches are on their way.** A new one, accepted in its place, cannot know them. A backup
