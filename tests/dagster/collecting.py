@@ -13,7 +13,7 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 REAL_TIME = time.time
 WAITS: tuple[list[dg.RunRequest], str] = ([], "The last collection failed or was canceled; it waits.")
@@ -28,15 +28,15 @@ class Kept:
 
 
 def tick(
-    scene: "Scene", asset: dg.AssetsDefinition, kept: Kept | None = None, **settings: Any
+    world: "DagsterWorld", asset: dg.AssetsDefinition, kept: Kept | None = None, **settings: Any
 ) -> tuple[list[dg.RunRequest], str | None]:
     """Let the sensor look once: return what it asks for, and why it asks for nothing."""
     sensor = build_collect_sensor(asset)
-    resources = {"claude_batch": scene.resource(**settings)}
+    resources = {"claude_batch": world.resource(**settings)}
     repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
     cursor = kept.cursor if kept else None
     with dg.build_sensor_context(
-        instance=scene.instance, resources=resources, repository_def=repository, cursor=cursor
+        instance=world.instance, resources=resources, repository_def=repository, cursor=cursor
     ) as context:
         told = sensor.evaluate_tick(context)
     if kept:
@@ -49,12 +49,12 @@ def keys(request: dg.RunRequest) -> tuple[str, str]:
     return request.tags[RANGE_START], request.tags[RANGE_END]
 
 
-def launch(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest, *, raises: bool = True) -> None:
+def launch(world: "DagsterWorld", asset: dg.AssetsDefinition, request: dg.RunRequest, *, raises: bool = True) -> None:
     """Run what the sensor asked for."""
     dg.materialize(
         [asset],
-        instance=scene.instance,
-        resources={"claude_batch": scene.resource()},
+        instance=world.instance,
+        resources={"claude_batch": world.resource()},
         tags=dict(request.tags),
         raise_on_error=raises,
     )
@@ -65,21 +65,21 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + seconds)
 
 
-def canceled(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest) -> dg.DagsterRun:
+def canceled(world: "DagsterWorld", asset: dg.AssetsDefinition, request: dg.RunRequest) -> dg.DagsterRun:
     """Let Dagster take up what the sensor asked for, and a person cancel it in the queue."""
-    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": world.resource()})
     job = defs.resolve_implicit_global_asset_job_def()
-    run = scene.instance.create_run_for_job(job, tags=dict(request.tags))
-    scene.instance.report_run_canceled(run)
+    run = world.instance.create_run_for_job(job, tags=dict(request.tags))
+    world.instance.report_run_canceled(run)
     return run
 
 
-def died(scene: "Scene", asset: dg.AssetsDefinition, tags: Mapping[str, str]) -> None:
+def died(world: "DagsterWorld", asset: dg.AssetsDefinition, tags: Mapping[str, str]) -> None:
     """Start a run whose process nobody hears of again."""
-    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": world.resource()})
     job = defs.resolve_implicit_global_asset_job_def()
-    run = scene.instance.create_run_for_job(job, tags=dict(tags), asset_selection={asset.key})
-    scene.instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name), run.run_id)
+    run = world.instance.create_run_for_job(job, tags=dict(tags), asset_selection={asset.key})
+    world.instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name), run.run_id)
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -94,17 +94,17 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Non
     monkeypatch.setattr(AnthropicBatches, "close", close)
 
 
-def overtaken(scene: "Scene", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> dg.RunRequest:
+def overtaken(world: "DagsterWorld", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> dg.RunRequest:
     """Submit a new row of 1790 while a run collects that partition; return what that run was asked by."""
     submission = build_submission_asset(asset)
-    scene.run(submission, partition="1790")
-    [first], _ = tick(scene, asset)
+    world.run(submission, partition="1790")
+    [first], _ = tick(world, asset)
 
     def submit() -> None:
-        scene.write("INSERT INTO public.documents VALUES ('new', 'the navy once more', '1790-03-03')")
-        scene.run(submission, partition="1790")
+        world.write("INSERT INTO public.documents VALUES ('new', 'the navy once more', '1790-03-03')")
+        world.run(submission, partition="1790")
 
     meanwhile(monkeypatch, submit)
-    launch(scene, asset, first)
-    assert scene.statuses() == {"succeeded": 1}
+    launch(world, asset, first)
+    assert world.statuses() == {"succeeded": 1}
     return first

@@ -69,7 +69,7 @@ def write_documents(
 
 
 @dataclass(kw_only=True)
-class Scene:
+class DagsterWorld:
     """One warehouse, one state directory, one Dagster instance, and the emulator as this test sees it."""
 
     folder: Path
@@ -208,7 +208,7 @@ def emulator(served: tuple[Emulator, str]) -> Iterator[Emulator]:
     yield served[0]
     served[0].faults.clear()
     slowest, served[0].pace.batch_seconds = served[0].pace.batch_seconds, 0
-    assert slowest <= BRIEF_SECONDS, "later runs may have to wait for batches that go on: take own_scene"
+    assert slowest <= BRIEF_SECONDS, "later runs may have to wait for batches that go on: take own_world"
 
 
 @pytest.fixture(scope="session")
@@ -234,18 +234,18 @@ def watched(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def empty_scene(
+def empty_world(
     tmp_path: Path,
     served: tuple[Emulator, str],
     emulator: Emulator,
     watched: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
-) -> Scene:
-    """Return a scene without a warehouse."""
+) -> DagsterWorld:
+    """Return a world without a warehouse."""
     monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    return Scene(folder=tmp_path, url=served[1], emulator=emulator, instance=watched)
+    return DagsterWorld(folder=tmp_path, url=served[1], emulator=emulator, instance=watched)
 
 
 @pytest.fixture(scope="session")
@@ -257,36 +257,36 @@ def warehouse_of_documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scene(empty_scene: Scene, warehouse_of_documents: Path) -> Iterator[Scene]:
-    """Return a scene whose warehouse holds four documents, none of them of 1792, and is kept open."""
-    shutil.copyfile(warehouse_of_documents, empty_scene.database)
-    empty_scene.keep_open()
-    yield empty_scene
-    empty_scene.let_go()
+def world(empty_world: DagsterWorld, warehouse_of_documents: Path) -> Iterator[DagsterWorld]:
+    """Return a world whose warehouse holds four documents, none of them of 1792, and is kept open."""
+    shutil.copyfile(warehouse_of_documents, empty_world.database)
+    empty_world.keep_open()
+    yield empty_world
+    empty_world.let_go()
 
 
 @pytest.fixture
-def other_scene(
+def other_world(
     tmp_path: Path, watched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Emulator], Scene]]:
-    """Return a function that gives a scene with documents around an emulator of the test's own."""
+) -> Iterator[Callable[[Emulator], DagsterWorld]]:
+    """Return a function that gives a world with documents around an emulator of the test's own."""
     monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
     with ExitStack() as stack:
 
-        def around(emulator: Emulator) -> Scene:
+        def around(emulator: Emulator) -> DagsterWorld:
             stack.callback(emulator.close)
             url = stack.enter_context(serving(emulator))
-            scene = Scene(folder=tmp_path, url=url, emulator=emulator, instance=watched)
-            scene.write_documents()
-            return scene
+            world = DagsterWorld(folder=tmp_path, url=url, emulator=emulator, instance=watched)
+            world.write_documents()
+            return world
 
         yield around
 
 
 @pytest.fixture
-def own_scene(other_scene: Callable[[Emulator], Scene]) -> Scene:
-    """Return a scene whose emulator is the test's own, so that its batches may go on after the test."""
-    return other_scene(Emulator(clock=SystemClock(), batch_seconds=0))
+def own_world(other_world: Callable[[Emulator], DagsterWorld]) -> DagsterWorld:
+    """Return a world whose emulator is the test's own, so that its batches may go on after the test."""
+    return other_world(Emulator(clock=SystemClock(), batch_seconds=0))
 
 
 @pytest.fixture
@@ -363,6 +363,6 @@ class FrameIOManager(DuckDBIOManager):
 
 
 @pytest.fixture
-def frames(empty_scene: Scene) -> FrameIOManager:
-    """Return dagster-duckdb's IO manager, for pandas, over the warehouse of the scene."""
-    return FrameIOManager(database=empty_scene.database)
+def frames(empty_world: DagsterWorld) -> FrameIOManager:
+    """Return dagster-duckdb's IO manager, for pandas, over the warehouse of the world."""
+    return FrameIOManager(database=empty_world.database)

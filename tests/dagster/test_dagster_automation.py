@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 PARTIES = dg.StaticPartitionsDefinition(["fed", "rep"])
@@ -25,8 +25,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 class Automation:
     """The automation of two assets, evaluated tick by tick, with its cursor kept as the daemon keeps it."""
 
-    def __init__(self, scene: "Scene", asset: dg.AssetsDefinition) -> None:
-        self.scene, self.asset = scene, asset
+    def __init__(self, world: "DagsterWorld", asset: dg.AssetsDefinition) -> None:
+        self.world, self.asset = world, asset
 
         @dg.asset(name="documents", partitions_def=asset.partitions_def)
         def documents() -> None:
@@ -37,20 +37,20 @@ class Automation:
 
     def tick(self) -> set[str | None]:
         """Return the partitions of `answers` that are requested now."""
-        defs = dg.Definitions([self.asset, self.documents], resources={"claude_batch": self.scene.resource()})
+        defs = dg.Definitions([self.asset, self.documents], resources={"claude_batch": self.world.resource()})
         told = dg.evaluate_automation_conditions(
-            defs, self.scene.instance, dg.AssetSelection.assets(self.asset), cursor=self.cursor
+            defs, self.world.instance, dg.AssetSelection.assets(self.asset), cursor=self.cursor
         )
         self.cursor = told.cursor
         return set(told.get_requested_partitions(self.asset.key))
 
     def load(self, partition: str | None = None) -> None:
         """Materialize the documents."""
-        dg.materialize([self.documents], instance=self.scene.instance, partition_key=partition)
+        dg.materialize([self.documents], instance=self.world.instance, partition_key=partition)
 
     def answer(self, partition: str | None = None) -> None:
         """Do what was requested."""
-        self.scene.run(self.asset, beside=[self.documents], partition=partition)
+        self.world.run(self.asset, beside=[self.documents], partition=partition)
 
 
 def test_it_is_never_started_unless_told(classification: Declare) -> None:
@@ -59,10 +59,10 @@ def test_it_is_never_started_unless_told(classification: Declare) -> None:
     assert asset.automation_conditions_by_key == {}
 
 
-def test_eager_follows_the_documents(scene: "Scene", classification: Declare) -> None:
+def test_eager_follows_the_documents(world: "DagsterWorld", classification: Declare) -> None:
     """Requested once for each time that the documents are materialized, and not while nothing changes."""
     eager = dg.AutomationCondition.eager()
-    automation = Automation(scene, classification(partitions_def=None, partition_expr=None, automation_condition=eager))
+    automation = Automation(world, classification(partitions_def=None, partition_expr=None, automation_condition=eager))
 
     assert automation.tick() == set(), "there are no documents yet"
     automation.load()
@@ -73,15 +73,15 @@ def test_eager_follows_the_documents(scene: "Scene", classification: Declare) ->
     assert automation.tick() == {None}
     automation.answer()
     assert automation.tick() == set()
-    assert (scene.statuses(), scene.n_posts) == ({"succeeded": 4}, 1)
+    assert (world.statuses(), world.n_posts) == ({"succeeded": 4}, 1)
 
 
-def test_eager_asks_for_the_partitions_whose_documents_are_new(scene: "Scene", classification: Declare) -> None:
+def test_eager_asks_for_the_partitions_whose_documents_are_new(world: "DagsterWorld", classification: Declare) -> None:
     """A partition follows its own documents, and no other's."""
-    scene.write_documents(ROWS, kinds=KINDS)
+    world.write_documents(ROWS, kinds=KINDS)
     eager = dg.AutomationCondition.eager()
     automation = Automation(
-        scene, classification(partitions_def=PARTIES, partition_expr="party", automation_condition=eager)
+        world, classification(partitions_def=PARTIES, partition_expr="party", automation_condition=eager)
     )
 
     assert automation.tick() == set()
@@ -95,10 +95,10 @@ def test_eager_asks_for_the_partitions_whose_documents_are_new(scene: "Scene", c
 
 
 def test_eager_keeps_to_the_latest_time_window(
-    scene: "Scene", classification: Declare, years: dg.TimeWindowPartitionsDefinition
+    world: "DagsterWorld", classification: Declare, years: dg.TimeWindowPartitionsDefinition
 ) -> None:
     """Of years it takes the last one by itself; older ones are left to backfills, as everywhere in Dagster."""
-    automation = Automation(scene, classification(automation_condition=dg.AutomationCondition.eager()))
+    automation = Automation(world, classification(automation_condition=dg.AutomationCondition.eager()))
 
     automation.tick()
     automation.load("1791")
@@ -107,39 +107,39 @@ def test_eager_keeps_to_the_latest_time_window(
     assert automation.tick() == {"1793"}
 
 
-def test_missing_partitions_are_asked_for_once(scene: "Scene", classification: Declare) -> None:
+def test_missing_partitions_are_asked_for_once(world: "DagsterWorld", classification: Declare) -> None:
     """A partition that is new, and has documents, is requested; one that is answered is not, whatever happens."""
-    scene.write_documents(ROWS, kinds=KINDS)
+    world.write_documents(ROWS, kinds=KINDS)
     parties = dg.DynamicPartitionsDefinition(name="parties")
-    scene.instance.add_dynamic_partitions("parties", ["fed"])
+    world.instance.add_dynamic_partitions("parties", ["fed"])
     missing = dg.AutomationCondition.on_missing()
     automation = Automation(
-        scene, classification(partitions_def=parties, partition_expr="party", automation_condition=missing)
+        world, classification(partitions_def=parties, partition_expr="party", automation_condition=missing)
     )
 
     assert automation.tick() == set()
-    scene.instance.add_dynamic_partitions("parties", ["whig"])
+    world.instance.add_dynamic_partitions("parties", ["whig"])
     assert automation.tick() == set(), "its documents are not there yet"
     automation.load("whig")
     assert automation.tick() == {"whig"}
     automation.answer("whig")
     automation.load("whig")
     assert automation.tick() == set()
-    assert scene.answers("id, partition_key") == [("c", "whig")]
+    assert world.answers("id, partition_key") == [("c", "whig")]
 
 
-def test_a_run_that_failed_is_not_started_again_and_again(scene: "Scene", classification: Declare) -> None:
+def test_a_run_that_failed_is_not_started_again_and_again(world: "DagsterWorld", classification: Declare) -> None:
     """After a failure eager waits for new documents: a key that is refused does not make a storm of runs."""
     automation = Automation(
-        scene,
+        world,
         classification(partitions_def=None, partition_expr=None, automation_condition=dg.AutomationCondition.eager()),
     )
     automation.tick()
     automation.load()
     assert automation.tick() == {None}
-    scene.emulator.faults.add("401")
-    scene.run(automation.asset, beside=[automation.documents], raises=False)
-    scene.emulator.faults.clear()
+    world.emulator.faults.add("401")
+    world.run(automation.asset, beside=[automation.documents], raises=False)
+    world.emulator.faults.clear()
 
     assert [automation.tick(), automation.tick()] == [set(), set()]
     automation.load()

@@ -9,22 +9,22 @@ import pytest
 from claude_batch_dagster import Thresholds
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 
 
-def test_a_blocking_check_keeps_downstream_from_running(scene: "Scene", classification: Declare) -> None:
+def test_a_blocking_check_keeps_downstream_from_running(world: "DagsterWorld", classification: Declare) -> None:
     """The answers land all the same; what stands on them does not run when the check fails."""
-    scene.emulator.faults.add("invalid_request")
+    world.emulator.faults.add("invalid_request")
 
     @dg.asset(deps=["answers"])
     def downstream() -> None:
         pass
 
     def events(asset: dg.AssetsDefinition) -> set[str]:
-        result = scene.run(asset, downstream, raises=False)
+        result = world.run(asset, downstream, raises=False)
         return {str(event.step_key) for event in result.get_asset_materialization_events()}
 
     open_gate = events(classification(name="answers", partitions_def=None))
@@ -35,21 +35,21 @@ def test_a_blocking_check_keeps_downstream_from_running(scene: "Scene", classifi
 
 # Dagster warns of the policy of an asset that is not ours.
 @pytest.mark.filterwarnings("ignore:Parameter `backfill_policy` of function `asset` is currently in beta")
-def test_a_blocking_check_keeps_back_its_own_run_and_no_other(scene: "Scene", classification: Declare) -> None:
+def test_a_blocking_check_keeps_back_its_own_run_and_no_other(world: "DagsterWorld", classification: Declare) -> None:
     """
     In the run whose check fails nothing downstream runs, for no partition; another run may go on all the same.
 
     The partitions are recorded as materialized, which is what backfills and automation go by.
     """
-    scene.write("UPDATE public.documents SET text = NULL WHERE id = 'd'")
+    world.write("UPDATE public.documents SET text = NULL WHERE id = 'd'")
     asset = classification(blocking_checks=["error_rate"])
 
     @dg.asset(deps=["answers"], partitions_def=asset.partitions_def, backfill_policy=dg.BackfillPolicy.multi_run(5000))
     def downstream() -> None:
         pass
 
-    blocked = scene.run(asset, downstream, span=ALL, raises=False)
-    later = scene.run(downstream, beside=[asset], span=ALL)
+    blocked = world.run(asset, downstream, span=ALL, raises=False)
+    later = world.run(downstream, beside=[asset], span=ALL)
 
     assert (blocked.success, later.success) == (False, True)
     events = blocked.get_asset_materialization_events()
@@ -80,7 +80,7 @@ SINGLE_RUNS = [{"partition": "fed"}, {"partition": "rep"}, {"partition": "whig"}
     ids=["eager alone", "all good", "one fails", "one warns", "one fails in the runs of a sensor", "single runs"],
 )
 def test_automation_waits_for_blocking_checks_where_it_is_told_to(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     condition: dg.AutomationCondition[dg.AssetKey],
     runs: Sequence[Mapping[str, Any]],
@@ -90,7 +90,7 @@ def test_automation_waits_for_blocking_checks_where_it_is_told_to(
 ) -> None:
     """`eager()` alone goes by materializations; Dagster's condition for checks holds back the bad `rep`, no other."""
     texts = {party: None if party == bad else "tax" for party in sorted(EVERY)}
-    scene.write_documents([(p, text, p) for p, text in texts.items()], kinds="id VARCHAR, text VARCHAR, party VARCHAR")
+    world.write_documents([(p, text, p) for p, text in texts.items()], kinds="id VARCHAR, text VARCHAR, party VARCHAR")
     asset = classification(
         partitions_def=PARTIES,
         partition_expr="party",
@@ -102,13 +102,13 @@ def test_automation_waits_for_blocking_checks_where_it_is_told_to(
     def downstream() -> None:
         pass
 
-    defs = dg.Definitions([asset, downstream], resources={"claude_batch": scene.resource()})
+    defs = dg.Definitions([asset, downstream], resources={"claude_batch": world.resource()})
     selection = dg.AssetSelection.assets(downstream)
     with dg.DagsterInstance.ephemeral() as own:
-        scene.instance = own
+        world.instance = own
         before = dg.evaluate_automation_conditions(defs, own, selection)
         for run in runs:
-            scene.run(asset, raises=False, **run)
+            world.run(asset, raises=False, **run)
         told = dg.evaluate_automation_conditions(defs, own, selection, cursor=before.cursor)
 
     assert set(told.get_requested_partitions(downstream.key)) == requested

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from claude_batch_dagster import Thresholds, check_targets, materialization
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 pytestmark = pytest.mark.verify
 
@@ -29,17 +29,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def statuses(scene: "Scene", asset: dg.AssetsDefinition, check: str = "error_rate") -> dict[str, set[str]]:
+def statuses(world: "DagsterWorld", asset: dg.AssetsDefinition, check: str = "error_rate") -> dict[str, set[str]]:
     """Return the partitions by what the check says of them; those that it says nothing of are not there."""
     key = dg.AssetCheckKey(asset.key, check)
-    [found] = scene.instance.event_log_storage.get_asset_check_state([(key, asset.partitions_def)]).values()
+    [found] = world.instance.event_log_storage.get_asset_check_state([(key, asset.partitions_def)]).values()
     by_status = {status.name: set(subset.subset_value.get_partition_keys()) for status, subset in found.subsets.items()}
     return {status: keys for status, keys in by_status.items() if keys}
 
 
-def spoil(scene: "Scene") -> None:
+def spoil(world: "DagsterWorld") -> None:
     """Give 1791 a row that fails."""
-    scene.write("UPDATE public.documents SET text = NULL WHERE id = 'b'")
+    world.write("UPDATE public.documents SET text = NULL WHERE id = 'b'")
 
 
 WAYS: dict[str, list[dict[str, Any]]] = {
@@ -51,62 +51,64 @@ WAYS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_partition_has_the_status_of_its_last_run(scene: "Scene", classification: Declare, way: str) -> None:
+def test_each_partition_has_the_status_of_its_last_run(
+    world: "DagsterWorld", classification: Declare, way: str
+) -> None:
     """One bad row fails its partition and no other; mended, and run again, all partitions pass."""
     asset = classification()
-    spoil(scene)
+    spoil(world)
 
     for run in WAYS[way]:
-        scene.run(asset, **run)
-    first = statuses(scene, asset)
-    scene.write("UPDATE public.documents SET text = 'army at war' WHERE id = 'b'")
+        world.run(asset, **run)
+    first = statuses(world, asset)
+    world.write("UPDATE public.documents SET text = 'army at war' WHERE id = 'b'")
     for run in WAYS[way]:
-        scene.run(asset, **run)
+        world.run(asset, **run)
 
     assert first == {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}
-    assert statuses(scene, asset) == {"SUCCEEDED": YEARS}
+    assert statuses(world, asset) == {"SUCCEEDED": YEARS}
 
 
-def test_two_dimensions_have_a_status_too(scene: "Scene", classification: Declare) -> None:
+def test_two_dimensions_have_a_status_too(world: "DagsterWorld", classification: Declare) -> None:
     """A range over both dimensions gives each of its partitions the status of that very partition."""
     parties, places = dg.StaticPartitionsDefinition(["fed", "rep"]), dg.StaticPartitionsDefinition(["ny", "va"])
     rows = [("a", "tax", "fed", "ny"), ("b", None, "rep", "va")]
-    scene.write_documents(rows, kinds="id VARCHAR, text VARCHAR, party VARCHAR, place VARCHAR")
+    world.write_documents(rows, kinds="id VARCHAR, text VARCHAR, party VARCHAR, place VARCHAR")
     asset = classification(
         partitions_def=dg.MultiPartitionsDefinition({"party": parties, "place": places}),
         partition_expr={"party": "party", "place": "place"},
     )
 
-    scene.run(asset, span=("fed|ny", "rep|va"))
+    world.run(asset, span=("fed|ny", "rep|va"))
 
-    assert statuses(scene, asset) == {"SUCCEEDED": {"fed|ny", "fed|va", "rep|ny"}, "FAILED": {"rep|va"}}
+    assert statuses(world, asset) == {"SUCCEEDED": {"fed|ny", "fed|va", "rep|ny"}, "FAILED": {"rep|va"}}
 
 
-def test_a_range_that_fails_has_a_status_for_what_it_has_done(scene: "Scene", classification: Declare) -> None:
+def test_a_range_that_fails_has_a_status_for_what_it_has_done(world: "DagsterWorld", classification: Declare) -> None:
     """The partition that was complete passes; of the others the checks were not executed."""
     asset = classification()
-    scene.emulator.faults.add("401")
+    world.emulator.faults.add("401")
 
-    scene.run(asset, span=ALL, raises=False)
+    world.run(asset, span=ALL, raises=False)
 
-    assert statuses(scene, asset, "complete") == {"SUCCEEDED": {"1792"}, "EXECUTION_FAILED": YEARS - {"1792"}}
+    assert statuses(world, asset, "complete") == {"SUCCEEDED": {"1792"}, "EXECUTION_FAILED": YEARS - {"1792"}}
 
 
 def test_partitions_too_many_to_name_have_a_status_too(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More partitions than a database takes parameters are asked for without their names."""
     asset = classification()
     monkeypatch.setattr(check_targets, "MOST_NAMED", 2)
-    scene.run(asset, partition="1793")
-    spoil(scene)
+    world.run(asset, partition="1793")
+    spoil(world)
 
-    scene.run(asset, span=("1790", "1792"))
+    world.run(asset, span=("1790", "1792"))
 
-    assert statuses(scene, asset) == {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}
+    assert statuses(world, asset) == {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}
 
 
-def n_selects(scene: "Scene", asset: dg.AssetsDefinition) -> int:
+def n_selects(world: "DagsterWorld", asset: dg.AssetsDefinition) -> int:
     """Count the SELECTs of one run over all partitions, those of Dagster among them."""
     selects: list[str] = []
 
@@ -116,24 +118,24 @@ def n_selects(scene: "Scene", asset: dg.AssetsDefinition) -> int:
 
     sa.event.listen(Engine, "before_cursor_execute", listen)
     try:
-        scene.run(asset, span=("00", "39"))
+        world.run(asset, span=("00", "39"))
     finally:
         sa.event.remove(Engine, "before_cursor_execute", listen)
     return len(selects)
 
 
 def test_materializations_are_looked_up_at_once(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That checks point to them costs a range of forty partitions one query, and what Dagster asks for that."""
     parts = dg.StaticPartitionsDefinition([f"{n:02d}" for n in range(40)])
     asset = classification(partitions_def=parts, partition_expr="'00'")
-    scene.run(asset, span=("00", "39"))
+    world.run(asset, span=("00", "39"))
 
-    pointing = n_selects(scene, asset)
+    pointing = n_selects(world, asset)
     monkeypatch.setattr(check_targets, "TARGET", None)
 
-    assert 1 <= pointing - n_selects(scene, asset) <= 3
+    assert 1 <= pointing - n_selects(world, asset) <= 3
 
 
 # --- under a later Dagster ----------------------------------------------------------------------------
@@ -185,7 +187,7 @@ def test_a_dagster_whose_checks_point_otherwise_is_noticed(load: Callable[[str],
 )
 @pytest.mark.parametrize(("fail", "severity"), [(0.1, "ERROR"), (1.0, "WARN")])
 def test_each_partition_of_a_range_has_its_evaluation(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     monkeypatch: pytest.MonkeyPatch,
     target: Any,
@@ -195,25 +197,25 @@ def test_each_partition_of_a_range_has_its_evaluation(
 ) -> None:
     """One, with its severity, also where nothing points to materializations; only the status is not known there."""
     asset = classification(error_rate=Thresholds(warn=0.02, fail=fail))
-    spoil(scene)
+    spoil(world)
     monkeypatch.setattr(check_targets, "TARGET", target)
 
-    result = scene.run(asset, span=ALL)
+    result = world.run(asset, span=ALL)
 
     told = [one for one in result.get_asset_check_evaluations() if one.check_name == "error_rate" and one.partition]
     assert sorted((one.partition, one.passed) for one in told) == [(year, year != "1791") for year in sorted(YEARS)]
     assert [one.severity.name for one in told if not one.passed] == [severity]
-    assert statuses(scene, asset) == told_now
+    assert statuses(world, asset) == told_now
 
 
 def test_materializations_that_dagster_makes_itself_are_pointed_to_as_well(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where partitions of a range cannot have versions of their own, they have the status of a check all the same."""
     monkeypatch.setattr(materialization, "INTERNALS", None)
     asset = classification()
-    spoil(scene)
+    spoil(world)
 
-    scene.run(asset, span=ALL)
+    world.run(asset, span=ALL)
 
-    assert statuses(scene, asset) == {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}
+    assert statuses(world, asset) == {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}

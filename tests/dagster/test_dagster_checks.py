@@ -14,7 +14,7 @@ from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 NAMES = ["error_rate", "expiry_rate", "complete", "invalid_rate", "label_drift", "paid_once"]
@@ -193,13 +193,15 @@ def test_f34_how_many_may_be_paid_for_twice_is_the_users_to_say(n: int, expected
     assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3)))["paid_once"] != "error"
 
 
-def test_thresholds_of_the_money_are_set_where_the_asset_is_declared(scene: "Scene", classification: Declare) -> None:
+def test_thresholds_of_the_money_are_set_where_the_asset_is_declared(
+    world: "DagsterWorld", classification: Declare
+) -> None:
     """A run records the thresholds that it was given, and the check says in the UI when it warns."""
     asset = classification(
         partitions_def=None, paid_once=AbsoluteThresholds(warn=2, fail=7), retention=AbsoluteThresholds(warn=3, fail=9)
     )
 
-    found = recorded(scene, scene.run(asset))
+    found = recorded(world, world.run(asset))
 
     told = {
         name: [found[name, None].metadata[f"claude_batch/{level}_threshold"].value for level in ("warn", "fail")]
@@ -268,10 +270,10 @@ def test_a_blocking_check_that_does_not_exist_is_refused(classification: Declare
 
 
 def recorded(
-    scene: "Scene", result: dg.ExecuteInProcessResult
+    world: "DagsterWorld", result: dg.ExecuteInProcessResult
 ) -> dict[tuple[str, str | None], dg.AssetCheckEvaluation]:
     """Return the evaluations in the event log of a run, by check and partition; fail if one is there twice."""
-    records = scene.instance.get_records_for_run(
+    records = world.instance.get_records_for_run(
         result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ).records
     found: dict[tuple[str, str | None], dg.AssetCheckEvaluation] = {}
@@ -283,34 +285,34 @@ def recorded(
     return found
 
 
-def test_checks_are_recorded_for_the_partition_of_a_run(scene: "Scene", classification: Declare) -> None:
+def test_checks_are_recorded_for_the_partition_of_a_run(world: "DagsterWorld", classification: Declare) -> None:
     """A run of one partition records each check for it, once."""
-    result = scene.run(classification(), partition="1791")
+    result = world.run(classification(), partition="1791")
 
-    assert set(recorded(scene, result)) == {*((name, "1791") for name in NAMES), (OF_THE_TABLE, None)}
+    assert set(recorded(world, result)) == {*((name, "1791") for name in NAMES), (OF_THE_TABLE, None)}
 
 
 @pytest.mark.parametrize("span", [ALL, ("1791", "1791")], ids=["four", "one"])
 def test_checks_are_recorded_for_each_partition_of_a_range(
-    scene: "Scene", classification: Declare, span: tuple[str, str]
+    world: "DagsterWorld", classification: Declare, span: tuple[str, str]
 ) -> None:
     """A run of a range records each check for each of its partitions, and once for the whole."""
-    result = scene.run(classification(), span=span)
+    result = world.run(classification(), span=span)
 
     keys = [str(year) for year in range(int(span[0]), int(span[1]) + 1)]
-    assert set(recorded(scene, result)) == {
+    assert set(recorded(world, result)) == {
         *((name, key) for name in NAMES for key in [*keys, None]),
         (OF_THE_TABLE, None),
     }
 
 
-def test_checks_without_partitions_are_recorded_once(scene: "Scene", classification: Declare) -> None:
+def test_checks_without_partitions_are_recorded_once(world: "DagsterWorld", classification: Declare) -> None:
     """Without partitions each check is recorded once, also in a run over a range of somebody else's."""
     asset = classification(partitions_def=None)
 
     all_of_them = {(name, None) for name in [*NAMES, OF_THE_TABLE]}
-    assert set(recorded(scene, scene.run(asset))) == all_of_them
-    assert set(recorded(scene, scene.run(asset, span=ALL))) == all_of_them
+    assert set(recorded(world, world.run(asset))) == all_of_them
+    assert set(recorded(world, world.run(asset, span=ALL))) == all_of_them
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_checks_without_partitions_are_recorded_once(scene: "Scene", classificat
     ],
 )
 def test_faults_turn_the_checks(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     fault: Any,
     figure: str,
@@ -331,7 +333,7 @@ def test_faults_turn_the_checks(
     severities: tuple[str, ...],
 ) -> None:
     """Rows that fail raise the figures, and beyond the thresholds the checks warn, and then fail."""
-    scene.emulator.faults.add(fault, times=times)
+    world.emulator.faults.add(fault, times=times)
     asset = classification(
         partitions_def=None,
         max_attempts=1,
@@ -340,7 +342,7 @@ def test_faults_turn_the_checks(
         complete=Thresholds(0.9, 0.7),
     )
 
-    found = recorded(scene, scene.run(asset))
+    found = recorded(world, world.run(asset))
 
     told = [found[name, None] for name in NAMES[:3]]
     assert tuple("pass" if one.passed else one.severity.value.lower() for one in told) == severities
@@ -350,11 +352,11 @@ def test_faults_turn_the_checks(
     assert found["complete", None].metadata["claude_batch/completeness"].value == 1 - times / 4
 
 
-def test_each_partition_has_its_own_figures(scene: "Scene", classification: Declare) -> None:
+def test_each_partition_has_its_own_figures(world: "DagsterWorld", classification: Declare) -> None:
     """In a range a partition is judged by its own rows alone."""
-    scene.write("UPDATE public.documents SET text = NULL WHERE id = 'b'")
+    world.write("UPDATE public.documents SET text = NULL WHERE id = 'b'")
 
-    found = recorded(scene, scene.run(classification(), span=ALL))
+    found = recorded(world, world.run(classification(), span=ALL))
 
     rates = {
         key: one.metadata["claude_batch/error_rate"].value for (name, key), one in found.items() if name == "error_rate"
@@ -363,19 +365,19 @@ def test_each_partition_has_its_own_figures(scene: "Scene", classification: Decl
     assert {key for (name, key), one in found.items() if not one.passed} == {"1791", None}
 
 
-def test_the_numbers_of_checks_can_be_plotted(scene: "Scene", classification: Declare) -> None:
+def test_the_numbers_of_checks_can_be_plotted(world: "DagsterWorld", classification: Declare) -> None:
     """Every figure of a check is a number to Dagster."""
-    found = recorded(scene, scene.run(classification(), span=ALL))
+    found = recorded(world, world.run(classification(), span=ALL))
 
     kinds = {type(value) for one in found.values() for value in one.metadata.values()}
     assert kinds == {dg.FloatMetadataValue, dg.IntMetadataValue}
 
 
-def test_failing_checks_fail_no_run(scene: "Scene", classification: Declare) -> None:
+def test_failing_checks_fail_no_run(world: "DagsterWorld", classification: Declare) -> None:
     """A check warns the reader of a table; it blocks nothing."""
-    scene.emulator.faults.add("invalid_request")
+    world.emulator.faults.add("invalid_request")
 
-    result = scene.run(classification(), span=ALL)
+    result = world.run(classification(), span=ALL)
 
     assert result.success
     assert len(result.asset_materializations_for_node("answers")) == 4

@@ -17,7 +17,7 @@ from claude_batch_dagster.errors import ConfigurationError, WarehouseLockedError
 from tests.dagster.collecting import NOTHING, keys, launch, tick
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
@@ -30,62 +30,64 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def test_submitting_sends_and_does_not_wait(own_scene: "Scene", classification: Declare) -> None:
+def test_submitting_sends_and_does_not_wait(own_world: "DagsterWorld", classification: Declare) -> None:
     """The submission asset is materialized while the batch runs; each document was sent once."""
-    scene = own_scene
-    scene.emulator.pace.batch_seconds = 3_600
+    world = own_world
+    world.emulator.pace.batch_seconds = 3_600
     asset = classification()
 
-    result = scene.run(build_submission_asset(asset), span=ALL)
+    result = world.run(build_submission_asset(asset), span=ALL)
 
     materialized = {event.partition: event for event in result.get_asset_materialization_events()}
     assert set(materialized) == {"1790", "1791", "1792", "1793"}
-    assert (scene.n_posts, len(scene.sent)) == (1, 4)
-    assert [keys(request) for request in tick(scene, asset)[0]] == [("1792", "1792")], "it has no documents"
+    assert (world.n_posts, len(world.sent)) == (1, 4)
+    assert [keys(request) for request in tick(world, asset)[0]] == [("1792", "1792")], "it has no documents"
 
 
-def test_the_sensor_collects_when_the_batches_have_ended(scene: "Scene", classification: Declare) -> None:
+def test_the_sensor_collects_when_the_batches_have_ended(world: "DagsterWorld", classification: Declare) -> None:
     """One run for neighbors, which finds the answers and sends nothing; then there is nothing left to collect."""
     asset = classification()
-    assert tick(scene, asset) == NOTHING
-    scene.run(build_submission_asset(asset), span=ALL)
+    assert tick(world, asset) == NOTHING
+    world.run(build_submission_asset(asset), span=ALL)
 
-    requests, _ = tick(scene, asset)
+    requests, _ = tick(world, asset)
 
     [request] = requests
     assert (
         request.tags["dagster/asset_partition_range_start"],
         request.tags["dagster/asset_partition_range_end"],
     ) == ALL
-    launch(scene, asset, request)
-    assert scene.statuses() == {"succeeded": 4}
-    assert (scene.n_posts, scene.paid_twice) == (1, [])
-    assert tick(scene, asset) == NOTHING
+    launch(world, asset, request)
+    assert world.statuses() == {"succeeded": 4}
+    assert (world.n_posts, world.paid_twice) == (1, [])
+    assert tick(world, asset) == NOTHING
 
 
-def test_the_sensor_leaves_partitions_alone_whose_batches_run(own_scene: "Scene", classification: Declare) -> None:
+def test_the_sensor_leaves_partitions_alone_whose_batches_run(
+    own_world: "DagsterWorld", classification: Declare
+) -> None:
     """Of two submissions the one that has ended is collected, the other waited for."""
-    scene = own_scene
+    world = own_world
     asset = classification()
     submission = build_submission_asset(asset)
-    scene.run(submission, partition="1790")
-    scene.emulator.pace.batch_seconds = 3_600
-    scene.run(submission, partition="1793")
+    world.run(submission, partition="1790")
+    world.emulator.pace.batch_seconds = 3_600
+    world.run(submission, partition="1793")
 
-    requests, _ = tick(scene, asset)
+    requests, _ = tick(world, asset)
 
     assert [keys(request) for request in requests] == [("1790", "1790")]
 
 
-def test_an_api_that_does_not_answer_is_a_reason_to_skip(own_scene: "Scene", classification: Declare) -> None:
+def test_an_api_that_does_not_answer_is_a_reason_to_skip(own_world: "DagsterWorld", classification: Declare) -> None:
     """Not a failed tick: the next one looks again."""
-    scene = own_scene
-    scene.emulator.pace.batch_seconds = 3_600
+    world = own_world
+    world.emulator.pace.batch_seconds = 3_600
     asset = classification()
-    scene.run(build_submission_asset(asset), span=ALL)
-    scene.emulator.faults.add("500")
+    world.run(build_submission_asset(asset), span=ALL)
+    world.emulator.faults.add("500")
 
-    requests, why = tick(scene, asset)
+    requests, why = tick(world, asset)
 
     assert (requests, "Not now: HTTP 500" in str(why)) == ([], True)
 
@@ -105,30 +107,30 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_held_ledger_is_a_reason_to_skip(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tick has 60 seconds in all; it does not spend them waiting for another writer."""
     asset = classification()
-    scene.run(build_submission_asset(asset), partition="1790")
-    holder = sqlite3.connect(scene.state / "ledger.sqlite", isolation_level=None)
+    world.run(build_submission_asset(asset), partition="1790")
+    holder = sqlite3.connect(world.state / "ledger.sqlite", isolation_level=None)
     with closing(holder), quickly(monkeypatch):
         holder.execute("BEGIN IMMEDIATE")
-        requests, why = tick(scene, asset)
+        requests, why = tick(world, asset)
 
     assert (requests, "database is locked" in str(why)) == ([], True)
-    assert [keys(request) for request in tick(scene, asset)[0]] == [("1790", "1790")]
+    assert [keys(request) for request in tick(world, asset)[0]] == [("1790", "1790")]
 
 
-def test_the_collect_sensor_needs_no_database(scene: "Scene", classification: Declare) -> None:
+def test_the_collect_sensor_needs_no_database(world: "DagsterWorld", classification: Declare) -> None:
     """What is due is known to ledger and API: a DuckDB file that somebody holds keeps nobody from starting it."""
     asset = classification()
-    scene.run(build_submission_asset(asset), partition="1790")
+    world.run(build_submission_asset(asset), partition="1790")
 
-    scene.let_go()
-    with duckdb.connect(scene.database, config={"threads": 1}):
-        with pytest.raises(WarehouseLockedError), scene.resource(lock_timeout_seconds=0).open_warehouse().connect():
+    world.let_go()
+    with duckdb.connect(world.database, config={"threads": 1}):
+        with pytest.raises(WarehouseLockedError), world.resource(lock_timeout_seconds=0).open_warehouse().connect():
             pass
-        requests, _ = tick(scene, asset)
+        requests, _ = tick(world, asset)
 
     assert [keys(request) for request in requests] == [("1790", "1790")]
 
@@ -139,19 +141,19 @@ def test_the_collect_sensor_needs_no_database(scene: "Scene", classification: De
     ids=["later", "nonsense"],
 )
 def test_a_ledger_that_cannot_be_read_is_a_reason_to_skip(
-    scene: "Scene", classification: Declare, strange: str | None, why: str
+    world: "DagsterWorld", classification: Declare, strange: str | None, why: str
 ) -> None:
     """The tick says what is wrong with it, and changes nothing."""
     asset = classification()
-    scene.run(build_submission_asset(asset), partition="1790")
-    path = scene.state / "ledger.sqlite"
+    world.run(build_submission_asset(asset), partition="1790")
+    path = world.state / "ledger.sqlite"
     if strange:
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(strange)
     else:
         path.write_bytes(b"nonsense" * 512)
 
-    requests, told = tick(scene, asset)
+    requests, told = tick(world, asset)
 
     assert (requests, why in str(told)) == ([], True), told
 
@@ -159,29 +161,29 @@ def test_a_ledger_that_cannot_be_read_is_a_reason_to_skip(
 @pytest.mark.verify
 @pytest.mark.parametrize("n_batches", [1, 4], ids=["one", "list"])
 def test_an_api_that_hangs_is_a_reason_to_skip(
-    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
+    own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
 ) -> None:
     """It takes the connection and says nothing."""
-    scene = own_scene
-    scene.emulator.pace.batch_seconds = 3_600
+    world = own_world
+    world.emulator.pace.batch_seconds = 3_600
     asset = classification()
-    scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=4 // n_batches)
-    scene.emulator.faults.add("stall")
+    world.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=4 // n_batches)
+    world.emulator.faults.add("stall")
     with quickly(monkeypatch):
-        requests, why = tick(scene, asset)
+        requests, why = tick(world, asset)
 
     assert (requests, "Not now: no complete answer" in str(why)) == ([], True)
 
 
 @pytest.mark.verify
 def test_an_api_that_is_slow_does_not_take_the_whole_tick(
-    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the time is over no further page or batch is asked for."""
-    scene = own_scene
-    scene.emulator.pace.batch_seconds = 3_600
+    world = own_world
+    world.emulator.pace.batch_seconds = 3_600
     asset = classification()
-    scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)
+    world.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)
     asked = []
     real = AnthropicBatches.retrieve
 
@@ -193,51 +195,53 @@ def test_an_api_that_is_slow_does_not_take_the_whole_tick(
 
     monkeypatch.setattr(AnthropicBatches, "retrieve", slowly)
 
-    requests, why = tick(scene, asset)
+    requests, why = tick(world, asset)
 
     assert (requests, "the API was too slow" in str(why), len(asked)) == ([], True, 1)
 
 
-def test_a_partition_with_nothing_to_ask_is_collected_too(scene: "Scene", classification: Declare) -> None:
+def test_a_partition_with_nothing_to_ask_is_collected_too(world: "DagsterWorld", classification: Declare) -> None:
     """1792 has no documents; submitted, it is materialized with nothing in it."""
     asset = classification()
-    scene.run(build_submission_asset(asset), partition="1792")
+    world.run(build_submission_asset(asset), partition="1792")
 
-    [request], _ = tick(scene, asset)
+    [request], _ = tick(world, asset)
 
-    launch(scene, asset, request)
-    assert tick(scene, asset) == NOTHING
+    launch(world, asset, request)
+    assert tick(world, asset) == NOTHING
 
 
-def test_without_partitions_the_whole_is_submitted_and_collected(scene: "Scene", classification: Declare) -> None:
+def test_without_partitions_the_whole_is_submitted_and_collected(
+    world: "DagsterWorld", classification: Declare
+) -> None:
     """The same two steps."""
     asset = classification(partitions_def=None, partition_expr=None)
-    scene.run(build_submission_asset(asset))
+    world.run(build_submission_asset(asset))
 
-    [request], _ = tick(scene, asset)
+    [request], _ = tick(world, asset)
 
-    launch(scene, asset, request)
-    assert (scene.n_posts, tick(scene, asset)) == (1, NOTHING)
+    launch(world, asset, request)
+    assert (world.n_posts, tick(world, asset)) == (1, NOTHING)
 
 
-def test_a_partition_that_was_deleted_is_not_collected(scene: "Scene", classification: Declare) -> None:
+def test_a_partition_that_was_deleted_is_not_collected(world: "DagsterWorld", classification: Declare) -> None:
     """No run can be for it, and the tick says so; added again, it is collected."""
     asset = classification(
         partitions_def=dg.DynamicPartitionsDefinition(name="years"),
         partition_expr="year(published_on::DATE)::VARCHAR",
     )
-    scene.instance.add_dynamic_partitions("years", ["1790", "1791"])
+    world.instance.add_dynamic_partitions("years", ["1790", "1791"])
     submission = build_submission_asset(asset)
-    scene.run(submission, partition="1790")
-    scene.instance.delete_dynamic_partition("years", "1790")
+    world.run(submission, partition="1790")
+    world.instance.delete_dynamic_partition("years", "1790")
 
-    requests, why = tick(scene, asset)
+    requests, why = tick(world, asset)
     assert (requests, "partitions that the asset does not have any more" in str(why)) == ([], True), why
 
-    scene.run(submission, partition="1791")
-    assert [keys(request) for request in tick(scene, asset)[0]] == [("1791", "1791")]
-    scene.instance.add_dynamic_partitions("years", ["1790"])
-    assert {key for request in tick(scene, asset)[0] for key in keys(request)} == {"1790", "1791"}
+    world.run(submission, partition="1791")
+    assert [keys(request) for request in tick(world, asset)[0]] == [("1791", "1791")]
+    world.instance.add_dynamic_partitions("years", ["1790"])
+    assert {key for request in tick(world, asset)[0] for key in keys(request)} == {"1790", "1791"}
 
 
 def test_an_asset_of_somebody_else_is_refused() -> None:

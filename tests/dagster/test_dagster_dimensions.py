@@ -17,7 +17,7 @@ from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 from claude_batch_dagster.ranges import stretches
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import FrameIOManager, Scene
+    from tests.dagster.conftest import DagsterWorld, FrameIOManager
 
 pytestmark = pytest.mark.verify
 
@@ -49,9 +49,9 @@ def grid(years: dg.TimeWindowPartitionsDefinition) -> dg.MultiPartitionsDefiniti
 
 
 @pytest.fixture
-def answers(grid: dg.MultiPartitionsDefinition, classification: Declare, scene: "Scene") -> dg.AssetsDefinition:
+def answers(grid: dg.MultiPartitionsDefinition, classification: Declare, world: "DagsterWorld") -> dg.AssetsDefinition:
     """Return `answers` by year and party, beside documents of both parties."""
-    scene.write_documents(ROWS, kinds=KINDS)
+    world.write_documents(ROWS, kinds=KINDS)
     return classification(partitions_def=grid, partition_expr=BY)
 
 
@@ -62,12 +62,14 @@ def partitions(result: dg.ExecuteInProcessResult) -> set[str | None]:
     return set(found)
 
 
-def test_a_row_is_of_a_partition_if_it_is_in_both_dimensions(scene: "Scene", answers: dg.AssetsDefinition) -> None:
+def test_a_row_is_of_a_partition_if_it_is_in_both_dimensions(
+    world: "DagsterWorld", answers: dg.AssetsDefinition
+) -> None:
     """The time is compared with the window, the value with the key; a run of one asks about its rows and no others."""
-    result = scene.run(answers, partition="1791|fed")
+    result = world.run(answers, partition="1791|fed")
 
     assert partitions(result) == {"1791|fed"}
-    assert scene.answers("id, label, partition_key") == [("c", "economy", "1791|fed")]
+    assert world.answers("id, label, partition_key") == [("c", "economy", "1791|fed")]
 
 
 @pytest.mark.parametrize(
@@ -80,24 +82,24 @@ def test_a_row_is_of_a_partition_if_it_is_in_both_dimensions(scene: "Scene", ans
     ids=["years", "parties", "rectangle"],
 )
 def test_a_range_is_the_rectangle_between_its_corners(
-    scene: "Scene", answers: dg.AssetsDefinition, span: tuple[str, str], covered: set[str]
+    world: "DagsterWorld", answers: dg.AssetsDefinition, span: tuple[str, str], covered: set[str]
 ) -> None:
     """What is asked, what is materialized and what is checked are the same partitions."""
-    result = scene.run(answers, span=span)
+    result = world.run(answers, span=span)
 
     assert partitions(result) == covered
-    assert {key for (key,) in scene.answers("partition_key")} == covered & WITH_ROWS
-    records = scene.instance.get_records_for_run(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    assert {key for (key,) in world.answers("partition_key")} == covered & WITH_ROWS
+    records = world.instance.get_records_for_run(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     data = [record.event_log_entry.get_dagster_event().asset_check_evaluation_data for record in records.records]
     assert {one.partition for one in data if one.check_name == "complete" and one.partition} == covered
 
 
-def test_a_range_between_the_wrong_corners_is_refused(scene: "Scene", answers: dg.AssetsDefinition) -> None:
+def test_a_range_between_the_wrong_corners_is_refused(world: "DagsterWorld", answers: dg.AssetsDefinition) -> None:
     """Neighbors in the list of all partitions are no range: Dagster would run it for no partition at all."""
     with pytest.raises(ConfigurationError, match=r"1790\|rep to 1791\|fed, in which there is no partition"):
-        scene.run(answers, span=("1790|rep", "1791|fed"))
+        world.run(answers, span=("1790|rep", "1791|fed"))
 
-    assert scene.n_posts == 0
+    assert world.n_posts == 0
 
 
 SELECTIONS = {
@@ -110,21 +112,21 @@ SELECTIONS = {
 
 @pytest.mark.parametrize("wanted", SELECTIONS.values(), ids=SELECTIONS.keys())
 def test_a_backfill_covers_what_was_selected(
-    scene: "Scene", answers: dg.AssetsDefinition, grid: dg.MultiPartitionsDefinition, wanted: set[str]
+    world: "DagsterWorld", answers: dg.AssetsDefinition, grid: dg.MultiPartitionsDefinition, wanted: set[str]
 ) -> None:
     """The runs that Dagster makes of a backfill, under the policy of this asset, are for those partitions."""
     asked = build_run_requests_with_backfill_policies(
         {AssetKeyPartitionKey(AssetKey("answers"), grid.get_partition_key_from_str(key)) for key in wanted},
         AssetGraph.from_assets([answers]),
-        scene.instance,
+        world.instance,
     )
 
-    done = [partitions(scene.run(answers, span=(one.tags[RANGE_START], one.tags[RANGE_END]))) for one in asked]
+    done = [partitions(world.run(answers, span=(one.tags[RANGE_START], one.tags[RANGE_END]))) for one in asked]
 
     assert set().union(*done) == wanted
     assert sum(map(len, done)) == len(wanted)
     assert len(asked) <= 2 if wanted == SELECTIONS["all"] else True
-    assert {key for (key,) in scene.answers("partition_key")} == wanted & WITH_ROWS
+    assert {key for (key,) in world.answers("partition_key")} == wanted & WITH_ROWS
 
 
 @pytest.mark.parametrize("wanted", SELECTIONS.values(), ids=SELECTIONS.keys())
@@ -144,28 +146,28 @@ def ends(stretch: list[str | None]) -> tuple[str, str]:
 
 @pytest.mark.parametrize("span", [("1791|fed", "1791|fed"), ("1790|fed", "1793|fed"), ("1791|fed", "1791|rep")])
 def test_io_managers_select_the_answers(
-    scene: "Scene",
+    world: "DagsterWorld",
     answers: dg.AssetsDefinition,
     grid: dg.MultiPartitionsDefinition,
     frames: "FrameIOManager",
     span: tuple[str, str],
 ) -> None:
     """dagster-duckdb reads partitions of the table of answers by what its metadata says, alone and in a range."""
-    scene.run(answers, span=("1790|fed", "1793|rep"))
+    world.run(answers, span=("1790|fed", "1793|rep"))
     read: list[pd.DataFrame] = []
 
     @dg.asset(partitions_def=grid, ins={"answers": dg.AssetIn(input_manager_key="frames")})
     def report(answers: pd.DataFrame) -> None:
         read.append(answers)
 
-    scene.run(report, beside=[answers], span=span, resources={"frames": frames})
+    world.run(report, beside=[answers], span=span, resources={"frames": frames})
 
     keys = set(grid.get_partition_keys_in_range(dg.PartitionKeyRange(*span)))
     assert set(read[0]["partition_key"]) == keys & WITH_ROWS
 
 
 def test_io_managers_hand_over_a_partition_of_two_dimensions(
-    empty_scene: "Scene", classification: Declare, grid: dg.MultiPartitionsDefinition, frames: "FrameIOManager"
+    empty_world: "DagsterWorld", classification: Declare, grid: dg.MultiPartitionsDefinition, frames: "FrameIOManager"
 ) -> None:
     """Documents that an IO manager keeps by year and party are answered by year and party."""
 
@@ -178,43 +180,43 @@ def test_io_managers_hand_over_a_partition_of_two_dimensions(
         upstream=dg.AssetIn("documents", input_manager_key="frames"), partitions_def=grid, partition_expr=BY
     )
     for key in ("1790|fed", "1790|rep", "1791|fed"):
-        empty_scene.run(documents, partition=key, resources={"frames": frames})
-    empty_scene.run(asset, beside=[documents], partition="1790|rep", resources={"frames": frames})
-    empty_scene.run(asset, beside=[documents], span=("1790|fed", "1791|fed"), resources={"frames": frames})
+        empty_world.run(documents, partition=key, resources={"frames": frames})
+    empty_world.run(asset, beside=[documents], partition="1790|rep", resources={"frames": frames})
+    empty_world.run(asset, beside=[documents], span=("1790|fed", "1791|fed"), resources={"frames": frames})
 
-    assert empty_scene.answers("id, partition_key") == [("fed", "1790|fed"), ("fed", "1791|fed"), ("rep", "1790|rep")]
+    assert empty_world.answers("id, partition_key") == [("fed", "1790|fed"), ("fed", "1791|fed"), ("rep", "1790|rep")]
 
 
-def test_two_dimensions_of_values_one_of_them_dynamic(scene: "Scene", classification: Declare) -> None:
+def test_two_dimensions_of_values_one_of_them_dynamic(world: "DagsterWorld", classification: Declare) -> None:
     """Values are compared as text, whatever the type of the column."""
     tenants = dg.DynamicPartitionsDefinition(name="tenants")
-    scene.instance.add_dynamic_partitions("tenants", ["7", "8"])
+    world.instance.add_dynamic_partitions("tenants", ["7", "8"])
     grid = dg.MultiPartitionsDefinition({"tenant": tenants, "lang": dg.StaticPartitionsDefinition(["en", "fr"])})
-    scene.write_documents(
+    world.write_documents(
         [("1", "tax", 7, "en"), ("2", "war", 7, "fr"), ("3", "navy", 8, "fr")],
         kinds="id VARCHAR, text VARCHAR, tenant INTEGER, lang VARCHAR",
     )
     asset = classification(partitions_def=grid, partition_expr={"tenant": "tenant", "lang": "lower(lang)"})
 
-    scene.run(asset, partition="fr|7")
-    scene.run(asset, span=("fr|7", "fr|8"))
+    world.run(asset, partition="fr|7")
+    world.run(asset, span=("fr|7", "fr|8"))
 
-    assert scene.answers("id, partition_key") == [("2", "fr|7"), ("3", "fr|8")]
+    assert world.answers("id, partition_key") == [("2", "fr|7"), ("3", "fr|8")]
 
 
-def test_f117_a_dimension_has_its_time_zone(scene: "Scene", classification: Declare) -> None:
+def test_f117_a_dimension_has_its_time_zone(world: "DagsterWorld", classification: Declare) -> None:
     """A row with a time and a zone is of the day that it is where the dimension is."""
     days = dg.DailyPartitionsDefinition(start_date="2026-03-07", end_date="2026-03-10", timezone="America/New_York")
     grid = dg.MultiPartitionsDefinition({"day": days, "x": dg.StaticPartitionsDefinition(["x"])})
-    scene.write_documents(
+    world.write_documents(
         [("late", "tax", "2026-03-08 04:59:59+00"), ("early", "war", "2026-03-08 05:00:00+00")],
         kinds='id VARCHAR, text VARCHAR, "at" TIMESTAMPTZ',
     )
 
     asset = classification(partitions_def=grid, partition_expr={"day": '"at"', "x": "'x'"})
-    scene.run(asset, span=("2026-03-07|x", "2026-03-09|x"))
+    world.run(asset, span=("2026-03-07|x", "2026-03-09|x"))
 
-    assert scene.answers("id, partition_key") == [("early", "2026-03-08|x"), ("late", "2026-03-07|x")]
+    assert world.answers("id, partition_key") == [("early", "2026-03-08|x"), ("late", "2026-03-07|x")]
 
 
 @pytest.mark.parametrize("expr", ["published_on", {"date": "published_on"}, {**BY, "more": "1"}])
@@ -232,23 +234,23 @@ def test_one_dimension_takes_one_expression(classification: Declare, years: Any)
         classification(partitions_def=years, partition_expr=BY)
 
 
-def test_rows_that_lack_a_dimension_are_told(scene: "Scene", answers: dg.AssetsDefinition) -> None:
+def test_rows_that_lack_a_dimension_are_told(world: "DagsterWorld", answers: dg.AssetsDefinition) -> None:
     """A row without a party is of no partition, and the run log says how many there are."""
-    scene.write_documents([*ROWS, ("f", "war", "1793-01-01", None), ("g", "war", None, "fed")], kinds=KINDS)
+    world.write_documents([*ROWS, ("f", "war", "1793-01-01", None), ("g", "war", None, "fed")], kinds=KINDS)
 
-    result = scene.run(answers, partition="1793|fed")
+    result = world.run(answers, partition="1793|fed")
 
-    told = [entry.message for entry in scene.instance.all_logs(result.run_id)]
+    told = [entry.message for entry in world.instance.all_logs(result.run_id)]
     assert any(message.startswith("2 upstream rows belong to no partition") for message in told)
 
 
 def test_partitions_that_are_done_before_a_failure_know_their_dimensions(
-    scene: "Scene", answers: dg.AssetsDefinition
+    world: "DagsterWorld", answers: dg.AssetsDefinition
 ) -> None:
     """What a failing run materializes carries the tags by which Dagster finds it in each dimension."""
-    scene.emulator.faults.add("401")
+    world.emulator.faults.add("401")
 
-    result = scene.run(answers, span=("1791|rep", "1793|rep"), raises=False)
+    result = world.run(answers, span=("1791|rep", "1793|rep"), raises=False)
 
     [done] = result.get_asset_materialization_events()
     assert done.partition == "1792|rep", "the others have rows"
@@ -257,75 +259,77 @@ def test_partitions_that_are_done_before_a_failure_know_their_dimensions(
 
 
 def requests(
-    scene: "Scene", asset: dg.AssetsDefinition, sensor: dg.SensorDefinition, more: Collection[Any] = ()
+    world: "DagsterWorld", asset: dg.AssetsDefinition, sensor: dg.SensorDefinition, more: Collection[Any] = ()
 ) -> list[dg.RunRequest]:
     """Let a sensor look once, and add the dynamic partitions that it wants."""
-    resources = {"claude_batch": scene.resource()}
+    resources = {"claude_batch": world.resource()}
     repository = dg.Definitions(assets=[asset, *more], sensors=[sensor], resources=resources).get_repository_def()
-    with dg.build_sensor_context(instance=scene.instance, resources=resources, repository_def=repository) as context:
+    with dg.build_sensor_context(instance=world.instance, resources=resources, repository_def=repository) as context:
         told = sensor.evaluate_tick(context)
     for request in told.dynamic_partitions_requests or []:
-        scene.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        world.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
     return list(told.run_requests or [])
 
 
-def launch(scene: "Scene", asset: dg.AssetsDefinition, asked: dg.RunRequest) -> set[str | None]:
+def launch(world: "DagsterWorld", asset: dg.AssetsDefinition, asked: dg.RunRequest) -> set[str | None]:
     """Run what a sensor asked for; return what was materialized."""
-    return partitions(scene.run(asset, span=(asked.tags[RANGE_START], asked.tags[RANGE_END])))
+    return partitions(world.run(asset, span=(asked.tags[RANGE_START], asked.tags[RANGE_END])))
 
 
-def test_new_documents_start_their_partitions_and_no_other(scene: "Scene", answers: dg.AssetsDefinition) -> None:
+def test_new_documents_start_their_partitions_and_no_other(world: "DagsterWorld", answers: dg.AssetsDefinition) -> None:
     """Each run is for neighbors in one line, and all of them together for the partitions with documents."""
-    asked = requests(scene, answers, build_new_documents_sensor(answers, settle_seconds=0))
+    asked = requests(world, answers, build_new_documents_sensor(answers, settle_seconds=0))
 
-    done = [launch(scene, answers, request) for request in asked]
+    done = [launch(world, answers, request) for request in asked]
 
     assert set().union(*done) == WITH_ROWS
     assert sum(map(len, done)) == len(WITH_ROWS)
-    assert scene.statuses() == {"succeeded": 5}
+    assert world.statuses() == {"succeeded": 5}
 
 
-def test_new_values_of_a_dynamic_dimension_are_added(scene: "Scene", classification: Declare, years: Any) -> None:
+def test_new_values_of_a_dynamic_dimension_are_added(
+    world: "DagsterWorld", classification: Declare, years: Any
+) -> None:
     """Those with documents, before their run is asked for; a value that no key can hold is left out."""
     grid = dg.MultiPartitionsDefinition({"date": years, "party": dg.DynamicPartitionsDefinition(name="parties")})
-    scene.instance.add_dynamic_partitions("parties", ["rep"])
-    scene.write_documents([*ROWS, ("x", "war", "1790-01-01", "a|b"), ("y", "war", "1700-01-01", "old")], kinds=KINDS)
+    world.instance.add_dynamic_partitions("parties", ["rep"])
+    world.write_documents([*ROWS, ("x", "war", "1790-01-01", "a|b"), ("y", "war", "1700-01-01", "old")], kinds=KINDS)
     asset = classification(partitions_def=grid, partition_expr=BY)
 
-    asked = requests(scene, asset, build_new_documents_sensor(asset, settle_seconds=0))
+    asked = requests(world, asset, build_new_documents_sensor(asset, settle_seconds=0))
 
-    assert scene.instance.get_dynamic_partitions("parties") == ["rep", "fed"]
-    assert set().union(*(launch(scene, asset, request) for request in asked)) == WITH_ROWS
+    assert world.instance.get_dynamic_partitions("parties") == ["rep", "fed"]
+    assert set().union(*(launch(world, asset, request) for request in asked)) == WITH_ROWS
 
 
-def test_what_was_submitted_is_collected(scene: "Scene", answers: dg.AssetsDefinition) -> None:
+def test_what_was_submitted_is_collected(world: "DagsterWorld", answers: dg.AssetsDefinition) -> None:
     """The sensor asks for exactly the partitions that were submitted, and then for no more."""
     submission = build_submission_asset(answers)
     sensor = build_collect_sensor(answers)
     for span in (("1790|rep", "1790|rep"), ("1791|fed", "1793|fed")):
-        scene.run(submission, span=span)
+        world.run(submission, span=span)
 
-    done = [launch(scene, answers, request) for request in requests(scene, answers, sensor)]
+    done = [launch(world, answers, request) for request in requests(world, answers, sensor)]
 
     assert set().union(*done) == {"1790|rep", "1791|fed", "1792|fed", "1793|fed"}
-    assert requests(scene, answers, sensor) == []
-    assert scene.paid_twice == []
+    assert requests(world, answers, sensor) == []
+    assert world.paid_twice == []
 
 
-def test_a_run_of_the_sensor_keeps_its_rectangle_busy(scene: "Scene", answers: dg.AssetsDefinition) -> None:
+def test_a_run_of_the_sensor_keeps_its_rectangle_busy(world: "DagsterWorld", answers: dg.AssetsDefinition) -> None:
     """What a run of the sensor is at work on is not asked for a second time, and nothing else is held up."""
     submission = build_submission_asset(answers)
     for span in (("1790|fed", "1790|rep"), ("1793|rep", "1793|rep")):
-        scene.run(submission, span=span)
+        world.run(submission, span=span)
     sensor = build_collect_sensor(answers)
-    first, *_ = requests(scene, answers, sensor)
+    first, *_ = requests(world, answers, sensor)
     job = dg.Definitions(
-        assets=[answers], resources={"claude_batch": scene.resource()}
+        assets=[answers], resources={"claude_batch": world.resource()}
     ).resolve_implicit_global_asset_job_def()
-    scene.instance.create_run_for_job(job, tags=dict(first.tags), status=dg.DagsterRunStatus.STARTED)
+    world.instance.create_run_for_job(job, tags=dict(first.tags), status=dg.DagsterRunStatus.STARTED)
 
     again = {
-        tuple(request.tags[tag] for tag in (RANGE_START, RANGE_END)) for request in requests(scene, answers, sensor)
+        tuple(request.tags[tag] for tag in (RANGE_START, RANGE_END)) for request in requests(world, answers, sensor)
     }
 
     assert (first.tags[RANGE_START], first.tags[RANGE_END]) == ("1790|fed", "1790|rep")

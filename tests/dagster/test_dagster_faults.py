@@ -13,7 +13,7 @@ from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.metadata import partition_metadata
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 
@@ -24,7 +24,7 @@ def told(result: dg.ExecuteInProcessResult) -> list[str | None]:
 
 
 def test_f100_a_run_that_dies_before_its_event_is_told_by_the_next(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answers have landed, Dagster has heard nothing: the next run tells it, and sends nothing."""
 
@@ -33,11 +33,11 @@ def test_f100_a_run_that_dies_before_its_event_is_told_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(materialization, "partition_metadata", die)
-        first = scene.run(classification(), partition="1791", raises=False)
-    assert (told(first), scene.statuses()) == ([], {"succeeded": 2})
+        first = world.run(classification(), partition="1791", raises=False)
+    assert (told(first), world.statuses()) == ([], {"succeeded": 2})
 
-    assert told(scene.run(classification(), partition="1791")) == ["1791"]
-    assert (scene.n_posts, scene.statuses()) == (1, {"succeeded": 2})
+    assert told(world.run(classification(), partition="1791")) == ["1791"]
+    assert (world.n_posts, world.statuses()) == (1, {"succeeded": 2})
 
 
 ODD: dict[str, Any] = {

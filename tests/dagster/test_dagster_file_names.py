@@ -12,7 +12,7 @@ from dagster_duckdb import DuckDBResource
 from claude_batch_dagster.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 
@@ -28,23 +28,23 @@ Declare = Callable[..., dg.AssetsDefinition]
     ids=["prefix", "default", "bookkeeping", "duckdb"],
 )
 def test_f119_a_file_that_is_called_as_a_schema_is_refused(
-    scene: "Scene", classification: Declare, file: str, options: dict[str, Any], named: str
+    world: "DagsterWorld", classification: Declare, file: str, options: dict[str, Any], named: str
 ) -> None:
     """DuckDB cannot tell the two apart; the run says so before it sends anything, and leaves the file as it is."""
-    path = shutil.copyfile(scene.database, scene.folder / file)
+    path = shutil.copyfile(world.database, world.folder / file)
     before = path.read_bytes()
 
     with pytest.raises(ConfigurationError, match=rf"the schema '{named}' has the name of a database.*Rename the file"):
-        scene.run(classification(**options), partition="1790", database=DuckDBResource(database=str(path)))
+        world.run(classification(**options), partition="1790", database=DuckDBResource(database=str(path)))
 
-    assert (scene.n_posts, path.read_bytes() == before) == (0, True)
+    assert (world.n_posts, path.read_bytes() == before) == (0, True)
 
 
-def test_a_file_called_main_is_a_file_like_any_other(scene: "Scene", classification: Declare) -> None:
+def test_a_file_called_main_is_a_file_like_any_other(world: "DagsterWorld", classification: Declare) -> None:
     """DuckDB calls that database otherwise, so that its schema `main` can be meant."""
-    path = shutil.copyfile(scene.database, scene.folder / "main.duckdb")
+    path = shutil.copyfile(world.database, world.folder / "main.duckdb")
 
-    scene.run(classification(schema="main"), partition="1790", database=DuckDBResource(database=str(path)))
+    world.run(classification(schema="main"), partition="1790", database=DuckDBResource(database=str(path)))
 
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("SELECT status FROM main.answers").fetchall() == [("succeeded",)]

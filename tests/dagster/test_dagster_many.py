@@ -16,7 +16,7 @@ from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 from claude_batch_dagster.ranges import Places, stretches
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 
@@ -38,15 +38,15 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def travelling(scene: "Scene", pipeline: str, keys: list[str]) -> None:
+def travelling(world: "DagsterWorld", pipeline: str, keys: list[str]) -> None:
     """Send batches and write them down as runs do, two partitions in each; the first ones end at once."""
     with (
-        dg.build_resources({"claude_batch": scene.resource()}) as opened,
+        dg.build_resources({"claude_batch": world.resource()}) as opened,
         opened.claude_batch.open_ledger() as ledger,
         opened.claude_batch.open_api() as api,
     ):
         for n in range(N_BATCHES):
-            scene.emulator.pace.batch_seconds = 0 if n < N_ENDED else 36_000
+            world.emulator.pace.batch_seconds = 0 if n < N_ENDED else 36_000
             own = keys[n * PER_BATCH : (n + 1) * PER_BATCH]
             batch = api.create(Body(pieces=[SENT], n_bytes=len(SENT)))
             chunk_id = f"c{n:06d}"
@@ -82,21 +82,21 @@ def _row(chunk_id: str, ordinal: int, key: str) -> RowRecord:
 
 
 def test_a_thousand_batches_are_one_look(
-    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One pass over the API's list for all open batches, and none asked after by itself; those that ended are due."""
-    scene = own_scene
+    world = own_world
     asset = classification(partitions_def=DAYS, partition_expr="published_on")
     keys = list(DAYS.get_partition_keys()[: N_BATCHES * PER_BATCH])
-    travelling(scene, "public.answers", keys)
+    travelling(world, "public.answers", keys)
     for key in keys:
-        scene.instance.report_runless_asset_event(dg.AssetMaterialization("answers_submission", partition=key))
+        world.instance.report_runless_asset_event(dg.AssetMaterialization("answers_submission", partition=key))
     calls = counted(monkeypatch)
     sensor = build_collect_sensor(asset)
-    resources = {"claude_batch": scene.resource()}
+    resources = {"claude_batch": world.resource()}
     repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
 
-    with dg.build_sensor_context(instance=scene.instance, resources=resources, repository_def=repository) as context:
+    with dg.build_sensor_context(instance=world.instance, resources=resources, repository_def=repository) as context:
         told = sensor.evaluate_tick(context)
 
     asked = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in told.run_requests or []]

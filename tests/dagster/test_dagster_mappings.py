@@ -10,7 +10,7 @@ import pytest
 from claude_batch_dagster import build_submission_asset
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import FrameIOManager, Scene
+    from tests.dagster.conftest import DagsterWorld, FrameIOManager
 
 pytestmark = pytest.mark.verify
 
@@ -37,9 +37,9 @@ def documents_by(partitions_def: dg.PartitionsDefinition[str] | None, *, kept: b
     return documents
 
 
-def parents(scene: "Scene", *assets: dg.AssetsDefinition, partition: str) -> list[str]:
+def parents(world: "DagsterWorld", *assets: dg.AssetsDefinition, partition: str) -> list[str]:
     """Load the definitions, and return the partitions of `documents` that a partition of `answers` depends on."""
-    graph = dg.Definitions(assets=assets, resources={"claude_batch": scene.resource()}).resolve_asset_graph()
+    graph = dg.Definitions(assets=assets, resources={"claude_batch": world.resource()}).resolve_asset_graph()
     mapped = graph.get_parent_partition_keys_for_child(partition, dg.AssetKey("documents"), dg.AssetKey("answers"))
     return sorted(mapped.partitions_subset.get_partition_keys())
 
@@ -66,7 +66,7 @@ GRID = dg.MultiPartitionsDefinition(
     ids=["months", "last", "the year before", "all", "one of them", "dimension", "none"],
 )  # fmt: skip
 def test_a_year_of_documents_that_are_partitioned_otherwise(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     partitions_def: dg.PartitionsDefinition[str] | None,
     mapping: dg.PartitionMapping | None,
@@ -79,66 +79,68 @@ def test_a_year_of_documents_that_are_partitioned_otherwise(
     asset = classification(upstream=dep)
 
     if expected is not None:
-        assert parents(scene, asset, documents, partition="1791") == expected
-    scene.run(asset, beside=[documents], partition="1791")
-    assert scene.answers("id, partition_key") == BY_YEAR[1:3]
-    scene.run(asset, beside=[documents], span=("1790", "1793"))
-    assert scene.answers("id, partition_key") == BY_YEAR
-    assert scene.paid_twice == []
+        assert parents(world, asset, documents, partition="1791") == expected
+    world.run(asset, beside=[documents], partition="1791")
+    assert world.answers("id, partition_key") == BY_YEAR[1:3]
+    world.run(asset, beside=[documents], span=("1790", "1793"))
+    assert world.answers("id, partition_key") == BY_YEAR
+    assert world.paid_twice == []
 
 
 @pytest.mark.parametrize("mapping", [None, dg.AllPartitionMapping()], ids=["the year's months", "all months"])
 def test_months_that_an_io_manager_keeps(
-    scene: "Scene", frames: "FrameIOManager", classification: Declare, mapping: dg.PartitionMapping | None
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare, mapping: dg.PartitionMapping | None
 ) -> None:
     """Of what the IO manager hands over, the year's months or more, only rows of the year are asked."""
     documents = documents_by(MONTHS, kept=True)
     upstream = dg.AssetIn("documents", input_manager_key="frames", partition_mapping=mapping)
     asset = classification(upstream=upstream)
 
-    scene.run(asset, beside=[documents], partition="1791", resources={"frames": frames})
-    assert scene.answers("id, partition_key") == BY_YEAR[1:3]
-    scene.run(asset, beside=[documents], span=("1790", "1793"), resources={"frames": frames})
-    assert scene.answers("id, partition_key") == BY_YEAR
+    world.run(asset, beside=[documents], partition="1791", resources={"frames": frames})
+    assert world.answers("id, partition_key") == BY_YEAR[1:3]
+    world.run(asset, beside=[documents], span=("1790", "1793"), resources={"frames": frames})
+    assert world.answers("id, partition_key") == BY_YEAR
 
 
-def test_a_whole_table_of_documents_by_month(scene: "Scene", frames: "FrameIOManager", classification: Declare) -> None:
+def test_a_whole_table_of_documents_by_month(
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare
+) -> None:
     """Answers without partitions are of all the months that the IO manager hands over."""
     documents = documents_by(MONTHS, kept=True)
     asset = classification(
         upstream=dg.AssetIn("documents", input_manager_key="frames"), partitions_def=None, partition_expr=None
     )
 
-    scene.run(asset, beside=[documents], resources={"frames": frames})
+    world.run(asset, beside=[documents], resources={"frames": frames})
 
-    assert scene.statuses() == {"succeeded": 4}
+    assert world.statuses() == {"succeeded": 4}
 
 
-def test_a_submission_waits_for_the_same_partitions(scene: "Scene", classification: Declare) -> None:
+def test_a_submission_waits_for_the_same_partitions(world: "DagsterWorld", classification: Declare) -> None:
     """The submission asset has the mapping of the asset that it submits for."""
     documents = documents_by(MONTHS)
     asset = classification(upstream=dg.AssetDep(documents, partition_mapping=YEAR_BEFORE))
     submission = build_submission_asset(asset)
 
     graph = dg.Definitions(
-        assets=[asset, documents, submission], resources={"claude_batch": scene.resource()}
+        assets=[asset, documents, submission], resources={"claude_batch": world.resource()}
     ).resolve_asset_graph()
 
     assert graph.get_partition_mapping(submission.key, documents.key) == YEAR_BEFORE
 
 
 def test_a_year_downstream_of_months_of_answers(
-    scene: "Scene", frames: "FrameIOManager", classification: Declare, years: dg.TimeWindowPartitionsDefinition
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare, years: dg.TimeWindowPartitionsDefinition
 ) -> None:
     """An asset by year that dagster-duckdb hands answers by month to gets those of its year."""
     asset = classification(partitions_def=MONTHS, partition_expr="published_on")
-    scene.run(asset, span=("1790-01-01", "1793-12-01"))
+    world.run(asset, span=("1790-01-01", "1793-12-01"))
     read: list[pd.DataFrame] = []
 
     @dg.asset(partitions_def=years, ins={"answers": dg.AssetIn(input_manager_key="frames")})
     def report(answers: pd.DataFrame) -> None:
         read.append(answers)
 
-    scene.run(report, beside=[asset], partition="1791", resources={"frames": frames})
+    world.run(report, beside=[asset], partition="1791", resources={"frames": frames})
 
     assert sorted(read[0]["id"]) == ["b", "c"]

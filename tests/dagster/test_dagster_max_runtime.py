@@ -9,7 +9,7 @@ import pytest
 from claude_batch_dagster import build_collect_sensor, build_new_documents_sensor, build_submission_asset
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 
@@ -33,16 +33,16 @@ def noticing(asset: dg.AssetsDefinition) -> dg.SensorDefinition:
 
 @pytest.mark.parametrize("build", [collecting, noticing])
 def test_runs_that_sensors_ask_for_do_not_hang_for_ever(
-    scene: "Scene", classification: Declare, build: Callable[[dg.AssetsDefinition], dg.SensorDefinition]
+    world: "DagsterWorld", classification: Declare, build: Callable[[dg.AssetsDefinition], dg.SensorDefinition]
 ) -> None:
     """Each run that a sensor asks for may take 30 hours: a batch takes up to 24, and what expired is asked again."""
     asset = classification()
-    scene.run(build_submission_asset(asset), partition="1790")
-    scene.run(build_submission_asset(asset), partition="1793")
-    sensor, resources = build(asset), {"claude_batch": scene.resource()}
+    world.run(build_submission_asset(asset), partition="1790")
+    world.run(build_submission_asset(asset), partition="1793")
+    sensor, resources = build(asset), {"claude_batch": world.resource()}
     repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
 
-    with dg.build_sensor_context(instance=scene.instance, resources=resources, repository_def=repository) as context:
+    with dg.build_sensor_context(instance=world.instance, resources=resources, repository_def=repository) as context:
         requests = sensor.evaluate_tick(context).run_requests or []
 
     assert [request.tags["dagster/max_runtime"] for request in requests] == ["108000", "108000"]

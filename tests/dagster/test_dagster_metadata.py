@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from claude_batch_dagster.metadata import bars
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
@@ -26,9 +26,9 @@ def records(value: Any) -> list[dict[str, Any]]:
     return [dict(record.data) for record in value.records]
 
 
-def test_each_partition_of_a_range_tells_of_itself(scene: "Scene", classification: Declare) -> None:
+def test_each_partition_of_a_range_tells_of_itself(world: "DagsterWorld", classification: Declare) -> None:
     """Rows, verdicts, labels and batches are those of the partition, also in a run of several."""
-    told = by_partition(scene.run(classification(), span=ALL))
+    told = by_partition(world.run(classification(), span=ALL))
 
     assert {key: metadata["dagster/partition_row_count"].value for key, metadata in told.items()} == {
         "1790": 1, "1791": 2, "1792": 0, "1793": 1
@@ -43,19 +43,19 @@ def test_each_partition_of_a_range_tells_of_itself(scene: "Scene", classificatio
     assert len(told["1790"]["claude_batch/batch_ids"].value) == 1
 
 
-def test_an_empty_partition_has_no_tables(scene: "Scene", classification: Declare) -> None:
+def test_an_empty_partition_has_no_tables(world: "DagsterWorld", classification: Declare) -> None:
     """Where there are no rows there is no distribution to show, and the rates are 0."""
-    (metadata,) = by_partition(scene.run(classification(), partition="1792")).values()
+    (metadata,) = by_partition(world.run(classification(), partition="1792")).values()
 
     assert not {"claude_batch/verdicts", "claude_batch/labels", "claude_batch/samples"} & set(metadata)
     assert (metadata["claude_batch/error_rate"].value, metadata["claude_batch/expiry_rate"].value) == (0.0, 0.0)
 
 
-def test_cost_is_half_of_the_live_price_and_adds_up(scene: "Scene", classification: Declare) -> None:
+def test_cost_is_half_of_the_live_price_and_adds_up(world: "DagsterWorld", classification: Declare) -> None:
     """A partition costs half of what the live API takes, and its rows add up to it."""
-    told = by_partition(scene.run(classification(), span=ALL))
+    told = by_partition(world.run(classification(), span=ALL))
 
-    per_row = dict(scene.read("SELECT partition_key, sum(cost_usd) FROM public.answers GROUP BY ALL"))
+    per_row = dict(world.read("SELECT partition_key, sum(cost_usd) FROM public.answers GROUP BY ALL"))
     for key, metadata in told.items():
         cost, live, saved = (metadata[f"claude_batch/{name}_usd"].value for name in ("cost", "live_cost", "saved"))
         assert cost == pytest.approx(per_row.get(key, 0.0))
@@ -64,23 +64,23 @@ def test_cost_is_half_of_the_live_price_and_adds_up(scene: "Scene", classificati
         assert metadata["claude_batch/run_cost_usd"].value == cost
 
 
-def test_tokens_are_those_of_the_table(scene: "Scene", classification: Declare) -> None:
+def test_tokens_are_those_of_the_table(world: "DagsterWorld", classification: Declare) -> None:
     """Tokens of a partition are the sums of its rows."""
-    (metadata,) = by_partition(scene.run(classification(), partition="1791")).values()
+    (metadata,) = by_partition(world.run(classification(), partition="1791")).values()
 
-    assert scene.read("SELECT sum(input_tokens)::INT, sum(output_tokens)::INT FROM public.answers") == [
+    assert world.read("SELECT sum(input_tokens)::INT, sum(output_tokens)::INT FROM public.answers") == [
         (metadata["claude_batch/input_tokens"].value, metadata["claude_batch/output_tokens"].value)
     ]
 
 
-def test_a_failed_attempt_that_was_billed_is_part_of_the_cost(scene: "Scene", classification: Declare) -> None:
+def test_a_failed_attempt_that_was_billed_is_part_of_the_cost(world: "DagsterWorld", classification: Declare) -> None:
     """An answer that was paid for and was of no use counts, although the table shows the better one only."""
-    scene.emulator.faults.add("not_json", times=1)
+    world.emulator.faults.add("not_json", times=1)
 
-    (metadata,) = by_partition(scene.run(classification(), partition="1790")).values()
+    (metadata,) = by_partition(world.run(classification(), partition="1790")).values()
 
-    ((of_the_answer,),) = scene.read("SELECT cost_usd FROM public.answers")
-    assert scene.statuses() == {"succeeded": 1}
+    ((of_the_answer,),) = world.read("SELECT cost_usd FROM public.answers")
+    assert world.statuses() == {"succeeded": 1}
     assert metadata["claude_batch/cost_usd"].value > of_the_answer
 
 
@@ -101,52 +101,52 @@ NUMBERS = {
 }
 
 
-def test_numbers_are_of_one_kind_in_every_run(scene: "Scene", classification: Declare) -> None:
+def test_numbers_are_of_one_kind_in_every_run(world: "DagsterWorld", classification: Declare) -> None:
     """A figure is a float or an integer for ever, whatever its value, so that Dagster plots it."""
-    first = by_partition(scene.run(classification(), span=ALL))
-    second = by_partition(scene.run(classification(), span=ALL))
+    first = by_partition(world.run(classification(), span=ALL))
+    second = by_partition(world.run(classification(), span=ALL))
 
     for metadata in [*first.values(), *second.values()]:
         assert {name: type(metadata[name]) for name in NUMBERS} == NUMBERS
     assert isinstance(first["1790"]["claude_batch/seconds_to_answer"], dg.FloatMetadataValue)
 
 
-def test_f101_samples_show_answers_and_no_documents(scene: "Scene", classification: Declare) -> None:
+def test_f101_samples_show_answers_and_no_documents(world: "DagsterWorld", classification: Declare) -> None:
     """Sample rows are key, answer and verdict: no text of a document unless it was asked for."""
-    told = by_partition(scene.run(classification(), span=ALL))
+    told = by_partition(world.run(classification(), span=ALL))
 
     assert records(told["1790"]["claude_batch/samples"]) == [{"id": "a", "label": "economy", "status": "succeeded"}]
     assert "tariff on trade" not in repr(told)
 
 
-def test_samples_show_the_columns_asked_for(scene: "Scene", classification: Declare) -> None:
+def test_samples_show_the_columns_asked_for(world: "DagsterWorld", classification: Declare) -> None:
     """`sample_columns` adds columns of the documents, cut to 200 characters."""
-    scene.write("UPDATE public.documents SET text = repeat('tax ', 200) WHERE id = 'a'")
+    world.write("UPDATE public.documents SET text = repeat('tax ', 200) WHERE id = 'a'")
 
-    told = by_partition(scene.run(classification(sample_columns=["published_on", "text"]), partition="1790"))
+    told = by_partition(world.run(classification(sample_columns=["published_on", "text"]), partition="1790"))
 
     assert records(told["1790"]["claude_batch/samples"]) == [
         {"id": "a", "label": "economy", "status": "succeeded", "published_on": "1790-01-05", "text": "tax " * 50}
     ]
 
 
-def test_samples_are_few_and_always_the_same(scene: "Scene", classification: Declare) -> None:
+def test_samples_are_few_and_always_the_same(world: "DagsterWorld", classification: Declare) -> None:
     """Five rows are shown, the same ones each time."""
-    scene.write_documents([(f"k{n}", f"tax {n}", None) for n in range(20)])
+    world.write_documents([(f"k{n}", f"tax {n}", None) for n in range(20)])
     asset = classification(partitions_def=None)
 
-    told = [by_partition(scene.run(asset))[None] for _ in range(2)]
+    told = [by_partition(world.run(asset))[None] for _ in range(2)]
 
     samples = [records(metadata["claude_batch/samples"]) for metadata in told]
     assert len(samples[0]) == 5
     assert samples[0] == samples[1]
 
 
-def test_samples_show_the_document_of_their_own_partition(scene: "Scene", classification: Declare) -> None:
+def test_samples_show_the_document_of_their_own_partition(world: "DagsterWorld", classification: Declare) -> None:
     """A key that is in two partitions is shown with the document of its own."""
-    scene.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")], canary=False)
+    world.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")], canary=False)
 
-    told = by_partition(scene.run(classification(sample_columns=["text"]), span=("1790", "1791")))
+    told = by_partition(world.run(classification(sample_columns=["text"]), span=("1790", "1791")))
 
     assert [row["text"] for row in records(told["1790"]["claude_batch/samples"])] == ["tax"]
 
@@ -158,9 +158,9 @@ class Numbers(BaseModel):
     words: list[str]
 
 
-def test_answers_without_categories_have_no_chart(scene: "Scene", asking: Declare) -> None:
+def test_answers_without_categories_have_no_chart(world: "DagsterWorld", asking: Declare) -> None:
     """Where no field has a closed list of values there is no distribution; lists are shown as text."""
-    (metadata,) = by_partition(scene.run(asking(output=Numbers))).values()
+    (metadata,) = by_partition(world.run(asking(output=Numbers))).values()
 
     assert not {"claude_batch/labels", "claude_batch/label_chart"} & set(metadata)
     sample = records(metadata["claude_batch/samples"])[0]

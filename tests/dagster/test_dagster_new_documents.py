@@ -16,7 +16,7 @@ from claude_batch_dagster.partitions import RANGE_END, RANGE_START, all_keys, pa
 from claude_batch_dagster.storage.contents import Contents
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 STILL = "No document has changed since the last look."
@@ -40,12 +40,12 @@ class Ticker:
     """A sensor, tick by tick, with its cursor kept as the daemon keeps it."""
 
     def __init__(
-        self, scene: "Scene", asset: dg.AssetsDefinition, lock_timeout_seconds: float = 0.3, **options: Any
+        self, world: "DagsterWorld", asset: dg.AssetsDefinition, lock_timeout_seconds: float = 0.3, **options: Any
     ) -> None:
-        self.scene = scene
+        self.world = world
         self.cursor: str | None = None
         self.sensor = build_new_documents_sensor(asset, **{"settle_seconds": 0.0, **options})
-        self.resources = {"claude_batch": scene.resource(lock_timeout_seconds=lock_timeout_seconds)}
+        self.resources = {"claude_batch": world.resource(lock_timeout_seconds=lock_timeout_seconds)}
         self.repository = dg.Definitions(
             assets=[asset], sensors=[self.sensor], resources=self.resources
         ).get_repository_def()
@@ -53,21 +53,21 @@ class Ticker:
     def tick(self) -> tuple[list[tuple[str | None, str | None]], str | None]:
         """Return the first and the last partition of each run asked for, and why there is none."""
         with dg.build_sensor_context(
-            instance=self.scene.instance, cursor=self.cursor, resources=self.resources, repository_def=self.repository
+            instance=self.world.instance, cursor=self.cursor, resources=self.resources, repository_def=self.repository
         ) as context:
             told = self.sensor.evaluate_tick(context)
         self.cursor = told.cursor
         for request in told.dynamic_partitions_requests or []:
-            self.scene.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+            self.world.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         self.requests = list(told.run_requests or [])
         self.keys = [request.run_key for request in told.run_requests or []]
         ranges = [(request.tags.get(RANGE_START), request.tags.get(RANGE_END)) for request in told.run_requests or []]
         return ranges, told.skip_message
 
 
-def test_each_partition_with_documents_is_started_once(scene: "Scene", classification: Declare) -> None:
+def test_each_partition_with_documents_is_started_once(world: "DagsterWorld", classification: Declare) -> None:
     """Neighbors share a run; a second look finds nothing new."""
-    ticker = Ticker(scene, classification())
+    ticker = Ticker(world, classification())
 
     assert ticker.tick() == ([("1790", "1791"), ("1793", "1793")], None)
     assert ticker.tick() == ([], STILL)
@@ -84,35 +84,35 @@ def test_each_partition_with_documents_is_started_once(scene: "Scene", classific
     ids=["new", "changed", "gone"],
 )  # fmt: skip
 def test_what_changed_is_started(
-    scene: "Scene", classification: Declare, change: str, started: list[tuple[str, str]]
+    world: "DagsterWorld", classification: Declare, change: str, started: list[tuple[str, str]]
 ) -> None:
     """New, changed and removed documents start their partition, and no other."""
-    ticker = Ticker(scene, classification())
+    ticker = Ticker(world, classification())
     ticker.tick()
-    scene.write(change)
+    world.write(change)
 
     assert ticker.tick() == (started, None)
     assert ticker.tick() == ([], STILL)
 
 
-def test_documents_that_change_back_are_started_again(scene: "Scene", classification: Declare) -> None:
+def test_documents_that_change_back_are_started_again(world: "DagsterWorld", classification: Declare) -> None:
     """Under another run key: Dagster runs a key once, for ever."""
-    ticker = Ticker(scene, classification())
+    ticker = Ticker(world, classification())
     ticker.tick()
     seen = set(ticker.keys)
     for change in ("text || '!'", "rtrim(text, '!')"):
-        scene.write(f"UPDATE public.documents SET text = {change} WHERE year(published_on::DATE) = 1793")  # noqa: S608
+        world.write(f"UPDATE public.documents SET text = {change} WHERE year(published_on::DATE) = 1793")  # noqa: S608
         assert ticker.tick() == ([("1793", "1793")], None)
         assert seen.isdisjoint(ticker.keys)
         seen |= set(ticker.keys)
 
 
-def launch(scene: "Scene", asset: dg.AssetsDefinition, request: dg.RunRequest) -> bool:
+def launch(world: "DagsterWorld", asset: dg.AssetsDefinition, request: dg.RunRequest) -> bool:
     """Run what the sensor asked for; say whether it succeeded."""
     result = dg.materialize(
         [asset],
-        instance=scene.instance,
-        resources={"claude_batch": scene.resource()},
+        instance=world.instance,
+        resources={"claude_batch": world.resource()},
         tags=dict(request.tags),
         raise_on_error=False,
     )
@@ -126,46 +126,46 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 @pytest.mark.verify
 def test_a_partition_whose_run_failed_is_started_again(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under another key, after a pause that doubles; what succeeded is left alone."""
     asset = classification()
-    ticker = Ticker(scene, asset)
+    ticker = Ticker(world, asset)
     ticker.tick()
     keys, [failing, succeeding] = set(ticker.keys), ticker.requests
-    assert launch(scene, asset, succeeding)
-    scene.emulator.faults.add("401")
-    assert not launch(scene, asset, failing)
+    assert launch(world, asset, succeeding)
+    world.emulator.faults.add("401")
+    assert not launch(world, asset, failing)
 
     assert ticker.tick() == RESTING
     later(monkeypatch, 121)
     assert ticker.tick() == ([("1790", "1791")], None)
     assert keys.isdisjoint(ticker.keys)
-    assert not launch(scene, asset, ticker.requests[0])
+    assert not launch(world, asset, ticker.requests[0])
     later(monkeypatch, 2 * 121)
     assert ticker.tick() == RESTING
     later(monkeypatch, 3 * 121)
     assert ticker.tick() == ([("1790", "1791")], None)
-    scene.emulator.faults.clear()
-    assert launch(scene, asset, ticker.requests[0])
+    world.emulator.faults.clear()
+    assert launch(world, asset, ticker.requests[0])
     assert ticker.tick() == ([], STILL)
-    assert (scene.statuses(), scene.paid_twice) == ({"succeeded": 4}, [])
+    assert (world.statuses(), world.paid_twice) == ({"succeeded": 4}, [])
 
 
 @pytest.mark.parametrize("options", [{}, {"partitions_def": None, "partition_expr": None}], ids=["years", "whole"])
 def test_a_run_that_was_canceled_is_started_again(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     """While it is in the queue it is left alone; canceled there, it has answered nothing."""
     asset = classification(**options)
-    ticker = Ticker(scene, asset)
+    ticker = Ticker(world, asset)
     asked, _ = ticker.tick()
-    defs = dg.Definitions(assets=[asset], resources={"claude_batch": scene.resource()})
+    defs = dg.Definitions(assets=[asset], resources={"claude_batch": world.resource()})
     job = defs.resolve_implicit_global_asset_job_def()
-    runs = [scene.instance.create_run_for_job(job, tags=dict(request.tags)) for request in ticker.requests]
+    runs = [world.instance.create_run_for_job(job, tags=dict(request.tags)) for request in ticker.requests]
     assert ticker.tick() == ([], STILL)
     for run in runs:
-        scene.instance.report_run_canceled(run)
+        world.instance.report_run_canceled(run)
 
     assert str(ticker.tick()[1]).startswith("The last run of")
     later(monkeypatch, 121)
@@ -173,29 +173,29 @@ def test_a_run_that_was_canceled_is_started_again(
 
 
 def test_a_partition_whose_documents_are_gone_is_started_again_too(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answers are to be removed, which the run that failed has not done."""
     asset = classification()
-    ticker = Ticker(scene, asset)
+    ticker = Ticker(world, asset)
     ticker.tick()
-    scene.write("DELETE FROM public.documents WHERE year(published_on::DATE) = 1793")
+    world.write("DELETE FROM public.documents WHERE year(published_on::DATE) = 1793")
     ticker.tick()
-    scene.write("ALTER TABLE public.documents RENAME TO elsewhere")
-    assert not launch(scene, asset, ticker.requests[0])
-    scene.write("ALTER TABLE public.elsewhere RENAME TO documents")
+    world.write("ALTER TABLE public.documents RENAME TO elsewhere")
+    assert not launch(world, asset, ticker.requests[0])
+    world.write("ALTER TABLE public.elsewhere RENAME TO documents")
     ticker.tick()
     later(monkeypatch, 121)
 
     assert ticker.tick() == ([("1793", "1793")], None)
 
 
-def test_f104_a_tick_that_is_repeated_gives_the_same_keys(scene: "Scene", classification: Declare) -> None:
+def test_f104_a_tick_that_is_repeated_gives_the_same_keys(world: "DagsterWorld", classification: Declare) -> None:
     """The daemon died before it had kept the cursor: what was started already is not started again."""
-    ticker = Ticker(scene, classification())
+    ticker = Ticker(world, classification())
     ticker.tick()
     kept = ticker.cursor
-    scene.write("UPDATE public.documents SET text = text || '!'")
+    world.write("UPDATE public.documents SET text = text || '!'")
     ticker.tick()
     first, ticker.cursor = ticker.keys, kept
 
@@ -204,15 +204,15 @@ def test_f104_a_tick_that_is_repeated_gives_the_same_keys(scene: "Scene", classi
     assert ticker.keys == first
 
 
-def test_the_cursor_is_small(scene: "Scene", classification: Declare) -> None:
+def test_the_cursor_is_small(world: "DagsterWorld", classification: Declare) -> None:
     """Dagster keeps it with every tick, and no more than 64 kB of it on MySQL: for days that is a few years of them."""
     days = dg.DailyPartitionsDefinition("2020-01-01", end_date="2022-09-27")
-    scene.write(
+    world.write(
         "INSERT INTO public.documents SELECT d, 'a day', d FROM range(DATE '2020-01-01', '2022-09-27', '1 DAY') r(d)"
     )
     asset = classification(partitions_def=days, partition_expr="published_on")
-    changing = Ticker(scene, asset, settle_seconds=60.0)
-    started = Ticker(scene, asset, max_partitions_per_tick=1000)
+    changing = Ticker(world, asset, settle_seconds=60.0)
+    started = Ticker(world, asset, max_partitions_per_tick=1000)
 
     changing.tick()
     assert started.tick() == ([("2020-01-01", "2022-09-26")], None)
@@ -223,17 +223,17 @@ def test_the_cursor_is_small(scene: "Scene", classification: Declare) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"partitions_def": None, "partition_expr": None}], ids=["years", "whole"])
 def test_a_cursor_with_whole_fingerprints_is_understood(
-    scene: "Scene", classification: Declare, options: dict[str, Any]
+    world: "DagsterWorld", classification: Declare, options: dict[str, Any]
 ) -> None:
     """What earlier versions have started, or were waiting for, is not taken for new."""
     asset = classification(**options)
-    declared, warehouse = declaration_of(asset), scene.resource().open_warehouse()
+    declared, warehouse = declaration_of(asset), world.resource().open_warehouse()
     with Contents.opened(warehouse, declared.question.upstream) as upstream:
-        keys = list(all_keys(declared.spec.partitions_def, scene.instance))
+        keys = list(all_keys(declared.spec.partitions_def, world.instance))
         found = upstream.fingerprints(partitions_of_keys(declared.spec.partitions_def, keys))
     marks = {key or "": mark for key, mark in found.items()}
     before = {"started": {}, "changing": {}, "n_starts": 3, "epoch": 7}
-    ticker = Ticker(scene, asset, settle_seconds=60.0)
+    ticker = Ticker(world, asset, settle_seconds=60.0)
 
     ticker.cursor = json.dumps({**before, "started": marks})
     assert ticker.tick() == ([], STILL)
@@ -243,11 +243,11 @@ def test_a_cursor_with_whole_fingerprints_is_understood(
     assert ticker.tick() == ([], STILL)
 
 
-def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: Declare) -> None:
+def test_a_locked_database_is_a_reason_to_skip(world: "DagsterWorld", classification: Declare) -> None:
     """Somebody has it open; the next tick looks again."""
-    ticker = Ticker(scene, classification())
-    scene.let_go()
-    with duckdb.connect(scene.database, config={"threads": 1}):
+    ticker = Ticker(world, classification())
+    world.let_go()
+    with duckdb.connect(world.database, config={"threads": 1}):
         asked, why = ticker.tick()
 
     assert asked == []
@@ -255,14 +255,14 @@ def test_a_locked_database_is_a_reason_to_skip(scene: "Scene", classification: D
 
 
 def test_a_held_database_does_not_take_the_whole_tick(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs wait two minutes for it by default; a tick has one minute in all, so it is skipped before."""
     monkeypatch.setattr("claude_batch_dagster.resource.PATIENCE_SECONDS", 0.3)
-    ticker = Ticker(scene, classification(), lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
+    ticker = Ticker(world, classification(), lock_timeout_seconds=LOCK_TIMEOUT_SECONDS)
     began = time.monotonic()
-    scene.let_go()
-    with duckdb.connect(scene.database, config={"threads": 1}):
+    world.let_go()
+    with duckdb.connect(world.database, config={"threads": 1}):
         asked, why = ticker.tick()
 
     assert asked == []
@@ -271,30 +271,30 @@ def test_a_held_database_does_not_take_the_whole_tick(
 
 
 def test_a_table_that_takes_too_long_to_read_is_a_reason_to_skip(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster would end the tick without a word: it is ended before, and says what to do."""
     monkeypatch.setattr("claude_batch_dagster.storage.contents.LONGEST_LOOK_SECONDS", 0.3)
     slow = "SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(1000000000000)) > 0"
-    ticker = Ticker(scene, classification(sql=slow))
+    ticker = Ticker(world, classification(sql=slow))
 
     asked, why = ticker.tick()
 
     assert asked == []
     assert "takes longer than 0 s to look through, and every tick does so. Make a table of" in str(why)
-    with scene.resource().open_warehouse().connect() as connection:
+    with world.resource().open_warehouse().connect() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_tick_opens_the_database_once(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each time it may have to wait for somebody who holds it, and the waits of a tick add up."""
     both = dg.MultiPartitionsDefinition(
         {"kind": dg.DynamicPartitionsDefinition(name="kinds"), "year": dg.DynamicPartitionsDefinition(name="years")}
     )
     by = {"kind": "'letter'", "year": "year(published_on::DATE)::VARCHAR"}
-    ticker = Ticker(scene, classification(partitions_def=both, partition_expr=by))
+    ticker = Ticker(world, classification(partitions_def=both, partition_expr=by))
     opened, real = [], duckdb.connect
 
     def connect(database: str, **options: Any) -> duckdb.DuckDBPyConnection:
@@ -304,25 +304,25 @@ def test_a_tick_opens_the_database_once(
     monkeypatch.setattr(duckdb, "connect", connect)
     asked, _ = ticker.tick()
 
-    assert opened == [scene.database]
+    assert opened == [world.database]
     assert asked == [("letter|1790", "letter|1793")]
-    assert list(scene.instance.get_dynamic_partitions("kinds")) == ["letter"]
+    assert list(world.instance.get_dynamic_partitions("kinds")) == ["letter"]
 
 
-def test_new_keys_become_dynamic_partitions(scene: "Scene", classification: Declare) -> None:
+def test_new_keys_become_dynamic_partitions(world: "DagsterWorld", classification: Declare) -> None:
     """They are added before their run is asked for."""
     parts = dg.DynamicPartitionsDefinition(name="parts")
-    ticker = Ticker(scene, classification(partitions_def=parts, partition_expr="'part ' || year(published_on::DATE)"))
+    ticker = Ticker(world, classification(partitions_def=parts, partition_expr="'part ' || year(published_on::DATE)"))
 
     asked, _ = ticker.tick()
 
-    assert sorted(scene.instance.get_dynamic_partitions("parts")) == ["part 1790", "part 1791", "part 1793"]
+    assert sorted(world.instance.get_dynamic_partitions("parts")) == ["part 1790", "part 1791", "part 1793"]
     assert asked == [("part 1790", "part 1793")]
 
 
-def test_an_asset_without_partitions_is_started_as_a_whole(scene: "Scene", classification: Declare) -> None:
+def test_an_asset_without_partitions_is_started_as_a_whole(world: "DagsterWorld", classification: Declare) -> None:
     """Its one fingerprint is that of the table."""
-    ticker = Ticker(scene, classification(partitions_def=None, partition_expr=None))
+    ticker = Ticker(world, classification(partitions_def=None, partition_expr=None))
 
     assert ticker.tick() == ([(None, None)], None)
     assert ticker.tick() == ([], STILL)
@@ -335,14 +335,14 @@ def test_documents_of_an_io_manager_cannot_be_watched(classification: Declare) -
 
 
 def test_the_job_materializes_the_asset_alone_and_does_not_hang_for_ever(
-    scene: "Scene", classification: Declare
+    world: "DagsterWorld", classification: Declare
 ) -> None:
     """It is ended after 30 hours: a batch takes 24, and what expired may be asked again."""
     asset = classification()
-    defs = dg.Definitions(assets=[asset], jobs=[build_batch_job(asset)], resources={"claude_batch": scene.resource()})
+    defs = dg.Definitions(assets=[asset], jobs=[build_batch_job(asset)], resources={"claude_batch": world.resource()})
 
     job = defs.resolve_job_def("answers_job")
 
     assert job.tags["dagster/max_runtime"] == "108000"
-    assert job.execute_in_process(instance=scene.instance, partition_key="1790").success
-    assert scene.statuses() == {"succeeded": 1}
+    assert job.execute_in_process(instance=world.instance, partition_key="1790").success
+    assert world.statuses() == {"succeeded": 1}

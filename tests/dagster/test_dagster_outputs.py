@@ -14,7 +14,7 @@ from claude_batch_dagster.core.outputs import BOOKKEEPING
 from claude_batch_dagster.errors import OutputModelError
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import FrameIOManager, Scene
+    from tests.dagster.conftest import DagsterWorld, FrameIOManager
 
 Declare = Callable[..., dg.AssetsDefinition]
 
@@ -72,17 +72,17 @@ KINDS = {
 }
 
 
-def test_every_kind_of_field_has_a_typed_column(scene: "Scene", asking: Declare) -> None:
+def test_every_kind_of_field_has_a_typed_column(world: "DagsterWorld", asking: Declare) -> None:
     """Scalars, dates, enums, lists and nested models land in columns of their types, behind the key."""
-    scene.write_documents([("a", "war on 1862-12-01 in a place that is grim", None)])
+    world.write_documents([("a", "war on 1862-12-01 in a place that is grim", None)])
 
-    scene.run(asking(output=Everything))
+    world.run(asking(output=Everything))
 
-    described = {name: kind for name, kind, *_ in scene.read("DESCRIBE public.answers")}
-    assert scene.statuses() == {"succeeded": 1}, scene.errors()
+    described = {name: kind for name, kind, *_ in world.read("DESCRIBE public.answers")}
+    assert world.statuses() == {"succeeded": 1}, world.errors()
     assert described == {"id": "VARCHAR", **KINDS, **BOOKKEEPING}
     assert list(described) == ["id", *KINDS, *BOOKKEEPING]
-    assert scene.read("SELECT topic, mood, said_on, places[1].name IS NOT NULL FROM public.answers") == [
+    assert world.read("SELECT topic, mood, said_on, places[1].name IS NOT NULL FROM public.answers") == [
         ("war", "grim", date(1862, 12, 1), True)
     ]
 
@@ -112,44 +112,46 @@ def test_the_columns_are_declared_to_dagster(asking: Declare) -> None:
         ("ENUM('x', 'y')", ["x", "y"]),
     ],
 )
-def test_f5_a_key_may_be_of_many_types(scene: "Scene", classification: Declare, kind: str, values: list[Any]) -> None:
+def test_f5_a_key_may_be_of_many_types(
+    world: "DagsterWorld", classification: Declare, kind: str, values: list[Any]
+) -> None:
     """Keys keep their type and value, and a second run finds them again."""
-    scene.write(f"CREATE OR REPLACE TYPE kind_of_key AS {kind}")
-    scene.write_documents(
+    world.write(f"CREATE OR REPLACE TYPE kind_of_key AS {kind}")
+    world.write_documents(
         [(values[0], "tax", None), (values[1], "army", None)],
         kinds="id kind_of_key, text VARCHAR, published_on DATE",
     )
     asset = classification(partitions_def=None)
 
     for _ in range(2):
-        scene.run(asset)
+        world.run(asset)
 
-    assert scene.answers("id, label") == [(values[0], "economy"), (values[1], "war")]
-    assert scene.n_posts == 1
+    assert world.answers("id, label") == [(values[0], "economy"), (values[1], "war")]
+    assert world.n_posts == 1
 
 
-def test_f5_keys_of_several_columns(scene: "Scene", classification: Declare) -> None:
+def test_f5_keys_of_several_columns(world: "DagsterWorld", classification: Declare) -> None:
     """Rows are told apart by all the columns of the key, of whatever types."""
-    scene.write_documents(
+    world.write_documents(
         [(1, "x", "tax"), (1, "y", "army"), (2, "x", "navy")], kinds='book INTEGER, "the page" VARCHAR, text VARCHAR'
     )
     asset = classification(key=["book", "the page"], partitions_def=None)
 
-    scene.run(asset)
-    scene.write("DELETE FROM public.documents WHERE book = 2")
-    scene.run(asset)
+    world.run(asset)
+    world.write("DELETE FROM public.documents WHERE book = 2")
+    world.run(asset)
 
-    assert scene.answers('book, "the page", label') == [(1, "x", "economy"), (1, "y", "war")]
-    assert scene.n_posts == 1
+    assert world.answers('book, "the page", label') == [(1, "x", "economy"), (1, "y", "war")]
+    assert world.n_posts == 1
 
 
-def test_the_same_key_in_two_partitions(scene: "Scene", classification: Declare) -> None:
+def test_the_same_key_in_two_partitions(world: "DagsterWorld", classification: Declare) -> None:
     """A key needs to be unique within its partition only."""
-    scene.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")])
+    world.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")])
 
-    scene.run(classification(), span=("1790", "1791"))
+    world.run(classification(), span=("1790", "1791"))
 
-    assert scene.answers("partition_key, id, label") == [("1790", "a", "economy"), ("1791", "a", "war")]
+    assert world.answers("partition_key, id, label") == [("1790", "a", "economy"), ("1791", "a", "war")]
 
 
 # --- downstream ---------------------------------------------------------------------------------------
@@ -168,30 +170,32 @@ def downstream(
 
 
 def test_a_downstream_asset_loads_its_partition(
-    scene: "Scene", frames: "FrameIOManager", classification: Declare, years: dg.TimeWindowPartitionsDefinition
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare, years: dg.TimeWindowPartitionsDefinition
 ) -> None:
     """dagster-duckdb's IO manager hands the answers of one partition, or of a range, to what comes next."""
     seen: list[pd.DataFrame] = []
     answers = classification()
     counted = downstream(years, seen)
     resources = {"frames": frames}
-    scene.run(answers, span=("1790", "1793"))
+    world.run(answers, span=("1790", "1793"))
 
-    scene.run(counted, beside=[answers], partition="1791", resources=resources)
-    scene.run(counted, beside=[answers], span=("1790", "1791"), resources=resources)
-    scene.run(counted, beside=[answers], partition="1792", resources=resources)
+    world.run(counted, beside=[answers], partition="1791", resources=resources)
+    world.run(counted, beside=[answers], span=("1790", "1791"), resources=resources)
+    world.run(counted, beside=[answers], partition="1792", resources=resources)
 
     assert [sorted(frame["id"]) for frame in seen] == [["b", "c"], ["a", "b", "c"], []]
     assert [column for column in seen[0].columns if column not in BOOKKEEPING] == ["id", "label"]
 
 
-def test_a_downstream_asset_loads_everything(scene: "Scene", frames: "FrameIOManager", classification: Declare) -> None:
+def test_a_downstream_asset_loads_everything(
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare
+) -> None:
     """A downstream asset without partitions sees the answers of all of them."""
     seen: list[pd.DataFrame] = []
     answers = classification(key_prefix=["silver"])
-    scene.run(answers, span=("1790", "1793"))
+    world.run(answers, span=("1790", "1793"))
 
-    scene.run(downstream(None, seen, key=answers.key.path), beside=[answers], resources={"frames": frames})
+    world.run(downstream(None, seen, key=answers.key.path), beside=[answers], resources={"frames": frames})
 
     assert sorted(seen[0]["id"]) == ["a", "b", "c", "d"]
 
@@ -208,7 +212,7 @@ def test_a_downstream_asset_loads_everything(scene: "Scene", frames: "FrameIOMan
     ids=["daily", "monthly", "hourly", "weekly"],
 )
 def test_the_partitions_of_any_calendar_can_be_loaded(
-    scene: "Scene",
+    world: "DagsterWorld",
     frames: "FrameIOManager",
     classification: Declare,
     partitions_def: dg.TimeWindowPartitionsDefinition,
@@ -217,23 +221,25 @@ def test_the_partitions_of_any_calendar_can_be_loaded(
     """Whatever the format of the keys, the IO manager selects the rows that the run has landed."""
     seen: list[pd.DataFrame] = []
     answers = classification(partitions_def=partitions_def, partition_expr="published_on")
-    scene.run(answers, partition=key)
+    world.run(answers, partition=key)
 
-    scene.run(downstream(partitions_def, seen), beside=[answers], partition=key, resources={"frames": frames})
+    world.run(downstream(partitions_def, seen), beside=[answers], partition=key, resources={"frames": frames})
 
     assert list(seen[0]["id"]) == ["a"]
 
 
-def test_static_partitions_can_be_loaded(scene: "Scene", frames: "FrameIOManager", classification: Declare) -> None:
+def test_static_partitions_can_be_loaded(
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare
+) -> None:
     """Partitions that are no times are selected by their key."""
     seen: list[pd.DataFrame] = []
-    scene.write_documents(canary=False)  # here a text is the key of a partition, and that is no secret
+    world.write_documents(canary=False)  # here a text is the key of a partition, and that is no secret
     texts = dg.StaticPartitionsDefinition(["tax and tariff on trade", "O'Brien"])
     answers = classification(partitions_def=texts, partition_expr="text")
-    scene.run(answers, partition="tax and tariff on trade")
+    world.run(answers, partition="tax and tariff on trade")
 
     for key in texts.get_partition_keys():
-        scene.run(downstream(texts, seen), beside=[answers], partition=key, resources={"frames": frames})
+        world.run(downstream(texts, seen), beside=[answers], partition=key, resources={"frames": frames})
 
     assert [list(frame["id"]) for frame in seen] == [["a"], []]
 
@@ -246,31 +252,31 @@ def output(**fields: Any) -> type[BaseModel]:
     return create_model("Answer", **fields)
 
 
-def test_f91_a_new_field_becomes_a_column(scene: "Scene", asking: Declare) -> None:
+def test_f91_a_new_field_becomes_a_column(world: "DagsterWorld", asking: Declare) -> None:
     """A field added to the output model is added to the table; the rows are asked anew."""
-    scene.run(asking(output=output(topic=(Literal["war", "economy"], ...))))
+    world.run(asking(output=output(topic=(Literal["war", "economy"], ...))))
 
-    scene.run(asking(output=output(topic=(Literal["war", "economy"], ...), score=(float, ...))))
+    world.run(asking(output=output(topic=(Literal["war", "economy"], ...), score=(float, ...))))
 
-    assert scene.read("SELECT count(score), count(*) FROM public.answers") == [(4, 4)]
-    assert scene.n_posts == 2
+    assert world.read("SELECT count(score), count(*) FROM public.answers") == [(4, 4)]
+    assert world.n_posts == 2
 
 
-def test_f91_a_field_that_is_gone_leaves_its_column(scene: "Scene", asking: Declare) -> None:
+def test_f91_a_field_that_is_gone_leaves_its_column(world: "DagsterWorld", asking: Declare) -> None:
     """A field taken out of the model keeps its column, which new answers leave empty."""
-    scene.run(asking(output=output(topic=(Literal["war", "economy"], ...), score=(float, ...))))
+    world.run(asking(output=output(topic=(Literal["war", "economy"], ...), score=(float, ...))))
 
-    scene.run(asking(output=output(topic=(Literal["war", "economy"], ...))))
+    world.run(asking(output=output(topic=(Literal["war", "economy"], ...))))
 
-    assert scene.read("SELECT count(score), count(*) FROM public.answers") == [(0, 4)]
+    assert world.read("SELECT count(score), count(*) FROM public.answers") == [(0, 4)]
 
 
-def test_f91_a_field_of_another_type_sends_nothing(scene: "Scene", asking: Declare) -> None:
+def test_f91_a_field_of_another_type_sends_nothing(world: "DagsterWorld", asking: Declare) -> None:
     """A column that is of another type already is told, with what to rename, before anything is sent."""
-    scene.run(asking(output=output(score=(float, ...))))
+    world.run(asking(output=output(score=(float, ...))))
 
     with pytest.raises(OutputModelError, match=r"column 'score' of public.answers is DOUBLE.*Nothing was sent. Rename"):
-        scene.run(asking(output=output(score=(str, ...))))
+        world.run(asking(output=output(score=(str, ...))))
 
-    assert scene.n_posts == 1
-    assert scene.statuses() == {"succeeded": 4}
+    assert world.n_posts == 1
+    assert world.statuses() == {"succeeded": 4}

@@ -15,7 +15,7 @@ from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.dagster.collecting import NOTHING, Kept, died, keys, launch, overtaken, tick
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
@@ -29,115 +29,115 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def half_submitted(scene: "Scene", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> None:
+def half_submitted(world: "DagsterWorld", asset: dg.AssetsDefinition, monkeypatch: pytest.MonkeyPatch) -> None:
     """Submit all four years in batches of two rows; the run is evicted after the first batch."""
     real = Submission.submit
 
     def submit(submission: Submission, chunk: Chunk) -> ChunkRecord:
-        if scene.n_posts:
+        if world.n_posts:
             raise dg.DagsterExecutionInterruptedError
         return real(submission, chunk)
 
     with monkeypatch.context() as patched:
         patched.setattr(Submission, "submit", submit)
         with pytest.raises(dg.DagsterExecutionInterruptedError):
-            scene.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)
-    assert (scene.n_posts, len(scene.sent)) == (1, 2)
+            world.run(build_submission_asset(asset), span=ALL, max_requests_per_batch=2)
+    assert (world.n_posts, len(world.sent)) == (1, 2)
 
 
 def test_f62_what_a_submission_had_sent_when_it_died_is_collected(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was never materialized, but two rows are paid for: their partitions are finished, and no others started."""
     asset = classification()
-    half_submitted(scene, asset, monkeypatch)
+    half_submitted(world, asset, monkeypatch)
 
-    [request], _ = tick(scene, asset)
+    [request], _ = tick(world, asset)
 
     assert keys(request) == ("1790", "1791")
-    launch(scene, asset, request)
-    assert (scene.statuses(), scene.n_posts) == ({"succeeded": 3}, 2)
-    assert (scene.paid_twice, tick(scene, asset)) == ([], NOTHING)
+    launch(world, asset, request)
+    assert (world.statuses(), world.n_posts) == ({"succeeded": 3}, 2)
+    assert (world.paid_twice, tick(world, asset)) == ([], NOTHING)
 
 
 def test_a_submission_that_is_at_work_is_left_to_end(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its first rows are on their way; they are collected when it is over."""
     asset = classification()
-    half_submitted(scene, asset, monkeypatch)
-    died(scene, build_submission_asset(asset), tags={"dagster/partition": "1790"})
+    half_submitted(world, asset, monkeypatch)
+    died(world, build_submission_asset(asset), tags={"dagster/partition": "1790"})
 
-    assert [keys(request) for request in tick(scene, asset)[0]] == [("1791", "1791")]
+    assert [keys(request) for request in tick(world, asset)[0]] == [("1791", "1791")]
 
 
 def test_f63_what_a_person_has_canceled_is_not_started_again(
-    own_scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A submission that was terminated left a canceled batch: the sensor does not ask its rows anew."""
-    scene = own_scene
-    scene.emulator.pace.batch_seconds = 3_600
+    world = own_world
+    world.emulator.pace.batch_seconds = 3_600
     asset = classification()
-    half_submitted(scene, asset, monkeypatch)
-    batch = scene.emulator.audit.accepted()[-1]
+    half_submitted(world, asset, monkeypatch)
+    batch = world.emulator.audit.accepted()[-1]
     headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
 
-    canceled = scene.emulator.handle("POST", f"/v1/messages/batches/{batch.id}/cancel", headers)
+    canceled = world.emulator.handle("POST", f"/v1/messages/batches/{batch.id}/cancel", headers)
 
     assert canceled.json()["processing_status"] == "canceling"
-    assert tick(scene, asset) == NOTHING
-    scene.emulator.advance(seconds=3_600)
-    assert tick(scene, asset) == NOTHING
+    assert tick(world, asset) == NOTHING
+    world.emulator.advance(seconds=3_600)
+    assert tick(world, asset) == NOTHING
 
 
 def test_rows_that_another_run_lands_are_told_to_dagster(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Submitted while their partition was collected, landed by a run for another: it is materialized once more."""
     asset, kept = classification(), Kept()
-    overtaken(scene, asset, monkeypatch)
-    scene.emulator.faults.add("500")
-    tick(scene, asset, kept)
-    scene.emulator.faults.clear()
-    tick(scene, asset, kept)
-    scene.run(build_submission_asset(asset), partition="1793")
-    assert scene.statuses() == {"succeeded": 2}
+    overtaken(world, asset, monkeypatch)
+    world.emulator.faults.add("500")
+    tick(world, asset, kept)
+    world.emulator.faults.clear()
+    tick(world, asset, kept)
+    world.run(build_submission_asset(asset), partition="1793")
+    assert world.statuses() == {"succeeded": 2}
 
-    requests, _ = tick(scene, asset, kept)
+    requests, _ = tick(world, asset, kept)
 
     assert sorted(keys(request) for request in requests) == [("1790", "1790"), ("1793", "1793")]
     for request in requests:
-        launch(scene, asset, request)
-    assert tick(scene, asset, kept) == NOTHING
+        launch(world, asset, request)
+    assert tick(world, asset, kept) == NOTHING
     assert kept.cursor == "[]"
 
 
 def test_f112_what_was_sent_elsewhere_is_neither_waited_for_nor_started(
-    scene: "Scene", classification: Declare
+    world: "DagsterWorld", classification: Declare
 ) -> None:
     """Rows at another base URL cannot be collected from here, and are not asked again unless somebody says so."""
     asset = classification()
     with serving(Emulator(clock=SystemClock(), batch_seconds=3_600)) as elsewhere:
-        scene.run(build_submission_asset(asset), partition="1790", base_url=elsewhere)
+        world.run(build_submission_asset(asset), partition="1790", base_url=elsewhere)
 
-        requests, why = tick(scene, asset)
+        requests, why = tick(world, asset)
 
         assert (requests, str(why).startswith(ELSEWHERE)) == ([], True)
         waits = "1 partition is submitted: its batches run, or it is collected now."
-        assert tick(scene, asset, base_url=elsewhere) == ([], waits)
+        assert tick(world, asset, base_url=elsewhere) == ([], waits)
 
 
 def test_f112_what_is_sent_anew_is_collected_whatever_runs_elsewhere(
-    scene: "Scene", classification: Declare, monkeypatch: pytest.MonkeyPatch
+    world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows tried out on an emulator and then sent to Claude: Claude's batch has ended, so it is collected."""
     asset = classification()
     submission = build_submission_asset(asset)
     with serving(Emulator(clock=SystemClock(), batch_seconds=3_600)) as elsewhere:
-        scene.run(submission, span=ALL, base_url=elsewhere)
+        world.run(submission, span=ALL, base_url=elsewhere)
     monkeypatch.setattr(AnthropicBatches, "answerer", "")  # nothing on this machine passes for Claude otherwise
-    scene.run(submission, span=ALL)
+    world.run(submission, span=ALL)
 
-    [request], _ = tick(scene, asset)
+    [request], _ = tick(world, asset)
 
     assert keys(request) == ALL

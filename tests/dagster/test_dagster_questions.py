@@ -11,7 +11,7 @@ from claude_batch_dagster.errors import ConfigurationError
 from tests.canary import marked
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
 Digest = Callable[[Mapping[str, Any]], str]
@@ -38,27 +38,27 @@ def params(content: str, **others: Any) -> dict[str, Any]:
 DOCUMENT = 'def f(x): return f"{x!r:>{10}}" % {"a": "100%"}  # {text} {{id}} %s \\n \\u0000 \t "quoted" é ☃ 𝄞 \r\n  '
 
 
-def test_f12_a_document_arrives_byte_identical(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_f12_a_document_arrives_byte_identical(world: "DagsterWorld", asking: Declare, digest: Digest) -> None:
     """Braces, percent signs, code, escapes and white space of a document are sent as they are."""
-    scene.write_documents([("a", DOCUMENT, None)], canary=False)
+    world.write_documents([("a", DOCUMENT, None)], canary=False)
 
-    scene.run(asking(prompt='Example: {{"a": 1}} 100%\n<doc>{text}</doc>{id}', output=Topic))
+    world.run(asking(prompt='Example: {{"a": 1}} 100%\n<doc>{text}</doc>{id}', output=Topic))
 
-    assert scene.sent == [digest(params(f'Example: {{"a": 1}} 100%\n<doc>{DOCUMENT}</doc>a'))]
+    assert world.sent == [digest(params(f'Example: {{"a": 1}} 100%\n<doc>{DOCUMENT}</doc>a'))]
 
 
-def test_columns_of_any_type_stand_in_a_prompt(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_columns_of_any_type_stand_in_a_prompt(world: "DagsterWorld", asking: Declare, digest: Digest) -> None:
     """Numbers and dates are written as text; case does not matter in a column's name."""
-    scene.write_documents([(7, 1.5, "1790-01-05")], kinds="id INTEGER, score DOUBLE, Published_On DATE")
+    world.write_documents([(7, 1.5, "1790-01-05")], kinds="id INTEGER, score DOUBLE, Published_On DATE")
 
-    scene.run(asking(prompt="{id} {score} {published_on}", output=Topic))
+    world.run(asking(prompt="{id} {score} {published_on}", output=Topic))
 
-    assert scene.sent == [digest(params("7 1.5 1790-01-05"))]
+    assert world.sent == [digest(params("7 1.5 1790-01-05"))]
 
 
-def test_what_is_asked_for_is_sent(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_what_is_asked_for_is_sent(world: "DagsterWorld", asking: Declare, digest: Digest) -> None:
     """System prompt, model, limit, thinking, effort and further params go into every request."""
-    scene.write_documents([("a", "tax", None)])
+    world.write_documents([("a", "tax", None)])
     asset = asking(
         output=Topic,
         system="Be brief.",
@@ -69,9 +69,9 @@ def test_what_is_asked_for_is_sent(scene: "Scene", asking: Declare, digest: Dige
         params={"metadata": {"user_id": "u"}, "stop_sequences": ["END"]},
     )
 
-    scene.run(asset)
+    world.run(asset)
 
-    assert scene.sent == [
+    assert world.sent == [
         digest(
             params(
                 marked("tax"),
@@ -98,82 +98,82 @@ def test_what_is_asked_for_is_sent(scene: "Scene", asking: Declare, digest: Dige
     ],
 )
 def test_thinking_leaves_room_for_the_answer(
-    scene: "Scene", asking: Declare, digest: Digest, model: str, defaults: dict[str, Any]
+    world: "DagsterWorld", asking: Declare, digest: Digest, model: str, defaults: dict[str, Any]
 ) -> None:
     """By default a model does not think, or its limit leaves room for thoughts and answer."""
-    scene.write_documents([("a", "tax", None)])
+    world.write_documents([("a", "tax", None)])
     expected = params(marked("tax"), model=model)
     del expected["thinking"]
 
-    scene.run(asking(output=Topic, model=model))
+    world.run(asking(output=Topic, model=model))
 
-    assert scene.sent == [digest({**expected, **defaults})]
-    assert scene.statuses() == {"succeeded": 1}
+    assert world.sent == [digest({**expected, **defaults})]
+    assert world.statuses() == {"succeeded": 1}
 
 
-def test_params_are_laid_over_the_output_config(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_params_are_laid_over_the_output_config(world: "DagsterWorld", asking: Declare, digest: Digest) -> None:
     """An `output_config` among `params` adds to ours and does not lose the format."""
-    scene.write_documents([("a", "tax", None)])
+    world.write_documents([("a", "tax", None)])
 
-    scene.run(asking(output=Topic, params={"output_config": {"effort": "high"}}))
+    world.run(asking(output=Topic, params={"output_config": {"effort": "high"}}))
 
-    assert scene.sent == [
+    assert world.sent == [
         digest(params(marked("tax"), output_config={"format": output_format(Topic), "effort": "high"}))
     ]
 
 
-def test_a_function_makes_the_message(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_a_function_makes_the_message(world: "DagsterWorld", asking: Declare, digest: Digest) -> None:
     """A function sees every column of the row, and what it returns is the message."""
-    scene.write_documents([("a", "tax", "1790-01-05")])
+    world.write_documents([("a", "tax", "1790-01-05")])
 
     def prompt(row: Mapping[str, Any]) -> str:
         return f"{sorted(row)} {row['id']} {row['published_on'].year}"
 
-    scene.run(asking(prompt=prompt, output=Topic))
+    world.run(asking(prompt=prompt, output=Topic))
 
-    assert scene.sent == [digest(params("['id', 'published_on', 'text'] a 1790"))]
+    assert world.sent == [digest(params("['id', 'published_on', 'text'] a 1790"))]
 
 
-def test_a_function_makes_params(scene: "Scene", asking: Declare, digest: Digest) -> None:
+def test_a_function_makes_params(world: "DagsterWorld", asking: Declare, digest: Digest) -> None:
     """A function may return params: they are laid over those of every request, row by row."""
-    scene.write_documents([("a", "tax", None), ("b", "army and navy", None)])
+    world.write_documents([("a", "tax", None), ("b", "army and navy", None)])
 
     def prompt(row: Mapping[str, Any]) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": row["text"]}], "max_tokens": 10 if row["id"] == "a" else 20}
 
-    scene.run(asking(prompt=prompt, output=Topic))
+    world.run(asking(prompt=prompt, output=Topic))
 
-    assert set(scene.sent) == {
+    assert set(world.sent) == {
         digest(params(marked("tax"), max_tokens=10)),
         digest(params(marked("army and navy"), max_tokens=20)),
     }
 
 
-def test_f16_a_function_that_is_not_the_same_twice_is_refused(scene: "Scene", asking: Declare) -> None:
+def test_f16_a_function_that_is_not_the_same_twice_is_refused(world: "DagsterWorld", asking: Declare) -> None:
     """A prompt that changes by itself would be paid for at every materialization: refused, with the reason."""
     numbers = iter(range(1000))
 
     with pytest.raises(ConfigurationError, match=r"two different requests from one row.*Nothing was sent"):
-        scene.run(asking(prompt=lambda _: f"question {next(numbers)}", output=Topic))
+        world.run(asking(prompt=lambda _: f"question {next(numbers)}", output=Topic))
 
-    assert scene.n_posts == 0
+    assert world.n_posts == 0
 
 
-def test_a_function_without_messages_is_refused(scene: "Scene", asking: Declare) -> None:
+def test_a_function_without_messages_is_refused(world: "DagsterWorld", asking: Declare) -> None:
     """Params without messages are no question."""
     with pytest.raises(ConfigurationError, match="returned params without 'messages'"):
-        scene.run(asking(prompt=lambda _: {"max_tokens": 5}, output=Topic))
+        world.run(asking(prompt=lambda _: {"max_tokens": 5}, output=Topic))
 
 
-def test_a_function_that_fails_shows_its_own_error(scene: "Scene", asking: Declare) -> None:
+def test_a_function_that_fails_shows_its_own_error(world: "DagsterWorld", asking: Declare) -> None:
     """What a prompt function raises is its author's to see; nothing was sent."""
     with pytest.raises(KeyError, match="body"):
-        scene.run(asking(prompt=lambda row: str(row["body"]), output=Topic))
+        world.run(asking(prompt=lambda row: str(row["body"]), output=Topic))
 
-    assert scene.n_posts == 0
+    assert world.n_posts == 0
 
 
-def test_labels_with_hostile_names(scene: "Scene", classification: Declare) -> None:
+def test_labels_with_hostile_names(world: "DagsterWorld", classification: Declare) -> None:
     """Quotes, pipes, commas, accents and signs in labels come back as they were given."""
     labels = {
         'say "hello"': "greeting hello",
@@ -181,23 +181,23 @@ def test_labels_with_hostile_names(scene: "Scene", classification: Declare) -> N
         "naïve, ☃ & <b>": "snow winter",
         "back\\slash {brace} 100%": "code program",
     }
-    scene.write_documents(
+    world.write_documents(
         [("1", "greeting hello", None), ("2", "a pipe, a tube", None), ("3", "snow in winter", None),
          ("4", "code of a program", None)]
     )  # fmt: skip
 
-    result = scene.run(classification(labels=labels, partitions_def=None))
+    result = world.run(classification(labels=labels, partitions_def=None))
 
-    assert [row[1:] for row in scene.answers()] == [(label, "succeeded") for label in labels]
+    assert [row[1:] for row in world.answers()] == [(label, "succeeded") for label in labels]
     table = result.asset_materializations_for_node("answers")[0].metadata["claude_batch/labels"]
     assert isinstance(table, dg.TableMetadataValue)
     assert {record.data["label"] for record in table.records} == set(labels)
 
 
-def test_a_label_in_the_wrong_case_is_tolerated(scene: "Scene", classification: Declare) -> None:
+def test_a_label_in_the_wrong_case_is_tolerated(world: "DagsterWorld", classification: Declare) -> None:
     """The API does not guarantee capitalization, so a label is spelled as it was declared."""
-    scene.emulator.faults.add("wrong_case")
+    world.emulator.faults.add("wrong_case")
 
-    scene.run(classification(), partition="1790")
+    world.run(classification(), partition="1790")
 
-    assert scene.answers() == [("a", "economy", "succeeded")]
+    assert world.answers() == [("a", "economy", "succeeded")]

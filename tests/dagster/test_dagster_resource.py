@@ -9,7 +9,7 @@ from claude_batch_dagster.errors import ConfigurationError
 from tests.canary import KEY
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 CANARY = "sk-ant-api03-" + "canary" * 10
 DATABASE = DuckDBResource(database="warehouse.duckdb")
@@ -141,9 +141,9 @@ def test_a_base_url_of_the_sdk_is_checked_as_well(monkeypatch: pytest.MonkeyPatc
         initialized(resource()).get_client()
 
 
-def test_f35_f47_the_client_tries_nothing_twice(scene: "Scene") -> None:
+def test_f35_f47_the_client_tries_nothing_twice(world: "DagsterWorld") -> None:
     """`get_client` gives the official client, at the base URL, for the key, without retries or redirects."""
-    found = initialized(scene.resource(workspace_id="wrkspc_1"))
+    found = initialized(world.resource(workspace_id="wrkspc_1"))
 
     client = found.get_client()
 
@@ -216,21 +216,21 @@ def test_settings_that_cannot_work_are_refused_where_they_are_written(wrong: dic
         resource(**wrong)
 
 
-def test_the_longest_pause_is_no_shorter_than_the_first(scene: "Scene") -> None:
+def test_the_longest_pause_is_no_shorter_than_the_first(world: "DagsterWorld") -> None:
     """A first interval beyond the longest one is honored rather than cut."""
-    found = initialized(scene.resource(poll_interval_seconds=90, max_poll_interval_seconds=60))
+    found = initialized(world.resource(poll_interval_seconds=90, max_poll_interval_seconds=60))
 
     pacing = found._pacing()  # noqa: SLF001  (what the run is told)
 
     assert (pacing.poll_seconds, pacing.max_poll_seconds) == (90, 90)
 
 
-def test_the_resource_may_have_another_name(scene: "Scene", classification: Any) -> None:
+def test_the_resource_may_have_another_name(world: "DagsterWorld", classification: Any) -> None:
     """`resource_key` says under which name the resource is."""
     dg.materialize(
         [classification(resource_key="llm", partitions_def=None)],
-        instance=scene.instance,
-        resources={"llm": scene.resource()},
+        instance=world.instance,
+        resources={"llm": world.resource()},
     )
 
-    assert scene.statuses() == {"succeeded": 4}
+    assert world.statuses() == {"succeeded": 4}

@@ -11,7 +11,7 @@ from claude_batch_dagster import build_batch_schedule
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 pytestmark = pytest.mark.verify
 
@@ -44,11 +44,11 @@ def kept() -> Iterator[dg.DagsterInstance]:
 class Schedule:
     """The schedule of an asset, tick by tick."""
 
-    def __init__(self, scene: "Scene", instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
+    def __init__(self, world: "DagsterWorld", instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
         self.instance = instance
         self.schedule = build_batch_schedule(asset, "0 6 * * *")
         self.repository = dg.Definitions(
-            assets=[asset], schedules=[self.schedule], resources={"claude_batch": scene.resource()}
+            assets=[asset], schedules=[self.schedule], resources={"claude_batch": world.resource()}
         ).get_repository_def()
         self.why: str | None = None
 
@@ -69,19 +69,19 @@ def _span(request: dg.RunRequest) -> Any:
 
 
 def test_the_schedule_asks_for_the_latest_time_window(
-    scene: "Scene", classification: Declare, kept: dg.DagsterInstance
+    world: "DagsterWorld", classification: Declare, kept: dg.DagsterInstance
 ) -> None:
     """On time it is the latest year there is."""
-    schedule = Schedule(scene, kept, classification())
+    schedule = Schedule(world, kept, classification())
 
     assert schedule.tick(datetime.now(UTC)) == ["1793"]
 
 
 def test_a_late_tick_asks_for_what_was_the_latest_then(
-    scene: "Scene", classification: Declare, kept: dg.DagsterInstance
+    world: "DagsterWorld", classification: Declare, kept: dg.DagsterInstance
 ) -> None:
     """Whichever tick is made up for after the daemon was down, it has its own year, and Dagster does not refuse it."""
-    schedule = Schedule(scene, kept, classification())
+    schedule = Schedule(world, kept, classification())
 
     asked = [schedule.tick(LATE.replace(year=year)) for year in (1791, 1792, 1793)]
 
@@ -102,7 +102,7 @@ def test_a_late_tick_asks_for_what_was_the_latest_then(
     ids=["whole", "static", "dynamic", "time and static", "one cell", "two static", "static and dynamic"],
 )
 def test_the_schedule_asks_for_all_that_is_current(
-    scene: "Scene", classification: Declare, kept: dg.DagsterInstance, partitions_def: Any, asked: list[Any]
+    world: "DagsterWorld", classification: Declare, kept: dg.DagsterInstance, partitions_def: Any, asked: list[Any]
 ) -> None:
     """In two dimensions every cell of the latest time window; without time windows every partition there is."""
     kept.add_dynamic_partitions("readers", ["bob", "alice", "a|b"])
@@ -111,7 +111,7 @@ def test_the_schedule_asks_for_all_that_is_current(
         expr = {name: "published_on" if name == "day" else "'x'" for name in partitions_def}
         partitions_def = dg.MultiPartitionsDefinition(partitions_def)
 
-    schedule = Schedule(scene, kept, classification(partitions_def=partitions_def, partition_expr=expr))
+    schedule = Schedule(world, kept, classification(partitions_def=partitions_def, partition_expr=expr))
 
     assert schedule.tick() == asked
 
@@ -122,12 +122,12 @@ def test_the_schedule_asks_for_all_that_is_current(
     ids=["one dimension", "two"],
 )
 def test_without_partitions_the_schedule_skips(
-    scene: "Scene", classification: Declare, kept: dg.DagsterInstance, partitions_def: Any
+    world: "DagsterWorld", classification: Declare, kept: dg.DagsterInstance, partitions_def: Any
 ) -> None:
     """Dynamic partitions that nobody has added yet are no failure."""
     several = isinstance(partitions_def, dg.MultiPartitionsDefinition)
     expr = {"day": "published_on", "reader": "id"} if several else "id"
-    schedule = Schedule(scene, kept, classification(partitions_def=partitions_def, partition_expr=expr))
+    schedule = Schedule(world, kept, classification(partitions_def=partitions_def, partition_expr=expr))
 
     assert (schedule.tick(), schedule.why) == ([], "There is no partition yet.")
 
@@ -150,7 +150,7 @@ def test_without_partitions_the_schedule_skips(
     ids=["static", "time and static", "two static"],
 )
 def test_a_run_of_the_schedule_answers_all_of_it_and_once(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     kept: dg.DagsterInstance,
     partitions_def: Any,
@@ -158,11 +158,11 @@ def test_a_run_of_the_schedule_answers_all_of_it_and_once(
     answered: list[str],
 ) -> None:
     """What is between the two partitions asked for is materialized in one batch; the next tick sends nothing."""
-    scene.write_documents(ROWS, kinds=KINDS)
+    world.write_documents(ROWS, kinds=KINDS)
     asset = classification(partitions_def=partitions_def, partition_expr=expr)
 
     for _ in range(2):
-        [span] = Schedule(scene, kept, asset).tick()
-        scene.run(asset, span=span)
+        [span] = Schedule(world, kept, asset).tick()
+        world.run(asset, span=span)
 
-    assert ([key for (key,) in scene.answers("id")], scene.n_posts) == (answered, 1)
+    assert ([key for (key,) in world.answers("id")], world.n_posts) == (answered, 1)

@@ -10,7 +10,7 @@ from claude_batch_dagster.errors import ClaudeBatchError
 from tests.canary import DOCUMENT, KEY, in_runs, marked
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 pytestmark = pytest.mark.verify
 
@@ -27,77 +27,77 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def canaries(scene: "Scene", caplog: pytest.LogCaptureFixture) -> "Scene":
-    """Return a scene whose key is a canary, with one in every document, and every logger talking."""
+def canaries(world: "DagsterWorld", caplog: pytest.LogCaptureFixture) -> "DagsterWorld":
+    """Return a world whose key is a canary, with one in every document, and every logger talking."""
     caplog.set_level(logging.DEBUG)
-    scene.console_level = "DEBUG"
-    return scene
+    world.console_level = "DEBUG"
+    return world
 
 
-def told(scene: "Scene", caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> str:
+def told(world: "DagsterWorld", caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> str:
     """Return all that Dagster, logs and terminal have been told."""
     terminal = "".join(capfd.readouterr())
     assert "RUN_START" in terminal  # it is looked at, and Dagster prints what it does
     shown: list[object] = [caplog.text, terminal]
-    for run in scene.instance.get_runs():
-        shown += [run, *scene.instance.all_logs(run.run_id)]
+    for run in world.instance.get_runs():
+        shown += [run, *world.instance.all_logs(run.run_id)]
         if run.job_snapshot_id:
-            shown.append(scene.instance.get_job_snapshot(run.job_snapshot_id))
+            shown.append(world.instance.get_job_snapshot(run.job_snapshot_id))
         if run.execution_plan_snapshot_id:
-            shown.append(scene.instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id))
+            shown.append(world.instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id))
     return "\n".join(map(str, shown))
 
 
-def kept(scene: "Scene") -> dict[Path, bytes]:
+def kept(world: "DagsterWorld") -> dict[Path, bytes]:
     """Return the files of the state directory."""
-    return {path.relative_to(scene.state): path.read_bytes() for path in scene.state.rglob("*") if path.is_file()}
+    return {path.relative_to(world.state): path.read_bytes() for path in world.state.rglob("*") if path.is_file()}
 
 
-def run_well(scene: "Scene", classification: Declare) -> None:
+def run_well(world: "DagsterWorld", classification: Declare) -> None:
     """Run to a good end."""
-    scene.run(classification(), span=ALL)
+    world.run(classification(), span=ALL)
 
 
-def run_without_credit(scene: "Scene", classification: Declare) -> None:
+def run_without_credit(world: "DagsterWorld", classification: Declare) -> None:
     """Run into a spend limit."""
-    scene.emulator.faults.add("spend_limit_400", endpoint="create")
-    scene.run(classification(), span=ALL, raises=False)
+    world.emulator.faults.add("spend_limit_400", endpoint="create")
+    world.run(classification(), span=ALL, raises=False)
 
 
-def run_with_a_wrong_key(scene: "Scene", classification: Declare) -> None:
+def run_with_a_wrong_key(world: "DagsterWorld", classification: Declare) -> None:
     """Run with a key that is refused."""
-    scene.emulator.faults.add("401", endpoint="create")
-    scene.run(classification(), span=ALL, raises=False)
+    world.emulator.faults.add("401", endpoint="create")
+    world.run(classification(), span=ALL, raises=False)
 
 
-def run_into_nothing(scene: "Scene", classification: Declare) -> None:
+def run_into_nothing(world: "DagsterWorld", classification: Declare) -> None:
     """Run against an API that is not there."""
-    scene.run(classification(), span=ALL, raises=False, base_url="http://127.0.0.1:9")
+    world.run(classification(), span=ALL, raises=False, base_url="http://127.0.0.1:9")
 
 
-def run_with_useless_answers(scene: "Scene", classification: Declare) -> None:
+def run_with_useless_answers(world: "DagsterWorld", classification: Declare) -> None:
     """Run over answers that do not fit."""
-    scene.emulator.faults.add("misfit", times=2)
-    scene.emulator.faults.add("not_json", times=2)
-    scene.run(classification(), span=ALL)
+    world.emulator.faults.add("misfit", times=2)
+    world.emulator.faults.add("not_json", times=2)
+    world.run(classification(), span=ALL)
 
 
-def run_with_lost_answers(scene: "Scene", classification: Declare) -> None:
+def run_with_lost_answers(world: "DagsterWorld", classification: Declare) -> None:
     """Run over replies that are lost and results that are cut."""
-    scene.emulator.faults.add("drop_after_accept", times=1)
-    scene.emulator.faults.add("results_cut_mid_line", times=1)
-    scene.run(classification(), span=ALL, quiet_period_seconds=60)
+    world.emulator.faults.add("drop_after_accept", times=1)
+    world.emulator.faults.add("results_cut_mid_line", times=1)
+    world.run(classification(), span=ALL, quiet_period_seconds=60)
 
 
-def run_with_a_missing_column(scene: "Scene", classification: Declare) -> None:
+def run_with_a_missing_column(world: "DagsterWorld", classification: Declare) -> None:
     """Run over a table that lacks a column."""
-    scene.run(classification(text_column="body"), span=ALL, raises=False)
+    world.run(classification(text_column="body"), span=ALL, raises=False)
 
 
-def run_with_an_unreadable_reply(scene: "Scene", classification: Declare) -> None:
+def run_with_an_unreadable_reply(world: "DagsterWorld", classification: Declare) -> None:
     """Run over a reply that is a page of HTML."""
-    scene.emulator.faults.add("html_200", endpoint="create", times=1)
-    scene.run(classification(), span=ALL, raises=False, quiet_period_seconds=0)
+    world.emulator.faults.add("html_200", endpoint="create", times=1)
+    world.run(classification(), span=ALL, raises=False, quiet_period_seconds=0)
 
 
 RUNS = [
@@ -114,9 +114,9 @@ RUNS = [
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
 def test_f120_neither_key_nor_documents_are_told(
-    canaries: "Scene",
+    canaries: "DagsterWorld",
     classification: Declare,
-    run: Callable[["Scene", Declare], None],
+    run: Callable[["DagsterWorld", Declare], None],
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -134,7 +134,7 @@ def test_f120_neither_key_nor_documents_are_told(
 
 @pytest.mark.parametrize("run", [run_well, run_with_a_wrong_key], ids=lambda run: run.__name__)
 def test_f120_documents_leave_the_disk_with_the_run(
-    canaries: "Scene", classification: Declare, run: Callable[["Scene", Declare], None]
+    canaries: "DagsterWorld", classification: Declare, run: Callable[["DagsterWorld", Declare], None]
 ) -> None:
     """The requests of a run, which hold documents, are deleted when it ends, well or not."""
     run(canaries, classification)
@@ -142,7 +142,7 @@ def test_f120_documents_leave_the_disk_with_the_run(
     assert list((canaries.state / "outbox").iterdir()) == []
 
 
-def test_f126_what_is_kept_is_for_its_owner_only(canaries: "Scene", classification: Declare) -> None:
+def test_f126_what_is_kept_is_for_its_owner_only(canaries: "DagsterWorld", classification: Declare) -> None:
     """No file or folder of the state directory can be read by others."""
     canaries.run(classification(), span=ALL)
 
@@ -160,7 +160,7 @@ def test_f126_what_is_kept_is_for_its_owner_only(canaries: "Scene", classificati
     ids=["partition_expr", "sql"],
 )
 def test_f120_errors_of_the_database_repeat_no_document(
-    canaries: "Scene",
+    canaries: "DagsterWorld",
     classification: Declare,
     option: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
@@ -175,7 +175,7 @@ def test_f120_errors_of_the_database_repeat_no_document(
 
 
 def test_f120_an_error_of_a_prompt_function_is_its_authors(
-    canaries: "Scene", classification: Declare, asking: Declare, caplog: pytest.LogCaptureFixture
+    canaries: "DagsterWorld", classification: Declare, asking: Declare, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a user's own function raises is shown as it is, without ours adding the row to it."""
     from claude_batch_dagster.assets import label_model  # noqa: PLC0415  (not a public name)
@@ -188,7 +188,7 @@ def test_f120_an_error_of_a_prompt_function_is_its_authors(
     assert DOCUMENT not in caplog.text
 
 
-def test_f120_the_key_is_in_no_configuration(canaries: "Scene", classification: Declare) -> None:
+def test_f120_the_key_is_in_no_configuration(canaries: "DagsterWorld", classification: Declare) -> None:
     """What Dagster shows of the resource is the name of the variable."""
     defs = dg.Definitions(assets=[classification()], resources={"claude_batch": canaries.resource()})
 

@@ -19,7 +19,7 @@ from claude_batch_dagster import build_submission_asset
 from claude_batch_dagster.emulator import Emulator, ManualClock
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 pytestmark = pytest.mark.verify
 
@@ -55,9 +55,9 @@ def by_the_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Do nothing before the signal."""
 
 
-def wait_until_accepted(scene: "Scene") -> None:
-    """Wait until the ledger of the scene knows that a batch was accepted."""
-    engine = sa.create_engine(f"sqlite:///{scene.state / 'ledger.sqlite'}")
+def wait_until_accepted(world: "DagsterWorld") -> None:
+    """Wait until the ledger of the world knows that a batch was accepted."""
+    engine = sa.create_engine(f"sqlite:///{world.state / 'ledger.sqlite'}")
     for _ in range(6000):  # a minute
         try:
             with engine.connect() as connection:
@@ -71,10 +71,10 @@ def wait_until_accepted(scene: "Scene") -> None:
     engine.dispose()
 
 
-def latest_log(scene: "Scene", before: int) -> list[str]:
-    """Return the log of the scene's latest run, if there are more runs than before."""
-    runs = scene.instance.get_runs()
-    return [entry.message for entry in scene.instance.all_logs(runs[0].run_id)] if len(runs) > before else []
+def latest_log(world: "DagsterWorld", before: int) -> list[str]:
+    """Return the log of the world's latest run, if there are more runs than before."""
+    runs = world.instance.get_runs()
+    return [entry.message for entry in world.instance.all_logs(runs[0].run_id)] if len(runs) > before else []
 
 
 def wait_until(look: Callable[[], bool]) -> None:
@@ -87,15 +87,15 @@ def wait_until(look: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def stopping(scene: "Scene", act: Act) -> Iterator[None]:
+def stopping(world: "DagsterWorld", act: Act) -> Iterator[None]:
     """Interrupt the latest run, that within the block, as Dagster does, once a batch is accepted and it waits."""
-    before = scene.instance.get_runs_count()
+    before = world.instance.get_runs_count()
 
     def wait_and_stop() -> None:
         try:
-            wait_until_accepted(scene)
-            wait_until(lambda: any("batch open" in line for line in latest_log(scene, before)))
-            act(scene.instance, scene.instance.get_runs(limit=1)[0])
+            wait_until_accepted(world)
+            wait_until(lambda: any("batch open" in line for line in latest_log(world, before)))
+            act(world.instance, world.instance.get_runs(limit=1)[0])
         finally:  # else the run would wait for ever
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -112,19 +112,19 @@ def reading() -> bool:
     return frame is not None and Path(frame.f_code.co_filename).name == "upstream.py"
 
 
-def status(scene: "Scene") -> str:
-    """Return what the API says of the one batch of the scene."""
-    (batch,) = scene.emulator.audit.accepted()
-    reply = scene.emulator.handle(
+def status(world: "DagsterWorld") -> str:
+    """Return what the API says of the one batch of the world."""
+    (batch,) = world.emulator.audit.accepted()
+    reply = world.emulator.handle(
         "GET", f"/v1/messages/batches/{batch.id}", {"x-api-key": "k", "anthropic-version": "2023-06-01"}, b""
     )
     return str(reply.json()["processing_status"])
 
 
-def log(scene: "Scene") -> str:
-    """Return the log of the scene's first run."""
-    (*_, run) = scene.instance.get_runs()
-    return "\n".join(entry.message for entry in scene.instance.all_logs(run.run_id))
+def log(world: "DagsterWorld") -> str:
+    """Return the log of the world's first run."""
+    (*_, run) = world.instance.get_runs()
+    return "\n".join(entry.message for entry in world.instance.all_logs(run.run_id))
 
 
 @pytest.fixture
@@ -135,68 +135,68 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def waiting_scene(other_scene: Callable[[Emulator], "Scene"]) -> "Scene":
-    """Return a scene whose batches end when the emulator's clock is advanced by an hour."""
-    return other_scene(Emulator(clock=ManualClock(datetime.now(UTC)), batch_seconds=3600))
+def waiting_world(other_world: Callable[[Emulator], "DagsterWorld"]) -> "DagsterWorld":
+    """Return a world whose batches end when the emulator's clock is advanced by an hour."""
+    return other_world(Emulator(clock=ManualClock(datetime.now(UTC)), batch_seconds=3600))
 
 
 @pytest.mark.parametrize("act", [by_a_person, by_force])
 def test_f63_a_person_who_terminates_a_run_cancels_its_batches(
-    waiting_scene: "Scene", classification: Declare, act: Act
+    waiting_world: "DagsterWorld", classification: Declare, act: Act
 ) -> None:
     """A click on Terminate cancels the batch at the API; the next run asks what was not answered, and only that."""
-    scene = waiting_scene
-    with stopping(scene, act):
-        scene.run(classification(), span=ALL)
+    world = waiting_world
+    with stopping(world, act):
+        world.run(classification(), span=ALL)
 
-    assert status(scene) == "canceling"
-    assert "Terminated: 1 batch canceled (msgbatch_" in log(scene)
-    scene.emulator.clock.advance(hours=1)
-    scene.emulator.pace.batch_seconds = 0
-    scene.run(classification(), span=ALL)
-    assert scene.statuses() == {"succeeded": 4}
-    assert scene.paid_twice == []
+    assert status(world) == "canceling"
+    assert "Terminated: 1 batch canceled (msgbatch_" in log(world)
+    world.emulator.clock.advance(hours=1)
+    world.emulator.pace.batch_seconds = 0
+    world.run(classification(), span=ALL)
+    assert world.statuses() == {"succeeded": 4}
+    assert world.paid_twice == []
 
 
 @pytest.mark.parametrize("act", [by_the_machine, by_max_runtime, by_max_runtime_and_force])
 def test_f62_a_machine_that_stops_a_run_leaves_its_batches(
-    waiting_scene: "Scene", classification: Declare, act: Act
+    waiting_world: "DagsterWorld", classification: Declare, act: Act
 ) -> None:
     """A signal, a restart or `max_runtime` leaves the batch alone; the next run lands it and sends nothing."""
-    scene = waiting_scene
-    with stopping(scene, act):
-        scene.run(classification(), span=ALL)
+    world = waiting_world
+    with stopping(world, act):
+        world.run(classification(), span=ALL)
 
-    assert status(scene) == "in_progress"
-    assert "The batches go on; the next run lands their answers." in log(scene)
-    scene.emulator.clock.advance(hours=1)
-    scene.run(classification(), span=ALL)
-    assert scene.statuses() == {"succeeded": 4}
-    assert (scene.n_posts, scene.paid_twice) == (1, [])
+    assert status(world) == "in_progress"
+    assert "The batches go on; the next run lands their answers." in log(world)
+    world.emulator.clock.advance(hours=1)
+    world.run(classification(), span=ALL)
+    assert world.statuses() == {"succeeded": 4}
+    assert (world.n_posts, world.paid_twice) == (1, [])
 
 
-def test_f63_a_person_may_have_said_to_leave_batches(waiting_scene: "Scene", classification: Declare) -> None:
+def test_f63_a_person_may_have_said_to_leave_batches(waiting_world: "DagsterWorld", classification: Declare) -> None:
     """With `on_terminate=leave` a click on Terminate stops the run and not the batch."""
-    with stopping(waiting_scene, by_a_person):
-        waiting_scene.run(classification(), span=ALL, on_terminate="leave")
+    with stopping(waiting_world, by_a_person):
+        waiting_world.run(classification(), span=ALL, on_terminate="leave")
 
-    assert status(waiting_scene) == "in_progress"
+    assert status(waiting_world) == "in_progress"
 
 
-def test_a_submission_waits_while_enough_is_in_flight(waiting_scene: "Scene", classification: Declare) -> None:
+def test_a_submission_waits_while_enough_is_in_flight(waiting_world: "DagsterWorld", classification: Declare) -> None:
     """Terminated then, it has canceled the batch it has sent and says so; the asset asks the rest, and only that."""
-    scene = waiting_scene
+    world = waiting_world
     submission = build_submission_asset(classification())
-    with stopping(scene, by_a_person):
-        scene.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1)
+    with stopping(world, by_a_person):
+        world.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1)
 
-    assert (scene.n_posts, status(scene)) == (1, "canceling")
-    assert "Terminated: 1 batch canceled (msgbatch_" in log(scene)
-    scene.emulator.clock.advance(hours=1)
-    scene.emulator.pace.batch_seconds = 0
-    scene.run(classification(), span=ALL)
-    assert scene.statuses() == {"succeeded": 4}
-    assert scene.paid_twice == []
+    assert (world.n_posts, status(world)) == (1, "canceling")
+    assert "Terminated: 1 batch canceled (msgbatch_" in log(world)
+    world.emulator.clock.advance(hours=1)
+    world.emulator.pace.batch_seconds = 0
+    world.run(classification(), span=ALL)
+    assert world.statuses() == {"succeeded": 4}
+    assert world.paid_twice == []
 
 
 @pytest.mark.parametrize(
@@ -204,40 +204,42 @@ def test_a_submission_waits_while_enough_is_in_flight(waiting_scene: "Scene", cl
     [(by_the_machine, "cancel"), (by_max_runtime, "cancel"), (by_a_person, "leave")],
 )
 def test_a_submission_that_is_stopped_otherwise_leaves_its_batches(
-    waiting_scene: "Scene", classification: Declare, act: Act, on_terminate: str
+    waiting_world: "DagsterWorld", classification: Declare, act: Act, on_terminate: str
 ) -> None:
     """A signal, `max_runtime`, or `on_terminate=leave`: the batch goes on, and the asset lands it."""
-    scene = waiting_scene
+    world = waiting_world
     submission = build_submission_asset(classification())
-    with stopping(scene, act):
-        scene.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1, on_terminate=on_terminate)
+    with stopping(world, act):
+        world.run(submission, span=ALL, max_requests_per_batch=1, max_requests_in_flight=1, on_terminate=on_terminate)
 
-    assert status(scene) == "in_progress"
-    assert "The batches go on; the next run lands their answers." in log(scene)
-    scene.emulator.clock.advance(hours=1)
-    scene.emulator.pace.batch_seconds = 0
-    scene.run(classification(), span=ALL)
-    assert (scene.statuses(), len(scene.sent), scene.paid_twice) == ({"succeeded": 4}, 4, [])
+    assert status(world) == "in_progress"
+    assert "The batches go on; the next run lands their answers." in log(world)
+    world.emulator.clock.advance(hours=1)
+    world.emulator.pace.batch_seconds = 0
+    world.run(classification(), span=ALL)
+    assert (world.statuses(), len(world.sent), world.paid_twice) == ({"succeeded": 4}, 4, [])
 
 
-def test_terminating_one_run_leaves_the_rows_of_others_alone(waiting_scene: "Scene", classification: Declare) -> None:
+def test_terminating_one_run_leaves_the_rows_of_others_alone(
+    waiting_world: "DagsterWorld", classification: Declare
+) -> None:
     """All years are submitted in one batch; a run by hand waits for one of them, and is terminated."""
-    scene = waiting_scene
+    world = waiting_world
     asset = classification()
-    scene.run(build_submission_asset(asset), span=ALL)
+    world.run(build_submission_asset(asset), span=ALL)
 
-    with stopping(scene, by_a_person):
-        scene.run(asset, partition="1790")
+    with stopping(world, by_a_person):
+        world.run(asset, partition="1790")
 
-    assert status(scene) == "in_progress"
-    told = latest_log(scene, 1)
+    assert status(world) == "in_progress"
+    told = latest_log(world, 1)
     assert any("Terminated: 0 batches canceled." in line for line in told)
     assert any("Not canceled: 1 batch that other runs or partitions need (msgbatch_" in line for line in told)
 
 
 @pytest.mark.parametrize("submit", [False, True], ids=["asset", "submission"])
 def test_f63_a_click_on_terminate_in_the_midst_of_a_query_is_one(
-    waiting_scene: "Scene", classification: Declare, *, submit: bool
+    waiting_world: "DagsterWorld", classification: Declare, *, submit: bool
 ) -> None:
     """DuckDB makes an error of what the signal raises; the run takes it for what it is, and tells what it did."""
     asset = classification(sql="SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(3000000000)) > 0")
@@ -245,27 +247,29 @@ def test_f63_a_click_on_terminate_in_the_midst_of_a_query_is_one(
     def stop_while_it_reads() -> None:
         wait_until(reading)
         sleep(0.5)  # from its first lines into the query
-        by_a_person(waiting_scene.instance, waiting_scene.instance.get_runs(limit=1)[0])
+        by_a_person(waiting_world.instance, waiting_world.instance.get_runs(limit=1)[0])
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = Thread(target=stop_while_it_reads)
     thread.start()
     with pytest.raises(dg.DagsterExecutionInterruptedError):
-        waiting_scene.run(build_submission_asset(asset) if submit else asset, span=ALL)
+        waiting_world.run(build_submission_asset(asset) if submit else asset, span=ALL)
     thread.join()
 
-    assert "Terminated: 0 batches canceled." in log(waiting_scene)
-    assert waiting_scene.n_posts == 0
+    assert "Terminated: 0 batches canceled." in log(waiting_world)
+    assert waiting_world.n_posts == 0
 
 
-def test_f64_a_cancel_that_fails_stops_the_run_all_the_same(waiting_scene: "Scene", classification: Declare) -> None:
+def test_f64_a_cancel_that_fails_stops_the_run_all_the_same(
+    waiting_world: "DagsterWorld", classification: Declare
+) -> None:
     """Where the API does not take the cancel the run ends, and says so."""
-    waiting_scene.emulator.faults.add("500", endpoint="cancel")
-    with stopping(waiting_scene, by_a_person):
-        waiting_scene.run(classification(), span=ALL)
+    waiting_world.emulator.faults.add("500", endpoint="cancel")
+    with stopping(waiting_world, by_a_person):
+        waiting_world.run(classification(), span=ALL)
 
-    assert "could not be canceled: HTTP 500" in log(waiting_scene)
-    assert list((waiting_scene.state / "outbox").iterdir()) == []
+    assert "could not be canceled: HTTP 500" in log(waiting_world)
+    assert list((waiting_world.state / "outbox").iterdir()) == []
 
 
 RUN = """
@@ -290,25 +294,25 @@ with dg.DagsterInstance.local_temp(f"{folder}/dagster") as instance:
 
 
 def test_f62_a_process_that_is_killed_softly_pays_nothing_twice(
-    waiting_scene: "Scene", classification: Declare
+    waiting_world: "DagsterWorld", classification: Declare
 ) -> None:
     """SIGTERM to a process of its own, as a restart sends it: the run fails, the next one lands its batch."""
-    scene = waiting_scene
-    (scene.folder / "dagster").mkdir()
+    world = waiting_world
+    (world.folder / "dagster").mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, scene.url, str(scene.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-c", RUN, world.url, str(world.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        wait_until_accepted(scene)
+        wait_until_accepted(world)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
     finally:
         process.kill()
 
     assert b"DagsterExecutionInterruptedError" in told
-    with dg.DagsterInstance.local_temp(str(scene.folder / "dagster")) as instance:
+    with dg.DagsterInstance.local_temp(str(world.folder / "dagster")) as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
-    scene.emulator.clock.advance(hours=1)
-    scene.run(classification(partitions_def=None))
-    assert scene.statuses() == {"succeeded": 4}
-    assert (scene.n_posts, scene.paid_twice) == (1, [])
+    world.emulator.clock.advance(hours=1)
+    world.run(classification(partitions_def=None))
+    assert world.statuses() == {"succeeded": 4}
+    assert (world.n_posts, world.paid_twice) == (1, [])

@@ -15,7 +15,7 @@ from claude_batch_dagster import materialization
 from claude_batch_dagster import versions as versions_module
 
 if TYPE_CHECKING:
-    from tests.dagster.conftest import Scene
+    from tests.dagster.conftest import DagsterWorld
 
 pytestmark = pytest.mark.verify
 
@@ -54,40 +54,42 @@ def report(years: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     return report
 
 
-def version(scene: "Scene", partition: str | None, key: str = "answers") -> str | None:
+def version(world: "DagsterWorld", partition: str | None, key: str = "answers") -> str | None:
     """Return the data version of the latest materialization of a partition."""
-    record = scene.instance.get_latest_data_version_record(dg.AssetKey(key), partition_key=partition)
+    record = world.instance.get_latest_data_version_record(dg.AssetKey(key), partition_key=partition)
     materialized = record.event_log_entry.asset_materialization if record else None
     return (materialized.tags or {}).get("dagster/data_version") if materialized else None
 
 
-def versions(scene: "Scene") -> list[str | None]:
+def versions(world: "DagsterWorld") -> list[str | None]:
     """Return the data versions of all years."""
-    return [version(scene, year) for year in YEARS]
+    return [version(world, year) for year in YEARS]
 
 
-def status(scene: "Scene", key: str, partition: str | None, *assets: dg.AssetsDefinition) -> tuple[str, list[str]]:
+def status(
+    world: "DagsterWorld", key: str, partition: str | None, *assets: dg.AssetsDefinition
+) -> tuple[str, list[str]]:
     """Return what Dagster says of a partition, and why."""
-    graph = dg.Definitions(assets=assets, resources={"claude_batch": scene.resource()}).resolve_asset_graph()
-    resolver = CachingStaleStatusResolver(scene.instance, graph, LoadingContextForTest(scene.instance))
+    graph = dg.Definitions(assets=assets, resources={"claude_batch": world.resource()}).resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(world.instance, graph, LoadingContextForTest(world.instance))
     causes = resolver.get_stale_causes(dg.AssetKey(key), partition)
     return resolver.get_status(dg.AssetKey(key), partition).name, [cause.category.name for cause in causes]
 
 
-def outdated(scene: "Scene", *assets: dg.AssetsDefinition) -> set[str]:
+def outdated(world: "DagsterWorld", *assets: dg.AssetsDefinition) -> set[str]:
     """Return the years of the report that Dagster calls out of date."""
-    return {year for year in YEARS if status(scene, "report", year, *assets)[0] == STALE}
+    return {year for year in YEARS if status(world, "report", year, *assets)[0] == STALE}
 
 
 def run_each_way(
-    scene: "Scene", asset: dg.AssetsDefinition, way: str, beside: Sequence[dg.AssetsDefinition] = ()
+    world: "DagsterWorld", asset: dg.AssetsDefinition, way: str, beside: Sequence[dg.AssetsDefinition] = ()
 ) -> None:
     """Materialize all years: in one range, in two, or each alone."""
     spans = {"range": [ALL], "two ranges": [("1790", "1791"), ("1792", "1793")], "alone": []}[way]
     for span in spans:
-        scene.run(asset, beside=beside, span=span)
+        world.run(asset, beside=beside, span=span)
     for year in () if spans else YEARS:
-        scene.run(asset, beside=beside, partition=year)
+        world.run(asset, beside=beside, partition=year)
 
 
 WAYS = pytest.mark.parametrize("way", ["range", "two ranges", "alone"])
@@ -103,115 +105,115 @@ WAYS = pytest.mark.parametrize("way", ["range", "two ranges", "alone"])
     ids=["model", "prompt", "schema"],
 )
 def test_another_question_is_another_code_version(
-    scene: "Scene", classification: Declare, way: str, change: dict[str, str]
+    world: "DagsterWorld", classification: Declare, way: str, change: dict[str, str]
 ) -> None:
     """Dagster says that the code changed of a partition that was asked by another prompt, model or schema."""
     before, after = classification(), classification(**change)
 
-    run_each_way(scene, before, way)
+    run_each_way(world, before, way)
 
-    assert {status(scene, "answers", year, before)[0] for year in YEARS} == {FRESH}
-    assert [status(scene, "answers", year, after) for year in YEARS] == [(STALE, ["CODE"])] * 4
-    scene.run(after, partition="1791")
-    assert status(scene, "answers", "1791", after) == (FRESH, [])
+    assert {status(world, "answers", year, before)[0] for year in YEARS} == {FRESH}
+    assert [status(world, "answers", year, after) for year in YEARS] == [(STALE, ["CODE"])] * 4
+    world.run(after, partition="1791")
+    assert status(world, "answers", "1791", after) == (FRESH, [])
 
 
 @WAYS
-def test_each_partition_has_its_version(scene: "Scene", classification: Declare, way: str) -> None:
+def test_each_partition_has_its_version(world: "DagsterWorld", classification: Declare, way: str) -> None:
     """Partitions differ in it, and the same answers have the same one however they were run."""
     asset = classification()
-    scene.run(asset, span=ALL)
-    before = versions(scene)
+    world.run(asset, span=ALL)
+    before = versions(world)
 
-    run_each_way(scene, asset, way)
+    run_each_way(world, asset, way)
 
-    assert versions(scene) == before
+    assert versions(world) == before
     assert len(set(before)) == 4
 
 
 @WAYS
 def test_downstream_is_out_of_date_where_answers_changed(
-    scene: "Scene", classification: Declare, report: dg.AssetsDefinition, way: str
+    world: "DagsterWorld", classification: Declare, report: dg.AssetsDefinition, way: str
 ) -> None:
     """Running again is no change; another answer in one year makes the report of that year out of date, no other."""
     asset = classification()
-    run_each_way(scene, asset, way)
-    run_each_way(scene, report, way, beside=[asset])
-    assert outdated(scene, asset, report) == set()
+    run_each_way(world, asset, way)
+    run_each_way(world, report, way, beside=[asset])
+    assert outdated(world, asset, report) == set()
 
-    run_each_way(scene, asset, way)
-    assert outdated(scene, asset, report) == set()
+    run_each_way(world, asset, way)
+    assert outdated(world, asset, report) == set()
 
-    scene.write("UPDATE public.documents SET text = 'the navy at war' WHERE id = 'c'")
-    run_each_way(scene, asset, way)
-    assert outdated(scene, asset, report) == {"1791"}
+    world.write("UPDATE public.documents SET text = 'the navy at war' WHERE id = 'c'")
+    run_each_way(world, asset, way)
+    assert outdated(world, asset, report) == {"1791"}
 
-    scene.run(report, beside=[asset], partition="1791")
-    assert outdated(scene, asset, report) == set()
+    world.run(report, beside=[asset], partition="1791")
+    assert outdated(world, asset, report) == set()
 
 
 def test_an_answer_that_comes_late_is_a_change(
-    scene: "Scene", classification: Declare, report: dg.AssetsDefinition
+    world: "DagsterWorld", classification: Declare, report: dg.AssetsDefinition
 ) -> None:
     """A row that failed and is answered by a later run changes its partition, though no document has changed."""
     asset = classification(max_attempts=1)
-    scene.emulator.faults.add("errored")
-    scene.run(asset, span=ALL)
-    scene.emulator.faults.clear()
-    assert scene.statuses() == {"errored": 4}
-    scene.run(report, beside=[asset], span=ALL)
+    world.emulator.faults.add("errored")
+    world.run(asset, span=ALL)
+    world.emulator.faults.clear()
+    assert world.statuses() == {"errored": 4}
+    world.run(report, beside=[asset], span=ALL)
 
-    scene.run(asset, span=("1791", "1792"))
+    world.run(asset, span=("1791", "1792"))
 
-    assert scene.statuses() == {"errored": 2, "succeeded": 2}
-    assert outdated(scene, asset, report) == {"1791"}
+    assert world.statuses() == {"errored": 2, "succeeded": 2}
+    assert outdated(world, asset, report) == {"1791"}
 
 
-def test_without_partitions_too(scene: "Scene", classification: Declare) -> None:
+def test_without_partitions_too(world: "DagsterWorld", classification: Declare) -> None:
     """The whole table has one version: the same while the answers are, another when one changes."""
     asset = classification(partitions_def=None, partition_expr=None)
     found = []
     for change in ("text", "text", "text || ' on trade'", "'the navy at war'"):
-        scene.write(f"UPDATE public.documents SET text = {change} WHERE id = 'c'")  # noqa: S608  (the test's own)
-        scene.run(asset)
-        found.append(version(scene, None))
+        world.write(f"UPDATE public.documents SET text = {change} WHERE id = 'c'")  # noqa: S608  (the test's own)
+        world.run(asset)
+        found.append(version(world, None))
 
     assert found[0] == found[1] == found[2] != found[3]
 
 
 @WAYS
 def test_new_documents_make_the_answers_out_of_date(
-    scene: "Scene", classification: Declare, documents: dg.AssetsDefinition, way: str
+    world: "DagsterWorld", classification: Declare, documents: dg.AssetsDefinition, way: str
 ) -> None:
     """A materialization knows which version of the documents it is of, in a range as well as alone."""
     asset = classification()
 
     def load(year: str, told: str) -> None:
         config = {"ops": {"documents": {"config": {"load": told}}}}
-        dg.materialize([documents], instance=scene.instance, partition_key=year, run_config=config)
+        dg.materialize([documents], instance=world.instance, partition_key=year, run_config=config)
 
     for year in YEARS:
         load(year, "first")
-    run_each_way(scene, asset, way, beside=[documents])
-    assert {status(scene, "answers", year, asset, documents)[0] for year in YEARS} == {FRESH}
+    run_each_way(world, asset, way, beside=[documents])
+    assert {status(world, "answers", year, asset, documents)[0] for year in YEARS} == {FRESH}
     load("1791", "second")
 
-    assert [status(scene, "answers", year, asset, documents)[0] for year in YEARS] == [FRESH, STALE, FRESH, FRESH]
+    assert [status(world, "answers", year, asset, documents)[0] for year in YEARS] == [FRESH, STALE, FRESH, FRESH]
 
 
-def test_what_a_failing_range_has_done_is_known_as_well(scene: "Scene", classification: Declare) -> None:
+def test_what_a_failing_range_has_done_is_known_as_well(world: "DagsterWorld", classification: Declare) -> None:
     """The partition that was complete has code and data version, as if it had been run alone."""
     asset = classification()
-    scene.emulator.faults.add("401")
-    scene.run(asset, span=ALL, raises=False)
-    scene.emulator.faults.clear()
-    done = version(scene, "1792")
+    world.emulator.faults.add("401")
+    world.run(asset, span=ALL, raises=False)
+    world.emulator.faults.clear()
+    done = version(world, "1792")
 
-    scene.run(asset, partition="1792")
+    world.run(asset, partition="1792")
 
-    assert version(scene, "1792") == done
-    assert status(scene, "answers", "1792", asset)[0] == FRESH
-    assert version(scene, "1791") is None
+    assert version(world, "1792") == done
+    assert status(world, "answers", "1792", asset)[0] == FRESH
+    assert version(world, "1791") is None
 
 
 def materialized(result: dg.ExecuteInProcessResult, node: str = "answers") -> list[str | None]:
@@ -309,7 +311,7 @@ UNCALLABLE = replace(KNOWN, provenance_of=provenance_that_fails)
     ("internals", "n_versions"), [(KNOWN, 4), (None, 1), (UNCALLABLE, 1)], ids=["usual", "unknown", "changed in a run"]
 )
 def test_each_partition_is_materialized_once(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     report: dg.AssetsDefinition,
     monkeypatch: pytest.MonkeyPatch,
@@ -319,27 +321,27 @@ def test_each_partition_is_materialized_once(
     """With its metadata; what is downstream in the same run runs too. Also under a Dagster that has changed inside."""
     monkeypatch.setattr(materialization, "INTERNALS", internals)
 
-    result = scene.run(classification(), report, span=ALL)
+    result = world.run(classification(), report, span=ALL)
 
     assert (materialized(result), materialized(result, "report")) == (list(YEARS), list(YEARS))
     rows = [event.metadata["claude_batch/rows"].value for event in result.asset_materializations_for_node("answers")]
     assert rows == [1, 2, 0, 1]
-    assert len(set(versions(scene))) == n_versions
-    assert None not in versions(scene)
+    assert len(set(versions(world))) == n_versions
+    assert None not in versions(world)
 
 
 @pytest.mark.parametrize("internals", [None, UNCALLABLE], ids=["unknown", "changed in a run"])
 def test_what_a_failing_range_has_done_is_kept_under_any_dagster(
-    scene: "Scene",
+    world: "DagsterWorld",
     classification: Declare,
     monkeypatch: pytest.MonkeyPatch,
     internals: versions_module.Internals | None,
 ) -> None:
     """The partition that was complete is materialized, with its version, also where Dagster has changed inside."""
     monkeypatch.setattr(materialization, "INTERNALS", internals)
-    scene.emulator.faults.add("401")
+    world.emulator.faults.add("401")
 
-    result = scene.run(classification(), span=ALL, raises=False)
+    result = world.run(classification(), span=ALL, raises=False)
 
     assert materialized(result) == ["1792"]
-    assert version(scene, "1792") is not None
+    assert version(world, "1792") is not None

@@ -21,7 +21,7 @@ from claude_batch_dagster.core.verdicts import Verdict
 from tests.canary import KEY, marked
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "proof" / "README.md"]
 REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text()
 
 
@@ -86,6 +86,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
 
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def headings_of(page: Path) -> set[str]:
+    """Return the names by which GitHub links to the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_to_headings(page: Path) -> None:
+    """Every link into a page, the same or another, names a heading there."""
+    links = re.findall(r"\]\(((?!https?:)[^)#]*)#([^)]*)\)", page.read_text())
+
+    assert [link for link in links if link[1] not in headings_of(page.parent / link[0] if link[0] else page)] == []
 
 
 def test_reference_names_every_option() -> None:
