@@ -29,6 +29,10 @@ verify: check ## Run all that is proved on every push, random lives of this comm
 coverage: $(STAMP) ## Run what `make verify` runs and count the lines and branches it reaches (a third slower)
 	$(BIN)/pytest -n 4 --dist loadfile -m "not soak" --cov --cov-report=term --cov-fail-under=95
 
+matrix: $(STAMP) ## Run the tests with the oldest and the newest of every dependency, on every Python there is
+	$(BIN)/nox
+	$(BIN)/python -m proof.matrix
+
 check: $(STAMP) ## Lint, format, types, imports: changes nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -41,15 +45,12 @@ bench: $(STAMP) ## Measure speed and memory
 soak: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/pytest -m soak
 
-proof: $(STAMP) ## Prove it all anew, for hours, and write docs/reliability.md
-	for part in singles pairs seeds answers cuts kills mutants; do $(BIN)/python -m proof $$part || exit 1; done
+proof: $(STAMP) ## Prove it all again, for hours, and write docs/reliability.md and its pages
+	for part in singles pairs seeds answers cuts kills planted mutation; do $(BIN)/python -m proof $$part || exit 1; done
 	$(BIN)/python -m proof.report
 
 pictures: $(STAMP) ## Take the pictures of the docs anew, in a real browser
 	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/acceptance -m browser
-
-mutants: $(STAMP) ## Plant known bugs one at a time and see each caught by the test that was named for it
-	$(BIN)/python -m proof.mutants
 
 # Runs once, and again when what it installs has changed.
 $(STAMP): pyproject.toml constraints.txt

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +18,6 @@ from tests.acceptance.visitor import Visitor, dagster_dev, environment
 from tests.canary import in_file, may_hold_documents
 from tests.dagster_dev import REPOSITORY, DagsterDev
 
-MINUTES_ALLOWED = 9
-"""Five on a machine of its own; here other tests run beside it."""
-
-
 @dataclass(frozen=True)
 class Job:
     """A finished main job."""
@@ -30,12 +25,10 @@ class Job:
     home: Path
     output: str
     exit_code: int
-    seconds: float
 
 
 def run_main_job(home: Path) -> Job:
     """Run what `make run` runs."""
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "example_project.run"],
         env=environment(home),
@@ -44,7 +37,7 @@ def run_main_job(home: Path) -> Job:
         capture_output=True,
         text=True,
     )
-    return Job(home, done.stdout + done.stderr, done.returncode, time.monotonic() - began)
+    return Job(home, done.stdout + done.stderr, done.returncode)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +63,9 @@ def query(job: Job, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def test_main_job_succeeds_within_its_minutes(job: Job) -> None:
-    """The whole example runs without a key and without a network, in minutes."""
+def test_main_job_succeeds(job: Job) -> None:
+    """The whole example runs without a key and without a network."""
     assert job.exit_code == 0, job.output
-    assert job.seconds < 60 * MINUTES_ALLOWED
 
 
 def test_every_paragraph_has_exactly_one_row(job: Job) -> None:

@@ -40,7 +40,7 @@ def test_every_proof_is_explained() -> None:
 def test_a_proof_that_does_not_hold_shows() -> None:
     """A figure that is not zero stands in the table as it is; a bug that nobody caught is missing from those caught."""
     broken = replace(Finding.load(FOLDER / "kills.json"), n_lost=3, n_unreported_double_bills=1_234)
-    alive = replace(Finding.load(FOLDER / "mutants.json"), n_schedules=10, facts={"caught": 9})
+    alive = replace(Finding.load(FOLDER / "planted.json"), n_schedules=10, facts={"caught": 9})
     page = front.page([broken, alive], faults())
 
     assert "kills | 3 | 0 | 1,234 |" in page
