@@ -266,10 +266,10 @@ COLLECTING = (
     ),
     Mutant(
         name="deleted-document-comes-back",
-        what="Only what this run has landed can be of rows that are gone.",
-        file="engine.py",
-        old="if pipeline.home or pipeline.settled:",
-        new="if pipeline.home:",
+        what="What has landed was asked for, so it stays.",
+        file="storage/pruning.py",
+        old="WHERE rowid IN (",
+        new="WHERE FALSE AND rowid IN (",
         caught_by=(f"{EDITS}::test_f95_a_document_that_was_deleted_while_a_run_waits_does_not_come_back",),
     ),
     Mutant(
