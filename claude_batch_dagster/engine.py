@@ -22,7 +22,7 @@ from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock, place_of
 from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
-from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.survey import Sharing, Survey, withdrawals
@@ -33,6 +33,7 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.pruning import prune
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.statistics import Documents, standings
@@ -139,10 +140,9 @@ class Engine:
             survey, table = self._read(partitions, frame, outbox)
             self.on_survey(survey)
             table.settle(survey)  # answers that rows share may be replaced by what lands from now on
+            survey.removed = []  # they are; whichever of them comes back, another run may bring in
             pipeline = self.pipeline = self._pipeline(table)
             failure, unfinished = _answer(pipeline, outbox, survey)
-            if pipeline.home or pipeline.settled:  # what has landed may be of rows that are no longer upstream
-                survey.removed = self._removed(partitions, survey, frame)
             late_failure, waiting = _take_over(pipeline, table.settle(survey))
             self._kinship.mark()
         return RunReport(
@@ -163,6 +163,7 @@ class Engine:
             survey, table = self._read(partitions, frame, outbox)
             self.on_survey(survey)
             table.settle(survey)
+            survey.removed = []
             pipeline = self.pipeline = self._pipeline(table)
             flying = pipeline.send(outbox)
             table.settle(survey)
@@ -226,12 +227,39 @@ class Engine:
     def _kinship(self) -> Kinship:
         return Kinship(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
 
-    def _removed(self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None) -> list[RowKey]:
-        """Return the rows of the output table that are not upstream now; none if upstream cannot be read any more."""
-        with self.warehouse.connect() as connection, suppress(UpstreamError):
-            removed = self._reader(connection, frame).removed(partitions)
-            return [row for row in removed if row not in survey.rejected]
-        return []
+    def _standings(
+        self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None
+    ) -> tuple[dict[str | None, Standing], Counter[str | None]]:
+        """
+        Return what the output table holds of each partition, and how many rows it must hold, by one last reading.
+
+        That one takes in what was deleted upstream since the survey, and what other runs have read and landed. What
+        has come since, and has no row yet, is for the next run. The survey counts if upstream cannot be read any more.
+        """
+        with suppress(UpstreamError), self.warehouse.transaction() as connection:
+            reader = self._reader(connection, frame)
+            pruned = prune(reader, partitions)
+            late = Counter(row.partition_key for row in survey.unread(pruned.lacking))
+            return self._held(connection, partitions, reader), pruned.n_keys - late
+        with self.warehouse.connect() as connection:
+            return self._held(connection, partitions, None), survey.n_keys
+
+    def _held(
+        self, connection: duckdb.DuckDBPyConnection, partitions: Sequence[Partition], reader: Reader | None
+    ) -> dict[str | None, Standing]:
+        """Return what the output table holds, with samples of documents if there is a reader."""
+        question, upstream = self.question, self.question.upstream
+        documents = None
+        if reader is not None and upstream.sample_columns:
+            documents = Documents(reader.own_rows(partitions), upstream.key, upstream.sample_columns)
+        return standings(
+            connection,
+            question.target,
+            [partition.key for partition in partitions],
+            label=question.schema.categorical,
+            shown=[*upstream.key, *question.schema.columns, "status"],
+            documents=documents,
+        )
 
     def _reader(self, connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame | None) -> Reader:
         """Read from the upstream table, or from what an IO manager handed over."""
@@ -293,20 +321,8 @@ class Engine:
     def _reports(
         self, partitions: Sequence[Partition], survey: Survey, asked: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
-        question, keys = self.question, [partition.key for partition in partitions]
-        upstream = question.upstream
-        with self.warehouse.connect() as connection:
-            reader = self._reader(connection, frame)
-            standing = standings(
-                connection,
-                question.target,
-                keys,
-                label=question.schema.categorical,
-                shown=[*upstream.key, *question.schema.columns, "status"],
-                documents=Documents(reader.own_rows(partitions), upstream.key, upstream.sample_columns)
-                if upstream.sample_columns
-                else None,
-            )
+        question = self.question
+        standing, n_expected = self._standings(partitions, survey, frame)
         place = place_of(self.api.account)  # what an emulator answered was never paid
         ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
         now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
@@ -320,7 +336,7 @@ class Engine:
         return [
             PartitionReport(
                 partition_key=key,
-                n_expected=survey.n_keys[key],
+                n_expected=n_expected[key],
                 n_asked=asked[key],
                 n_shared=shared[key],
                 standing=standing[key],
@@ -333,7 +349,7 @@ class Engine:
                 doubts=doubts.get(key, NO_DOUBTS),
                 oldest_open_days=oldest_open_days,
             )
-            for key in keys
+            for key in standing
         ]
 
 

@@ -7,15 +7,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from claude_batch_dagster.core.answering import Told, tell
+from claude_batch_dagster.core.answering import tell
 from claude_batch_dagster.core.chunks import windows
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, State
-from claude_batch_dagster.core.outcomes import Outcome, claimed_by, laid_out, rejected, spending, taken_over
+from claude_batch_dagster.core.outcomes import (
+    Outcome,
+    claimed_by,
+    gone,
+    laid_out,
+    rejected,
+    spending,
+    taken_over,
+    told_before,
+)
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool
 from claude_batch_dagster.core.results import Result, UnreadableLineError, decode
 from claude_batch_dagster.core.survey import Sharing
-from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, UNJUDGED, Verdict, last_word
+from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, GONE, UNJUDGED, Verdict, last_word
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 from claude_batch_dagster.wording import counted
 
@@ -30,15 +39,6 @@ PATIENCE = timedelta(minutes=5)
 
 GIVE_UP = timedelta(minutes=30)
 """How long results that cannot be read at all are downloaded again before the run fails."""
-
-GONE = "missing:gone"
-"""How the ledger marks rows that were paid for and whose results are no longer available."""
-
-GONE_ERROR = (
-    "answered and paid for, but the API no longer has the results (29 days, or deleted). "
-    "Not sent again by itself; change the row or the prompt to ask anew"
-)
-
 
 Matched = tuple[RowRecord, Result | None]
 """A row sent, and the result that came back for it, if one did."""
@@ -133,15 +133,19 @@ class Collection:
         """
         Find the verdict on questions that rows share with others: what to `restore`, by chunk.
 
-        Rows whose question is on its way, or has no verdict yet, and rows that show it already, are left out.
+        Rows whose question is on its way, or has no verdict yet, and rows that show it already, are left out; but
+        what is said of an answer that the API counted and did not hand out changes in the end.
         """
         told: dict[str, str] = {}
+        claimed: set[str] = set()
         for hashes in windows(sorted({one.request_hash for one in shared.values()}), WINDOW):
-            told |= last_word(self.history(pipeline, hashes))
+            history = self.history(pipeline, hashes)
+            told |= last_word(history)
+            claimed |= {record.request_hash for record in history if record.verdict == CLAIMED}
         wanted: dict[str, dict[RowKey, str]] = defaultdict(dict)
         for row, one in shared.items():
-            chunk_id = told.get(one.request_hash)
-            if chunk_id is not None and not (one.shown or "").startswith(chunk_id):
+            chunk_id, shows_it = told.get(one.request_hash), one.request_hash not in claimed and one.shown
+            if chunk_id is not None and not (shows_it or "").startswith(chunk_id):
                 wanted[chunk_id][row] = one.request_hash
         return wanted
 
@@ -344,7 +348,7 @@ class Collection:
         )
 
     def _told(self, matched: list[Matched]) -> list[Outcome]:
-        return [Outcome(row, result, tell(result, self.schema)) for row, result in matched]
+        return [Outcome(row, result, told_before(row, result) or tell(result, self.schema)) for row, result in matched]
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         lost = self._gone(chunk)
@@ -356,8 +360,8 @@ class Collection:
         told = self._told(self._look_again(chunk, matched))
         lacking = lacking_in(matched)
         if self._is_old(chunk):
-            gone = Told(Verdict.MISSING, GONE_ERROR)
-            return [replace(one, told=gone) if one.row.custom_id in lacking else one for one in told]
+            lacking |= {one.row.custom_id for one in told if one.result is None and one.row.verdict == CLAIMED}
+            return [replace(one, told=gone(one.row)) if one.row.custom_id in lacking else one for one in told]
         return [one for one in told if one.row.custom_id not in lacking]
 
     def _apply(self, chunk: ChunkRecord, told: list[Outcome]) -> None:
@@ -367,8 +371,7 @@ class Collection:
         self.misfits[chunk.chunk_id] = Verdict.INVALID
 
     def _gone(self, chunk: ChunkRecord) -> list[Outcome]:
-        told = Told(Verdict.MISSING, GONE_ERROR)
-        return [Outcome(row, None, told) for row in self.ledger.rows(chunk.chunk_id)]
+        return [Outcome(row, None, gone(row)) for row in self.ledger.rows(chunk.chunk_id)]
 
 
 def lacking_in(matched: Iterable[Matched]) -> set[str]:

@@ -10,11 +10,26 @@ from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, Spe
 from claude_batch_dagster.core.ports import Answer, Batch
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Result, Succeeded
-from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 
-CLAIMED_ERROR = (
+GONE_TOLD = Told(
+    Verdict.MISSING,
+    "answered and paid for, but the API no longer has the results (29 days, or deleted). "
+    "Not sent again by itself; change the row or the prompt to ask anew",
+)
+
+CLAIMED_TOLD = Told(
+    Verdict.MISSING,
     "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
-    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more"
+    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more",
+    final=True,
+)
+
+NEVER_HANDED_OUT = Told(
+    Verdict.MISSING,
+    "the API counted a result for this row, never handed it out, and no longer has the results (29 days, or deleted). "
+    "It may have been paid for, so it is not sent again by itself; change the row or the prompt to ask anew",
+    final=True,
 )
 
 
@@ -37,8 +52,17 @@ def claimed_by(outcomes: list[Outcome], batch: Batch | None) -> list[Outcome]:
     n_found = sum(isinstance(one.result, Succeeded) for one in outcomes)
     if batch is not None and batch.counts.succeeded <= n_found:
         return outcomes
-    claimed = Told(Verdict.MISSING, CLAIMED_ERROR, final=True)
-    return [replace(one, told=claimed) if one.result is None else one for one in outcomes]
+    return [replace(one, told=CLAIMED_TOLD) if one.result is None else one for one in outcomes]
+
+
+def told_before(row: RowRecord, result: Result | None) -> Told | None:
+    """Say again of a row without a result what the API's counts said of it when its batch landed, if they did."""
+    return {CLAIMED: CLAIMED_TOLD, GONE: GONE_TOLD}.get(row.verdict or "") if result is None else None
+
+
+def gone(row: RowRecord) -> Told:
+    """Say of a row that nobody has its result any more."""
+    return NEVER_HANDED_OUT if row.verdict == CLAIMED else GONE_TOLD
 
 
 def laid_out(chunk: ChunkRecord, outcomes: Iterable[Outcome], now: datetime) -> Iterator[Answer]:

@@ -40,7 +40,7 @@ class PartitionReport:
 
     partition_key: str | None
     n_expected: int
-    """Different keys upstream."""
+    """Different keys upstream at the end, but for those that have come since it was read and have no row yet."""
     n_asked: int
     """Requests sent for it in this run."""
     n_shared: int
@@ -66,7 +66,7 @@ class PartitionReport:
 
     @property
     def balanced(self) -> bool:
-        """Whether every upstream key has exactly one row."""
+        """Whether every upstream key has exactly one row, and no other has one."""
         return self.n_rows == self.n_expected
 
     def n(self, verdict: Verdict) -> int:

@@ -1,5 +1,6 @@
 """Sort the upstream rows: which have their answer, which are to be asked, which never can be."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Survey:
     n_rows: Counter[str | None] = field(default_factory=Counter)
     """Rows upstream by partition."""
     n_keys: Counter[str | None] = field(default_factory=Counter)
-    """Different keys upstream by partition: the rows that the output table must have in the end."""
+    """Different keys upstream by partition, as they were read."""
     n_answered: Counter[str | None] = field(default_factory=Counter)
     """Keys by partition whose answer stands already."""
     n_to_ask: Counter[str | None] = field(default_factory=Counter)
@@ -52,6 +53,20 @@ class Survey:
     """Rows of the output table that are no longer upstream."""
     n_homeless: int = 0
     """Rows upstream whose partition expression is NULL: no partition ever asks them."""
+    _read: "array[int]" = field(default_factory=lambda: array("q"), repr=False)
+    """Hashes of the keys that were read: 8 bytes for each."""
+
+    def count(self, row: RowKey) -> None:
+        """Count a key that was read."""
+        self.n_keys[row.partition_key] += 1
+        self._read.append(hash(row))
+
+    def unread(self, rows: Iterable[RowKey]) -> list[RowKey]:
+        """Return those of the rows that were not there when upstream was read."""
+        unread = {hash(row): row for row in rows}
+        for known in self._read if unread else ():
+            unread.pop(known, None)
+        return list(unread.values())
 
     @property
     def n_shared(self) -> Counter[str | None]:
@@ -135,7 +150,7 @@ class Sorter:
 
     def _reject(self, row: RowKey, error: str) -> None:
         if row not in self.survey.rejected:
-            self.survey.n_keys[row.partition_key] += 1
+            self.survey.count(row)
         self.survey.rejected[row] = error
 
     def _only_one(self, twins: Sequence[tuple[Record, Request | None]]) -> tuple[Record, Request] | None:
@@ -155,7 +170,7 @@ class Sorter:
         """Find out who is answered, who shares a question, and who is to be asked."""
         asking = []
         for record, request in rendered:
-            self.survey.n_keys[record.row.partition_key] += 1
+            self.survey.count(record.row)
             if record.row in self.awaited:
                 self.survey.wanted[record.row] = request.request_hash
             if record.standing_status == Verdict.SUCCEEDED and record.standing_hash == request.request_hash:

@@ -41,6 +41,9 @@ RETRYABLE_ERROR = "errored:transient"
 CLAIMED = f"{Verdict.MISSING}:final"
 """How the ledger marks a row for which the API counted an answer that it has not handed out."""
 
+GONE = f"{Verdict.MISSING}:gone"
+"""How the ledger marks a row that was paid for and whose result is no longer available."""
+
 UNJUDGED = f"{Verdict.INVALID}:unjudged"
 """An answer that did not fit the output model of another run, and cannot be held against today's just now."""
 

@@ -69,7 +69,7 @@ class Reader:
         if self.upstream.frame is not None:
             frame, recoded = encodable(self.upstream.frame, key=self.upstream.key)
             self.connection.register(FRAME, frame)
-        types = self._describe()
+        types = self.types()
         columns = builder.columns if builder.columns is not None else tuple(types)
         key_types = self._check_columns(types, columns)
         try:
@@ -79,13 +79,6 @@ class Reader:
                 f"a value of the upstream {self.upstream.shown_as} cannot be read as partition_expr or sql= say: "
                 f"{without_values(error)}. Nothing was sent. Use try_cast, or mend the value upstream."
             ) from None
-
-    def removed(self, partitions: Sequence[Partition]) -> list[RowKey]:
-        """Return the rows of the output table, of these partitions, whose key is not upstream now."""
-        try:
-            return self._removed(self.own_rows(partitions))
-        except duckdb.Error as error:
-            raise UpstreamError(f"the upstream {self.upstream.shown_as} cannot be read any more") from error
 
     def _sorted(
         self,
@@ -113,7 +106,8 @@ class Reader:
 
     # --- what is there -----------------------------------------------------------------------------
 
-    def _describe(self) -> dict[str, str]:
+    def types(self) -> dict[str, str]:
+        """Return the SQL type of each upstream column."""
         try:
             described = self.connection.execute(f"DESCRIBE SELECT * FROM {self.upstream.relation}").fetchall()
         except duckdb.Error as error:
@@ -212,7 +206,7 @@ class Reader:
         while window := result.fetchmany(WINDOW):
             yield [
                 Record(
-                    _row_key(cells[0], cells[3:first_column]),
+                    row_key(cells[0], cells[3:first_column]),
                     dict(zip(columns, cells[first_column:], strict=True)),
                     cells[1],
                     cells[2],
@@ -232,7 +226,7 @@ class Reader:
         """Return the keys that several rows of one partition share."""
         names = f"_cb_partition, {listed(self.upstream.key)}"
         query = f"SELECT {names} FROM {own_rows} GROUP BY ALL HAVING count(*) > 1"
-        return frozenset(_row_key(cells[0], cells[1:]) for cells in self.connection.execute(query).fetchall())
+        return frozenset(row_key(cells[0], cells[1:]) for cells in self.connection.execute(query).fetchall())
 
     def _answered(self, request_hashes: Sequence[str]) -> frozenset[str]:
         # A cursor of its own: the rows are still being fetched from the connection.
@@ -252,10 +246,11 @@ class Reader:
             "JOIN _cb_partitions AS p ON o.partition_key IS NOT DISTINCT FROM p._cb_partition "
             f"ANTI JOIN {own_rows} AS u ON {same_key} AND u._cb_partition IS NOT DISTINCT FROM o.partition_key"
         )
-        return [_row_key(cells[0], cells[1:]) for cells in self.connection.execute(query).fetchall()]
+        return [row_key(cells[0], cells[1:]) for cells in self.connection.execute(query).fetchall()]
 
 
-def _row_key(partition_key: str | None, values: Sequence[Any]) -> RowKey:
+def row_key(partition_key: str | None, values: Sequence[Any]) -> RowKey:
+    """Return the key of a row by the values of its key columns."""
     return RowKey(partition_key, canonical_key(values) or NO_KEY)
 
 

@@ -18,6 +18,7 @@ from tests.acceptance.visitor import Visitor, dagster_dev, environment
 from tests.canary import in_file, may_hold_documents
 from tests.dagster_dev import REPOSITORY, DagsterDev
 
+
 @dataclass(frozen=True)
 class Job:
     """A finished main job."""

@@ -297,6 +297,25 @@ def test_f86_a_file_is_free_while_the_batch_is_waited_for(
     assert slow_world.statuses() == {"succeeded": 4}
 
 
+def test_f95_a_document_that_is_deleted_while_a_run_waits_is_not_expected_any_more(
+    slow_world: "DagsterWorld", classification: Declare
+) -> None:
+    """Table, metadata and checks are of one reading; what is added meanwhile is for the next run."""
+
+    def change_and_end() -> None:
+        slow_world.write("DELETE FROM public.documents WHERE id = 'b'")
+        slow_world.write("INSERT INTO public.documents VALUES ('e', 'a new tariff', '1790-02-02')")
+        slow_world.emulator.clock.advance(minutes=1)
+
+    with once_sent(slow_world, change_and_end):
+        result = slow_world.run(classification(), span=ALL)
+
+    assert [row[0] for row in slow_world.answers("id")] == ["a", "c", "d"]
+    found = {check.partition: check for check in result.get_asset_check_evaluations() if check.check_name == "complete"}
+    assert {check.passed for check in found.values()} == {True}
+    assert found["1791"].metadata["claude_batch/upstream_rows"].value == 1
+
+
 def test_f89_a_corrupted_file_loses_nothing(world: "DagsterWorld", classification: Declare) -> None:
     """A file that is no database any more is told from others; once mended, answers are restored unpaid."""
     world.run(classification(), span=ALL)

@@ -1,0 +1,102 @@
+"""An answer that the API counts and does not hand out: each materialization says the same, until it turns up."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.core.world import World
+
+TWO = {1: "a text of war", 2: "a text of peace"}
+LOOKED_FOR = (
+    "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
+    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more"
+)
+GIVEN_UP = (
+    "the API counted a result for this row, never handed it out, and no longer has the results (29 days, or deleted). "
+    "It may have been paid for, so it is not sent again by itself; change the row or the prompt to ask anew"
+)
+
+
+@pytest.fixture
+def withheld(world: World) -> World:
+    """Return a world with two answers, one of which the API counts and keeps to itself."""
+    world.documents(TWO)
+    world.emulator.faults.add("results_missing_line")
+    world.run()
+    return world
+
+
+def errors(world: World, part: str = "p") -> set[str | None]:
+    """Return what is said of the rows that have no answer."""
+    return {error for status, error in world.rows("status, error", part) if status != "succeeded"}
+
+
+def test_f72_each_materialization_says_what_the_first_one_said(withheld: World) -> None:
+    """The row is not asked again but looked for, as its error goes on to say; then its answer lands."""
+    said = [errors(withheld)]
+    for _ in range(3):
+        withheld.run()
+        said.append(errors(withheld))
+    withheld.emulator.faults.clear()
+    withheld.run()
+
+    assert said == [{LOOKED_FOR}] * 4
+    assert (withheld.rows("id, status, error"), withheld.n_billed) == (
+        [(1, "succeeded", None), (2, "succeeded", None)],
+        [1, 1],
+    )
+
+
+def test_f72_the_rows_of_a_table_that_was_dropped_say_it_too(withheld: World) -> None:
+    """What is restored is told by what the ledger knows."""
+    withheld.sql("DROP TABLE answers")
+
+    withheld.run()
+
+    assert (errors(withheld), withheld.n_billed) == ({LOOKED_FOR}, [1, 1])
+
+
+def test_f72_a_row_says_it_again_after_an_edit_that_was_taken_back(withheld: World) -> None:
+    """In between it has another answer, which stays and says that the newer request has none."""
+    withheld.emulator.faults.clear()
+    withheld.documents({1: "another war", 2: "another war"})
+    withheld.run()
+    assert errors(withheld) == set()
+    withheld.emulator.faults.add("results_missing_line")
+
+    withheld.documents(TWO)
+    withheld.run()
+
+    kept = f"this answer is kept from an earlier request; the newer one is missing: {LOOKED_FOR}"
+    assert sorted(error or "" for (error,) in withheld.rows("error")) == ["", kept]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_f72_rows_that_share_the_question_say_it_and_get_the_answer(withheld: World, together: bool) -> None:  # noqa: FBT001
+    """Rows of another partition, materialized with the first or by itself, again and again."""
+    withheld.documents({n + 6: text for n, text in TWO.items()}, part="q")
+    parts = ("p", "q") if together else ("q",)
+    for _ in range(2):
+        withheld.run(*parts)
+        assert errors(withheld, "q") == {LOOKED_FOR}
+    withheld.emulator.faults.clear()
+
+    withheld.run(*parts)
+
+    assert (errors(withheld, "q"), withheld.n_billed) == (set(), [1, 1])
+
+
+@pytest.mark.parametrize("spool", ["kept", "deleted"])
+def test_f72_an_answer_that_never_turned_up_is_given_up_with_the_results(withheld: World, spool: str) -> None:
+    """After 29 days nobody has it any more; every row that asked the question says so, also one that shares it."""
+    withheld.documents({n + 6: text for n, text in TWO.items()}, part="q")
+    withheld.run("p", "q")
+    withheld.clock.sleep(timedelta(days=30).total_seconds())
+    if spool == "deleted":
+        for file in withheld.state.spool.iterdir():
+            file.unlink()
+
+    for _ in range(2):
+        report = withheld.run("p", "q")
+        assert (report.failure, report.n_sent) == (None, 0)
+        assert (errors(withheld), errors(withheld, "q")) == ({GIVEN_UP}, {GIVEN_UP})
