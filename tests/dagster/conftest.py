@@ -40,7 +40,7 @@ DAGSTERS_OWN = "ignore:InitResourceContext.dagster_run is deprecated:Deprecation
 BRIEF_SECONDS = 1
 """How long a batch of the emulator that tests share may take."""
 
-AS_DAGSTER = {"custom_user_agent": "dagster"}
+AS_DAGSTER: dict[str, Any] = {"custom_user_agent": "dagster"}
 """How dagster-duckdb opens a database: within a process all who have it open must open it alike."""
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
