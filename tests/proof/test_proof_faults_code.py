@@ -32,10 +32,11 @@ def unsafe(code: str) -> Iterator[str]:
                 pass
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_f121_nothing_that_was_stored_becomes_code(module: Path) -> None:
+def test_f121_nothing_that_was_stored_becomes_code() -> None:
     """No module unpickles or evaluates anything."""
-    assert list(unsafe(module.read_text())) == []
+    found = {str(module.relative_to(PACKAGE)): list(unsafe(module.read_text())) for module in MODULES}
+
+    assert {module: lines for module, lines in found.items() if lines} == {}
 
 
 @pytest.mark.parametrize(
