@@ -21,7 +21,7 @@ ui: $(STAMP) ## Show the example in Dagster on http://localhost:3000 (PORT=3001 
 	$(BIN)/dagster dev -m example_project -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## Run the tests of every change: under 5 minutes
-	$(BIN)/pytest -n 4 --dist loadfile -m "not verify and not soak"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not verify and not soak"
 
 verify: check ## Run all that is proved on every push, random lives of this commit among it: under 20 minutes
 	$(BIN)/pytest -n 4 --dist loadfile -m "not soak"

@@ -296,6 +296,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.verify
 @given(changes=st.fixed_dictionaries({}, optional=dict.fromkeys(BATCH, JSON)), counts=JSON)
 def test_f46_any_answer_is_a_batch_or_an_api_error(changes: dict[str, Any], counts: Any) -> None:
     """Nothing that a server can say makes the reading fail in any other way."""

@@ -344,6 +344,7 @@ def _json(value: Any) -> str:
     return json.dumps(value)
 
 
+@pytest.mark.verify
 @given(text=st.text() | st.recursive(st.integers() | st.text() | st.none(), st.lists).map(repr))
 def test_f82_any_text_is_an_answer_or_invalid(text: str) -> None:
     """No text makes the judge of answers fail in any other way."""

@@ -2,11 +2,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import duckdb
 import pytest
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
+
+pytestmark = pytest.mark.verify
 
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
@@ -131,8 +132,8 @@ def test_two_assets_share_a_ledger_and_a_file(world: "DagsterWorld", classificat
 
 def test_f89_answers_are_kept_when_the_warehouse_is_lost(answered: "DagsterWorld", classification: Declare) -> None:
     """A warehouse that was deleted is filled again from the spool, at no cost."""
-    with duckdb.connect(answered.database) as connection:
-        rows = connection.execute("SELECT id, text, published_on FROM public.documents").fetchall()
+    rows = answered.read("SELECT id, text, published_on FROM public.documents")
+    answered.let_go()
     (answered.folder / "warehouse.duckdb").unlink()
     answered.write_documents(rows)
 

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 PARTIES = dg.StaticPartitionsDefinition(["fed", "rep"])
 KINDS = "id VARCHAR, text VARCHAR, party VARCHAR"

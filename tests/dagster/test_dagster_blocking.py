@@ -11,6 +11,8 @@ from claude_batch_dagster import Thresholds
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 YEARS = ("1790", "1791", "1792", "1793")
 ALL = ("1790", "1793")

@@ -12,6 +12,8 @@ from tests.dagster.collecting import NOTHING, WAITS, canceled, died, keys, later
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 

@@ -73,6 +73,7 @@ def test_what_is_complete_is_materialized_and_the_rest_is_not(
     assert "2 of 4 partitions are complete. The others are not: HTTP 40" in reason(result)
 
 
+@pytest.mark.verify
 def test_the_next_run_finishes_and_pays_nothing_twice(
     refusing_world: "DagsterWorld", asset: dg.AssetsDefinition
 ) -> None:
@@ -99,6 +100,7 @@ def test_checks_of_a_failed_run_are_those_of_complete_partitions(
     assert [one.passed for one in evaluations if (one.check_name, one.partition) == ("complete", None)] == [False]
 
 
+@pytest.mark.verify
 def test_metadata_of_a_failed_run_are_those_of_a_good_one(
     refusing_world: "DagsterWorld", asset: dg.AssetsDefinition
 ) -> None:

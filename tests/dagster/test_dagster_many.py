@@ -18,6 +18,8 @@ from claude_batch_dagster.ranges import Places, stretches
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 DAYS = dg.DailyPartitionsDefinition(start_date="1980-01-01", end_date="1993-09-09")

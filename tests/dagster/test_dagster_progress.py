@@ -14,6 +14,8 @@ from tests.core.world import Label
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 

@@ -37,6 +37,7 @@ def stop(emulator: Emulator) -> int:
     return pid
 
 
+@pytest.mark.verify
 def test_two_processes_start_one(emulator: Emulator) -> None:
     """Whoever comes second finds the emulator of the first, at the same address."""
     command = [sys.executable, "-c", START, str(emulator.home)]

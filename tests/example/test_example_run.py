@@ -45,6 +45,7 @@ def test_the_second_run_sends_nothing(emulated: Path, lines: Any) -> None:
     assert (emulated / "themes_by_decade.svg").exists()
 
 
+@pytest.mark.verify
 def test_a_failure_is_one_sentence(home: Path, lines: Any) -> None:
     """A wrong line ends the run with exit code 1 and a sentence that names it, not with a stack trace."""
     path = lines({"id": "a", "text": "Too early.", "published_on": "1066-10-14"})

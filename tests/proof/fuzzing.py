@@ -44,7 +44,9 @@ def fuzz(check: Callable[..., None], n_examples: int, **what: st.SearchStrategy[
     settings(max_examples=n_examples, suppress_health_check=slow)(given(**what)(check))()
 
 
-def n_examples(few: int, many: int) -> pytest.MarkDecorator:
-    """Run a test with few examples, and with many under `make soak`."""
-    soak = pytest.param(many, id=f"{many}-examples", marks=pytest.mark.soak)
-    return pytest.mark.parametrize("n", [pytest.param(few, id=f"{few}-examples"), soak])
+def n_examples(some: int, many: int) -> pytest.MarkDecorator:
+    """Run a test with a tenth of some examples on every change, with all on every push, with many in `make soak`."""
+    counts = {some // 10: (), some: pytest.mark.verify, many: pytest.mark.soak}
+    return pytest.mark.parametrize(
+        "n", [pytest.param(n, id=f"{n}-examples", marks=marks) for n, marks in counts.items()]
+    )

@@ -40,6 +40,7 @@ def test_f69_f70_results_that_end_too_early_are_noticed_and_downloaded_again(fol
     assert cut_in_chains(folder, places()[part::N_PARTS], length=CHAIN) == []
 
 
+@pytest.mark.verify
 def test_f69_f90_answers_that_come_back_cut_are_not_taken_for_whole(folder: Path) -> None:
     """The table was lost: no cut makes a row of it `missing`, and the rest comes with the next download."""
     near = places_near_line_ends()

@@ -93,6 +93,7 @@ def test_a_bug_that_does_not_fit_the_code_any_more_says_so(change: object, told:
     assert planter.replaced == []
 
 
+@pytest.mark.verify
 def test_every_named_test_exists(tmp_path: Path) -> None:
     """Pytest finds each of them, down to the parametrized case."""
     test_ids = sorted({test_id for bug in BUGS for test_id in bug.caught_by})
@@ -102,6 +103,7 @@ def test_every_named_test_exists(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
 
 
+@pytest.mark.verify
 def test_planted_bugs_are_caught_and_what_is_no_bug_is_not() -> None:
     """A change that no test minds survives, and code that does not work at all proves nothing about a test."""
     outcomes = {outcome.bug.name: outcome for outcome in run_all([*QUICK, harmless, nonsense, misplaced])}
@@ -117,6 +119,7 @@ def test_planted_bugs_are_caught_and_what_is_no_bug_is_not() -> None:
     assert all("assert" in outcomes[bug.name].said for bug in QUICK)
 
 
+@pytest.mark.verify
 def test_tests_that_fail_without_a_bug_prove_nothing() -> None:
     """The named tests have to pass first."""
     absent = Bug(promise=Promise.PAID_ONCE, caught_by=(f"{FILLED[0]}_and_more",), change=harmless.change)
@@ -125,6 +128,7 @@ def test_tests_that_fail_without_a_bug_prove_nothing() -> None:
         run_all([absent])
 
 
+@pytest.mark.verify
 def test_a_test_that_hangs_catches_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is ended, and says so."""
     monkeypatch.setattr(suite, "TIMEOUT_SECONDS", 3)

@@ -373,6 +373,7 @@ def _open(url: str, barrier: Any, outcomes: Any) -> None:
         outcomes.put(repr(error))
 
 
+@pytest.mark.verify
 def test_f107_four_processes_create_one_ledger_at_once(state: StateDirectory) -> None:
     """Runs of a backfill that start together find one ledger, created once."""
     processes = multiprocessing.get_context("spawn")

@@ -215,6 +215,7 @@ def inherited(world: World, client: anthropic.Anthropic, load: Load, opened: Cal
     return inherit
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_f113_batches_of_an_older_version_come_home_and_are_not_paid_again(
     world: World, inherited: Callable[[str], None], revision: str
