@@ -13,6 +13,7 @@ from proof import answers, cuts
 from proof.findings import Finding
 from proof.kills.__main__ import main as kills
 from proof.mutants.__main__ import main as mutants
+from proof.mutation.__main__ import main as mutation
 from proof.simulation import exhaustive, replaying, seeds
 
 
@@ -59,6 +60,7 @@ def seeds_command(n: int, first: int) -> None:
 
 
 main.add_command(kills, "kills")
+main.add_command(mutation, "mutation")
 
 
 @main.command("mutants")

@@ -73,19 +73,19 @@ def copied(root: Path, to: Path) -> Path:
     return to
 
 
-def run(folder: Path, test_ids: Sequence[str]) -> Suite:
+def run(folder: Path, test_ids: Sequence[str], more: Sequence[str] = (), seconds: float = TIMEOUT_SECONDS) -> Suite:
     """Run tests in a copy of the project, in a process of its own; the package that they import is the copy's."""
-    process = PROCESSES.Process(target=_pytest, args=(folder, test_ids))
+    process = PROCESSES.Process(target=_pytest, args=(folder, test_ids, more))
     process.start()
-    process.join(TIMEOUT_SECONDS)
+    process.join(seconds)
     if process.is_alive():
         _kill(process)
-        return Suite(None, {}, f"not done after {TIMEOUT_SECONDS} seconds")
+        return Suite(None, {}, f"not done after {seconds} seconds")
     ran = process.exitcode in {ALL_PASSED, SOME_FAILED}
     return Suite(process.exitcode, _failures(folder / REPORT) if ran else {}, (folder / OUTPUT).read_text())
 
 
-def _pytest(folder: Path, test_ids: Sequence[str]) -> None:
+def _pytest(folder: Path, test_ids: Sequence[str], more: Sequence[str]) -> None:
     """Be a pytest that was started in the copy."""
     os.setsid()
     os.chdir(folder)
@@ -94,7 +94,7 @@ def _pytest(folder: Path, test_ids: Sequence[str]) -> None:
     os.dup2(output, sys.stderr.fileno())
     _forget(folder)
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = pytest.main([*options, f"--basetemp={folder / 'tmp'}", f"--junitxml={REPORT}", *test_ids])
+    code = pytest.main([*options, f"--basetemp={folder / 'tmp'}", f"--junitxml={REPORT}", *more, *test_ids])
     sys.stdout.flush()
     sys.exit(int(code))
 
