@@ -85,7 +85,7 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def page(cells: Mapping[str, Cell]) -> str:
-    """Return the whole page; a Python that no run had is named as such."""
+    """Return the whole page, with those that were not run."""
     lines = [
         OPENING,
         f"| Python | versions | {' | '.join(SHOWN)} | tests |",
@@ -94,7 +94,7 @@ def page(cells: Mapping[str, Cell]) -> str:
     for python, versions in product(PYTHONS, VERSIONS):
         found = cells.get(f"{python} {versions}")
         if found is None:
-            lines.append(f"| {python} | {versions} |{' |' * len(SHOWN)} not run: no such Python where this was made |")
+            lines.append(f"| {python} | {versions} |{' |' * len(SHOWN)} not run: no such Python was found, or it was not asked for |")
             continue
         packages = " | ".join(found.packages.get(name, "") for name in SHOWN)
         lines.append(f"| {found.python} | {versions} | {packages} | {found.verdict} |")
