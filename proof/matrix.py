@@ -94,7 +94,9 @@ def page(cells: Mapping[str, Cell]) -> str:
     for python, versions in product(PYTHONS, VERSIONS):
         found = cells.get(f"{python} {versions}")
         if found is None:
-            lines.append(f"| {python} | {versions} |{' |' * len(SHOWN)} not run: no such Python was found, or it was not asked for |")
+            lines.append(
+                f"| {python} | {versions} |{' |' * len(SHOWN)} not run: no such Python here, or not asked for |"
+            )
             continue
         packages = " | ".join(found.packages.get(name, "") for name in SHOWN)
         lines.append(f"| {found.python} | {versions} | {packages} | {found.verdict} |")
