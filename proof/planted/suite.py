@@ -61,39 +61,54 @@ class Suite:
         )
 
 
-def run(folder: Path, arguments: Sequence[str], *, bug: Bug | None = None) -> Suite:
-    """Run tests in a process of their own, with a bug if one is given; `folder` is for what they write."""
+def run(
+    folder: Path,
+    arguments: Sequence[str],
+    *,
+    bug: Bug | None = None,
+    root: Path = ROOT,
+    seconds: float | None = None,
+) -> Suite:
+    """
+    Run tests in a process of their own, with a bug if one is given; `folder` is for what they write.
+
+    `root` may be a copy of the project: nothing of the project is imported but from there.
+    """
     folder.mkdir()
+    seconds = seconds or TIMEOUT_SECONDS
     planted = () if bug is None else ("-p", "proof.planted.plugin", f"--plant={bug.address}")
-    process = PROCESSES.Process(target=_pytest, args=(folder, (*planted, *arguments)))
+    process = PROCESSES.Process(target=_pytest, args=(folder, (*planted, *arguments), root))
     process.start()
-    process.join(TIMEOUT_SECONDS)
+    process.join(seconds)
     if process.is_alive():
         _kill(process)
-        return Suite(None, {}, f"not done after {TIMEOUT_SECONDS} seconds")
+        return Suite(None, {}, f"not done after {seconds:g} seconds")
     ran = process.exitcode in {ALL_PASSED, SOME_FAILED}
     return Suite(process.exitcode, _failures(folder / REPORT) if ran else {}, (folder / OUTPUT).read_text())
 
 
-def _pytest(folder: Path, arguments: Sequence[str]) -> None:
-    """Be a pytest that was started at the root of the project."""
+def _pytest(folder: Path, arguments: Sequence[str], root: Path) -> None:
+    """Be a pytest that was started at the root of the project, or of a copy."""
     os.setsid()
-    os.chdir(ROOT)
+    os.chdir(root)
     output = os.open(folder / OUTPUT, os.O_CREAT | os.O_WRONLY)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
-    _forget_who_started()
+    _begin_at(root)
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     code = pytest.main([*options, f"--basetemp={folder / 'tmp'}", f"--junitxml={folder / REPORT}", *arguments])
     sys.stdout.flush()
     sys.exit(int(code))
 
 
-def _forget_who_started() -> None:
-    """Import from the root of the project first, and know nothing of a pytest that runs around this one."""
-    sys.path.insert(0, str(ROOT))
+def _begin_at(root: Path) -> None:
+    """Import the project from this root alone, and know nothing of a pytest that runs around this one."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"claude_batch_dagster", "proof", "tests"}]:
+        del sys.modules[name]
+    sys.path[:] = [str(root), *(entry for entry in sys.path if entry not in {"", str(ROOT)})]
     for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_"))]:
         del os.environ[name]
+    os.environ["PYTHONPATH"] = str(root)
 
 
 def _kill(process: ForkServerProcess | SpawnProcess) -> None:
