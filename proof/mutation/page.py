@@ -9,6 +9,8 @@ from proof.mutation.found import PATH
 OPENING = """\
 # Mutants of the core
 
+[Reliability](../reliability.md) / mutants of the core
+
 [cosmic-ray](https://cosmic-ray.readthedocs.io) changes the core in every small way it knows (a comparison, a number, a
 condition, a decorator), one at a time, and those of the tests named below that run the changed line are run. A change
 that none of them notices is a *survivor*: either it makes no difference, or another test notices, or one is missing.

@@ -8,6 +8,7 @@ Nothing on these pages is written by hand but the sentences between their figure
 from pathlib import Path
 
 from proof.catalogue import faults
+from proof.mutation import page as mutation
 from proof.report import catalogue, front, methods, planted_bugs
 from proof.report.proofs import found
 
@@ -22,4 +23,5 @@ def pages() -> dict[Path, str]:
         DOCS / "reliability" / "methods.md": methods.page(findings),
         DOCS / "reliability" / "faults.md": catalogue.page(faults()),
         DOCS / "reliability" / "planted-bugs.md": planted_bugs.page(planted_bugs.planted()),
+        DOCS / "reliability" / "mutation.md": mutation.written(),
     }
