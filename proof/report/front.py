@@ -75,7 +75,8 @@ python -m proof kills --seed 17                             # one job of killed 
 
 - [How each proof works](reliability/methods.md), with all its figures
 - [The catalogue of faults](reliability/faults.md): {n_faults} things that can go wrong; tests prove {n_proved} of them
-- [The planted bugs](reliability/planted-bugs.md), and [small changes of the core that no test noticed](reliability/mutation.md)
+- [The planted bugs](reliability/planted-bugs.md)
+- [Small changes of the core](reliability/mutation.md), and which of them no test noticed
 - [Every answer to a create call](answers.csv), and what it proves
 - [How the recovery works](how-it-works.md#when-the-answer-to-a-create-call-is-lost)
 - [The proofs themselves](../proof/README.md): their parts, and how to read a failing seed
