@@ -72,9 +72,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what is live to `make verify`, and give the tests that take minutes the time they need."""
+    """Leave what is live, and all but one case of what is sampled, to `make verify`; give long tests their time."""
+    seen = set()
     for item in items:
-        if any(item.path.is_relative_to(room) for room in LIVE):
+        test = item.nodeid.partition("[")[0]
+        sampled_before = item.get_closest_marker("sampled") and test in seen
+        seen.add(test)
+        if sampled_before or any(item.path.is_relative_to(room) for room in LIVE):
             item.add_marker(pytest.mark.verify)
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS))

@@ -23,6 +23,8 @@ from claude_batch_dagster.emulator import Emulator, SystemClock
 from tests.cli.conftest import FOUR, KEY, Program, make_old_ledger
 from tests.core.world import World
 
+pytestmark = pytest.mark.verify
+
 
 @pytest.fixture(autouse=True)
 def _free_file(world: World) -> None:

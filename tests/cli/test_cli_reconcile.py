@@ -145,6 +145,7 @@ def test_f54_a_key_that_is_not_accepted_ends_the_waiting(program: Program, emula
     assert program.chunk.state is State.AMBIGUOUS
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("key", "told"),
     [

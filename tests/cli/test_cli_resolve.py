@@ -251,6 +251,7 @@ def test_f56_a_batch_of_another_workspace_is_not_looked_for_here(program: Progra
 # --- nothing to decide -----------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("options", [[], ["--not-sent", "--sent", "msgbatch_1"], ["--sent", ""]])
 def test_one_of_two_things_must_be_said(program: Program, options: list[str]) -> None:
     """Anything else is wrong usage: exit code 2."""

@@ -56,6 +56,7 @@ def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: Program, bas
     assert program("status") == shown
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
 def test_nothing_is_cut_off_on_a_narrow_terminal(program: Program, base_url: str, columns: int) -> None:
     """Ids can be copied whole: what is too wide is told one below the other."""
@@ -235,6 +236,7 @@ def test_f25_where_nothing_is_nothing_is_made(
 GARBAGE = b"this is no database" * 100
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [

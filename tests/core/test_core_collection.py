@@ -128,6 +128,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", CUTS)
 def test_f68_f69_f70_results_that_came_in_part_are_downloaded_again(
     collection: Collection, sent: Chunk, look: Look, world: World, fault: str
@@ -168,6 +169,7 @@ def test_f72_a_row_that_is_missing_three_times_is_missing(
     assert world.ledger.spends(PIPELINE)[0].n_requests == N - 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "fault",
     [

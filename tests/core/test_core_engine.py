@@ -238,6 +238,7 @@ def test_a_limit_in_dollars_holds_also_for_what_is_asked_with_more_room(world: W
     assert all(0 < (chunk.max_cost_usd or 0) <= 0.0003 for chunk in chunks)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("fault", "status", "n_sent"),
     [

@@ -149,6 +149,7 @@ def test_f48_a_batch_that_the_api_named_and_never_shows_is_held_for_a_person(wor
     assert world.n_accepted == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seconds", [0, 60], ids=["sent-again", "found-in-time"])
 @pytest.mark.parametrize(
     "hidden",

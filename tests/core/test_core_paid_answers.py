@@ -34,6 +34,7 @@ HARMS: Mapping[str, Harm] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 @pytest.mark.parametrize("spool", ["kept", "deleted"])
 def test_answers_come_back_without_a_post(world: World, harm: Harm, spool: str) -> None:

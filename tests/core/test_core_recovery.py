@@ -454,6 +454,7 @@ def test_a_held_chunk_that_turns_up_after_all_is_adopted(
     assert ledger.chunk(chunk.nonce).state is State.ADOPTED
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("hours", "days_later"), [(-30, 0), (-30, 2), (-2, 0), (-2, 2), (2, 0), (2, 2), (24, 0), (24, 2), (30, 0), (30, 1)]
 )

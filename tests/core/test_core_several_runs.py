@@ -43,6 +43,7 @@ LOST = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", LOST)
 def test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once(world: World, fault: str) -> None:
     """One POST for each chunk (F35), whatever the SDK would have retried; the lost one is proved by its nonce."""
@@ -56,6 +57,7 @@ def test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once(world: W
     assert {batch.n_retries for batch in world.emulator.audit.accepted()} <= {0, None}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", ["drop_before_accept", "529", "redirect_307", "html_200"])
 def test_f45_what_the_api_never_accepted_is_sent_again_after_the_quiet_period(world: World, fault: str) -> None:
     """Silence has to last; then the rows go out once more, and are billed once."""

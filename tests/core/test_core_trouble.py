@@ -137,6 +137,7 @@ def test_f36_a_refusal_of_every_row_fails_the_run_and_judges_none(world: World, 
     assert (report.failure.status, world.statuses(), world.states()) == (400, {}, [State.REFUSED] * 2)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -217,6 +218,7 @@ def test_f54_a_key_that_stops_working_while_waiting_ends_the_run_and_loses_nothi
     assert (world.run().n_sent, world.statuses(), world.n_posts) == (0, TEN_GOOD, 3)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("fault", "endpoint"),
     [

@@ -29,6 +29,7 @@ def balanced(**n_rows: int) -> dict[str | None, tuple[int, int, bool, float]]:
     return {part: (n, n, True, 1.0) for part, n in n_rows.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("changed", "n_rows"),
     [
@@ -52,6 +53,7 @@ def test_a_report_balances_though_upstream_changes_while_its_run_waits(
     assert (after.n_sent, books(after)) == (len(changed.items() - TEN.items()), balanced(p=len(changed)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("changed", [LESS, MORE], ids=["F95-deleted", "added"])
 @pytest.mark.parametrize("ends", [True, False], ids=["lands", "dies"])
 def test_two_runs_at_once_both_balance(world: World, changed: Mapping[int, str], ends: bool) -> None:  # noqa: FBT001

@@ -315,6 +315,7 @@ def test_checks_without_partitions_are_recorded_once(world: "DagsterWorld", clas
     assert set(recorded(world, world.run(asset, span=ALL))) == all_of_them
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("fault", "figure", "times", "severities"),
     [

@@ -19,6 +19,8 @@ from tests.dagster.collecting import NOTHING, keys, launch, tick
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 
@@ -158,7 +160,6 @@ def test_a_ledger_that_cannot_be_read_is_a_reason_to_skip(
     assert (requests, why in str(told)) == ([], True), told
 
 
-@pytest.mark.verify
 @pytest.mark.parametrize("n_batches", [1, 4], ids=["one", "list"])
 def test_an_api_that_hangs_is_a_reason_to_skip(
     own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch, n_batches: int
@@ -175,7 +176,6 @@ def test_an_api_that_hangs_is_a_reason_to_skip(
     assert (requests, "Not now: no complete answer" in str(why)) == ([], True)
 
 
-@pytest.mark.verify
 def test_an_api_that_is_slow_does_not_take_the_whole_tick(
     own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

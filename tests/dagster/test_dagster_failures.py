@@ -12,6 +12,8 @@ from claude_batch_dagster.emulator import Emulator, ManualClock
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 ALL = ("1790", "1793")
 
@@ -73,7 +75,6 @@ def test_what_is_complete_is_materialized_and_the_rest_is_not(
     assert "2 of 4 partitions are complete. The others are not: HTTP 40" in reason(result)
 
 
-@pytest.mark.verify
 def test_the_next_run_finishes_and_pays_nothing_twice(
     refusing_world: "DagsterWorld", asset: dg.AssetsDefinition
 ) -> None:
@@ -100,7 +101,6 @@ def test_checks_of_a_failed_run_are_those_of_complete_partitions(
     assert [one.passed for one in evaluations if (one.check_name, one.partition) == ("complete", None)] == [False]
 
 
-@pytest.mark.verify
 def test_metadata_of_a_failed_run_are_those_of_a_good_one(
     refusing_world: "DagsterWorld", asset: dg.AssetsDefinition
 ) -> None:

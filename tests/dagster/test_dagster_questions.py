@@ -13,6 +13,8 @@ from tests.canary import marked
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+
 Declare = Callable[..., dg.AssetsDefinition]
 Digest = Callable[[Mapping[str, Any]], str]
 
@@ -87,7 +89,6 @@ def test_what_is_asked_for_is_sent(world: "DagsterWorld", asking: Declare, diges
     ]
 
 
-@pytest.mark.verify
 @pytest.mark.parametrize(
     ("model", "defaults"),
     [

@@ -45,6 +45,7 @@ def declared(*columns: str, **metadata: Any) -> dg.AssetSpec:
 # --- tables -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "upstream",
     ["documents", ["documents"], dg.AssetKey("documents"), dg.AssetSpec("documents"), dg.AssetDep("documents")],
@@ -115,6 +116,7 @@ def test_a_query_instead_of_a_table(world: "DagsterWorld", classification: Decla
     assert world.answers() == [("b", "war", "succeeded")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("end", [";", " ;\n", "\n-- the end", " -- the end"])
 def test_a_query_may_end_as_queries_do(world: "DagsterWorld", classification: Declare, end: str) -> None:
     """A semicolon or a comment at the end of a query does not hurt."""

@@ -16,6 +16,8 @@ from proof.answers.cells import BATCH, CUT_OFF, ENVELOPE, HTML, OTHER_COUNT, REF
 from proof.answers.rules import HALVE, HOLD, REPEAT, SEARCH, STOP, WAIT, rule
 from tests.core.world import World
 
+pytestmark = pytest.mark.verify
+
 FOUR = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(4)}
 GOOD = dict.fromkeys(FOUR, "succeeded")
 

@@ -12,6 +12,8 @@ from proof.cuts.framings import download
 from proof.cuts.world import CHUNK, ENDED, WHOLE, CutWorld, served_cut_world
 from proof.scratch import scratch
 
+pytestmark = pytest.mark.verify
+
 Say = Callable[[bytes], None]
 
 

@@ -18,6 +18,8 @@ from claude_batch_dagster.storage.warehouse import Warehouse
 from tests.core.clocks import CrashError
 from tests.core.world import World
 
+pytestmark = pytest.mark.verify
+
 FOUR = {n: f"a text of war, number {n}" for n in range(4)}
 GOOD = dict.fromkeys(FOUR, "succeeded")
 

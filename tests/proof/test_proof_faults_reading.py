@@ -24,6 +24,8 @@ from claude_batch_dagster.storage.upstream import Reader, Upstream
 from tests.core.clocks import CrashError
 from tests.core.world import BASE, World
 
+pytestmark = pytest.mark.verify
+
 FIVE = {n: f"a text of war, number {n}" for n in range(5)}
 
 
@@ -49,7 +51,6 @@ def peak_of_reading(world: World, n: int) -> int:
     return peak
 
 
-@pytest.mark.verify
 def test_f8_memory_does_not_grow_with_the_table(world: World) -> None:
     """Twice as many documents are read, rendered and cut into batches with hardly more memory."""
     small, large = peak_of_reading(world, 5_000), peak_of_reading(world, 10_000)

@@ -20,6 +20,8 @@ from tests.canary import KEY
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE, World
 
+pytestmark = pytest.mark.verify
+
 FIVE = {n: f"a text of war, number {n}" for n in range(5)}
 
 

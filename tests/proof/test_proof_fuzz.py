@@ -24,6 +24,8 @@ from proof.cuts.results import Note, lines
 from proof.cuts.world import CHUNK
 from tests.proof.fuzzing import fuzz, n_examples, spoilt
 
+pytestmark = pytest.mark.verify
+
 # --- lines of results ------------------------------------------------------------------------------
 
 SEEDS = lines(CHUNK.custom_ids)[:20]

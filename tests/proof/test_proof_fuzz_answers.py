@@ -22,6 +22,8 @@ from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.warehouse import Warehouse
 from tests.proof.fuzzing import SEED, fuzz, n_examples, spoil
 
+pytestmark = pytest.mark.verify
+
 
 class Tone(Enum):
     """A closed list."""

@@ -17,6 +17,8 @@ from proof.answers.server import scripted
 from proof.canary import KEY
 from tests.core.world import World
 
+pytestmark = pytest.mark.verify
+
 FOUR = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(4)}
 GOOD = dict.fromkeys(FOUR, "succeeded")
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}

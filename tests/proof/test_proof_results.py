@@ -18,6 +18,8 @@ from proof.cuts.results import N_ROWS, lines
 from proof.cuts.world import CHUNK, EXPECTED, WHOLE, CutApi, CutWorld, cut_world, served_cut_world
 from proof.scratch import scratch
 
+pytestmark = pytest.mark.verify
+
 LINES = lines(CHUNK.custom_ids)
 Say = Callable[[bytes], None]
 
@@ -74,7 +76,6 @@ def told(custom_id: str, text: str = '{"label":"war","word":"forged"}', **fields
 # --- which line is whose ---------------------------------------------------------------------------
 
 
-@pytest.mark.verify
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32))
 def test_f74_the_table_is_the_same_in_whatever_order_the_results_come(seed: int) -> None:

@@ -115,6 +115,7 @@ def test_f23_an_intent_is_written_whole_or_not_at_all(ledger: SqlLedger) -> None
     assert ledger.chunks("schema.table", State) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("was", State)
 def test_a_chunk_makes_the_moves_of_the_table_and_no_other(ledger: SqlLedger, was: State) -> None:
     """Each allowed move is made, each other one raises and changes nothing."""

@@ -185,6 +185,7 @@ def test_f97_a_crash_right_after_the_landing_is_a_landing(make: Make, run: Run, 
 FIRST, SECOND = "q1", "q2"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("answers", "stands"),
     [
@@ -431,6 +432,7 @@ def test_every_type_of_field_comes_back_from_the_table(make: Make, run: Run) -> 
     assert run(f"SELECT {names} FROM answers WHERE id = 2") == [(None,) * len(Wide.model_fields)]  # noqa: S608
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
     [

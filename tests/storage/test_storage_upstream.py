@@ -132,6 +132,7 @@ def test_f119_hostile_names_are_only_names(read: Read, run: Run) -> None:
     assert read(key=[name]).asked == [(None, "1")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("value", "kind", "key"),
     [
@@ -201,6 +202,7 @@ def test_f117_times_with_a_zone_are_read_in_the_zone_of_the_partitions(
     assert sorted(key for _, key in read(YEAR, expr="day", timezone=timezone).asked) == keys
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name", ["a", "", "../x", "a'; DROP TABLE docs; --", 'a"b', "a\nb", "é" * 300, "%", "2026-01-01", "null", "a\x00b"]
 )
