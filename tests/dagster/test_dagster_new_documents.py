@@ -208,7 +208,8 @@ def test_the_cursor_is_small(world: "DagsterWorld", classification: Declare) -> 
     """Dagster keeps it with every tick, and no more than 64 kB of it on MySQL: for days that is a few years of them."""
     days = dg.DailyPartitionsDefinition("2020-01-01", end_date="2022-09-27")
     world.write(
-        "INSERT INTO public.documents SELECT d, 'a day', d FROM range(DATE '2020-01-01', '2022-09-27', '1 DAY') r(d)"
+        "INSERT INTO public.documents SELECT d::DATE, 'a day', d::DATE "
+        "FROM range(TIMESTAMP '2020-01-01', TIMESTAMP '2022-09-27', INTERVAL 1 DAY) r(d)"
     )
     asset = classification(partitions_def=days, partition_expr="published_on")
     changing = Ticker(world, asset, settle_seconds=60.0)
