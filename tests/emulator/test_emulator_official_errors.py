@@ -1,5 +1,6 @@
 """Every documented refusal, as the official SDK reports it over a real socket."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -80,17 +81,21 @@ def test_the_413_can_be_asked_for(remote: anthropic.Anthropic, server: tuple[Emu
         remote.messages.batches.create(requests=[ask()])
 
 
+WHERE = re.compile(r": line \d+ column \d+ \(char \d+\)$")
+"""Where the parser of JSON stopped."""
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         (
             b"",
-            "The request body is not valid JSON: Input is a zero-length, empty document: line 1 column 1 (char 0)",
+            "The request body is not valid JSON: Input is a zero-length, empty document",
         ),
-        (b'{"a":', "The request body is not valid JSON: unexpected end of data: line 1 column 6 (char 5)"),
+        (b'{"a":', "The request body is not valid JSON: unexpected end of data"),
         (
             b'{"requests":["\\ud83d"]}',
-            "The request body is not valid JSON: no low surrogate in string: line 1 column 15 (char 14)",
+            "The request body is not valid JSON: no low surrogate in string",
         ),
         (b"[]", "Input should be a valid dictionary or object to extract fields from"),
         (b"{}", "requests: Field required"),
@@ -134,12 +139,13 @@ def test_the_413_can_be_asked_for(remote: anthropic.Anthropic, server: tuple[Emu
     ],
 )
 def test_a_broken_envelope_refuses_the_whole_batch(remote: anthropic.Anthropic, body: bytes, message: str) -> None:
-    """What is checked at once is refused in the API's own words."""
+    """What is checked at once is refused in the API's own words; where JSON breaks, its parser says as it likes."""
     with pytest.raises(anthropic.BadRequestError) as raised:
         remote.post(PATH, cast_to=object, content=body)
 
     told: Any = raised.value.body
-    assert told["error"] == {"type": "invalid_request_error", "message": message}
+    assert told["error"]["type"] == "invalid_request_error"
+    assert WHERE.sub("", told["error"]["message"]) == message
 
 
 def test_too_many_requests_are_refused(server: tuple[Emulator, str], ask: Ask) -> None:
