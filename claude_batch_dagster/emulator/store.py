@@ -1,6 +1,7 @@
 """Where accepted batches live: in memory, or in a folder that survives a kill."""
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,7 @@ class Store:
             isolation_level=None,
             timeout=_PATIENCE_SECONDS,
         )
+        weakref.finalize(self, self._db.close)  # nobody has to close an emulator in memory
         try:
             self._db.executescript(_PRAGMAS + _TABLES)
         except sqlite3.OperationalError as error:

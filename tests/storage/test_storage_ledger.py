@@ -258,7 +258,7 @@ def test_every_move_leaves_an_event(state: StateDirectory, ledger: SqlLedger) ->
     ledger.move("chunk", to=State.RELEASED)
     ledger.move("chunk", to=State.AMBIGUOUS, note="lost")
 
-    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+    with closing(sqlite3.connect(state.path / "ledger.sqlite")) as connection, connection:
         events = connection.execute("SELECT state, note FROM events ORDER BY event_id").fetchall()
     connection.close()
     assert events == [("sending", None), ("released", None), ("ambiguous", "lost")]
@@ -297,7 +297,7 @@ def test_f62_a_transaction_left_behind_by_an_interruption_locks_nobody_out(
 
     ledger.dispose()
 
-    with sqlite3.connect(state.path / "ledger.sqlite", timeout=0) as connection:
+    with closing(sqlite3.connect(state.path / "ledger.sqlite", timeout=0)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
         assert len(connection.execute("SELECT * FROM identity").fetchall()) == 1
     connection.close()
@@ -307,7 +307,7 @@ def test_f62_a_transaction_left_behind_by_an_interruption_locks_nobody_out(
 def test_a_ledger_is_opened_again_as_it_was_left(state: StateDirectory, ledger: SqlLedger) -> None:
     """Opening upgrades nothing twice and loses nothing."""
     ledger.intend(record(), rows())
-    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+    with closing(sqlite3.connect(state.path / "ledger.sqlite")) as connection, connection:
         identity = connection.execute("SELECT * FROM identity").fetchall()
     connection.close()
 
@@ -315,7 +315,7 @@ def test_a_ledger_is_opened_again_as_it_was_left(state: StateDirectory, ledger: 
     found = again.chunk("chunk")
     again.dispose()
 
-    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+    with closing(sqlite3.connect(state.path / "ledger.sqlite")) as connection, connection:
         assert connection.execute("SELECT * FROM identity").fetchall() == identity
     connection.close()
     assert (found, len(identity)) == (record(), 1)
@@ -326,7 +326,7 @@ def test_f25_f113_a_ledger_of_a_newer_version_is_refused_and_left_alone(
 ) -> None:
     """An older package must not take a newer ledger for an empty one."""
     ledger.intend(record(), rows())
-    with sqlite3.connect(state.path / "ledger.sqlite") as connection:
+    with closing(sqlite3.connect(state.path / "ledger.sqlite")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
 
