@@ -1,6 +1,7 @@
 """Accepting a ledger in place of one that is lost, with `claude-batch reconcile --accept-new-ledger`."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ ACCEPT = ("reconcile", "--accept-new-ledger")
 
 
 @pytest.fixture
-def bereft(program: Program) -> World:
+def bereft(program: Program) -> Iterator[World]:
     """Return the world after its ledger was lost: the next run makes a new one, and refuses to send."""
     program.world.documents(FOUR)
     program.world.run()
@@ -24,7 +25,8 @@ def bereft(program: Program) -> World:
     world = replace(program.world, ledger=SqlLedger(program.world.state.ledger_url))
     with pytest.raises(StrangeLedgerError):
         world.run()
-    return world
+    yield world
+    world.ledger.dispose()
 
 
 def test_f26_a_new_ledger_is_accepted_after_a_question(program: Program, bereft: World) -> None:

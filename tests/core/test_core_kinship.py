@@ -3,7 +3,6 @@
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def kinship(world: World) -> Kinship:
 def moved_in(world: World, folder: Path) -> World:
     """Return the same world with the state directory in another place."""
     state = StateDirectory.open(folder)
-    return replace(world, state=state, ledger=SqlLedger(state.ledger_url))
+    return world.with_ledger(SqlLedger(state.ledger_url), state)
 
 
 def test_f26_a_ledger_that_was_deleted_is_missed(world: World, tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ class World:
         """Hold the database, so that opening it again within this process takes no time."""
         self._open.enter_context(self.warehouse.connect())
 
+    def with_ledger(self, ledger: SqlLedger, state: StateDirectory) -> "World":
+        """Return this world with another ledger, which is closed with it."""
+        self._open.callback(ledger.dispose)
+        return replace(self, ledger=ledger, state=state)
+
     def let_go(self) -> None:
         """Close what was kept open."""
         self._open.close()
