@@ -30,8 +30,7 @@ coverage: $(STAMP) ## Run what `make verify` runs and count the lines and branch
 	$(BIN)/pytest -n 4 --dist loadfile -m "not soak" --cov --cov-report=term --cov-fail-under=95
 
 matrix: $(STAMP) ## Run the tests with the oldest and the newest of every dependency, on every Python there is
-	$(BIN)/nox
-	$(BIN)/python -m proof.matrix
+	@$(BIN)/nox; code=$$?; $(BIN)/python -m proof.matrix; exit $$code
 
 check: $(STAMP) ## Lint, format, types, imports: changes nothing
 	$(BIN)/ruff check
