@@ -46,7 +46,9 @@ def fuzz(check: Callable[..., None], n_examples: int, **what: st.SearchStrategy[
 
 def n_examples(some: int, many: int) -> pytest.MarkDecorator:
     """Run a test with a tenth of some examples on every change, with all on every push, with many in `make soak`."""
-    counts = {some // 10: (), some: pytest.mark.verify, many: pytest.mark.soak}
-    return pytest.mark.parametrize(
-        "n", [pytest.param(n, id=f"{n}-examples", marks=marks) for n, marks in counts.items()]
-    )
+    cases = [
+        pytest.param(some // 10, id=f"{some // 10}-examples"),
+        pytest.param(some, id=f"{some}-examples", marks=pytest.mark.verify),
+        pytest.param(many, id=f"{many}-examples", marks=pytest.mark.soak),
+    ]
+    return pytest.mark.parametrize("n", cases)
