@@ -96,7 +96,7 @@ def page(cells: Mapping[str, Cell]) -> str:
         python, _, versions = session.partition(" ")
         found = cells.get(session)
         if found is None:
-            lines.append(f"| {python} | {versions} |{' |' * len(SHOWN)} not run: no such Python where this was made |")
+            lines.append(f"| {python} | {versions} |{' |' * len(SHOWN)} not run where this was made |")
             continue
         packages = " | ".join(found.packages.get(name, "") for name in SHOWN)
         lines.append(f"| {found.python} | {versions} | {packages} | {found.verdict} |")
