@@ -319,6 +319,7 @@ def test_f95_a_document_that_is_deleted_while_a_run_waits_is_not_expected_any_mo
 def test_f89_a_corrupted_file_loses_nothing(world: "DagsterWorld", classification: Declare) -> None:
     """A file that is no database any more is told from others; once mended, answers are restored unpaid."""
     world.run(classification(), span=ALL)
+    world.let_go()
     Path(world.database).write_bytes(b"not a database at all" * 1000)
 
     with pytest.raises(WarehouseCorruptError, match=r"cannot be opened as a DuckDB database.*Move it away.*at no cost"):
@@ -349,6 +350,7 @@ def test_f88_a_database_in_a_folder_that_is_not_there(world: "DagsterWorld", cla
 
 def test_settings_of_duckdb_are_honored(world: "DagsterWorld", classification: Declare) -> None:
     """`connection_config` of the DuckDBResource is that of every connection."""
+    world.let_go()
     database = DuckDBResource(database=world.database, connection_config={"nonesuch": "1"})
 
     with pytest.raises(WarehouseError, match="nonesuch"):
