@@ -10,7 +10,7 @@ import pytest
 from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
 from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, State
 from claude_batch_dagster.core.ports import Batch, Body, Clock, Counts, Page
-from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission, classify
+from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission, classify, culprit_of
 from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
@@ -221,6 +221,33 @@ def test_f36_to_f47_what_an_error_status_proves(status: int, kind: str | None, r
     definite = not released or (status in DEFINITE_NO and kind is not None)
 
     assert classify(refusal(status, kind), released=released) is (Sent.NO if definite else Sent.AMBIGUOUS)
+
+
+def refused_for(message: str, status: int = 400) -> ApiRefusedError:
+    """Return a refusal of the API in these words."""
+    return ApiRefusedError(message, status=status, kind="invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("error", "n_requests", "culprit"),
+    [
+        pytest.param(refused_for("requests.2.params.messages: empty"), 3, 2, id="named"),
+        pytest.param(refused_for("requests.1.params: a; requests.1.params.system: b"), 3, 1, id="named-twice"),
+        pytest.param(refused_for("requests.2"), 3, 2, id="named-at-the-end"),
+        pytest.param(refused_for("requests.0.params: a; requests.1.params: b"), 3, None, id="two-named"),
+        pytest.param(refused_for("requests.3.params: empty"), 3, None, id="of-another-batch"),
+        pytest.param(refused_for("requests.0.params: empty"), 1, None, id="all-there-is"),
+        pytest.param(refused_for("no credit"), 3, None, id="none-named"),
+        pytest.param(refused_for("requests.2.params: slow", 429), 3, None, id="not-about-the-row"),
+        pytest.param(refused_for("too large", 413), 1, 0, id="one-too-large"),
+        pytest.param(refused_for("too large", 413), 2, None, id="together-too-large"),
+    ],
+)
+def test_a_row_is_at_fault_only_if_the_api_names_it_alone(
+    error: ApiRefusedError, n_requests: int, culprit: int | None
+) -> None:
+    """One row, of several, in a refusal that is about requests; or the only one, if it is too large by itself."""
+    assert culprit_of(error, n_requests) == culprit
 
 
 def test_the_definite_refusals_are_the_api_s_own() -> None:

@@ -17,6 +17,7 @@ from claude_batch_dagster.core.verdicts import (
     Settled,
     Verdict,
     decide,
+    last_word,
 )
 
 
@@ -190,6 +191,23 @@ def test_a_question_is_paid_for_once_whoever_asks_it(
     decided = decide(own, [*own, *others], run_chunks=frozenset(), max_attempts=3)
 
     assert decided == decision
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        pytest.param(past(("a", "expired"), ("b", "errored")), {"hash": "b"}, id="the-latest-failure"),
+        pytest.param(past(("a", "succeeded"), ("b", "invalid")), {"hash": "a"}, id="a-good-answer-stays"),
+        pytest.param(past(("a", "succeeded"), ("b", "succeeded")), {"hash": "a"}, id="the-first-good-answer"),
+        pytest.param(past(("a", "truncated"), ("b", "succeeded")), {"hash": "b"}, id="a-good-one-after-a-failure"),
+        pytest.param(past(("a", "refused"), ("b", None, State.ACCEPTED)), {}, id="on-its-way"),
+        pytest.param(past(("a", "refused"), ("b", None, State.REFUSED)), {"hash": "a"}, id="never-accepted"),
+        pytest.param([], {}, id="never-asked"),
+    ],
+)
+def test_the_last_word_on_a_question(records: list[RowRecord], told: dict[str, str]) -> None:
+    """A good answer has it, else the latest verdict; none while the question is on its way again."""
+    assert last_word(records) == told
 
 
 def test_every_state_either_moves_on_or_is_an_end() -> None:
