@@ -238,9 +238,9 @@ class Engine:
         """
         with suppress(UpstreamError), self.warehouse.transaction() as connection:
             reader = self._reader(connection, frame)
-            pruned = prune(reader, partitions)
-            late = Counter(row.partition_key for row in survey.unread(pruned.lacking))
-            return self._held(connection, partitions, reader), pruned.n_keys - late
+            # What an IO manager handed over is as old as the run; a later one may have read more, and landed it.
+            n_expected = prune(reader, partitions, survey, keep_others=frame is not None)
+            return self._held(connection, partitions, reader), n_expected
         with self.warehouse.connect() as connection:
             return self._held(connection, partitions, None), survey.n_keys
 

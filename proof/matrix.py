@@ -53,7 +53,7 @@ class Cell:
     def verdict(self) -> str:
         """Say in a few words what became of it."""
         if not self.packages:
-            return "cannot be installed: a package has no wheel for this Python"
+            return "could not be installed"
         if self.failed or not self.passed:
             return f"**{self.failed:,} failed**, {self.passed:,} passed"
         return f"passed ({self.passed:,} tests; {self.skipped:,} skipped)"

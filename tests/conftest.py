@@ -1,5 +1,6 @@
 """What all tests share: an emulator, a clock that moves with it, the client and the stores in front."""
 
+import os
 import signal
 from collections.abc import Generator, Iterator
 from datetime import datetime
@@ -59,10 +60,16 @@ class Dealer(LoadScopeScheduling):  # type: ignore[misc]  # as above
         return nodeid if file in SIMULATIONS else file
 
 
+def pytest_configure() -> None:
+    """Settle which random lives are played, for all processes and to the end, whatever is committed meanwhile."""
+    os.environ.setdefault(fresh.FIRST_SEED, str(fresh.first_seed()))
+
+
 def pytest_report_header() -> str:
     """Say which random lives `make verify` plays, and how to play them again."""
-    first = fresh.first_seed()
-    return f"random lives: seeds from {first}, this commit's own ({fresh.FIRST_SEED}={first} plays them again)"
+    first = os.environ[fresh.FIRST_SEED]
+    whose = "this commit's own" if fresh.commit() else "the same as in any folder that is no repository"
+    return f"random lives: seeds from {first}, {whose} ({fresh.FIRST_SEED}={first} plays them again)"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:

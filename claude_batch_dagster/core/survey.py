@@ -61,12 +61,10 @@ class Survey:
         self.n_keys[row.partition_key] += 1
         self._read.append(hash(row))
 
-    def unread(self, rows: Iterable[RowKey]) -> list[RowKey]:
-        """Return those of the rows that were not there when upstream was read."""
-        unread = {hash(row): row for row in rows}
-        for known in self._read if unread else ():
-            unread.pop(known, None)
-        return list(unread.values())
+    def n_unread(self, rows: Iterable[RowKey]) -> Counter[str | None]:
+        """Count, by partition, those of the rows that were not there when upstream was read."""
+        known = frozenset(self._read)
+        return Counter(row.partition_key for row in rows if hash(row) not in known)
 
     @property
     def n_shared(self) -> Counter[str | None]:

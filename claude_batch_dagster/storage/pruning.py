@@ -1,36 +1,29 @@
 """Hold the output table against upstream when a run ends: what is gone there goes, and what is lacking is told."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import duckdb
 
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.names import listed, quoted
-from claude_batch_dagster.storage.upstream import Reader, row_key
+from claude_batch_dagster.storage.upstream import WINDOW, Reader, row_key
 
 FLOATING = frozenset({"FLOAT", "DOUBLE"})
 """Types with values that JSON does not have, nor the key of a row: they are NULL in the output table."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """How the output table stands to upstream, by one reading of it."""
-
-    n_keys: Counter[str | None]
-    """Different keys upstream, by partition."""
-    lacking: Sequence[RowKey]
-    """Those of them that have no row in the table."""
-
-
-def prune(reader: Reader, partitions: Sequence[Partition]) -> Pruned:
+def prune(reader: Reader, partitions: Sequence[Partition], survey: Survey, *, keep_others: bool) -> Counter[str | None]:
     """
     Delete the rows of these partitions whose key is not upstream, within the transaction of the reader's connection.
 
-    Upstream is read once. Raises `UpstreamError` when it cannot be read any more, and nothing is deleted.
+    Returns how many rows the table must hold, by partition: one for each key that is upstream, but for those that have
+    come since the survey and have no row yet. Upstream is read once. With `keep_others`, what is read may be older
+    than what other runs have read: rows of keys that it lacks are theirs, and count. Raises `UpstreamError` when
+    upstream cannot be read any more, and nothing is deleted.
     """
     connection, target, key = reader.connection, reader.target.sql, reader.upstream.key
     try:
@@ -44,15 +37,28 @@ def prune(reader: Reader, partitions: Sequence[Partition]) -> Pruned:
         f"k.{theirs} IS NOT DISTINCT FROM t.{ours}"
         for theirs, ours in [("_cb_partition", "partition_key"), *((quoted(name), quoted(name)) for name in key)]
     )
-    connection.execute(
-        f"DELETE FROM {target} WHERE rowid IN (SELECT t.rowid FROM {target} AS t JOIN _cb_partitions AS p "
-        f"ON t.partition_key IS NOT DISTINCT FROM p._cb_partition ANTI JOIN _cb_keys AS k ON {same_row})"
+    others = (
+        f"FROM {target} AS t JOIN _cb_partitions AS p "
+        f"ON t.partition_key IS NOT DISTINCT FROM p._cb_partition ANTI JOIN _cb_keys AS k ON {same_row}"
     )
-    counted = connection.execute("SELECT _cb_partition, count(*) FROM _cb_keys GROUP BY ALL").fetchall()
+    n_keys = _counted(connection, "SELECT _cb_partition, count(*) FROM _cb_keys GROUP BY ALL")
+    if keep_others:
+        n_keys += _counted(connection, f"SELECT t.partition_key, count(*) {others} GROUP BY ALL")
+    else:
+        connection.execute(f"DELETE FROM {target} WHERE rowid IN (SELECT t.rowid {others})")
     lacking = connection.execute(
         f"SELECT _cb_partition, {listed(key)} FROM _cb_keys AS k ANTI JOIN {target} AS t ON {same_row}"
-    ).fetchall()
-    return Pruned(Counter(dict(counted)), [row_key(cells[0], cells[1:]) for cells in lacking])
+    )
+    return n_keys - survey.n_unread(_rows(lacking))
+
+
+def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[RowKey]:
+    while window := result.fetchmany(WINDOW):
+        yield from (row_key(cells[0], cells[1:]) for cells in window)
+
+
+def _counted(connection: duckdb.DuckDBPyConnection, query: str) -> Counter[str | None]:
+    return Counter(dict(connection.execute(query).fetchall()))
 
 
 def _as_landed(reader: Reader) -> str:

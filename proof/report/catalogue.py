@@ -29,7 +29,7 @@ def _summary(catalogue: Sequence[Fault]) -> Iterator[str]:
         f"There are {len(catalogue)} faults. {n_proved(catalogue)} are proved by tests that carry their number: "
         "`pytest -k f33` runs the tests of F33. The other "
         f"{len(catalogue) - n_proved(catalogue)} say in the last column why not. `python -m proof.catalogue` counts "
-        "the tests of each, and `make test` fails if a fault has none."
+        "the tests of each, and `make verify` fails if a fault has none."
     )
 
 

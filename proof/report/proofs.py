@@ -29,10 +29,11 @@ def found() -> list[Finding]:
 
 def figures(finding: Finding) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each figure that is not zero, of how much was tried first."""
-    yield WHAT[finding.name][1], f"{finding.n_schedules:,}"
+    unit = WHAT[finding.name][1]
+    yield unit, f"{finding.n_schedules:,}"
     facts = finding.facts if not finding.seeds else {"seeds drawn from": finding.seeds, **finding.facts}
     for name, figure in {**facts, "seconds": finding.seconds}.items():
-        if figure != 0:
+        if figure != 0 and name != unit:
             yield name, figure if isinstance(figure, str) else f"{figure:,}"
 
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.engine import RunReport
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import TEN, World
@@ -171,3 +173,16 @@ def test_f1_what_was_read_counts_where_upstream_cannot_be_read_any_more(world: W
     report = world.run(clock=Waking(world.clock, partial(world.sql, "DROP TABLE docs")), sample_columns=columns)
 
     assert (report.failure, books(report)) == (None, balanced(p=10))
+
+
+def test_a_frame_is_no_reason_to_delete_what_a_later_run_has_landed(world: World) -> None:
+    """What an IO manager handed over when the run began is old when it ends: another has read more meanwhile."""
+
+    def run(*ids: int, **options: Any) -> RunReport:
+        frame = pd.DataFrame({"id": ids, "text": [f"a text of war, number {n}" for n in ids], "part": "p"})
+        return world.engine(**options).run([Partition(key="p")], frame)
+
+    report = run(1, clock=Waking(world.clock, lambda: run(1, 2)))
+
+    assert world.rows("id, status") == [(1, "succeeded"), (2, "succeeded")]
+    assert (report.failure, books(report)) == (None, balanced(p=2))

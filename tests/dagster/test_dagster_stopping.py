@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster_duckdb import DuckDBResource
 from sqlalchemy.exc import SQLAlchemyError
 
 from claude_batch_dagster import build_submission_asset
@@ -242,7 +243,10 @@ def test_f63_a_click_on_terminate_in_the_midst_of_a_query_is_one(
     waiting_world: "DagsterWorld", classification: Declare, *, submit: bool
 ) -> None:
     """DuckDB makes an error of what the signal raises; the run takes it for what it is, and tells what it did."""
-    asset = classification(sql="SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(3000000000)) > 0")
+    takes_minutes = "SELECT * FROM public.documents WHERE (SELECT sum(hash(range)) FROM range(20000000000)) > 0"
+    asset = classification(sql=takes_minutes)
+    waiting_world.let_go()
+    one_thread = DuckDBResource(database=waiting_world.database, connection_config={"threads": "1"})
 
     def stop_while_it_reads() -> None:
         wait_until(reading)
@@ -253,7 +257,7 @@ def test_f63_a_click_on_terminate_in_the_midst_of_a_query_is_one(
     thread = Thread(target=stop_while_it_reads)
     thread.start()
     with pytest.raises(dg.DagsterExecutionInterruptedError):
-        waiting_world.run(build_submission_asset(asset) if submit else asset, span=ALL)
+        waiting_world.run(build_submission_asset(asset) if submit else asset, span=ALL, database=one_thread)
     thread.join()
 
     assert "Terminated: 0 batches canceled." in log(waiting_world)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import anthropic
@@ -57,8 +57,12 @@ def test_a_stall_after_accepting_is_a_timeout(door: Door, ask: Ask) -> None:
     """A reply that never comes is a timeout for the client and a batch for the audit."""
     emulator = Emulator()
     emulator.faults.add("timeout_after_accept")
-    with door(emulator) as client, pytest.raises(anthropic.APITimeoutError):
-        client.with_options(timeout=1.5).messages.batches.create(requests=[ask()])
+    with door(emulator) as client:
+        with pytest.raises(anthropic.APITimeoutError):
+            client.with_options(timeout=1.5).messages.batches.create(requests=[ask()])
+        limit = monotonic() + 60
+        while not emulator.audit.accepted() and monotonic() < limit:
+            sleep(0.01)
 
     assert len(emulator.audit.accepted()) == 1
 

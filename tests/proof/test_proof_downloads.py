@@ -100,11 +100,12 @@ def test_trouble_with_old_results_is_waited_out(
 
 def test_f70_a_download_that_stalls_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Half of it came, then nothing, with the connection open."""
-    monkeypatch.setattr("claude_batch_dagster.client.READ_TIMEOUT_SECONDS", 0.3)
     with served_cut_world(tmp_path) as (world, server):
         half = download(WHOLE, "length", n_missing=len(WHOLE) // 2)
         server.script = replace(half, ending="hang")
-        assert (world.collect(), world.faults_in_vain(), world.rows()) == (False, [], [])
+        with monkeypatch.context() as impatient:
+            impatient.setattr("claude_batch_dagster.client.READ_TIMEOUT_SECONDS", 0.3)
+            assert (world.collect(), world.faults_in_vain(), world.rows()) == (False, [], [])
         server.let_go.set()
         server.script = download(WHOLE, "length", n_missing=0)
         assert (world.collect(), world.faults_at_home()) == (True, [])

@@ -34,7 +34,7 @@ def test_every_session_that_was_run_has_passed() -> None:
     [
         (PASSED, "passed (2,000 tests; 1 skipped)"),
         (replace(PASSED, failed=3), "**3 failed**, 2,000 passed"),
-        (replace(PASSED, passed=0, packages={}), "cannot be installed: a package has no wheel for this Python"),
+        (replace(PASSED, passed=0, packages={}), "could not be installed"),
     ],
 )
 def test_a_session_says_what_became_of_it(found: Cell, words: str) -> None:

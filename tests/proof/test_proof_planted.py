@@ -47,9 +47,11 @@ def test_every_bug_can_be_planted_and_taken_out_again() -> None:
     """Its place is there and it changes something; its author thought something, and some test is to catch it."""
     for bug in BUGS:
         planter = Planter()
-        bug.plant(planter)
-        replaced = [(owner, name, was, getattr(owner, name)) for owner, name, was in planter.replaced]
-        planter.undo()
+        try:
+            bug.plant(planter)
+            replaced = [(owner, name, was, getattr(owner, name)) for owner, name, was in planter.replaced]
+        finally:
+            planter.undo()
 
         assert [name for _, name, was, new in replaced if was is new] == [], bug.name
         assert [name for owner, name, _, new in replaced if getattr(owner, name) is new] == [], bug.name
