@@ -13,7 +13,11 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-PAIRS = (("submit", "submit_plain", "submit_ours"), ("collect", "collect_plain", "collect_ours"))
+PAIRS = (
+    ("submit", "submit_plain", "submit_ours"),
+    ("collect, few different answers", "collect_plain", "collect_ours"),
+    ("collect, all different", "collect_distinct_plain", "collect_distinct_ours"),
+)
 ROUNDS = 3
 
 

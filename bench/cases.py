@@ -41,6 +41,12 @@ class Answer(BaseModel):
     label: Literal["economy", "war", "law", "health", "other"]
 
 
+class ReasonedAnswer(Answer):
+    """What each document gets when no two answers are the same."""
+
+    reason: str
+
+
 def base_params() -> dict[str, object]:
     """Return what all requests share."""
     return {
@@ -81,17 +87,19 @@ def submit_ours(n: int, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def collect_plain(n: int, folder: Path) -> float:
+def collect_plain(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Collect as the SDK's documentation shows: its iterator, a DataFrame, a DuckDB table."""
-    results = b"".join(result_line(f"row-{row}", row) for row in range(n))
+    distinct = model is ReasonedAnswer
+    results = b"".join(result_line(f"row-{row}", row, distinct=distinct) for row in range(n))
     sdk = client(CannedApi(n, results))
     began = time.perf_counter()
     rows = []
     for line in sdk.messages.batches.results(BATCH_ID):
         if line.result.type == "succeeded":
             block = line.result.message.content[0]
-            answer = Answer.model_validate_json(block.text if block.type == "text" else "")
-            rows.append({"id": line.custom_id, "label": answer.label, "tokens": line.result.message.usage.input_tokens})
+            answer = model.model_validate_json(block.text if block.type == "text" else "")
+            tokens = line.result.message.usage.input_tokens
+            rows.append({"id": line.custom_id, **answer.model_dump(), "tokens": tokens})
     frame = pd.DataFrame(rows)
     with duckdb.connect(str(folder / "plain.duckdb")) as connection:
         connection.register("frame", frame)
@@ -99,10 +107,16 @@ def collect_plain(n: int, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def collect_ours(n: int, folder: Path) -> float:
+def collect_distinct_plain(n: int, folder: Path) -> float:
+    """Collect answers the plain way, of which no two are the same."""
+    return collect_plain(n, folder, ReasonedAnswer)
+
+
+def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Spool, reconcile, validate, price, land in one transaction, and close the books in the ledger."""
     chunk = Chunk(NONCE, [Passenger(RowKey(None, str(row)), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
-    results = b"".join(result_line(name, row) for row, name in enumerate(chunk.custom_ids))
+    distinct = model is ReasonedAnswer
+    results = b"".join(result_line(name, row, distinct=distinct) for row, name in enumerate(chunk.custom_ids))
     state = StateDirectory.open(folder / "state")
     ledger, clock = SqlLedger(state.ledger_url), SystemClock()
     api = AnthropicBatches(client(CannedApi(n, results)))
@@ -111,7 +125,7 @@ def collect_ours(n: int, folder: Path) -> float:
         warehouse=Warehouse(str(folder / "ours.duckdb")),
         target=TableName("public", "answers"),
         key_types={"id": "BIGINT"},
-        schema=OutputSchema(Answer),
+        schema=OutputSchema(model),
     )
     table.prepare()
     collection = Collection(
@@ -119,7 +133,7 @@ def collect_ours(n: int, folder: Path) -> float:
         ledger=ledger,
         spool=FileSpool(state.spool),
         answers=table,
-        schema=OutputSchema(Answer),
+        schema=OutputSchema(model),
         clock=clock,
         locks=state,
     )
@@ -128,8 +142,21 @@ def collect_ours(n: int, folder: Path) -> float:
     return time.perf_counter() - began
 
 
+def collect_distinct_ours(n: int, folder: Path) -> float:
+    """Collect answers of which no two are the same."""
+    return collect_ours(n, folder, ReasonedAnswer)
+
+
 CASES: dict[str, Callable[[int, Path], float]] = {
-    case.__name__: case for case in (submit_plain, submit_ours, collect_plain, collect_ours)
+    case.__name__: case
+    for case in (
+        submit_plain,
+        submit_ours,
+        collect_plain,
+        collect_ours,
+        collect_distinct_plain,
+        collect_distinct_ours,
+    )
 }
 
 

@@ -13,24 +13,25 @@ BATCH_ID = "msgbatch_01benchbenchbenchbenchbe"
 
 
 def text(n: int) -> str:
-    """Return a document of about 1 KB."""
-    return " ".join(f"{WORDS[(n + place) % len(WORDS)]}{(n * place) % 97}" for place in range(110))
+    """Return a document of about 1 KB: for each number another one."""
+    return " ".join(f"{WORDS[(n + place) % len(WORDS)]}{n * (place + 1) % 9_973}" for place in range(105))
 
 
-def result_line(custom_id: str, n: int) -> bytes:
-    """Return one line of results, about 0.7 KB, as the API writes it."""
+def result_line(custom_id: str, n: int, *, distinct: bool = False) -> bytes:
+    """Return one line of results, about 0.7 KB, as the API writes it; `distinct` adds a reason that no other has."""
+    answer = {"label": LABELS[n % len(LABELS)], **({"reason": f"It is about {text(n)[:80]}."} if distinct else {})}
     message = {
         "model": "claude-haiku-5-5",
         "id": f"msg_01{n:022d}",
         "type": "message",
         "role": "assistant",
-        "content": [{"type": "text", "text": f'{{"label":"{LABELS[n % len(LABELS)]}"}}'}],
+        "content": [{"type": "text", "text": orjson.dumps(answer).decode()}],
         "container": None,
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "stop_details": None,
         "usage": {
-            "input_tokens": 300 + n % 400,
+            "input_tokens": 250 + n * 7_919 % 9_973,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},

@@ -1,6 +1,5 @@
 """Rows that travel together: exactly one batch."""
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -102,12 +101,7 @@ class Chunk:
     @property
     def body(self) -> Body:
         """The create call's body, each request encoded once."""
-        return Body(pieces=self._pieces(), n_bytes=self._measure[0])
-
-    @property
-    def body_hash(self) -> str:
-        """SHA-256 of the body."""
-        return self._measure[1]
+        return Body(pieces=self._pieces(), n_bytes=self._n_bytes)
 
     @property
     def max_cost_usd(self) -> float | None:
@@ -117,12 +111,8 @@ class Chunk:
         return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
     @cached_property
-    def _measure(self) -> tuple[int, str]:
-        digest, n_bytes = hashlib.sha256(), 0
-        for piece in self._pieces():
-            digest.update(piece)
-            n_bytes += len(piece)
-        return n_bytes, digest.hexdigest()
+    def _n_bytes(self) -> int:
+        return sum(map(len, self._pieces()))
 
     def _pieces(self) -> Iterator[bytes]:
         between = OPENING

@@ -88,6 +88,9 @@ AT_THE_API = UNCONFIRMED | {State.ACCEPTED, State.ADOPTED}
 OPEN = UNCONFIRMED | TRAVELLING | {State.HELD}
 """Rows in such a chunk are in flight: they are waited for, never sent again."""
 
+MOVING = frozenset(state for state, following in NEXT.items() if following)
+"""Such a chunk has not come to its end."""
+
 
 class RowKey(NamedTuple):
     """One row of one partition of the upstream table."""
@@ -111,7 +114,6 @@ class ChunkRecord:
     state: State
     n_requests: int
     n_bytes: int
-    body_hash: str
     intended_at: datetime
     batch_id: str | None = None
     released_at: datetime | None = None

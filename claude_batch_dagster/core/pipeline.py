@@ -10,6 +10,7 @@ from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
+    MOVING,
     OPEN,
     TRAVELLING,
     UNCONFIRMED,
@@ -90,6 +91,8 @@ class Pipeline:
     """Chunks brought home by this run."""
     settled: dict[tuple[str, bool], dict[RowKey, str]] = field(default_factory=lambda: defaultdict(dict))
     """Rows with a verdict that the table lacks, by chunk, and by whether a later run wants another one there."""
+    ended: dict[str, ChunkRecord] = field(default_factory=dict)
+    """Chunks of `followed` and `sent` that have come to their end."""
     unseen_since: dict[str, datetime] = field(default_factory=dict)
     """Since when the API has not shown a batch that it once accepted, by chunk."""
 
@@ -394,5 +397,9 @@ class Pipeline:
         self.on_trouble(error)
 
     def _report(self) -> None:
-        followed = [self.ledger.chunk(chunk_id) for chunk_id in sorted(self.followed | self.sent)]
-        self.on_progress(Progress.of(followed, sent=self.sent))
+        """Tell where the run stands; what has come to its end is read once."""
+        ours = self.followed | self.sent
+        moving = {chunk.chunk_id: chunk for chunk in self.ledger.chunks(self.name, MOVING)}
+        self.ended |= {chunk_id: self.ledger.chunk(chunk_id) for chunk_id in ours - moving.keys() - self.ended.keys()}
+        chunks = {**self.ended, **moving}
+        self.on_progress(Progress.of([chunks[chunk_id] for chunk_id in sorted(ours)], sent=self.sent))

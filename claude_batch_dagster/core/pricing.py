@@ -1,11 +1,15 @@
 """What answers cost. Prices are data of the genai-prices package, read offline; none are ours."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import mul
 
 import genai_prices
+from genai_prices.types import PriceCalculation, TieredPrices
 
 from claude_batch_dagster.core.results import Usage
+
+FEMTO = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,64 @@ def most(size: Size) -> float | None:
     return price.batch_usd if price else None
 
 
-@lru_cache(maxsize=65_536)
 def cost(model: str, usage: Usage) -> Cost | None:
-    """
-    Price one answer; None when the model is not in the price list, rather than a wrong figure.
+    """Price one answer; None when the model is not in the price list, rather than a wrong figure."""
+    rates = _rates(model)
+    if rates is None:
+        return None
+    if rates.below is not None and usage.total_input_tokens >= rates.below:
+        return _listed(model, usage)
+    tokens = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_write_tokens - usage.cache_write_1h_tokens,
+        usage.cache_write_1h_tokens,
+        usage.cache_read_tokens,
+    )
+    batch, live = (sum(map(mul, tokens, side)) / FEMTO for side in (rates.batch, rates.live))
+    return Cost(batch_usd=batch, live_usd=live)
 
-    Answers of the same size share one look-up: a price look-up takes as long as reading ten answers.
-    """
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """What one token of each kind costs, in 10^-15 US dollars: whole numbers, so that sums are exact."""
+
+    batch: tuple[int, ...]
+    live: tuple[int, ...]
+    below: int | None
+    """Input tokens of a request from which on other rates hold, of which the price list is asked; None for never."""
+
+
+@lru_cache(maxsize=256)
+def _rates(model: str) -> _Rates | None:
+    """Read a model's rates off the price list, which takes as long for one price as reading ten answers takes."""
+    kinds = (
+        Usage(input_tokens=1),
+        Usage(output_tokens=1),
+        Usage(cache_write_tokens=1),
+        Usage(cache_write_tokens=1, cache_write_1h_tokens=1),
+        Usage(cache_read_tokens=1),
+    )
+    try:
+        batch, live = zip(*(_asked(model, usage) for usage in kinds), strict=True)
+    except LookupError:
+        return None
+    prices = [rate for one in (batch[0], live[0]) for rate in vars(one.model_price).values()]
+    steps = [tier.start for rate in prices if isinstance(rate, TieredPrices) for tier in rate.tiers]
+    exact = [[one.total_price * FEMTO for one in side] for side in (batch, live)]
+    if any(rate != int(rate) for side in exact for rate in side):
+        steps.append(0)  # no whole numbers: each price is asked for
+    in_batch, at_once = (tuple(map(int, side)) for side in exact)
+    return _Rates(in_batch, at_once, below=min(steps, default=None))
+
+
+def _listed(model: str, usage: Usage) -> Cost:
+    batch, live = _asked(model, usage)
+    return Cost(batch_usd=float(batch.total_price), live_usd=float(live.total_price))
+
+
+def _asked(model: str, usage: Usage) -> tuple[PriceCalculation, PriceCalculation]:
+    """Ask the price list, for a batch and live; raise `LookupError` for a model that it does not have."""
     tokens = genai_prices.Usage(
         input_tokens=usage.total_input_tokens,
         output_tokens=usage.output_tokens,
@@ -62,11 +117,5 @@ def cost(model: str, usage: Usage) -> Cost | None:
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         cache_read_tokens=usage.cache_read_tokens,
     )
-    try:
-        batch = genai_prices.calc_price(
-            tokens, model_ref=model, provider_id="anthropic", price_context={"processing": "batch"}
-        )
-        live = genai_prices.calc_price(tokens, model_ref=model, provider_id="anthropic")
-    except LookupError:
-        return None
-    return Cost(batch_usd=float(batch.total_price), live_usd=float(live.total_price))
+    ask = partial(genai_prices.calc_price, tokens, model_ref=model, provider_id="anthropic")
+    return ask(price_context={"processing": "batch"}), ask()

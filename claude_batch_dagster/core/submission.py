@@ -85,7 +85,6 @@ class Submission:
             state=State.SENDING,
             n_requests=len(chunk.passengers),
             n_bytes=chunk.body.n_bytes,
-            body_hash=chunk.body_hash,
             intended_at=self.clock.now(),
             max_cost_usd=chunk.max_cost_usd,
         )

@@ -164,21 +164,26 @@ class SqlLedger:
         """Return the rows of a chunk by ordinal."""
         query = _ROWS.where(schema.rows.c.chunk_id == chunk_id).order_by(schema.rows.c.ordinal)
         with self._transaction() as connection:
-            return [_row_record(row) for row in connection.execute(query)]
+            return [_row_record(row, row.state) for row in connection.execute(query)]
 
     def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
         """Return every earlier row that asked one of these requests, oldest first."""
-        query = _ROWS.where(
-            schema.chunks.c.pipeline == pipeline, schema.rows.c.request_hash.in_(request_hashes)
-        ).order_by(schema.rows.c.chunk_id)
+        # In two steps: joined in one query, planners without statistics begin at all that the pipeline ever sent.
+        asked = sa.select(schema.rows).where(schema.rows.c.request_hash.in_(request_hashes))
         with self._transaction() as connection:
-            return [_row_record(row) for row in connection.execute(query)]
+            found = connection.execute(asked.order_by(schema.rows.c.chunk_id)).all()
+            chunks = schema.chunks.c
+            carried_by = sa.select(chunks.chunk_id, chunks.state).where(
+                chunks.pipeline == pipeline, chunks.chunk_id.in_({row.chunk_id for row in found})
+            )
+            states = {row.chunk_id: row.state for row in connection.execute(carried_by)}
+        return [_row_record(row, states[row.chunk_id]) for row in found if row.chunk_id in states]
 
     def awaited(self, pipeline: str, partition_keys: AbstractSet[str | None], *, since: datetime) -> list[RowRecord]:
         """Return the rows of these partitions that are in flight, or in a chunk let go after `since`."""
         with self._transaction() as connection:
             found = connection.execute(withdrawals.awaited(pipeline, partition_keys, since))
-            return [_row_record(row) for row in found if row.partition_key in partition_keys]
+            return [_row_record(row, row.state) for row in found if row.partition_key in partition_keys]
 
     def withdraw(self, rows: Mapping[tuple[str, int], bool]) -> None:
         """Note of rows, by chunk and ordinal, whether their document has another question by now, or none."""
@@ -380,10 +385,11 @@ def _chunk(connection: sa.Connection, chunk_id: str) -> ChunkRecord:
 
 def _chunk_record(row: Any) -> ChunkRecord:
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
+    del values["body_hash"]
     return ChunkRecord(**{**values, "state": State(values["state"])})
 
 
-def _row_record(row: Any) -> RowRecord:
+def _row_record(row: Any, state: str) -> RowRecord:
     return RowRecord(
         chunk_id=row.chunk_id,
         ordinal=row.ordinal,
@@ -391,7 +397,7 @@ def _row_record(row: Any) -> RowRecord:
         custom_id=row.custom_id,
         request_hash=row.request_hash,
         attempt=row.attempt,
-        state=State(row.state),
+        state=State(state),
         verdict=row.verdict,
         withdrawn=row.withdrawn,
     )

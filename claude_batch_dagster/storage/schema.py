@@ -33,7 +33,7 @@ chunks = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("n_requests", sa.Integer, nullable=False),
     sa.Column("n_bytes", sa.BigInteger, nullable=False),
-    sa.Column("body_hash", sa.String(64), nullable=False),
+    sa.Column("body_hash", sa.String(64), nullable=False, default=""),  # of earlier versions; nobody read it
     sa.Column("intended_at", UtcDateTime, nullable=False),
     sa.Column("batch_id", sa.Text, unique=True),
     sa.Column("released_at", UtcDateTime),

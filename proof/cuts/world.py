@@ -230,7 +230,6 @@ def _write_down(ledger: SqlLedger, account: str) -> None:
         state=State.SENDING,
         n_requests=N_ROWS,
         n_bytes=CHUNK.body.n_bytes,
-        body_hash=CHUNK.body_hash,
         intended_at=NOW,
     )
     ledger.intend(record, [_row(ordinal, passenger) for ordinal, passenger in enumerate(CHUNK.passengers)])

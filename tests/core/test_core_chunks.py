@@ -1,4 +1,3 @@
-import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -133,14 +132,14 @@ def test_a_custom_id_ends_with_as_much_of_the_key_as_is_allowed(key: str, slug: 
 
 
 @given(texts=st.lists(st.text(), min_size=1, max_size=10))
-def test_f19_the_body_is_valid_json_of_the_size_and_hash_that_were_written_down(texts: list[str]) -> None:
+def test_f19_the_body_is_valid_json_of_the_size_that_was_written_down(texts: list[str]) -> None:
     """The body is encoded the same each time it is read, and is exactly what the intent says."""
     params = [orjson.dumps({"messages": [{"role": "user", "content": text}]}) for text in texts]
     chunk = Chunk(NONCE, [Passenger(RowKey("p", "1"), "hash", encoded, 1) for encoded in params])
 
     first, again = b"".join(chunk.body.pieces), b"".join(chunk.body.pieces)
 
-    assert (len(first), hashlib.sha256(first).hexdigest(), again) == (chunk.body.n_bytes, chunk.body_hash, first)
+    assert (len(first), again) == (chunk.body.n_bytes, first)
     assert orjson.loads(first) == {
         "requests": [
             {"custom_id": name, "params": orjson.loads(encoded)}

@@ -1,11 +1,14 @@
 from dataclasses import replace
 
+import genai_prices
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_batch_dagster.core.chunks import Chunk, Passenger
 from claude_batch_dagster.core.ledger import RowKey
-from claude_batch_dagster.core.pricing import Size, cost, most
+from claude_batch_dagster.core.pricing import Cost, Size, cost, most
 from claude_batch_dagster.core.results import Usage
 
 MILLION = 1_000_000
@@ -42,6 +45,38 @@ def test_reading_the_cache_is_cheaper_and_writing_it_for_longer_is_dearer() -> N
     prices = {name: price.batch_usd for name, usage in kinds.items() if (price := cost("claude-haiku-5-5", usage))}
 
     assert sorted(prices, key=lambda name: prices[name]) == list(kinds)
+
+
+COUNTS = st.integers(0, 1_000) | st.sampled_from([99_999, 100_000, 100_001, 199_999, 200_000, 200_001, 10**12])
+
+
+@given(
+    model=st.sampled_from(["claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5", "claude-sonnet-4-5"]),
+    plain=COUNTS,
+    out=COUNTS,
+    written=COUNTS,
+    written_1h=COUNTS,
+    read=COUNTS,
+)
+def test_a_price_is_that_of_the_price_list_to_the_last_digit(
+    model: str, plain: int, out: int, written: int, written_1h: int, read: int
+) -> None:
+    """Below, at and above the number of tokens from which on a model costs more."""
+    usage = Usage(plain, out, written + written_1h, written_1h, read)
+    tokens = genai_prices.Usage(
+        input_tokens=usage.total_input_tokens,
+        output_tokens=out,
+        cache_write_tokens=written + written_1h,
+        cache_write_5m_tokens=written,
+        cache_write_1h_tokens=written_1h,
+        cache_read_tokens=read,
+    )
+    batch = genai_prices.calc_price(
+        tokens, model_ref=model, provider_id="anthropic", price_context={"processing": "batch"}
+    )
+    live = genai_prices.calc_price(tokens, model_ref=model, provider_id="anthropic")
+
+    assert cost(model, usage) == Cost(batch_usd=float(batch.total_price), live_usd=float(live.total_price))
 
 
 def test_costs_add_up() -> None:

@@ -21,7 +21,6 @@ def chunk(state: State, *, name: str = "c", n: int = 10, minutes: int = 0) -> Ch
         state=state,
         n_requests=n,
         n_bytes=1,
-        body_hash="",
         intended_at=NOON,
         batch_id=f"batch-{name}",
         batch_created_at=NOON + timedelta(minutes=minutes),

@@ -141,7 +141,6 @@ def test_an_accepted_chunk_has_its_id_in_the_ledger(send: Send, ledger: SqlLedge
         state=State.ACCEPTED,
         n_requests=3,
         n_bytes=sent.body.n_bytes,
-        body_hash=sent.body_hash,
         intended_at=clock.now(),
         batch_id="msgbatch_1",
         released_at=clock.now(),

@@ -66,7 +66,6 @@ def _chunk(chunk_id: str, pipeline: str, account: str) -> ChunkRecord:
         state=State.SENDING,
         n_requests=PER_BATCH,
         n_bytes=len(SENT),
-        body_hash="h",
         intended_at=datetime.now(UTC),
     )
 

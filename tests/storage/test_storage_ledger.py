@@ -36,7 +36,6 @@ def record(chunk_id: str = "chunk", **facts: Any) -> ChunkRecord:
             state=State.SENDING,
             n_requests=2,
             n_bytes=3_000_000_000,
-            body_hash="f" * 64,
             intended_at=NOW,
         ),
         **facts,

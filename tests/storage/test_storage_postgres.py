@@ -241,7 +241,6 @@ def intent(chunk_id: str) -> tuple[ChunkRecord, list[RowRecord]]:
         state=State.SENDING,
         n_requests=1,
         n_bytes=1,
-        body_hash="f" * 64,
         intended_at=datetime(2026, 11, 22, tzinfo=UTC),
     )
     row = RowRecord(
