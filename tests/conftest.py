@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,9 @@ PRINTED = pytest.StashKey[str]()
 SIMULATIONS = frozenset(f"tests/proof/test_proof_{name}.py" for name in ("exhaustive", "seeds", "stateful"))
 """Files of tests that need nothing but a processor, and much of it."""
 
+OWN_DEV = "tests/live/test_live_restarts.py"
+"""Tests that each start a `dagster dev` of their own, to kill it."""
+
 LIVE = tuple(Path(__file__).parent / name for name in ("acceptance", "live"))
 """Rooms of tests that start a real `dagster dev`, which takes longer than what they then look at."""
 
@@ -52,12 +56,24 @@ SOAK_SECONDS = 4 * 3_600.0
 """The longest that a test of `make soak` may take."""
 
 
+def is_live(item: pytest.Item) -> bool:
+    """Whether a test starts a real `dagster dev`."""
+    return any(item.path.is_relative_to(room) for room in LIVE)
+
+
 class Dealer(LoadScopeScheduling):  # type: ignore[misc]  # as above
-    """Deals tests to workers file by file, where they share what is slow to start; simulations one by one."""
+    """Deals tests to workers, those together that share what is slow to start, in the order in which they stand."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return nodeid if file in SIMULATIONS else file
+        return together_with(nodeid)
+
+
+def together_with(nodeid: str) -> str:
+    """Return what a test shares with others: one `dagster dev`, or its file; simulations share nothing."""
+    file = nodeid.split("::", 1)[0]
+    if file in SIMULATIONS:
+        return nodeid
+    return "tests/live" if file.startswith("tests/live/") and file != OWN_DEV else file
 
 
 def pytest_configure() -> None:
@@ -74,21 +90,29 @@ def pytest_report_header() -> str:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
     """Tell pytest-xdist how tests are dealt."""
+    config.option.loadscopereorder = False  # they stand in order: see `pytest_collection_modifyitems`
     return Dealer(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what is live, and all but one case of what is sampled, to `make verify`; give long tests their time."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """
+    Leave what is live, and all but one case of what is sampled, to `make verify`; give long tests their time.
+
+    What mostly waits stands first, and then what takes long, so that no worker is alone with it in the end.
+    """
     seen = set()
     for item in items:
         test = item.nodeid.partition("[")[0]
         sampled_before = item.get_closest_marker("sampled") and test in seen
         seen.add(test)
-        if sampled_before or any(item.path.is_relative_to(room) for room in LIVE):
+        if sampled_before or is_live(item):
             item.add_marker(pytest.mark.verify)
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
+    yield
+    sizes = Counter(together_with(item.nodeid) for item in items)
+    items.sort(key=lambda item: (not is_live(item), -sizes[together_with(item.nodeid)]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -170,20 +170,23 @@ class LiveDev(DagsterDev):
             for one in data["assetBackfillStatuses"]
         }
 
-    def wait_for_backfill(self, backfill_id: str, *, seconds: float = PATIENCE) -> str:
-        """Wait for the end of a backfill; return its status."""
+    def wait_for_backfill(self, backfill_id: str, *, seconds: float = PATIENCE, cancel: bool = False) -> str:
+        """
+        Wait for the end of a backfill; return its status.
+
+        To `cancel` is to click on Cancel, and again as long as it goes on: Dagster's daemon writes down at the end of
+        a tick what it has read at its beginning, and so forgets a click that came between.
+        """
         over = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED"}
 
         def status() -> str:
             now = self.backfill_status(backfill_id)
+            if cancel and now == "REQUESTED":
+                told = self.graphql(CANCEL_BACKFILL, id=backfill_id)["cancelPartitionBackfill"]["__typename"]
+                assert told == "CancelBackfillSuccess"
             return now if now in over else ""
 
         return self.until(status, "the backfill ends", seconds=seconds)
-
-    def cancel_backfill(self, backfill_id: str) -> None:
-        """Click on Cancel."""
-        told = self.graphql(CANCEL_BACKFILL, id=backfill_id)["cancelPartitionBackfill"]["__typename"]
-        assert told == "CancelBackfillSuccess"
 
     # --- assets ------------------------------------------------------------------------------------
 

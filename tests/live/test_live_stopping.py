@@ -109,9 +109,7 @@ def test_f63_canceling_a_backfill_cancels_its_batches(world: WorldOf) -> None:
     [run] = dev.until(lambda: dev.runs(dagster__backfill=backfill), "the backfill starts its run")
     dev.until_waiting(run["runId"])
 
-    dev.cancel_backfill(backfill)
-
-    assert dev.wait_for_backfill(backfill) == "CANCELED"
+    assert dev.wait_for_backfill(backfill, cancel=True) == "CANCELED"
     assert dev.status(run["runId"]) == "CANCELED"
     assert "Terminated: 1 batch canceled (msgbatch_" in dev.messages(run["runId"])
     assert stopped.standings() == ["canceling"]
