@@ -140,7 +140,7 @@ class SqlLedger:
         if run_id is not None:
             query = query.where(table.c.run_id == run_id)
         with self._transaction() as connection:
-            return [_chunk_record(row) for row in connection.execute(query)]
+            return [chunk_record(row) for row in connection.execute(query)]
 
     def batch_ids(self) -> frozenset[str]:
         """Return every batch id this ledger knows."""
@@ -380,10 +380,11 @@ def _chunk(connection: sa.Connection, chunk_id: str) -> ChunkRecord:
     row = connection.execute(sa.select(schema.chunks).where(schema.chunks.c.chunk_id == chunk_id)).first()
     if row is None:
         raise LedgerError(f"the ledger knows no chunk {chunk_id}")
-    return _chunk_record(row)
+    return chunk_record(row)
 
 
-def _chunk_record(row: Any) -> ChunkRecord:
+def chunk_record(row: Any) -> ChunkRecord:
+    """Read one row of `schema.chunks`."""
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
     del values["body_hash"]
     return ChunkRecord(**{**values, "state": State(values["state"])})

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage import migrations, schema
-from claude_batch_dagster.storage.ledger import BUSY_SECONDS, SqlLedger
+from claude_batch_dagster.storage.ledger import BUSY_SECONDS, SqlLedger, chunk_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class LedgerView(SqlLedger):
             partitions = {row.chunk_id: row.n for row in connection.execute(_partitions(counted))}
             return [
                 Sighting(
-                    chunk=_record(row),
+                    chunk=chunk_record(row),
                     n_partitions=partitions.get(row.chunk_id, 0),
                     spent_usd=spent.get(row.chunk_id, 0.0),
                 )
@@ -111,11 +111,6 @@ def _partitions(states: Iterable[State]) -> sa.Select[Any]:
         .where(chunks.c.state.in_([str(state) for state in states]))
         .group_by(rows.c.chunk_id)
     )
-
-
-def _record(row: Any) -> ChunkRecord:
-    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
-    return ChunkRecord(**{**values, "state": State(values["state"])})
 
 
 def _script() -> ScriptDirectory:
