@@ -24,9 +24,12 @@ from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.engine import SystemClock
+from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage.answer_store import AnswerStore
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.projection import Projection
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
@@ -121,19 +124,25 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     ledger, clock = SqlLedger(state.ledger_url), SystemClock()
     api = AnthropicBatches(client(CannedApi(n, results)))
     Submission(api=api, ledger=ledger, clock=clock, pipeline="bench", run_id="run").submit(chunk)
-    table = OutputTable(
-        warehouse=Warehouse(str(folder / "ours.duckdb")),
-        target=TableName("public", "answers"),
-        key_types={"id": "BIGINT"},
-        schema=OutputSchema(model),
+    warehouse, target = Warehouse(str(folder / "ours.duckdb")), TableName("public", "answers")
+    key_types, schema = {"id": "BIGINT"}, OutputSchema(model)
+    with warehouse.connect() as connection:
+        OutputTable(target=target, key_types=key_types, schema=schema).prepare(connection)
+        answers.prepare(connection)
+        questions.prepare(connection, target, key_types)
+        asked = f"SELECT n, NULL, lpad(n::VARCHAR, 32, '0'), NULL FROM range({n}) AS r(n)"  # noqa: S608  (a number)
+        connection.execute(f"INSERT INTO {questions.questions_of(target).sql} {asked}")
+    store = AnswerStore(
+        warehouse=warehouse,
+        projection=Projection(target=target, key_types=key_types, schema=schema),
+        partition_keys=[None],
     )
-    table.prepare()
     collection = Collection(
         api=api,
         ledger=ledger,
         spool=FileSpool(state.spool),
-        answers=table,
-        schema=OutputSchema(model),
+        answers=store,
+        schema=schema,
         clock=clock,
         locks=state,
     )

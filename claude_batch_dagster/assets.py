@@ -24,6 +24,7 @@ from claude_batch_dagster.checks import (
 )
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.fingerprints import fingerprint
+from claude_batch_dagster.core.meaning import meaning
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import PartitionRule
 from claude_batch_dagster.core.requests import (
@@ -233,6 +234,15 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             output=output,
             params=params,
         ),
+        asked={
+            "model": model,
+            "max_tokens": max_tokens,
+            "system": system,
+            "thinking": thinking,
+            "effort": effort,
+            "params": params or {},
+            "output": meaning(output),
+        },
     )
     source = Source.of(upstream)
     _check_source(source, builder, (*keys, *sample_columns), sql)

@@ -7,33 +7,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import duckdb
 import pandas as pd
 
+from claude_batch_dagster.core.asked import Asked
 from claude_batch_dagster.core.canceling import Cancellation, cancel
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, Spend, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.pipeline import Pipeline
-from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock, place_of
+from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.submission import Submission
-from claude_batch_dagster.core.survey import Sharing, Survey, withdrawals
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError, UpstreamError
+from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.asking import Asking
 from claude_batch_dagster.storage.kinship import Kinship
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.outputs import OutputTable
-from claude_batch_dagster.storage.pruning import prune
+from claude_batch_dagster.storage.projection import Projection
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.statistics import Documents, standings
@@ -121,7 +125,7 @@ class Engine:
     pacing: Pacing
     run_id: str
     clock: Clock = field(default_factory=SystemClock)
-    on_survey: Callable[[Survey], None] = lambda _: None
+    on_asked: Callable[[Asked], None] = lambda _: None
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
     pipeline: Pipeline | None = field(default=None, init=False)
@@ -137,19 +141,20 @@ class Engine:
         complete all the same can be told apart. Trouble before anything is sent raises.
         """
         with self._outbox() as outbox:
-            survey, table = self._read(partitions, frame, outbox)
-            self.on_survey(survey)
-            table.settle(survey)  # answers that rows share may be replaced by what lands from now on
-            survey.removed = []  # they are; whichever of them comes back, another run may bring in
-            pipeline = self.pipeline = self._pipeline(table)
-            failure, unfinished = _answer(pipeline, outbox, survey)
-            late_failure, waiting = _take_over(pipeline, table.settle(survey))
+            asked, store = self._ask(partitions, frame, outbox)
+            self.on_asked(asked)
+            pipeline = self.pipeline = self._pipeline(store)
+            failure: ClaudeBatchError | None = None
+            try:
+                pipeline.answer(outbox)
+            except (ApiError, HeldChunksError) as error:
+                failure = error
             self._kinship.mark()
         return RunReport(
-            partitions=self._reports(partitions, survey, pipeline.asked, frame),
+            partitions=self._reports(partitions, asked, pipeline.asked, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
-            failure=failure or late_failure,
-            unfinished=unfinished | waiting,
+            failure=failure,
+            unfinished=pipeline.unfinished() if failure is not None else frozenset(),
         )
 
     def submit(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> Submitted:
@@ -160,18 +165,15 @@ class Engine:
         while as many requests are in flight as are allowed. Raises what `run` would report.
         """
         with self._outbox() as outbox:
-            survey, table = self._read(partitions, frame, outbox)
-            self.on_survey(survey)
-            table.settle(survey)
-            survey.removed = []
-            pipeline = self.pipeline = self._pipeline(table)
+            asked, store = self._ask(partitions, frame, outbox)
+            self.on_asked(asked)
+            pipeline = self.pipeline = self._pipeline(store)
             flying = pipeline.send(outbox)
-            table.settle(survey)
             self._kinship.mark()
         chunks = [self.ledger.chunk(chunk_id) for chunk_id in sorted(flying)]
         return Submitted(
             partition_keys=[partition.key for partition in partitions],
-            n_expected=survey.n_keys,
+            n_expected=asked.n_keys,
             n_asked=pipeline.asked,
             batch_ids=[chunk.batch_id for chunk in chunks if chunk.batch_id],
         )
@@ -201,48 +203,53 @@ class Engine:
         finally:
             outbox.remove()
 
-    def _read(
+    def _ask(
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
-    ) -> tuple[Survey, OutputTable]:
-        self.partition_keys = frozenset(partition.key for partition in partitions)
+    ) -> tuple[Asked, AnswerStore]:
+        """Write down what the rows ask, and show what is answered already, in one opening of the database."""
         question, upstream = self.question, self.question.upstream
-        builder = replace(question.builder, asked_of=self.api.answerer)
-        awaited = self.ledger.awaited(question.pipeline, self.partition_keys, since=self.clock.now() - RETENTION)
+        self.partition_keys = frozenset(partition.key for partition in partitions)
         if frame is not None:
             upstream = replace(upstream, relation=FRAME, frame=frame)
+        rename = partial(self.ledger.rename, question.pipeline)
         with self.warehouse.connect() as connection, outbox:
-            connection.begin()  # one snapshot for all the queries
-            rows = frozenset(record.row for record in awaited)
-            reader = Reader(connection=connection, upstream=upstream, target=question.target, awaited=rows)
-            survey, key_types = reader.survey(partitions, builder, outbox)
-        table = OutputTable(
-            warehouse=self.warehouse, target=question.target, key_types=key_types, schema=question.schema
-        )
-        table.prepare()
+            reader = Reader(connection=connection, upstream=upstream, target=question.target)
+            asking = Asking(
+                reader=reader,
+                partitions=partitions,
+                builder=replace(question.builder, asked_of=self.api.answerer),
+                put=outbox.add,
+                rename=rename if self.ledger.has_earlier_names(question.pipeline) else None,
+            )
+            key_types = asking.look()
+            OutputTable(target=question.target, key_types=key_types, schema=question.schema).prepare(connection)
+            answers.prepare(connection)
+            projection = Projection(target=question.target, key_types=key_types, schema=question.schema)
+            asked = asking.ask()
+            if asking.is_new:
+                answers.take_over(connection, question.target, question.schema.columns)
+            projection.project(connection, [partition.key for partition in partitions])
+            connection.commit()
         self._kinship.begin()
-        self.ledger.withdraw(withdrawals(awaited, survey.wanted))
-        return survey, table
+        keys = [partition.key for partition in partitions]
+        return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)
 
     @property
     def _kinship(self) -> Kinship:
         return Kinship(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
 
     def _standings(
-        self, partitions: Sequence[Partition], survey: Survey, frame: pd.DataFrame | None
+        self, partitions: Sequence[Partition], frame: pd.DataFrame | None
     ) -> tuple[dict[str | None, Standing], Counter[str | None]]:
-        """
-        Return what the output table holds of each partition, and how many rows it must hold, by one last reading.
-
-        That one takes in what was deleted upstream since the survey, and what other runs have read and landed. What
-        has come since, and has no row yet, is for the next run. The survey counts if upstream cannot be read any more.
-        """
-        with suppress(UpstreamError), self.warehouse.transaction() as connection:
-            reader = self._reader(connection, frame)
-            # What an IO manager handed over is as old as the run; a later one may have read more, and landed it.
-            n_expected = prune(reader, partitions, survey, keep_others=frame is not None)
-            return self._held(connection, partitions, reader), n_expected
-        with self.warehouse.connect() as connection:
-            return self._held(connection, partitions, None), survey.n_keys
+        """Return what the output table holds of each partition, and how many rows it must hold, as of one moment."""
+        with suppress(UpstreamError), self.warehouse.connect() as connection:
+            connection.begin()
+            n_expected = questions.counted(connection, self.question.target)
+            return self._held(connection, partitions, self._reader(connection, frame)), n_expected
+        with self.warehouse.connect() as connection:  # upstream is gone, and with it the documents beside the samples
+            connection.begin()
+            n_expected = questions.counted(connection, self.question.target)
+            return self._held(connection, partitions, None), n_expected
 
     def _held(
         self, connection: duckdb.DuckDBPyConnection, partitions: Sequence[Partition], reader: Reader | None
@@ -269,7 +276,7 @@ class Engine:
             upstream = replace(upstream, relation=FRAME)
         return Reader(connection=connection, upstream=upstream, target=self.question.target)
 
-    def _pipeline(self, table: OutputTable) -> Pipeline:
+    def _pipeline(self, store: AnswerStore) -> Pipeline:
         name, pacing = self.question.pipeline, self.pacing
         return Pipeline(
             name=name,
@@ -292,12 +299,13 @@ class Engine:
                 api=self.api,
                 ledger=self.ledger,
                 spool=FileSpool(self.state.spool),
-                answers=table,
+                answers=store,
                 schema=self.question.schema,
                 clock=self.clock,
                 locks=self.ledger.shared_locks(self.state),
                 on_trouble=self.on_trouble,
             ),
+            answers=store,
             entropy=os.urandom,
             limits=pacing.limits,
             max_requests_in_flight=pacing.max_requests_in_flight,
@@ -319,15 +327,14 @@ class Engine:
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
 
     def _reports(
-        self, partitions: Sequence[Partition], survey: Survey, asked: Counter[str | None], frame: pd.DataFrame | None
+        self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
         question = self.question
-        standing, n_expected = self._standings(partitions, survey, frame)
+        standing, n_expected = self._standings(partitions, frame)
         place = place_of(self.api.account)  # what an emulator answered was never paid
         ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
         now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
         chunks = {chunk.batch_id: chunk for chunk in self.ledger.chunks(question.pipeline, [State.APPLIED])}
-        shared = survey.n_shared
         doubts = doubts_by_partition(self.ledger.doubts(question.pipeline))
         oldest_open_days = self._oldest_open_days()
         nothing = Spend(
@@ -337,8 +344,8 @@ class Engine:
             PartitionReport(
                 partition_key=key,
                 n_expected=n_expected[key],
-                n_asked=asked[key],
-                n_shared=shared[key],
+                n_asked=sent[key],
+                n_shared=asked.n_shared[key],
                 standing=standing[key],
                 cost_usd=ever.get(key, nothing).cost_usd,
                 live_cost_usd=ever.get(key, nothing).live_cost_usd,
@@ -351,38 +358,6 @@ class Engine:
             )
             for key in standing
         ]
-
-
-_Failure = tuple[ClaudeBatchError | None, frozenset[str | None]]
-"""What went wrong, if anything did, and the partitions with rows that have no verdict for it."""
-
-
-def _answer(pipeline: Pipeline, outbox: Outbox, survey: Survey) -> _Failure:
-    try:
-        pipeline.answer(outbox)
-    except (ApiError, HeldChunksError) as error:
-        return error, _partitions_of(pipeline.salvage(outbox), survey)
-    return None, frozenset()
-
-
-def _take_over(pipeline: Pipeline, shared: Mapping[RowKey, Sharing]) -> _Failure:
-    """Land failures that rows share with others, a chunk at a time: one that cannot be had holds back no other."""
-    failure: ClaudeBatchError | None = None
-    waiting: set[str | None] = set()
-    for chunk_id, rows in pipeline.collection.verdicts_for(pipeline.name, shared).items():
-        try:
-            pipeline.collection.restore(chunk_id, rows)
-        except ApiError as error:
-            failure = failure or error
-            waiting |= {row.partition_key for row in rows}
-    return failure, frozenset(waiting)
-
-
-def _partitions_of(left: Mapping[RowKey, str], survey: Survey) -> frozenset[str | None]:
-    """Return the partitions of rows that are left over, and of those that wait to share their answers."""
-    hashes = set(left.values())
-    waiting = (row for row, request_hash in survey.shared.items() if request_hash in hashes)
-    return frozenset(row.partition_key for row in (*left, *waiting))
 
 
 def _duration(chunks: Sequence[ChunkRecord]) -> float | None:

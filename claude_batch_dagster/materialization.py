@@ -33,7 +33,7 @@ class Materialization:
         """Yield what a Dagster asset body yields."""
         engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
         log = RunLog(self.context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
-        engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
+        engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
         try:
             report = engine.run(partitions_of(self.context), frame)
         except INTERRUPTIONS as interruption:

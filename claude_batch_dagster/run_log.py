@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from claude_batch_dagster.core.asked import Asked
 from claude_batch_dagster.core.progress import Progress, Tempo
-from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.errors import ApiError
 from claude_batch_dagster.wording import counted
 
@@ -44,22 +44,22 @@ class RunLog:
     _last_trouble: str = field(default="", init=False)
     _last_trouble_at: float = field(default=0.0, init=False)
 
-    def tell_survey(self, survey: Survey) -> None:
+    def tell_asked(self, asked: Asked) -> None:
         """Say what was found upstream."""
         self.context.log.info(
-            f"{counted(survey.n_rows.total(), 'upstream row')}: {survey.n_answered.total():,} answered already, "
-            f"{survey.n_to_ask.total():,} without a usable answer, "
-            f"{counted(len(survey.shared), 'shares', 'share')} another row's answer, "
-            f"{len(survey.rejected):,} can never be asked"
+            f"{counted(asked.n_rows.total(), 'upstream row')}: {asked.n_answered.total():,} answered already, "
+            f"{asked.n_to_ask.total():,} without a usable answer, "
+            f"{counted(asked.n_shared.total(), 'shares', 'share')} another row's answer, "
+            f"{asked.n_rejected.total():,} can never be asked"
         )
         if answerer := self.answerer():
             self.context.log.warning(
                 f"The {answerer} answers, not Claude. Rows that Claude has answered get made-up answers here; a run "
                 "against Claude puts Claude's back, at no cost"
             )
-        if survey.n_homeless:
+        if asked.n_homeless:
             self.context.log.warning(
-                f"{counted(survey.n_homeless, 'upstream row belongs', 'upstream rows belong')} to no partition, since "
+                f"{counted(asked.n_homeless, 'upstream row belongs', 'upstream rows belong')} to no partition, since "
                 "partition_expr is NULL there; such rows are never asked"
             )
 

@@ -58,7 +58,7 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
         resource = getattr(context.resources, declared.resource_key)
         engine = resource.open_engine(declared.question, run_id=context.run.run_id)
         log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
-        engine.on_survey, engine.on_progress, engine.on_trouble = log.tell_survey, log.tell_progress, log.tell_trouble
+        engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
         try:
             submitted = engine.submit(partitions_of(context), frame)
         except INTERRUPTIONS as interruption:

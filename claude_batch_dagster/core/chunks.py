@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TypeVar
 
 import orjson
 
@@ -16,8 +15,6 @@ from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.pricing import Size, most
 from claude_batch_dagster.core.requests import Request, widened
 from claude_batch_dagster.errors import ConfigurationError
-
-Item = TypeVar("Item")
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
 ENVELOPE_BYTES = 100
@@ -51,14 +48,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row without a usable answer, and the question that would give it one."""
+    """A row without a usable answer, and its question: one row stands for all that ask the same."""
 
     row: RowKey
     request: Request
-    landed: bool
-    """Whether the output table holds a row for this very request (of whatever verdict)."""
     n_truncated: int = 0
     """How many answers to it were cut off: it is asked with so much more room."""
+
+    @property
+    def question(self) -> str:
+        """The hash of its question."""
+        return self.request.request_hash
 
     @property
     def max_cost_usd(self) -> float:
@@ -167,15 +167,3 @@ def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Ca
         usd += price
     if chunk:
         yield chunk
-
-
-def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Cut a stream into lists of at most `size`."""
-    window: list[Item] = []
-    for item in items:
-        window.append(item)
-        if len(window) == size:
-            yield window
-            window = []
-    if window:
-        yield window

@@ -1,35 +1,21 @@
-"""Bring a chunk home: raw bytes to the spool, every row a verdict, the answers into the table."""
+"""Collect a chunk: raw bytes to the spool, each request its result, what came back to the answers."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
 from claude_batch_dagster.core.answering import tell
-from claude_batch_dagster.core.chunks import windows
-from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowKey, RowRecord, State
-from claude_batch_dagster.core.outcomes import (
-    Outcome,
-    claimed_by,
-    gone,
-    laid_out,
-    rejected,
-    spending,
-    taken_over,
-    told_before,
-)
+from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowRecord, State
+from claude_batch_dagster.core.outcomes import Outcome, claimed_by, gone, recorded, spending, told_before
 from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool
+from claude_batch_dagster.core.ports import RETENTION, Answers, Batch, BatchApi, Clock, Locks, Spool, place_of
 from claude_batch_dagster.core.results import Result, UnreadableLineError, decode
-from claude_batch_dagster.core.survey import Sharing
-from claude_batch_dagster.core.verdicts import CLAIMED, FORGOTTEN, GONE, UNJUDGED, Verdict, last_word
+from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
 from claude_batch_dagster.wording import counted
-
-WINDOW = 1_000
-"""Requests looked up in the ledger at a time."""
 
 MAX_DOWNLOADS = 3
 """How often results with missing rows are downloaded, at least, before `missing` becomes a verdict."""
@@ -59,10 +45,6 @@ class Collection:
     """Told of each download that has to be repeated."""
     downloads: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
     """When the results of a chunk were asked for in vain."""
-    landed: set[str] = field(default_factory=set)
-    """Chunks whose answers this run brought into the table, judged by `schema`."""
-    misfits: dict[str, str] = field(default_factory=dict)
-    """What the ledger's `invalid` means today, by chunk: that, or `UNJUDGED`, or `FORGOTTEN`."""
 
     def collect(self, chunk_id: str, batch: Batch | None) -> bool:
         """
@@ -79,75 +61,69 @@ class Collection:
                 self._land(chunk, matched, batch)
             return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
 
-    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
+    def collect_again(self, chunk_id: str, *, here: bool = True) -> None:
         """
-        Return the ledger's history of these requests, in which no good answer is called `invalid`.
+        Land a chunk that the database lacks once more, at no cost: from the spool, or from the API as long as it can.
 
-        The output model may have been another when an answer came home, so one that did not fit is held against
-        today's before it is paid for again. Where that cannot be done, the verdict says so instead.
-        """
-        records = self.ledger.history(pipeline, request_hashes)
-        misfits = {record.chunk_id for record in records if record.verdict == Verdict.INVALID}
-        if unknown := sorted(misfits - self.misfits.keys()):
-            for chunk_id in unknown:
-                self._judge_again(chunk_id)
-            records = self.ledger.history(pipeline, request_hashes)
-        return [
-            replace(record, verdict=self.misfits.get(record.chunk_id, UNJUDGED))
-            if record.verdict == Verdict.INVALID
-            else record
-            for record in records
-        ]
-
-    def restore(self, chunk_id: str, wanted: Mapping[RowKey, str], *, only_gaps: bool = False) -> None:
-        """
-        Land answers of a chunk again, at no cost: from the spool, or from the API while it has the results.
-
-        `wanted` are rows with the hash of their request; a row that another row asked for takes over its
-        answer. With `only_gaps`, rows that the table has stay as they are. Rows whose results nobody has get the
-        verdict `missing`: they were paid for and are not sent again. Raises `ApiError` when the API cannot be
-        asked just now; or, once the others have landed, when it does not hand out every result that it had before.
+        Requests whose results nobody has are gone: they were paid for, and are not sent again. Raises `ApiError` when
+        the API cannot be asked just now, nor `here` where we send; or, once the others have landed, when it does not
+        hand out every result that it had before.
         """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)
-            if chunk.state is State.REFUSED:
-                refused = (rejected(row, asked, chunk) for row, asked in wanted.items())
-                self.answers.restore(refused, only_gaps=only_gaps)
+            self._check_place(chunk, here=here)
+            matched = None if chunk.state is State.LOST else self._matched_again(chunk)
+            if matched is None:
+                self._write_down(chunk, self._gone(chunk))
                 return
-            matched = self._matched_again(chunk)
-            told = self._gone(chunk) if matched is None else self._told_again(chunk, matched)
-            good_last = sorted(told, key=lambda one: one.told.verdict is Verdict.SUCCEEDED)
-            by_hash = {one.row.request_hash: one for one in good_last}
-            own = {(one.row.row, one.row.request_hash): one for one in told}
-            now = self.clock.now()
-            chosen = ((row, own.get((row, asked)) or by_hash.get(asked)) for row, asked in wanted.items())
-            taken = (taken_over(row, one, chunk, now) for row, one in chosen if one is not None)
-            self.answers.restore(taken, only_gaps=only_gaps)
-        lacking = {row.request_hash for row in self.ledger.rows(chunk_id)} - by_hash.keys()
-        if n_lacking := len([asked for asked in wanted.values() if asked in lacking]):
+            lacking = lacking_in(matched)
+            told = self._told(matched)
+            if self._is_old(chunk):
+                told = [self._without_result(one, lacking) for one in told]
+            else:
+                told = [one for one in told if one.row.custom_id not in lacking]
+            self._write_down(chunk, told)
+        if n_lacking := chunk.n_requests - len(told):
             rows = counted(n_lacking, "row that was", "rows that were")
             text = f"the results of batch {chunk.batch_id} lack {rows} in them; try again later"
             raise ApiResponseError(text)
 
-    def verdicts_for(self, pipeline: str, shared: Mapping[RowKey, Sharing]) -> dict[str, dict[RowKey, str]]:
+    def look_again(self, chunk_id: str, *, here: bool = True) -> None:
         """
-        Find the verdict on questions that rows share with others: what to `restore`, by chunk.
+        Land results that nobody had until now, and that have turned up: they were paid for.
 
-        Rows whose question is on its way, or has no verdict yet, and rows that show it already, are left out; but
-        what is said of an answer that the API counted and did not hand out changes in the end.
+        The API counted them and did not hand them out at first; or their file was lost here, and was put back.
         """
-        told: dict[str, str] = {}
-        claimed: set[str] = set()
-        for hashes in windows(sorted({one.request_hash for one in shared.values()}), WINDOW):
-            history = self.history(pipeline, hashes)
-            told |= last_word(history)
-            claimed |= {record.request_hash for record in history if record.verdict == CLAIMED}
-        wanted: dict[str, dict[RowKey, str]] = defaultdict(dict)
-        for row, one in shared.items():
-            chunk_id, shows_it = told.get(one.request_hash), one.request_hash not in claimed and one.shown
-            if chunk_id is not None and not (shows_it or "").startswith(chunk_id):
-                wanted[chunk_id][row] = one.request_hash
-        return wanted
+        with self.locks.hold(_lock_of(chunk_id)):
+            chunk = self.ledger.chunk(chunk_id)
+            if not here and not self.spool.has(chunk.batch_id or ""):
+                return  # what another workspace does not show says nothing
+            withheld = {row.custom_id for row in self.ledger.rows(chunk_id) if row.verdict == CLAIMED}
+            kept, old = self.spool.has(_batch_id(chunk)), self._is_old(chunk)
+            if withheld and kept and not old:
+                self._append(_batch_id(chunk), withheld)
+            matched = self._reconcile(chunk) if kept or (not old and self._fetch_again(_batch_id(chunk))) else []
+            found = [Outcome(row, result, tell(result, self.schema)) for row, result in matched if result is not None]
+            if old:
+                missing = withheld - {one.row.custom_id for one in found}
+                found += [one for one in self._gone(chunk) if one.row.custom_id in missing]
+            # The books first: should this process die, what is found is found again, and is on the books already.
+            if new := [one for one in found if one.result is not None and one.row.verdict in {CLAIMED, GONE}]:
+                verdicts = {one.row.ordinal: one.told.mark for one in new}
+                self.ledger.judge(chunk.chunk_id, verdicts, spends=spending(new))
+            if found:
+                self._write_down(chunk, found)
+
+    def _check_place(self, chunk: ChunkRecord, *, here: bool) -> None:
+        """Raise if results would have to be asked for where they cannot be: silence there proves nothing."""
+        if not here and chunk.state is not State.LOST and not self.spool.has(_batch_id(chunk)):
+            place = place_of(chunk.account)
+            raise ApiResponseError(f"the results of batch {chunk.batch_id} are where we do not send now: {place}")
+
+    @staticmethod
+    def _without_result(one: Outcome, lacking: AbstractSet[str]) -> Outcome:
+        nobody_has_it = one.result is None and one.row.verdict == CLAIMED
+        return Outcome(one.row, None, gone(one.row)) if nobody_has_it or one.row.custom_id in lacking else one
 
     def _fetch(self, chunk: ChunkRecord, batch: Batch | None) -> None:
         """
@@ -238,13 +214,6 @@ class Collection:
             raise error
         self.on_trouble(error)
 
-    def _judge_again(self, chunk_id: str) -> None:
-        with self.locks.hold(_lock_of(chunk_id)):
-            try:
-                self._matched_again(self.ledger.chunk(chunk_id))
-            except ApiError:  # who needs the answer meets it again, where it fails the run
-                self.misfits[chunk_id] = UNJUDGED
-
     def _matched_again(self, chunk: ChunkRecord) -> list[Matched] | None:
         """
         Match what is kept, or can still be had, of a chunk that was at home; None if nobody has it.
@@ -252,7 +221,6 @@ class Collection:
         Neither a file on our disk nor a download is taken for whole: what the ledger says came back must be there.
         """
         if not self.spool.has(_batch_id(chunk)) and not self._fetch_again(_batch_id(chunk)):
-            self.misfits[chunk.chunk_id] = FORGOTTEN
             return None
         matched = self._reconcile(chunk)
         for _ in range(MAX_DOWNLOADS):
@@ -260,17 +228,7 @@ class Collection:
                 break
             self._append(_batch_id(chunk), lacking)
             matched = self._reconcile(chunk)
-        self._judge_misfits(chunk, matched)
         return matched
-
-    def _judge_misfits(self, chunk: ChunkRecord, matched: list[Matched]) -> None:
-        """Let the ledger say of each answer that did not fit whether it fits today."""
-        misfits = [(row, result) for row, result in matched if row.verdict == Verdict.INVALID]
-        marks = {row.ordinal: tell(result, self.schema).mark for row, result in misfits if result is not None}
-        if marks:  # what they cost is on the books
-            self.ledger.judge(chunk.chunk_id, marks)
-        lacking = FORGOTTEN if self._is_old(chunk) else UNJUDGED
-        self.misfits[chunk.chunk_id] = Verdict.INVALID if len(marks) == len(misfits) else lacking
 
     def _fetch_again(self, batch_id: str) -> bool:
         try:
@@ -281,29 +239,13 @@ class Collection:
             raise
         return True
 
-    def _look_again(self, chunk: ChunkRecord, matched: list[Matched]) -> list[Matched]:
-        """Add answers that the API counted, did not hand out at first, and does now: they were paid for."""
-        late = {row.custom_id for row, result in matched if result is None and row.verdict == CLAIMED}
-        if late and not self._is_old(chunk):
-            self._append(_batch_id(chunk), late)
-            matched = self._reconcile(chunk)
-        found = [
-            Outcome(row, result, tell(result, self.schema))
-            for row, result in matched
-            if result is not None and row.verdict == CLAIMED
-        ]
-        if found:
-            verdicts = {one.row.ordinal: one.told.mark for one in found}
-            self.ledger.judge(chunk.chunk_id, verdicts, spends=spending(found))
-        return matched
-
     def _append(self, batch_id: str, custom_ids: AbstractSet[str]) -> None:
         """Download the results once more, and add the lines of these rows to those that are kept."""
         apart = f"{batch_id}-again"
         try:
             self._stream(batch_id, into=apart)
             lines = [line for line in self.spool.lines(apart) if _custom_id(line) in custom_ids]
-            if lines:
+            if lines and self.spool.has(batch_id):
                 kept = chain(self.spool.lines(batch_id), lines)
                 self.spool.write(batch_id, (line + b"\n" for line in kept))
         except CredentialError:
@@ -338,7 +280,7 @@ class Collection:
 
     def _land(self, chunk: ChunkRecord, matched: list[Matched], batch: Batch | None) -> None:
         told = claimed_by(self._told(matched), batch)
-        self._apply(chunk, told)
+        self._write_down(chunk, told)
         # A crash here is harmless: the table remembers the chunk, and the ledger catches up.
         self.ledger.close(
             chunk.chunk_id,
@@ -352,23 +294,12 @@ class Collection:
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         lost = self._gone(chunk)
-        self._apply(chunk, lost)
+        self._write_down(chunk, lost)
         self.ledger.close(chunk.chunk_id, to=State.LOST, verdicts=[GONE] * len(lost), spends=[])
 
-    def _told_again(self, chunk: ChunkRecord, matched: list[Matched]) -> list[Outcome]:
-        """Judge what is there; a result that is there no more is told as gone only when the API need not have it."""
-        told = self._told(self._look_again(chunk, matched))
-        lacking = lacking_in(matched)
-        if self._is_old(chunk):
-            lacking |= {one.row.custom_id for one in told if one.result is None and one.row.verdict == CLAIMED}
-            return [replace(one, told=gone(one.row)) if one.row.custom_id in lacking else one for one in told]
-        return [one for one in told if one.row.custom_id not in lacking]
-
-    def _apply(self, chunk: ChunkRecord, told: list[Outcome]) -> None:
-        asked = (one for one in told if not one.row.withdrawn)
-        if self.answers.apply(chunk.chunk_id, laid_out(chunk, asked, self.clock.now())):
-            self.landed.add(chunk.chunk_id)
-        self.misfits[chunk.chunk_id] = Verdict.INVALID
+    def _write_down(self, chunk: ChunkRecord, outcomes: Sequence[Outcome]) -> None:
+        now = self.clock.now()
+        self.answers.land(chunk.chunk_id, [recorded(chunk, one, now) for one in outcomes])
 
     def _gone(self, chunk: ChunkRecord) -> list[Outcome]:
         return [Outcome(row, None, gone(row)) for row in self.ledger.rows(chunk.chunk_id)]

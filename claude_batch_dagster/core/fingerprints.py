@@ -1,12 +1,10 @@
 """A short name for what is asked: another question, another name; the same in every process."""
 
-import hashlib
 from functools import partial
 from types import CodeType
 from typing import Any
 
-import orjson
-
+from claude_batch_dagster.core.identity import canonical, digest
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.templates import Template
 
@@ -14,10 +12,9 @@ PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def fingerprint(builder: RequestBuilder) -> str:
-    """Return 16 characters that change with prompt, model, schema or any other param, and with nothing else."""
-    prompt = builder.prompt
-    asked = prompt.source if isinstance(prompt, Template) else _of_function(prompt)
-    return hashlib.sha256(orjson.dumps([sorted(builder.base.items()), asked], default=repr)).hexdigest()[:16]
+    """Return 16 characters that change with prompt, model, output or any other param, and with nothing else."""
+    function = None if isinstance(builder.prompt, Template) else _of_function(builder.prompt)
+    return digest(canonical([builder.definition, function]))[:16]
 
 
 def _of_function(function: Any) -> Any:

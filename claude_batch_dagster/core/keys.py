@@ -5,6 +5,9 @@ from typing import Any
 
 import orjson
 
+NO_KEY = "null"
+"""Key of the one row of a partition that stands for all rows without a usable key."""
+
 INT64 = range(-(2**63), 2**63)
 
 

@@ -1,7 +1,6 @@
 """What a row signs on its way: the states of a chunk, the moves allowed, and the port of the ledger."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -144,8 +143,6 @@ class RowRecord:
     """State of the row's chunk."""
     verdict: str | None = None
     """None until the chunk is applied."""
-    withdrawn: bool = False
-    """Whether the document has another question by now, or none: the answer is kept, and stays out of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,18 +216,14 @@ class Ledger(Protocol):
     def rows(self, chunk_id: str) -> list[RowRecord]:
         """Return the rows of a chunk by ordinal."""
 
-    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
-        """Return every earlier row that asked one of these requests, oldest first."""
+    def in_flight(self, pipeline: str, states: Iterable[State], chunk_ids: Iterable[str] = ()) -> dict[str, str]:
+        """Return the questions in chunks of these states, and in these chunks, each with its chunk."""
 
-    def awaited(self, pipeline: str, partition_keys: AbstractSet[str | None], *, since: datetime) -> list[RowRecord]:
-        """
-        Return the rows of these partitions whose answers may still come.
+    def has_earlier_names(self, pipeline: str) -> bool:
+        """Whether rows of the pipeline were asked under hashes of an earlier version."""
 
-        They are in flight; or in a chunk let go after `since`, which may turn up after all.
-        """
-
-    def withdraw(self, rows: Mapping[tuple[str, int], bool]) -> None:
-        """Note of rows, by chunk and ordinal, whether their document has another question by now, or none."""
+    def rename(self, pipeline: str, names: Mapping[str, str]) -> None:
+        """Give questions of the pipeline other hashes: the same questions, by a later version's names."""
 
     def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
         """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""

@@ -1,16 +1,21 @@
 """What came back for a row: as a row of the output table, and as money spent."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from claude_batch_dagster.core.answering import Told
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, Spend
-from claude_batch_dagster.core.ports import Answer, Batch
+from claude_batch_dagster.core.attempts import Came
+from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, Spend
+from claude_batch_dagster.core.ports import AnswerRecord, Batch
 from claude_batch_dagster.core.pricing import cost
-from claude_batch_dagster.core.results import Result, Succeeded
+from claude_batch_dagster.core.results import Canceled, Errored, Expired, Result, Succeeded
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
+
+NEVER = "never handed out"
+"""Detail of what is gone, if the API had only counted it."""
 
 GONE_TOLD = Told(
     Verdict.MISSING,
@@ -65,41 +70,60 @@ def gone(row: RowRecord) -> Told:
     return NEVER_HANDED_OUT if row.verdict == CLAIMED else GONE_TOLD
 
 
-def laid_out(chunk: ChunkRecord, outcomes: Iterable[Outcome], now: datetime) -> Iterator[Answer]:
-    """Lay outcomes out as rows of the output table."""
-    for outcome in outcomes:
-        message = outcome.result if isinstance(outcome.result, Succeeded) else None
-        price = cost(message.model, message.usage) if message else None
-        yield Answer(
-            row=outcome.row.row,
-            status=outcome.told.verdict,
-            error=outcome.told.error,
-            values=outcome.told.values,
-            batch_id=chunk.batch_id,
-            custom_id=outcome.row.custom_id,
-            request_hash=outcome.row.request_hash,
-            model=message.model if message else None,
-            stop_reason=message.stop_reason if message else None,
-            input_tokens=message.usage.total_input_tokens if message else None,
-            output_tokens=message.usage.output_tokens if message else None,
-            cost_usd=price.batch_usd if price else None,
-            attempt=outcome.row.attempt,
-            answered_at=chunk.ended_at or now,
-        )
+def recorded(chunk: ChunkRecord, outcome: Outcome, now: datetime) -> AnswerRecord:
+    """Return what is written down of an outcome: what came back, without what it is worth today."""
+    row, result = outcome.row, outcome.result
+    fact = partial(
+        AnswerRecord,
+        question=row.request_hash,
+        chunk_id=chunk.chunk_id,
+        ordinal=row.ordinal,
+        attempt=row.attempt,
+        batch_id=chunk.batch_id,
+        custom_id=row.custom_id,
+        answered_at=chunk.ended_at or now,
+    )
+    match result:
+        case Succeeded():
+            price = cost(result.model, result.usage)
+            return fact(
+                came=Came.SUCCEEDED,
+                text=result.text,
+                sanitized=result.sanitized,
+                detail=result.stop_reason,
+                explanation=result.stop_explanation,
+                model=result.model,
+                input_tokens=result.usage.total_input_tokens,
+                output_tokens=result.usage.output_tokens,
+                cost_usd=price.batch_usd if price else None,
+            )
+        case Errored(kind=kind, message=message):
+            return fact(came=Came.ERRORED, detail=kind, text=message)
+        case Canceled():
+            return fact(came=Came.CANCELED)
+        case Expired():
+            return fact(came=Came.EXPIRED)
+        case None:
+            return fact(came=_without_result(outcome.told), detail=NEVER if outcome.told == NEVER_HANDED_OUT else None)
 
 
-def rejected(row: RowKey, asked: str, chunk: ChunkRecord) -> Answer:
-    """Lay out a row for which the API refused a whole chunk; its own words are not kept, they may quote the row."""
+def _without_result(told: Told) -> Came:
+    if told == CLAIMED_TOLD:
+        return Came.WITHHELD
+    return Came.GONE if told in (GONE_TOLD, NEVER_HANDED_OUT) else Came.MISSING
+
+
+def rejected(chunk: ChunkRecord, row: RowRecord) -> AnswerRecord:
+    """Return what is written down of a row for which the API refused a whole chunk; its words may quote the row."""
     error = f"the API refuses this row's request ({chunk.note}); mend or shorten the row, or mend the prompt"
-    return Answer(row=row, status=Verdict.REJECTED, error=error, request_hash=asked)
-
-
-def taken_over(row: RowKey, outcome: Outcome, chunk: ChunkRecord, now: datetime) -> Answer:
-    """Lay an outcome out for a row; what was paid for another row costs this one nothing."""
-    [answer] = laid_out(chunk, [outcome], now)
-    if outcome.row.row == row:
-        return answer
-    return replace(answer, row=row, input_tokens=0, output_tokens=0, cost_usd=None if answer.cost_usd is None else 0.0)
+    return AnswerRecord(
+        question=row.request_hash,
+        chunk_id=chunk.chunk_id,
+        ordinal=row.ordinal,
+        attempt=row.attempt,
+        came=Came.REJECTED,
+        text=error,
+    )
 
 
 def spending(outcomes: Iterable[Outcome]) -> list[Spend]:

@@ -1,12 +1,13 @@
 """The way of a row, from a question to a verdict in the table."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as Members
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce, windows
+from claude_batch_dagster.core.attempts import Plan
+from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
@@ -16,16 +17,15 @@ from claude_batch_dagster.core.ledger import (
     UNCONFIRMED,
     ChunkRecord,
     Ledger,
-    RowKey,
-    RowRecord,
     State,
 )
-from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Locks, place_of
+from claude_batch_dagster.core.outcomes import rejected
+from claude_batch_dagster.core.ports import Answers, Batch, BatchApi, Clock, Locks, place_of
 from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission, culprit_of
-from claude_batch_dagster.core.verdicts import Ask, Decision, InFlight, Settled, Verdict, decide
+from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.core.waiting import Pace, look
 from claude_batch_dagster.errors import (
     ApiError,
@@ -39,9 +39,6 @@ from claude_batch_dagster.errors import (
     SpendLimitError,
     UnconfirmedError,
 )
-
-WINDOW = 1_000
-"""Rows looked up in the ledger at a time."""
 
 MAX_FAILURES = 8
 """How often a chunk that provably was not accepted is offered before the run gives up."""
@@ -73,6 +70,7 @@ class Pipeline:
     recovery: Recovery
     submission: Submission
     collection: Collection
+    answers: Answers
     entropy: Callable[[int], bytes]
     limits: Limits = field(default_factory=Limits)
     max_requests_in_flight: int = 100_000
@@ -89,8 +87,10 @@ class Pipeline:
     """Chunks that carry rows of this run and that it waits for, whoever sent them."""
     home: set[str] = field(default_factory=set)
     """Chunks brought home by this run."""
-    settled: dict[tuple[str, bool], dict[RowKey, str]] = field(default_factory=lambda: defaultdict(dict))
-    """Rows with a verdict that the table lacks, by chunk, and by whether a later run wants another one there."""
+    plan: Plan | None = None
+    """What was to be done when the round began, or when another run was last found to be faster."""
+    lacking: dict[str, ApiError] = field(default_factory=dict)
+    """Chunks that were paid for, and that the database lacks for now, each with the reason."""
     ended: dict[str, ChunkRecord] = field(default_factory=dict)
     """Chunks of `followed` and `sent` that have come to their end."""
     unseen_since: dict[str, datetime] = field(default_factory=dict)
@@ -98,11 +98,11 @@ class Pipeline:
 
     def answer(self, candidates: Iterable[Candidate]) -> None:
         """
-        See to it that every candidate has its final verdict in the table.
+        See to it that every question has its final verdict.
 
-        `candidates` is read once per round. Returns when no row of them is open. Raises `ApiError` when
-        the API refuses to go on, `HeldChunksError` when a person has to decide; whatever was sent by then
-        is in the ledger, and the next run takes it up.
+        `candidates` are rows to ask, one for each question, read once per round. Returns when no question of the run
+        is open. Raises `ApiError` when the API refuses to go on, `HeldChunksError` when a person has to decide;
+        whatever was sent by then is in the ledger, and the next run takes it up.
         """
         self._begin()
         while flying := self._send(candidates):
@@ -110,39 +110,45 @@ class Pipeline:
             self._wait(flying)
         if self._watch():
             self._collect_ended()
-        self._restore()
+        for chunk_id in sorted(self.lacking.keys() & (self.plan or self._plan()).followed):
+            raise self.lacking[chunk_id]
 
     def send(self, candidates: Iterable[Candidate]) -> set[str]:
-        """Send what may be sent without waiting for answers; return the chunks that carry rows of ours."""
+        """Send what may be sent without waiting for answers; return the chunks that carry questions of ours."""
         self._begin()
-        flying = self._send(candidates)
-        self._restore()
-        return flying
+        return self._send(candidates)
 
     def _begin(self) -> None:
+        """Do first what earlier runs have left: what was paid for comes before anything is sent."""
         self._watch()
         self._settle_unconfirmed()
         self._collect_ended()  # also what nobody asks for any more: it was paid for
+        self._collect_again()
 
-    def salvage(self, candidates: Iterable[Candidate]) -> dict[RowKey, str]:
-        """
-        Land all the same what was paid for in earlier runs, after `answer` has raised.
+    def _collect_again(self) -> None:
+        """Land what was collected once and the database lacks; look for what the API has withheld so far."""
+        landed = self.answers.landed()
+        for chunk in self.ledger.chunks(self.name, [State.APPLIED, State.LOST]):
+            if landed.get(chunk.chunk_id, 0) < chunk.n_requests:
+                self._repeat(self.collection.collect_again, chunk.chunk_id, here=self._is_here(chunk))
+        for chunk_id in sorted(self.answers.without_results() - self.lacking.keys()):
+            self._repeat(self.collection.look_again, chunk_id, here=self._is_here(self.ledger.chunk(chunk_id)))
 
-        Returns the rows that have no final verdict in the table, with the hash of their request.
-        """
-        left: dict[RowKey, str] = {}
-        for window in windows(candidates, WINDOW):
-            for candidate, decision in zip(window, self._decisions(window), strict=True):
-                if isinstance(decision, Settled):
-                    self._note_settled(candidate, decision)
-                else:
-                    left[candidate.row] = candidate.request.request_hash
-        for (chunk_id, only_gaps), rows in self.settled.items():
-            try:
-                self.collection.restore(chunk_id, rows, only_gaps=only_gaps)
-            except ApiError:
-                left |= rows
-        return left
+    def _repeat(self, collect: Callable[..., None], chunk_id: str, *, here: bool) -> None:
+        try:
+            collect(chunk_id, here=here)
+        except CredentialError:
+            raise
+        except ApiError as error:  # its questions are not asked meanwhile; who needs them meets it in the end
+            self.lacking[chunk_id] = error
+
+    def unfinished(self) -> frozenset[str | None]:
+        """Return the partitions with questions whose last word is not spoken, after `answer` has raised."""
+        return self.answers.partitions_of(self._plan().unfinished)
+
+    def _plan(self) -> Plan:
+        in_flight = self.ledger.in_flight(self.name, OPEN, self.lacking.keys())
+        return self.answers.plan(in_flight, run_chunks=self.sent, max_attempts=self.max_attempts)
 
     def _watch(self) -> bool:
         """Look for chunks that were let go: `True` if one turned up after all."""
@@ -160,42 +166,13 @@ class Pipeline:
     # --- sending -----------------------------------------------------------------------------------
 
     def _send(self, candidates: Iterable[Candidate]) -> set[str]:
-        """Send what may be sent; return the chunks that now carry rows of ours."""
-        flying: set[str] = set()
-        for group in chunked(self._askable(candidates, flying), self.limits):
+        """Send what may be sent; return the chunks that now carry questions of ours."""
+        plan = self.plan = self._plan()
+        flying = set(plan.followed - self.lacking.keys())
+        for group in chunked(_askable(candidates, plan), self.limits):
             self._make_room(len(group))
             self._offer(group, flying)
         return flying
-
-    def _askable(self, candidates: Iterable[Candidate], flying: set[str]) -> Iterator[Candidate]:
-        """Pass on the rows to ask; note those in flight, and those with a verdict the table lacks."""
-        for window in windows(candidates, WINDOW):
-            for candidate, decision in zip(window, self._decisions(window), strict=True):
-                match decision:
-                    case InFlight(chunk_id):
-                        flying.add(chunk_id)
-                    case Settled():
-                        self._note_settled(candidate, decision)
-                    case Ask():
-                        yield replace(candidate, n_truncated=decision.n_truncated)
-
-    def _decisions(self, window: Sequence[Candidate]) -> list[Decision]:
-        records: dict[tuple[RowKey, str], list[RowRecord]] = defaultdict(list)
-        asked_by_anyone: dict[str, list[RowRecord]] = defaultdict(list)
-        hashes = list({candidate.request.request_hash for candidate in window})
-        for record in self.collection.history(self.name, hashes):
-            records[record.row, record.request_hash].append(record)
-            asked_by_anyone[record.request_hash].append(record)
-        sent = frozenset(self.sent)
-        return [
-            decide(
-                records.get((candidate.row, candidate.request.request_hash), []),
-                asked_by_anyone[candidate.request.request_hash],
-                run_chunks=sent,
-                max_attempts=self.max_attempts,
-            )
-            for candidate in window
-        ]
 
     def _offer(self, group: Sequence[Candidate], flying: set[str]) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
@@ -239,27 +216,27 @@ class Pipeline:
 
     def _submit(self, group: Sequence[Candidate], flying: set[str]) -> bool:
         """
-        Claim the rows that nobody claimed meanwhile, and send them.
+        Reserve the questions that no other run has reserved meanwhile, and send them.
 
-        `False` if our lock was lost and another run has claimed some of them since: look at the ledger again, and
-        wait for what that run has sent.
+        `False` if another run was faster: look again, and wait for what that run has sent.
         """
-        passengers = []
-        for window in windows(group, WINDOW):
-            for candidate, decision in zip(window, self._decisions(window), strict=True):
-                if isinstance(decision, Ask):
-                    params = widened(candidate.request.params, n_truncated=decision.n_truncated)
-                    passengers.append(
-                        Passenger(candidate.row, candidate.request.request_hash, params, decision.attempt)
-                    )
-                elif isinstance(decision, InFlight):
-                    flying.add(decision.chunk_id)
-                else:
-                    self._note_settled(candidate, decision)
+        plan = self.plan or self._plan()
+        passengers = [
+            Passenger(one.row, one.question, widened(one.request.params, n_truncated=due.n_truncated), due.number)
+            for one in group
+            if (due := plan.attempt(one.question))
+        ]
         try:
             if passengers:
                 self._board(passengers, flying)
-        except ClaimConflictError:
+        except ClaimConflictError as error:
+            faster = self.ledger.chunk(error.chunk_id)
+            before, plan = plan, self._plan()
+            self.plan = plan
+            flying |= {plan.in_flight[one.question] for one in group if one.question in plan.in_flight}
+            nothing_new = all(plan.attempt(one.question) == before.attempt(one.question) for one in group)
+            if faster.state not in OPEN and nothing_new:
+                raise  # the ledger knows an attempt that the database does not: asking again and again would not help
             return False
         return True
 
@@ -276,7 +253,8 @@ class Pipeline:
                 self._dispatch(self._chunk_of(rest), flying)
             # Only now: had the rest been refused as well, that row would not have been the reason.
             self.ledger.judge(chunk.nonce, {culprit: Verdict.REJECTED})
-            self.settled[chunk.nonce, False][passengers[culprit].row] = passengers[culprit].request_hash
+            refused = self.ledger.chunk(chunk.nonce)
+            self.answers.land(chunk.nonce, [rejected(refused, self.ledger.rows(chunk.nonce)[culprit])])
 
     def _chunk_of(self, passengers: Sequence[Passenger]) -> Chunk:
         return Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
@@ -287,18 +265,6 @@ class Pipeline:
         self.sent.add(chunk.nonce)
         self.asked.update(passenger.row.partition_key for passenger in chunk.passengers)
         self._report()
-
-    def _note_settled(self, candidate: Candidate, decision: Settled) -> None:
-        """Remember a verdict that the table lacks: a good answer there would have kept the row from being asked."""
-        landed_here = decision.chunk_id in self.collection.landed and not decision.shared
-        met_in_flight = decision.chunk_id in self.followed | self.collection.landed and not decision.shared
-        overtaken = met_in_flight and decision.withdrawn
-        if (overtaken or not landed_here) and (decision.succeeded or decision.claimed or not candidate.landed):
-            self.settled[decision.chunk_id, overtaken][candidate.row] = candidate.request.request_hash
-
-    def _restore(self) -> None:
-        for (chunk_id, only_gaps), rows in self.settled.items():
-            self.collection.restore(chunk_id, rows, only_gaps=only_gaps)
 
     def _tell_unconfirmed(self) -> None:
         for chunk in self.ledger.chunks(self.name, UNCONFIRMED):
@@ -403,3 +369,10 @@ class Pipeline:
         self.ended |= {chunk_id: self.ledger.chunk(chunk_id) for chunk_id in ours - moving.keys() - self.ended.keys()}
         chunks = {**self.ended, **moving}
         self.on_progress(Progress.of([chunks[chunk_id] for chunk_id in sorted(ours)], sent=self.sent))
+
+
+def _askable(candidates: Iterable[Candidate], plan: Plan) -> Iterator[Candidate]:
+    """Pass on the rows to ask, those whose answers were cut off with more room."""
+    for candidate in candidates:
+        if attempt := plan.attempt(candidate.question):
+            yield replace(candidate, n_truncated=attempt.n_truncated)

@@ -1,12 +1,12 @@
 """What the core asks of the outside world: a clock, the batch API, files and a table of answers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
-from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.attempts import Came, Plan
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
@@ -140,31 +140,54 @@ class Spool(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One row of the output table."""
+class AnswerRecord:
+    """What came back for one request: a fact, whoever asked, and whatever it is worth today."""
 
-    row: RowKey
-    status: str
-    error: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Output fields as JSON values; empty unless `status` is `succeeded`."""
-    batch_id: str | None = None
-    custom_id: str | None = None
-    request_hash: str | None = None
+    question: str
+    chunk_id: str
+    ordinal: int
+    attempt: int
+    came: Came
+    text: str | None = None
+    """Of a Message, the text; else what the API says of the failure."""
+    sanitized: bool = False
+    """Whether half characters in the text were replaced by U+FFFD."""
+    detail: str | None = None
+    """Stop reason of a Message; type of an error."""
+    explanation: str | None = None
+    """Category of a refusal."""
     model: str | None = None
-    stop_reason: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
-    attempt: int | None = None
+    """At batch prices; None if the price is not known."""
+    batch_id: str | None = None
+    custom_id: str | None = None
     answered_at: datetime | None = None
 
 
 class Answers(Protocol):
-    """The output table. Each call is one short transaction."""
+    """What came back, and the output table that is made of it. Each call is one short transaction."""
 
-    def apply(self, chunk_id: str, answers: Iterable[Answer]) -> bool:
-        """Land the answers of a chunk, once: `False` if the chunk has been landed before."""
+    def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
+        """
+        Write down what came back for a chunk, and let it be shown by every row that asks for it now.
 
-    def restore(self, answers: Iterable[Answer], *, only_gaps: bool = False) -> None:
-        """Land answers paid for earlier; a failure replaces no good one, and with `only_gaps` nothing is replaced."""
+        Doing it again changes nothing.
+        """
+
+    def landed(self) -> Mapping[str, int]:
+        """Return of how many requests of each chunk it is written down what came back."""
+
+    def without_results(self) -> frozenset[str]:
+        """Return the chunks with results to questions of this run that are withheld or gone, and may turn up."""
+
+    def plan(self, in_flight: Mapping[str, str], *, run_chunks: Collection[str], max_attempts: int) -> Plan:
+        """
+        Return what is to be done for the questions of this run.
+
+        `in_flight` are questions with the chunk that carries them; `run_chunks` are the chunks that the run has sent.
+        """
+
+    def partitions_of(self, questions: Collection[str]) -> frozenset[str | None]:
+        """Return the partitions of this run with a row that asks one of these questions."""

@@ -1,6 +1,5 @@
 """From a row to the one question that is asked about it."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from claude_batch_dagster.core.identity import canonical, digest, question_hash
 from claude_batch_dagster.core.templates import Template, as_text
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -43,12 +43,7 @@ class Request:
 
     params: bytes
     request_hash: str
-    """What is asked, not for whom: the same params give the same hash in any run."""
-
-    @classmethod
-    def of(cls, params: bytes, *, asked_of: str = "") -> "Request":
-        """Wrap encoded params. What is asked of an emulator is another question than what is asked of Claude."""
-        return cls(params, hashlib.sha256(asked_of.encode() + params).hexdigest()[:32])
+    """What is asked, not for whom: the same question has the same hash in any run, however it is encoded."""
 
 
 def default_thinking(model: str) -> dict[str, str] | None:
@@ -78,6 +73,8 @@ class RequestBuilder:
     prompt: Template | PromptFunction
     base: Mapping[str, Any]
     """Params of every request, without `messages`."""
+    asked: Mapping[str, Any] | None = None
+    """What is asked of every row, as the user wrote it: what makes it another question. Default: `base`."""
     asked_of: str = ""
     """Who answers, if it is not Claude: answers of an emulator are never taken for Claude's."""
 
@@ -104,7 +101,16 @@ class RequestBuilder:
             raise RejectedRowError(
                 f"the request is {len(params):,} bytes, the limit is {REQUEST_BYTES:,}; split the document upstream"
             )
-        return Request.of(params, asked_of=self.asked_of)
+        values = self.prompt.values_of(row) if isinstance(self.prompt, Template) else [_as_text(message)]
+        return Request(params, question_hash(self.definition, values))
+
+    @cached_property
+    def definition(self) -> str:
+        """A digest of what is asked of every row: with the row's values, it makes the question."""
+        source = self.prompt.source if isinstance(self.prompt, Template) else None
+        # What was not said stays out of it, so that a setting of a later version makes no other question.
+        said = {name: value for name, value in (self.asked or self.base).items() if value is not None}
+        return digest(canonical({"asked": _as_json(said), "asked_of": self.asked_of, "prompt": source}))
 
     def _encoded(self, params: Mapping[str, Any]) -> bytes:
         try:
@@ -141,6 +147,16 @@ class RequestBuilder:
     @cached_property
     def _encoded_base(self) -> Mapping[str, Any]:
         return {name: orjson.Fragment(orjson.dumps(value)) for name, value in self.base.items()}
+
+
+def _as_text(message: Any) -> str:
+    """Return what a prompt function made, as text."""
+    return message if isinstance(message, str) else canonical(_as_json(message))
+
+
+def _as_json(params: Any) -> Any:
+    """Return params as what JSON makes of them: of the library that encodes them, no byte is kept."""
+    return orjson.loads(orjson.dumps(params, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _check_allowed(params: Mapping[str, Any]) -> None:

@@ -20,6 +20,8 @@ class Template:
     source: str
     parts: tuple[tuple[str, str | None], ...]
     """Literal text, and the column that follows it (None at the end)."""
+    columns: tuple[str, ...]
+    """The columns named, in order of first appearance."""
 
     @classmethod
     def parse(cls, source: str) -> "Template":
@@ -37,16 +39,15 @@ class Template:
                 f"the prompt template cannot be read ({error}). Write {{{{ and }}}} for braces "
                 "that are part of the text, for example of a JSON example."
             ) from error
-        return cls(source, tuple(parts))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns named, in order of first appearance."""
-        return tuple(dict.fromkeys(name for _, name in self.parts if name is not None))
+        return cls(source, tuple(parts), tuple(dict.fromkeys(name for _, name in parts if name is not None)))
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """Return the text with each name replaced by the row's value."""
         return "".join(literal if name is None else f"{literal}{as_text(row[name])}" for literal, name in self.parts)
+
+    def values_of(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the row's part of the text: the value of each column, once."""
+        return [as_text(row[name]) for name in self.columns]
 
 
 def _check_plain(name: str, spec: str | None, conversion: str | None) -> None:

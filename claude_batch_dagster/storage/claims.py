@@ -2,9 +2,8 @@
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, ChunkRecord
+from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, ChunkRecord, State
 from claude_batch_dagster.core.ports import place_of
-from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import ClaimConflictError
 from claude_batch_dagster.storage.locks import key_of
 from claude_batch_dagster.storage.schema import chunks, rows
@@ -40,14 +39,16 @@ def check(connection: sa.Connection, chunk: ChunkRecord) -> None:
 
 def _claimed(chunk: ChunkRecord) -> sa.Select[str]:
     """
-    Find another chunk with a question of this one that `decide` would not ask again, all rows at once.
+    Find another chunk with a question of this one that must not be asked now, all rows at once.
 
-    On its way; answered well; or judged in an attempt that was not known when this one was counted.
+    On its way; or come to its end in an attempt that was not known when this one was counted.
     """
     taken = sa.or_(
         chunks.c.state.in_([str(state) for state in OPEN]),
-        _OTHER.c.verdict == str(Verdict.SUCCEEDED),
-        sa.and_(_OTHER.c.verdict.is_not(None), _OTHER.c.attempt >= _MINE.c.attempt),
+        sa.and_(
+            chunks.c.state.in_([str(State.APPLIED), str(State.LOST)]),
+            _OTHER.c.attempt >= _MINE.c.attempt,
+        ),
     )
     return (
         sa.select(_OTHER.c.chunk_id)

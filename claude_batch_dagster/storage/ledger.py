@@ -3,7 +3,6 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,7 @@ from claude_batch_dagster.core.ledger import (
 )
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
-from claude_batch_dagster.storage import claims, identity, schema, spending, withdrawals
+from claude_batch_dagster.storage import claims, identity, renaming, schema, spending
 from claude_batch_dagster.storage.doubts import doubt, doubtful
 from claude_batch_dagster.storage.file_locks import PRIVATE_FILE
 from claude_batch_dagster.storage.locks import locks_for
@@ -164,31 +163,27 @@ class SqlLedger:
         """Return the rows of a chunk by ordinal."""
         query = _ROWS.where(schema.rows.c.chunk_id == chunk_id).order_by(schema.rows.c.ordinal)
         with self._transaction() as connection:
-            return [_row_record(row, row.state) for row in connection.execute(query)]
+            return [_row_record(row) for row in connection.execute(query)]
 
-    def history(self, pipeline: str, request_hashes: Sequence[str]) -> list[RowRecord]:
-        """Return every earlier row that asked one of these requests, oldest first."""
-        # In two steps: joined in one query, planners without statistics begin at all that the pipeline ever sent.
-        asked = sa.select(schema.rows).where(schema.rows.c.request_hash.in_(request_hashes))
+    def in_flight(self, pipeline: str, states: Iterable[State], chunk_ids: Iterable[str] = ()) -> dict[str, str]:
+        """Return the questions in chunks of these states, and in these chunks, each with its chunk."""
+        chunk = schema.chunks.c
+        those = sa.or_(chunk.state.in_([str(state) for state in states]), chunk.chunk_id.in_(list(chunk_ids)))
+        carrying = sa.select(chunk.chunk_id).where(chunk.pipeline == pipeline, those)
+        rows = schema.rows.c
+        query = sa.select(rows.request_hash, rows.chunk_id).where(rows.chunk_id.in_(carrying)).order_by(rows.chunk_id)
         with self._transaction() as connection:
-            found = connection.execute(asked.order_by(schema.rows.c.chunk_id)).all()
-            chunks = schema.chunks.c
-            carried_by = sa.select(chunks.chunk_id, chunks.state).where(
-                chunks.pipeline == pipeline, chunks.chunk_id.in_({row.chunk_id for row in found})
-            )
-            states = {row.chunk_id: row.state for row in connection.execute(carried_by)}
-        return [_row_record(row, states[row.chunk_id]) for row in found if row.chunk_id in states]
+            return {question: chunk_id for question, chunk_id in connection.execute(query)}  # noqa: C416  (rows)
 
-    def awaited(self, pipeline: str, partition_keys: AbstractSet[str | None], *, since: datetime) -> list[RowRecord]:
-        """Return the rows of these partitions that are in flight, or in a chunk let go after `since`."""
+    def has_earlier_names(self, pipeline: str) -> bool:
+        """Whether rows of the pipeline were asked under hashes of an earlier version."""
         with self._transaction() as connection:
-            found = connection.execute(withdrawals.awaited(pipeline, partition_keys, since))
-            return [_row_record(row, row.state) for row in found if row.partition_key in partition_keys]
+            return renaming.has_earlier_names(connection, pipeline)
 
-    def withdraw(self, rows: Mapping[tuple[str, int], bool]) -> None:
-        """Note of rows, by chunk and ordinal, whether their document has another question by now, or none."""
+    def rename(self, pipeline: str, names: Mapping[str, str]) -> None:
+        """Give questions of the pipeline other hashes: the same questions, by a later version's names."""
         with self._transaction() as connection:
-            withdrawals.withdraw(connection, rows)
+            renaming.rename(connection, pipeline, names)
 
     def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
         """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""
@@ -390,7 +385,7 @@ def chunk_record(row: Any) -> ChunkRecord:
     return ChunkRecord(**{**values, "state": State(values["state"])})
 
 
-def _row_record(row: Any, state: str) -> RowRecord:
+def _row_record(row: Any) -> RowRecord:
     return RowRecord(
         chunk_id=row.chunk_id,
         ordinal=row.ordinal,
@@ -398,7 +393,6 @@ def _row_record(row: Any, state: str) -> RowRecord:
         custom_id=row.custom_id,
         request_hash=row.request_hash,
         attempt=row.attempt,
-        state=State(state),
+        state=State(row.state),
         verdict=row.verdict,
-        withdrawn=row.withdrawn,
     )

@@ -37,7 +37,7 @@ class Outbox:
         """Put one request in."""
         if self._file is None or self._closed:
             raise ValueError("the outbox is closed")
-        head = [*candidate.row, candidate.request.request_hash, candidate.landed]
+        head = [*candidate.row, candidate.question]
         self._file.write(b"%b\n%b\n" % (orjson.dumps(head), candidate.request.params))
         self.n_requests += 1
 
@@ -47,9 +47,9 @@ class Outbox:
             return
         file.seek(0)
         for head in file:
-            partition_key, key, request_hash, landed = orjson.loads(head)
+            partition_key, key, request_hash = orjson.loads(head)
             request = Request(next(file).removesuffix(b"\n"), request_hash)
-            yield Candidate(RowKey(partition_key, key), request, landed)
+            yield Candidate(RowKey(partition_key, key), request)
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""

@@ -59,7 +59,7 @@ rows = sa.Table(
     sa.Column("request_hash", sa.String(32), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("verdict", sa.String(24)),
-    sa.Column("withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),  # of earlier versions
     sa.Index("rows_by_request", "request_hash"),
 )
 

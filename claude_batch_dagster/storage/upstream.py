@@ -1,21 +1,18 @@
 """Read the upstream rows of some partitions, in one snapshot, from DuckDB or a DataFrame."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from claude_batch_dagster.core.keys import canonical_key
+from claude_batch_dagster.core.keys import NO_KEY, canonical_key
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.partitions import Partition, PartitionRule
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.survey import NO_KEY, Record, Sorter, Survey
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.names import TableName, listed, quoted
-from claude_batch_dagster.storage.outbox import Outbox
+from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.warehouse import without_values
 
 WINDOW = 2_000
@@ -53,56 +50,6 @@ class Reader:
     connection: duckdb.DuckDBPyConnection
     upstream: Upstream
     target: TableName
-    awaited: frozenset[RowKey] = frozenset()
-    """Rows with an answer on its way: the survey says what they ask now (`wanted`)."""
-
-    def survey(
-        self, partitions: Sequence[Partition], builder: RequestBuilder, outbox: Outbox
-    ) -> tuple[Survey, dict[str, str]]:
-        """
-        Read and render the rows: those to ask go into the outbox, the rest into the survey.
-
-        Returns the survey and the SQL types of the key columns. Raises `UpstreamError`, before anything is
-        sent, when a table, a column or the partition expression is missing.
-        """
-        recoded: frozenset[str] = frozenset()
-        if self.upstream.frame is not None:
-            frame, recoded = encodable(self.upstream.frame, key=self.upstream.key)
-            self.connection.register(FRAME, frame)
-        types = self.types()
-        columns = builder.columns if builder.columns is not None else tuple(types)
-        key_types = self._check_columns(types, columns)
-        try:
-            return self._sorted(partitions, builder, outbox, columns, recoded), key_types
-        except duckdb.DataError as error:
-            raise UpstreamError(
-                f"a value of the upstream {self.upstream.shown_as} cannot be read as partition_expr or sql= say: "
-                f"{without_values(error)}. Nothing was sent. Use try_cast, or mend the value upstream."
-            ) from None
-
-    def _sorted(
-        self,
-        partitions: Sequence[Partition],
-        builder: RequestBuilder,
-        outbox: Outbox,
-        columns: Sequence[str],
-        recoded: frozenset[str],
-    ) -> Survey:
-        own_rows = self.own_rows(partitions)
-        has_target = self._has_target()
-        sorter = Sorter(
-            builder=builder,
-            repeated=self._repeated(own_rows),
-            answered_elsewhere=self._answered if has_target else lambda _: frozenset(),
-            put=outbox.add,
-            awaited=self.awaited,
-        )
-        records = self._records(own_rows, columns, has_target=has_target)
-        survey = sorter.sort(_decoded(records, recoded) if recoded else records)
-        survey.n_homeless = self._n_homeless()
-        if has_target:
-            survey.removed = [row for row in self._removed(own_rows) if row not in survey.rejected]
-        return survey
 
     # --- what is there -----------------------------------------------------------------------------
 
@@ -117,7 +64,8 @@ class Reader:
             ) from error
         return {name: kind for name, kind, *_ in described}
 
-    def _check_columns(self, types: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+    def check_columns(self, types: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+        """Return the SQL types of the key columns; raise `UpstreamError` for a column that is missing, or is no key."""
         folded = {name.lower(): kind for name, kind in types.items()}
         roles = {"key": self.upstream.key, "prompt": columns, "sample": self.upstream.sample_columns}
         for role, name in ((role, name) for role, names in roles.items() for name in names):
@@ -135,7 +83,8 @@ class Reader:
                 )
         return {name: "VARCHAR" if kind.startswith("ENUM") else kind for name, kind in key_types.items()}
 
-    def _has_target(self) -> bool:
+    def has_target(self) -> bool:
+        """Whether the output table is there."""
         query = (
             "SELECT 1 FROM duckdb_tables() "
             "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
@@ -144,18 +93,27 @@ class Reader:
 
     def own_rows(self, partitions: Sequence[Partition]) -> str:
         """Return a query for the upstream rows of these partitions, each with its `_cb_partition`."""
-        condition = " AND ".join(
-            self._condition(rule, n, windows=any(partition.dimensions[n].start for partition in partitions))
-            for n, rule in enumerate(self.upstream.rule.dimensions)
-            if rule.expr is not None
-        )
-        self._list(partitions)
+        self.list_partitions(partitions)
+        joins, conditions = [], ["TRUE"]
+        for n, rule in enumerate(self.upstream.rule.dimensions):
+            if rule.expr is None:
+                continue
+            starts = {partition.dimensions[n].start for partition in partitions} - {None}
+            moment = self.moment(rule)
+            if not starts:
+                conditions.append(f"CAST(({rule.expr}) AS VARCHAR) = _cb_p._cb_key{n}")
+            elif len(starts) == 1:
+                conditions.append(f"{moment} >= _cb_p._cb_start{n} AND {moment} < _cb_p._cb_end{n}")
+            else:
+                self._find_windows(moment, n)
+                joins.append(f"JOIN _cb_moments{n} AS _cb_m{n} ON _cb_m{n}._cb_moment = {moment}")
+                conditions.append(f"_cb_p._cb_start{n} = _cb_m{n}._cb_start")
         return (
-            f"(SELECT _cb_p._cb_partition, u.* FROM {self.upstream.relation} AS u, _cb_partitions AS _cb_p "
-            f"WHERE {condition or 'TRUE'})"
+            f"(SELECT _cb_p._cb_partition, u.* FROM {self.upstream.relation} AS u {' '.join(joins)}, "
+            f"_cb_partitions AS _cb_p WHERE {' AND '.join(conditions)})"
         )
 
-    def _list(self, partitions: Sequence[Partition]) -> None:
+    def list_partitions(self, partitions: Sequence[Partition]) -> None:
         """Write the partitions into a table, with what a row must have in each dimension."""
         columns = ["unnest($keys::VARCHAR[]) AS _cb_partition"]
         values: dict[str, Sequence[Any]] = {"keys": [partition.key for partition in partitions]}
@@ -171,8 +129,17 @@ class Reader:
             values[f"ends{n}"] = [part.end for part in parts]
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE _cb_partitions AS SELECT {', '.join(columns)}", values)
 
-    def _condition(self, rule: PartitionRule, n: int, *, windows: bool) -> str:
-        """Return the SQL by which a row is of a partition in the dimension number `n`."""
+    def _find_windows(self, moment: str, n: int) -> None:
+        """Write down in which window each moment is: joined by ranges, DuckDB would sort the documents themselves."""
+        windows = f"(SELECT DISTINCT _cb_start{n} AS _cb_start, _cb_end{n} AS _cb_end FROM _cb_partitions)"
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_moments{n} AS SELECT m._cb_moment, w._cb_start "
+            f"FROM (SELECT DISTINCT {moment} AS _cb_moment FROM {self.upstream.relation}) AS m "
+            f"JOIN {windows} AS w ON m._cb_moment >= w._cb_start AND m._cb_moment < w._cb_end"
+        )
+
+    def moment(self, rule: PartitionRule) -> str:
+        """Return the SQL of the moment that decides in which window a row is, without zone."""
         expr = rule.expr
         try:
             described = self.connection.execute(f"DESCRIBE SELECT ({expr}) FROM {self.upstream.relation}").fetchall()
@@ -181,72 +148,8 @@ class Reader:
                 f"partition_expr {expr!r} does not work on the upstream {self.upstream.shown_as}: "
                 f"{without_values(error)}. Nothing was sent."
             ) from error
-        if not windows:
-            return f"CAST(({expr}) AS VARCHAR) = _cb_p._cb_key{n}"
         zoned = described[0][1] == "TIMESTAMP WITH TIME ZONE"
-        moment = f"({expr}) AT TIME ZONE '{rule.timezone}'" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
-        return f"{moment} >= _cb_p._cb_start{n} AND {moment} < _cb_p._cb_end{n}"
-
-    # --- its rows ----------------------------------------------------------------------------------
-
-    def _records(self, own_rows: str, columns: Sequence[str], *, has_target: bool) -> Iterator[list[Record]]:
-        key = self.upstream.key
-        standing, join = "NULL, NULL", ""
-        if has_target:
-            standing = "_cb_o.status, _cb_o.request_hash"
-            same_key = " AND ".join(f"_cb_o.{quoted(name)} = u.{quoted(name)}" for name in key)
-            join = (
-                f"LEFT JOIN {self.target.sql} AS _cb_o ON {same_key} "
-                "AND _cb_o.partition_key IS NOT DISTINCT FROM u._cb_partition"
-            )
-        result = self.connection.execute(
-            f"SELECT u._cb_partition, {standing}, {listed((*key, *columns), 'u.')} FROM {own_rows} AS u {join}"
-        )
-        first_column = 3 + len(key)
-        while window := result.fetchmany(WINDOW):
-            yield [
-                Record(
-                    row_key(cells[0], cells[3:first_column]),
-                    dict(zip(columns, cells[first_column:], strict=True)),
-                    cells[1],
-                    cells[2],
-                )
-                for cells in window
-            ]
-
-    def _n_homeless(self) -> int:
-        exprs = self.upstream.rule.exprs
-        if not exprs:
-            return 0
-        nowhere = " OR ".join(f"({expr}) IS NULL" for expr in exprs)
-        query = f"SELECT count(*) FROM {self.upstream.relation} WHERE {nowhere}"
-        return int(self.connection.execute(query).fetchall()[0][0])
-
-    def _repeated(self, own_rows: str) -> frozenset[RowKey]:
-        """Return the keys that several rows of one partition share."""
-        names = f"_cb_partition, {listed(self.upstream.key)}"
-        query = f"SELECT {names} FROM {own_rows} GROUP BY ALL HAVING count(*) > 1"
-        return frozenset(row_key(cells[0], cells[1:]) for cells in self.connection.execute(query).fetchall())
-
-    def _answered(self, request_hashes: Sequence[str]) -> frozenset[str]:
-        # A cursor of its own: the rows are still being fetched from the connection.
-        query = (
-            f"SELECT DISTINCT request_hash FROM {self.target.sql} "
-            "WHERE status = 'succeeded' AND request_hash IN (SELECT unnest(?::VARCHAR[]))"
-        )
-        cursor = self.connection.cursor()
-        return frozenset(cells[0] for cells in cursor.execute(query, [list(request_hashes)]).fetchall())
-
-    def _removed(self, own_rows: str) -> list[RowKey]:
-        """Return the rows of the output table whose key is no longer upstream."""
-        key = self.upstream.key
-        same_key = " AND ".join(f"u.{quoted(name)} IS NOT DISTINCT FROM o.{quoted(name)}" for name in key)
-        query = (
-            f"SELECT o.partition_key, {listed(key, 'o.')} FROM {self.target.sql} AS o "
-            "JOIN _cb_partitions AS p ON o.partition_key IS NOT DISTINCT FROM p._cb_partition "
-            f"ANTI JOIN {own_rows} AS u ON {same_key} AND u._cb_partition IS NOT DISTINCT FROM o.partition_key"
-        )
-        return [row_key(cells[0], cells[1:]) for cells in self.connection.execute(query).fetchall()]
+        return f"(({expr}) AT TIME ZONE '{rule.timezone}')" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
 
 
 def row_key(partition_key: str | None, values: Sequence[Any]) -> RowKey:
@@ -284,17 +187,3 @@ def _encodes(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _decoded(windows: Iterable[list[Record]], names: frozenset[str]) -> Iterator[list[Record]]:
-    for window in windows:
-        yield [
-            replace(
-                record,
-                values={
-                    name: value.decode(errors="surrogatepass") if name in names and value is not None else value
-                    for name, value in record.values.items()  # noqa: PD011  (no pandas here)
-                },
-            )
-            for record in window
-        ]

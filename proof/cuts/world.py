@@ -16,9 +16,14 @@ from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, Sta
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
 from claude_batch_dagster.errors import ApiError
+from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.answers import ANSWERS
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.projection import Projection
+from claude_batch_dagster.storage.questions import questions_of
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
@@ -28,6 +33,8 @@ from proof.cuts.results import N_ROWS, Note, expected, lines
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BATCH_ID = "msgbatch_1"
+TARGET = TableName("main", "answers")
+KEY_TYPES = {"id": "INTEGER"}
 PIECE_BYTES = 1 << 13
 
 Row = tuple[int, str, str | None, str | None]
@@ -113,7 +120,6 @@ class CutWorld:
 
     ledger: SqlLedger
     spool: FileSpool
-    table: OutputTable
     collection: Collection
     database: sqlite3.Connection
     """The ledger's file, to set it back."""
@@ -128,7 +134,7 @@ class CutWorld:
     def restore(self) -> ApiError | None:
         """Try to bring all answers back into the table; return what the API did wrong, if it did."""
         try:
-            self.collection.restore(CHUNK.nonce, {row.row: row.request_hash for row in CHUNK.passengers})
+            self.collection.collect_again(CHUNK.nonce)
         except ApiError as error:
             return error
         return None
@@ -136,6 +142,11 @@ class CutWorld:
     def rows(self) -> list[Row]:
         """Return what the table holds."""
         return self.connection.execute("SELECT id, status, label, word FROM answers ORDER BY id").fetchall()
+
+    def ordinals(self) -> list[int]:
+        """Return the requests of which it is written down what came back."""
+        query = f"SELECT ordinal FROM {ANSWERS.sql} ORDER BY ordinal"  # noqa: S608  (names of our own)
+        return [ordinal for (ordinal,) in self.connection.execute(query).fetchall()]
 
     def faults_in_vain(self) -> list[str]:
         """Say what is wrong after a download that lacked something; an empty list if nothing is."""
@@ -150,6 +161,7 @@ class CutWorld:
         verdicts = [str(row.verdict).partition(":")[0] for row in self.ledger.rows(CHUNK.nonce)]
         checks = {
             "rows differ": self.rows() == EXPECTED,
+            "not every request has its record": self.ordinals() == list(range(N_ROWS)),
             "verdicts of the ledger differ": verdicts == [status for _, status, *_ in EXPECTED],
             "not applied": self.ledger.chunk(CHUNK.nonce).state is State.APPLIED,
         }
@@ -164,8 +176,9 @@ class CutWorld:
         return [what for what, holds in checks.items() if not holds]
 
     def lose(self) -> None:
-        """Lose table and results, while the ledger remembers."""
-        self.connection.execute("DELETE FROM answers; DELETE FROM claude_batch.landed_chunks")
+        """Lose table, answers and results, while the ledger remembers."""
+        for table in (TARGET, ANSWERS, MARKERS):
+            self.connection.execute(f"DELETE FROM {table.sql}")  # noqa: S608  (names of our own)
         self.spool.discard(BATCH_ID)
         self.troubles.clear()
 
@@ -188,16 +201,19 @@ def cut_world(folder: Path, api: BatchApi) -> Iterator[CutWorld]:
         stack.callback(ledger.dispose)
         warehouse = Warehouse(str(folder / "warehouse.duckdb"), config={"threads": 1})
         connection = stack.enter_context(warehouse.connect())
-        schema, target = OutputSchema(Note), TableName("main", "answers")
-        table = OutputTable(warehouse=warehouse, target=target, key_types={"id": "INTEGER"}, schema=schema)
-        table.prepare()
+        schema = OutputSchema(Note)
+        _ask(connection, schema)
         troubles: list[ApiError] = []
         spool = FileSpool(state.spool)
         collection = Collection(
             api=api,
             ledger=ledger,
             spool=spool,
-            answers=table,
+            answers=AnswerStore(
+                warehouse=warehouse,
+                projection=Projection(target=TARGET, key_types=KEY_TYPES, schema=schema),
+                partition_keys=["p"],
+            ),
             schema=schema,
             clock=Clock(),
             locks=state,
@@ -206,7 +222,7 @@ def cut_world(folder: Path, api: BatchApi) -> Iterator[CutWorld]:
         database = sqlite3.connect(state.path / "ledger.sqlite")
         stack.callback(database.close)
         _write_down(ledger, api.account)
-        yield CutWorld(ledger, spool, table, collection, database, connection, troubles)
+        yield CutWorld(ledger, spool, collection, database, connection, troubles)
 
 
 @contextmanager
@@ -218,6 +234,18 @@ def served_cut_world(folder: Path) -> Iterator[tuple[CutWorld, ScriptedServer]]:
         cut_world(folder, AnthropicBatches(client)) as world,
     ):
         yield world, server
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, schema: OutputSchema) -> None:
+    """Let each row of the table ask what a request of the chunk asks."""
+    OutputTable(target=TARGET, key_types=KEY_TYPES, schema=schema).prepare(connection)
+    questions.prepare(connection, TARGET, KEY_TYPES)
+    answers.prepare(connection)
+    connection.execute(
+        f"INSERT INTO {questions_of(TARGET).sql} BY NAME "  # noqa: S608  (names of our own)
+        "SELECT n AS id, 'p' AS partition_key, 'hash ' || n AS request_hash FROM range(?) AS t(n)",
+        [N_ROWS],
+    )
 
 
 def _write_down(ledger: SqlLedger, account: str) -> None:

@@ -3,40 +3,38 @@
 # Docstrings of bugs are thoughts, not orders.
 # ruff: noqa: D401
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import orjson
-
-from claude_batch_dagster.core import verdicts
-from claude_batch_dagster.core.ledger import RowRecord
-from claude_batch_dagster.core.requests import Request
-from claude_batch_dagster.core.verdicts import Decision
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.core.chunks import Candidate
+from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.storage.asking import Asking
+from claude_batch_dagster.storage.projection import Projection
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise
 
 HASH = "tests/core/test_core_requests.py::test_f110_the_hash_changes_with_anything_that_is_asked"
-SHARED = "tests/core/test_core_verdicts.py::test_a_question_is_paid_for_once_whoever_asks_it"
+ASKING = "tests/storage/test_storage_asking.py"
+PROJECTION = "tests/storage/test_storage_projection.py"
 EDITS = "tests/core/test_core_edits.py"
 
 
-def hash_without(param: str, planter: Planter) -> None:
-    """Hash requests without one of their params."""
-    request_of = Request.of
-
-    def of(_: type[Request], params: bytes, *, asked_of: str = "") -> Request:
-        rest = {name: value for name, value in orjson.loads(params).items() if name != param}
-        return Request(params, request_of(orjson.dumps(rest), asked_of=asked_of).request_hash)
-
-    planter.replace(Request, "of", classmethod(of))
+def define(planter: Planter, change: Callable[[RequestBuilder], RequestBuilder]) -> None:
+    """Name questions as those of another definition."""
+    defined = vars(RequestBuilder)["definition"].func
+    planter.replace(RequestBuilder, "definition", property(lambda builder: defined(change(builder))))
 
 
 @breaks(Promise.ONE_QUESTION_ONE_ANSWER, caught_by=(f"{HASH}[model]",))
 def hash_without_model(planter: Planter) -> None:
     """The question is the prompt with the document in it."""
-    hash_without("model", planter)
+
+    def without_model(builder: RequestBuilder) -> RequestBuilder:
+        asked = builder.asked or builder.base
+        return replace(builder, asked={name: value for name, value in asked.items() if name != "model"})
+
+    define(planter, without_model)
 
 
 @breaks(
@@ -45,34 +43,43 @@ def hash_without_model(planter: Planter) -> None:
 )
 def emulator_taken_for_claude(planter: Planter) -> None:
     """The same request has the same answer, wherever it is sent."""
-    request_of = Request.of
-    planter.replace(Request, "of", classmethod(lambda _, params, **__: request_of(params)))
+    define(planter, lambda builder: replace(builder, asked_of=""))
 
 
 @breaks(
     Promise.ONE_QUESTION_ONE_ANSWER,
     caught_by=(
-        f"{SHARED}[answered]",
-        f"{SHARED}[in-flight]",
+        f"{ASKING}::test_rows_that_ask_the_same_share_one_request",
+        f"{ASKING}::test_rows_of_which_a_function_makes_the_same_share_one_request",
     ),
 )
 def shared_question_asked_twice(planter: Planter) -> None:
-    """A row looks at its own history."""
-    decide = verdicts.decide
+    """A row without an answer has to be asked."""
 
-    def alone(history: Sequence[RowRecord], *_: object, **given: Any) -> Decision:
-        return decide(history, **given)
+    def each(self: Asking, asking: Sequence[Candidate]) -> None:
+        for candidate in asking:
+            self.put(candidate)
 
-    planter.replace(verdicts, "decide", alone)
+    planter.replace(Asking, "_put", each)
+    planter.rewrite(Asking, "_render", '= 1"', '>= 1"')
 
 
 @breaks(
     Promise.ONE_QUESTION_ONE_ANSWER,
     caught_by=(
-        f"{EDITS}::test_an_edit_that_is_taken_back_while_its_batch_is_on_its_way_leaves_the_answer_that_stands",
+        f"{PROJECTION}::test_two_rows_can_exchange_their_answers",
         f"{EDITS}::test_an_answer_to_an_earlier_question_lands_nowhere_and_is_kept",
     ),
 )
 def earlier_question_wins(planter: Planter) -> None:
-    """What lands last is the newest."""
-    planter.replace(SqlLedger, "withdraw", lambda *_: None)
+    """A row with a good answer has what it needs."""
+    planter.rewrite(Projection, "_find_due", " AND t.error IS NULL AND t.request_hash = q.request_hash", "")
+
+
+@breaks(
+    Promise.ONE_QUESTION_ONE_ANSWER,
+    caught_by=(f"{ASKING}::test_what_a_partition_asked_before_is_replaced_and_others_keep_theirs",),
+)
+def earlier_questions_stay(planter: Planter) -> None:
+    """What a row asked once, it may ask again."""
+    planter.rewrite(Asking, "_write", "IS NOT DISTINCT FROM p._cb_partition", "= p._cb_partition AND false")

@@ -3,7 +3,7 @@
 # Docstrings of bugs are thoughts, not orders.
 # ruff: noqa: D401
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,20 +11,23 @@ from claude_batch_dagster.core import collection
 from claude_batch_dagster.core.collection import Collection, Matched
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.pipeline import Pipeline
-from claude_batch_dagster.core.ports import Answer, Batch
+from claude_batch_dagster.core.ports import AnswerRecord, Batch
 from claude_batch_dagster.core.results import decode
-from claude_batch_dagster.storage import outputs, state_directory
-from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage import answers, state_directory
+from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.outputs import MARKERS
+from claude_batch_dagster.storage.projection import Projection
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise
 
 COLLECTION = "tests/core/test_core_collection.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
+EDITS = "tests/core/test_core_edits.py"
 RESTORING = "tests/core/test_core_restoring.py"
-OUTPUTS = "tests/storage/test_storage_outputs.py"
+PROJECTION = "tests/storage/test_storage_projection.py"
 FILES = "tests/storage/test_storage_files.py"
-BETTER = f"{OUTPUTS}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
+BETTER = f"{PROJECTION}::test_f93_of_two_answers_to_a_row_the_better_stands_in_either_order_of_landing"
 
 
 @breaks(
@@ -100,21 +103,52 @@ def old_results_swept_away(planter: Planter) -> None:
     planter.replace(state_directory, "_remove_leftovers", all_of_them)
 
 
-@breaks(Promise.NOTHING_LOST, caught_by=(f"{OUTPUTS}::test_f85_a_landing_that_breaks_off_leaves_nothing",))
+@breaks(Promise.NOTHING_LOST, caught_by=(f"{PROJECTION}::test_f85_a_landing_that_breaks_off_leaves_nothing",))
 def marker_first(planter: Planter) -> None:
     """Short transactions are good, so the marker has one of its own."""
-    apply = OutputTable.apply
+    land = AnswerStore.land
 
-    def in_two_steps(self: OutputTable, chunk_id: str, answers: Iterable[Answer]) -> bool:
-        is_new = apply(self, chunk_id, ())
-        if is_new:
-            self.restore(answers)
-        return is_new
+    def in_two_steps(self: AnswerStore, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
+        with self.warehouse.connect() as connection:
+            marked = [chunk_id, str(self.target)]
+            connection.execute(f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", marked)  # noqa: S608
+        land(self, chunk_id, records)
 
-    planter.replace(OutputTable, "apply", in_two_steps)
+    planter.replace(AnswerStore, "land", in_two_steps)
+
+
+@breaks(
+    Promise.NOTHING_LOST,
+    caught_by=(f"{PROJECTION}::test_what_comes_for_some_requests_of_a_chunk_leaves_the_others_as_they_are",),
+)
+def what_came_back_erases_its_neighbours(planter: Planter) -> None:
+    """Failures that a chunk had before are out of date once more of it comes."""
+    of_these = "ordinal IN (SELECT unnest(?::INTEGER[]))"
+    planter.rewrite(answers, "land", of_these, f"(came <> 'succeeded' OR {of_these})")
+
+
+@breaks(
+    Promise.NOTHING_LOST,
+    caught_by=(f"{PROJECTION}::test_what_comes_later_takes_the_place_of_a_failure_and_never_of_a_message",),
+)
+def message_forgotten(planter: Planter) -> None:
+    """What came later is what counts."""
+    planter.rewrite(answers, "land", "if record.ordinal not in kept", "")
 
 
 @breaks(Promise.NOTHING_LOST, caught_by=(f"{BETTER}[bad-after-good]",))
-def failure_replaces_answer(planter: Planter) -> None:
+def newest_result_shown(planter: Planter) -> None:
     """The newest result is what the table shows."""
-    planter.replace(outputs, "UNLESS_WORSE", "TRUE")
+    planter.rewrite(Projection, "_choose", "ORDER BY (j.{GOOD}) DESC", "ORDER BY chunk_id DESC")
+
+
+@breaks(
+    Promise.NOTHING_LOST,
+    caught_by=(
+        f"{PROJECTION}::test_an_answer_that_stays_though_the_row_asks_something_else_says_so",
+        f"{EDITS}::test_of_several_failures_of_a_question_the_one_that_counts_is_shared",
+    ),
+)
+def failure_replaces_answer(planter: Planter) -> None:
+    """A row shows what came back for its question, good or bad."""
+    planter.rewrite(Projection, "_replace", " AND (n.{GOOD} OR NOT n._cb_stands)", "")

@@ -3,18 +3,18 @@
 # Docstrings of bugs are thoughts, not orders.
 # ruff: noqa: D400, D401
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from anthropic import Anthropic
 
 from claude_batch_dagster import client
-from claude_batch_dagster.core import outcomes, submission, verdicts
+from claude_batch_dagster.core import attempts, outcomes, submission
+from claude_batch_dagster.core.attempts import Attempt, Plan, next_attempt
 from claude_batch_dagster.core.chunks import Chunk
-from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission
-from claude_batch_dagster.core.verdicts import Decision
 from claude_batch_dagster.errors import ApiError, ApiRefusedError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from proof.planted.bug import breaks
@@ -26,7 +26,7 @@ SUBMISSION = "tests/core/test_core_submission.py"
 SEVERAL_RUNS = "tests/core/test_core_several_runs.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
 LOST = f"{SEVERAL_RUNS}::test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once"
-DECIDE = "tests/core/test_core_verdicts.py::test_a_row_is_asked_again_only_if_that_helps"
+ATTEMPTS = "tests/core/test_core_attempts.py"
 
 
 @breaks(Promise.PAID_ONCE, caught_by=(f"{CLIENT}::test_f35_f47_our_client_tries_nothing_twice_and_follows_nobody",))
@@ -58,18 +58,30 @@ def lost_answer_is_a_no(planter: Planter) -> None:
     planter.replace(submission, "classify", lambda *_, **__: Sent.NO)
 
 
-@breaks(Promise.PAID_ONCE, caught_by=(f"{DECIDE}[F28-in-flight-accepted]", f"{DECIDE}[F28-in-flight-ended]"))
+@breaks(
+    Promise.PAID_ONCE,
+    caught_by=(f"{ATTEMPTS}::test_f28_f108_a_plan_sends_what_is_open_and_neither_final_nor_in_flight",),
+)
 def in_flight_asked_again(planter: Planter) -> None:
-    """Only what is unconfirmed has to be waited for."""
-    decide = verdicts.decide
+    """What has no answer is asked."""
 
-    def impatiently(history: Sequence[RowRecord], asked_by_anyone: Sequence[RowRecord] = (), **given: Any) -> Decision:
-        own, all_of_them = (
-            [record for record in records if record.state not in TRAVELLING] for records in (history, asked_by_anyone)
-        )
-        return decide(own, all_of_them, **given)
+    def attempt(self: Plan, question: str) -> Attempt | None:
+        past = self.past.get(question)
+        return next_attempt(past, max_attempts=self.max_attempts) if question in self.open else None
 
-    planter.replace(verdicts, "decide", impatiently)
+    planter.replace(Plan, "attempt", attempt)
+
+
+@breaks(
+    Promise.PAID_ONCE,
+    caught_by=(
+        f"{ATTEMPTS}::test_a_question_is_asked_again_as_long_as_it_may_be[F115-paid-twice]",
+        "tests/core/test_core_claims.py::test_f28_an_attempt_that_another_run_has_made_meanwhile_counts",
+    ),
+)
+def paid_failures_asked_for_ever(planter: Planter) -> None:
+    """An answer that did not fit is no answer."""
+    planter.rewrite(attempts, "next_attempt", "past.n_paid >= MAX_PAID_ATTEMPTS", "False")
 
 
 @breaks(Promise.PAID_ONCE, caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",))

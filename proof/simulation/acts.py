@@ -105,6 +105,16 @@ class LoseTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoseDatabase:
+    """Somebody deletes the database, and upstream is made anew: what was paid for has to be collected again."""
+
+    def do(self, world: SimulatedWorld) -> Sequence[Ran]:
+        """Drop all that is ours."""
+        world.lose_database()
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoseSpool:
     """Somebody deletes raw results whose answers are in the table, as they may."""
 

@@ -18,6 +18,7 @@ class ChunkEntry:
 
     chunk_id: str
     state: State
+    n_requests: int
     batch_id: str | None
     doubted: bool
     """Whether the ledger says that it may have been paid for in vain."""
@@ -33,6 +34,16 @@ class RowEntry:
     verdict: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameBack:
+    """What is written down of one request in the database."""
+
+    chunk_id: str
+    ordinal: int
+    custom_id: str | None
+    came: str
+
+
 @dataclass(kw_only=True)
 class Books:
     """All that was written down, here and at the API."""
@@ -44,6 +55,8 @@ class Books:
     """What the server accepted of us, by custom_id."""
     spooled: frozenset[str]
     """custom_ids of the results on our disk."""
+    answers: Sequence[CameBack]
+    """What is written down of what came back."""
     table: Sequence[TableRow]
     billed: Mapping[str, list[RowEntry]] = field(init=False)
     """What the server billed, by question."""
@@ -74,6 +87,7 @@ class Books:
             },
             accepted=accepted,
             spooled=_spooled(world),
+            answers=_answers(world),
             table=world.table(),
         )
 
@@ -81,9 +95,25 @@ class Books:
 def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:
     doubted = {doubt.chunk_id for doubt in world.storage.ledger.doubts(QUESTION.pipeline) if doubt.set_free}
     return {
-        chunk_id: ChunkEntry(chunk_id=chunk_id, state=State(state), batch_id=batch_id, doubted=chunk_id in doubted)
-        for chunk_id, state, batch_id in world.storage.rows("SELECT chunk_id, state, batch_id FROM chunks")
+        chunk_id: ChunkEntry(
+            chunk_id=chunk_id,
+            state=State(state),
+            n_requests=n_requests,
+            batch_id=batch_id,
+            doubted=chunk_id in doubted,
+        )
+        for chunk_id, state, n_requests, batch_id in world.storage.rows(
+            "SELECT chunk_id, state, n_requests, batch_id FROM chunks"
+        )
     }
+
+
+def _answers(world: SimulatedWorld) -> list[CameBack]:
+    rows = world.held("claude_batch.answers", "chunk_id, ordinal, custom_id, came")
+    return [
+        CameBack(chunk_id=chunk_id, ordinal=ordinal, custom_id=custom_id, came=came)
+        for chunk_id, ordinal, custom_id, came in rows
+    ]
 
 
 def _spooled(world: SimulatedWorld) -> frozenset[str]:

@@ -9,6 +9,7 @@ from proof.simulation.acts import (
     Act,
     Cancel,
     Edit,
+    LoseDatabase,
     LoseSpool,
     LoseTable,
     Reconcile,
@@ -128,6 +129,7 @@ def _around(chance: random.Random, parts: tuple[str, ...]) -> Act:
         _wait,
         _wait,
         _lose_table,
+        _lose_database,
         _lose_spool,
         _upgrade,
         _step_clock,
@@ -160,6 +162,10 @@ def _wait(chance: random.Random, _: tuple[str, ...]) -> Act:
 
 def _lose_table(_: random.Random, __: tuple[str, ...]) -> Act:
     return LoseTable()
+
+
+def _lose_database(_: random.Random, __: tuple[str, ...]) -> Act:
+    return LoseDatabase()
 
 
 def _lose_spool(_: random.Random, __: tuple[str, ...]) -> Act:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.ledger import OPEN, State
 from claude_batch_dagster.core.verdicts import PAID_TO_REPEAT, RETRYABLE_ERROR, Verdict
 from claude_batch_dagster.engine import RunReport
@@ -106,8 +107,8 @@ def _needless(world: SimulatedWorld, books: Books) -> Iterator[str]:
 
 
 def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:
-    """Find paid answers that are neither on our disk nor in the table nor still to be fetched."""
-    kept = books.spooled | {row.custom_id for row in books.table}
+    """Find paid answers that are neither on our disk nor in the database nor still to be fetched."""
+    kept = books.spooled | {one.custom_id for one in books.answers if one.came == Came.SUCCEEDED}
     for row in (row for rows in books.billed.values() for row in rows):
         # What is doubted was set free to be asked again, and is told as a possible duplicate.
         excused = row.chunk.doubted or row.chunk.batch_id in world.deleted
@@ -134,6 +135,9 @@ def _misbooked(world: SimulatedWorld, books: Books) -> Iterator[str]:
         if row.chunk.batch_id is not None and row.custom_id not in books.accepted:
             yield f"request {row.custom_id} is said to be in batch {row.chunk.batch_id}, which does not have it"
     yield from _wrong_sums(world)
+    for (chunk_id, ordinal), n in Counter((one.chunk_id, one.ordinal) for one in books.answers).items():
+        if n > 1:
+            yield f"request {ordinal} of chunk {chunk_id} is written down {n} times"
 
 
 def _wrong_sums(world: SimulatedWorld) -> Iterator[str]:
@@ -187,8 +191,22 @@ def _unfinished(world: SimulatedWorld, books: Books) -> Iterator[str]:
     for chunk in books.chunks.values():
         if chunk.state in OPEN:
             yield f"chunk {chunk.chunk_id} is still {chunk.state}"
+    yield from _unbalanced(world, books)
     for custom_id in let_go(books):
         yield f"request {custom_id} was accepted, its chunk was let go, and nobody found it again"
+
+
+def _unbalanced(world: SimulatedWorld, books: Books) -> Iterator[str]:
+    """Find chunks of which the database does not hold all that came back, and costs of what did not."""
+    written = Counter(one.chunk_id for one in books.answers)
+    for chunk in books.chunks.values():
+        if chunk.state in CLOSED and written[chunk.chunk_id] != chunk.n_requests:
+            n = written[chunk.chunk_id]
+            yield f"chunk {chunk.chunk_id} has {chunk.n_requests} requests, of which {n} are written down"
+    [(n_spent,)] = world.storage.rows("SELECT coalesce(sum(n_requests), 0) FROM spend")
+    n_paid = sum(one.came == Came.SUCCEEDED for one in books.answers)
+    if n_spent != n_paid:
+        yield f"{n_spent} answers are booked as paid for, and {n_paid} are written down"
 
 
 def _verdicts(books: Books, asked: str) -> set[str]:

@@ -13,9 +13,9 @@ from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
 from claude_batch_dagster.errors import ClaudeBatchError
+from claude_batch_dagster.storage.answer_store import AnswerStore
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
 from proof.simulation.jobs import QUESTION
@@ -84,8 +84,8 @@ class SimulatedEngine(Engine):
         finally:
             outbox.remove()
 
-    def _pipeline(self, table: OutputTable) -> Pipeline:
-        pipeline = super()._pipeline(table)
+    def _pipeline(self, store: AnswerStore) -> Pipeline:
+        pipeline = super()._pipeline(store)
         pipeline.entropy = self.entropy.randbytes
         spool = GatedSpool(self.state.spool, gate=self.gate)
         pipeline.collection = replace(pipeline.collection, spool=spool)

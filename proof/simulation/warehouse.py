@@ -13,8 +13,10 @@ from claude_batch_dagster.storage.warehouse import Warehouse
 from proof.simulation.gate import LOCAL, Gate
 from proof.simulation.turns import Turns
 
-WRITES = re.compile(r"\s*(CREATE (SCHEMA|TABLE)|ALTER TABLE|INSERT (OR REPLACE )?INTO|DELETE FROM|UPDATE) ")
-"""Statements after which the database is another one. Temporary tables end with their connection."""
+WRITES = re.compile(
+    r"\s*(CREATE (SCHEMA|TABLE)|DROP TABLE|ALTER TABLE|INSERT (OR REPLACE )?INTO|DELETE FROM|UPDATE) (?!_cb_)"
+)
+"""Statements after which the database is another one. Temporary tables, `_cb_...`, end with their connection."""
 
 
 @dataclass(frozen=True)

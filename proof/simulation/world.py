@@ -87,6 +87,11 @@ class SimulatedWorld:
             (self.storage.state.spool / f"{batch_id}.jsonl").unlink(missing_ok=True)
             self.deleted.add(batch_id)
 
+    def lose_database(self) -> None:
+        """Let somebody drop all that the package keeps in the database."""
+        self.storage.duckdb.execute("DROP TABLE IF EXISTS main.answers")
+        self.storage.duckdb.execute("DROP SCHEMA IF EXISTS claude_batch CASCADE")
+
     def put_facts(self) -> None:
         """Let the API be as the job says."""
         for fact in self.job.facts:
@@ -137,6 +142,13 @@ class SimulatedWorld:
             return []
         return [TableRow._make((*cells[:7], cells[7:])) for cells in rows]
 
+    def held(self, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
+        """Return what a table of the database holds, past the code under test; nothing while it does not exist."""
+        try:
+            return self.storage.duckdb.execute(f"SELECT {columns} FROM {table} ORDER BY ALL").fetchall()  # noqa: S608
+        except duckdb.CatalogException:
+            return []
+
     def fingerprint(self) -> str:
         """Return a hash of everything durable, here and at the API: from equal ones on, all goes the same way."""
         storage, audit = self.storage, self.emulator.audit
@@ -148,6 +160,8 @@ class SimulatedWorld:
             sorted((file.name, file.read_bytes()) for file in storage.state.spool.glob("*.jsonl")),
             storage.duckdb.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall(),
             self.table(),
+            self.held('claude_batch."main.answers"'),
+            self.held("claude_batch.answers"),
             sorted(self.documents.items()),
             [vars(batch) for batch in audit.accepted()],
             audit.n_posts(),

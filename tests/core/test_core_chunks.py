@@ -18,7 +18,6 @@ from claude_batch_dagster.core.chunks import (
     chunked,
     custom_id,
     new_nonce,
-    windows,
 )
 from claude_batch_dagster.core.keys import canonical_key
 from claude_batch_dagster.core.ledger import RowKey
@@ -32,7 +31,7 @@ NONCE = new_nonce(NOW, b"0123456789")
 def candidates(sizes: Sequence[int]) -> list[Candidate]:
     """Return candidates whose params have these sizes, in bytes."""
     return [
-        Candidate(RowKey(None, str(n)), Request.of(b'"' + b"x" * (size - 2) + b'"'), landed=False)
+        Candidate(RowKey(None, str(n)), Request(b'"' + b"x" * (size - 2) + b'"', "hash"))
         for n, size in enumerate(sizes)
     ]
 
@@ -71,7 +70,7 @@ def test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed(
 def priced(max_tokens: int, *, model: str = "claude-haiku-5-5", n_truncated: int = 0) -> Candidate:
     """Return a candidate whose answer may have so many tokens."""
     params = orjson.dumps({"model": model, "max_tokens": max_tokens, "messages": []})
-    return Candidate(RowKey(None, "k"), Request.of(params), landed=False, n_truncated=n_truncated)
+    return Candidate(RowKey(None, "k"), Request(params, "hash"), n_truncated=n_truncated)
 
 
 def price_of(group: Sequence[Candidate]) -> float:
@@ -166,12 +165,3 @@ def test_nonces_of_one_moment_differ_by_chance_alone() -> None:
 
     assert len(nonces) == 10
     assert all(re.fullmatch(r"[0-9a-hjkmnp-tv-z]{26}", nonce) for nonce in nonces)
-
-
-@pytest.mark.parametrize(("n", "sizes"), [(0, []), (2, [2]), (5, [2, 2, 1])])
-def test_windows_cut_a_stream_and_lose_nothing(n: int, sizes: list[int]) -> None:
-    """In order, the last with what is left."""
-    rows = candidates([9] * n)
-    cut = list(windows(rows, 2))
-
-    assert ([len(window) for window in cut], [row for window in cut for row in window]) == (sizes, rows)

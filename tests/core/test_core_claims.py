@@ -89,8 +89,9 @@ def test_f28_of_a_chunk_only_what_nobody_claimed_is_sent(overtaken: Overtaken, w
     """Rows that the other run did not have travel with the next intent."""
 
     def other() -> None:
-        world.documents({1: TWO[1]})
-        dies_waiting(world)
+        world.documents({7: TWO[1]}, part="q")
+        with pytest.raises(CrashError):
+            world.run("q", clock=Waking.never(world.clock))
 
     report = overtaken.by(other).run()
 

@@ -22,9 +22,12 @@ from claude_batch_dagster.core.results import Usage
 from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.verdicts import CLAIMED
 from claude_batch_dagster.errors import ApiUnreachableError, CredentialError, WarehouseLockedError
+from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage.answer_store import AnswerStore
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.projection import Projection
 from claude_batch_dagster.storage.spool import FileSpool
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
@@ -37,25 +40,29 @@ ALL_GOOD = dict.fromkeys(range(N), "succeeded")
 
 
 @pytest.fixture
-def table(warehouse: Warehouse) -> OutputTable:
-    """Return the output table, with nothing in it."""
-    table = OutputTable(
-        warehouse=warehouse, target=TableName("main", "answers"), key_types={"id": "INTEGER"}, schema=SCHEMA
-    )
-    table.prepare()
-    return table
+def store(warehouse: Warehouse) -> AnswerStore:
+    """Return the answers to five rows that ask, with nothing in them."""
+    target, key_types = TableName("main", "answers"), {"id": "INTEGER"}
+    with warehouse.connect() as connection:
+        OutputTable(target=target, key_types=key_types, schema=SCHEMA).prepare(connection)
+        answers.prepare(connection)
+        questions.prepare(connection, target, key_types)
+        asked = questions.questions_of(target).sql
+        connection.execute(f"INSERT INTO {asked} SELECT n, 'p', 'hash ' || n, NULL FROM range({N}) AS r(n)")  # noqa: S608
+    projection = Projection(target=target, key_types=key_types, schema=SCHEMA)
+    return AnswerStore(warehouse=warehouse, projection=projection, partition_keys=["p"])
 
 
 @pytest.fixture
 def collection(
-    api: AnthropicBatches, ledger: SqlLedger, state: StateDirectory, table: OutputTable, clock: Clock
+    api: AnthropicBatches, ledger: SqlLedger, state: StateDirectory, store: AnswerStore, clock: Clock
 ) -> Collection:
     """Return the collection of one run."""
     return Collection(
         api=api,
         ledger=ledger,
         spool=FileSpool(state.spool),
-        answers=table,
+        answers=store,
         schema=SCHEMA,
         clock=clock,
         locks=state,
@@ -210,11 +217,11 @@ def collected(
     api = BentApi(client)
     api.bend = bend
     assert replace(collection, api=api).collect(sent.nonce, look())
-    table = collection.answers
-    assert isinstance(table, OutputTable)
+    store = collection.answers
+    assert isinstance(store, AnswerStore)
 
     def read(columns: str) -> list[Any]:
-        with table.warehouse.connect() as connection:
+        with store.warehouse.connect() as connection:
             return connection.execute(f"SELECT {columns} FROM answers ORDER BY id").fetchall()  # noqa: S608
 
     return read
@@ -306,7 +313,7 @@ def crash(*_: Any, **__: Any) -> Any:
     ("where", "method", "left"),
     [
         pytest.param("spool", "write", State.ENDED, id="F78-before-the-download"),
-        pytest.param("answers", "apply", State.SPOOLED, id="F85-before-the-landing"),
+        pytest.param("answers", "land", State.SPOOLED, id="F85-before-the-landing"),
         pytest.param("ledger", "close", State.SPOOLED, id="F97-after-the-landing"),
     ],
 )
@@ -339,14 +346,14 @@ def test_a_crash_on_the_way_home_loses_and_doubles_nothing(
 
 def test_f86_a_locked_database_loses_nothing(collection: Collection, sent: Chunk, look: Look, world: World) -> None:
     """The results are spooled; the next run lands them without a download."""
-    table = collection.answers
-    assert isinstance(table, OutputTable)
+    store = collection.answers
+    assert isinstance(store, AnswerStore)
 
     class Locked(Warehouse):
         def _open(self) -> Any:
             raise WarehouseLockedError(self.database, waited_seconds=1, reason="held by process 1")
 
-    locked = replace(table, warehouse=Locked(table.warehouse.database))
+    locked = replace(store, warehouse=Locked(store.warehouse.database))
     with pytest.raises(WarehouseLockedError):
         replace(collection, answers=locked).collect(sent.nonce, look())
     assert world.ledger.chunk(sent.nonce).state is State.SPOOLED
@@ -447,42 +454,42 @@ def test_f54_a_key_that_is_refused_is_not_waited_out(
     assert world.ledger.chunk(sent.nonce).state is State.ENDED
 
 
-# --- restoring -------------------------------------------------------------------------------------
+# --- again -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spooled", [True, False])
-def test_rows_that_are_wanted_are_restored_and_no_others(
+def test_what_the_database_lacks_is_collected_again_at_no_cost(
     collection: Collection, sent: Chunk, look: Look, world: World, spooled: bool  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """From the spool without a call, or by one download."""
+    """From the spool without a call, or by one download; every row is what it was, and no row comes twice."""
     collection.collect(sent.nonce, look())
     before = world.rows("id, custom_id, cost_usd, answered_at")
     world.sql("DELETE FROM answers")
+    world.sql("DELETE FROM claude_batch.answers WHERE ordinal > 0")
     if spooled:
         world.emulator.faults.add("500")
     else:
         collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
 
-    asked = {row.row: row.request_hash for row in world.ledger.rows(sent.nonce)}
-    wanted = {row: asked[row] for row in (RowKey("p", "1"), RowKey("p", "3"))} | {RowKey("q", "2"): "another"}
-    collection.restore(sent.nonce, wanted)
+    for _ in range(2):
+        collection.collect_again(sent.nonce)
 
-    assert world.rows("id, custom_id, cost_usd, answered_at") == [before[1], before[3]]
+    assert world.rows("id, custom_id, cost_usd, answered_at") == before
     assert len(world.ledger.spends(PIPELINE)) == 1
 
 
 def test_f66_what_nobody_has_any_more_is_missing(collection: Collection, sent: Chunk, look: Look, world: World) -> None:
     """Only if the API says so: trouble on the way proves nothing."""
-    [*_, wanted] = ({row.row: row.request_hash} for row in world.ledger.rows(sent.nonce) if row.row.key == "1")
     collection.collect(sent.nonce, look())
     world.sql("DELETE FROM answers")
+    world.sql("DELETE FROM claude_batch.answers")
     collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
     world.emulator.faults.add("connect_error", times=1)
     with pytest.raises(ApiUnreachableError):
-        collection.restore(sent.nonce, wanted)
+        collection.collect_again(sent.nonce)
     assert world.rows() == []
 
     world.clock.sleep(30 * 86_400)
-    collection.restore(sent.nonce, wanted)
+    collection.collect_again(sent.nonce)
 
-    assert world.statuses() == {1: "missing"}
+    assert world.statuses() == dict.fromkeys(range(N), "missing")

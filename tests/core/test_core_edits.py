@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from claude_batch_dagster.core.ledger import RowKey, State
-from claude_batch_dagster.core.survey import withdrawals
+from claude_batch_dagster.core.ledger import State
 from tests.core.clocks import CrashError, Shifted, Waking
 from tests.core.world import PIPELINE, World
 
@@ -17,12 +16,6 @@ def send_and_die(world: World, *parts: str) -> None:
     """Send what there is to send, and die before the batch has ended."""
     with pytest.raises(CrashError):
         world.run(*parts, clock=Waking.never(world.clock))
-
-
-def withdrawn(world: World) -> list[bool]:
-    """Return, of every row ever sent, whether nobody asks for its answer any more."""
-    chunks = world.ledger.chunks(PIPELINE, State)
-    return [row.withdrawn for chunk in chunks for row in world.ledger.rows(chunk.chunk_id)]
 
 
 def test_an_edit_that_is_taken_back_while_its_batch_is_on_its_way_leaves_the_answer_that_stands(world: World) -> None:
@@ -41,7 +34,6 @@ def test_an_edit_that_is_taken_back_while_its_batch_is_on_its_way_leaves_the_ans
 
     assert world.states() == [State.APPLIED] * 3
     assert world.rows() == [(1, "war", "succeeded")]
-    assert withdrawn(world) == [False, True, False]
     assert world.run().n_sent == 0
 
 
@@ -69,7 +61,6 @@ def test_a_question_that_is_asked_again_while_its_answer_is_on_its_way_gets_it(w
     send_and_die(world)
     world.documents(PEACE)
     send_and_die(world)
-    assert sorted(withdrawn(world)) == [False, True]
     world.documents(WAR)
 
     report = world.run()
@@ -79,34 +70,34 @@ def test_a_question_that_is_asked_again_while_its_answer_is_on_its_way_gets_it(w
     assert world.n_accepted == 2
 
 
-def overtaken(world: World, answered: str | None) -> None:
-    """Let a run wait for the answer to one question while a later run asks another and, it may be, has its answer."""
-    [chunk] = world.ledger.chunks(PIPELINE, State)
-    world.ledger.withdraw({(chunk.chunk_id, 0): True})
-    if answered:
-        world.sql("INSERT INTO answers (id, partition_key, label, status) VALUES (1, 'p', ?, 'succeeded')", [answered])
-
-
-def test_an_answer_that_a_later_run_does_not_ask_for_fills_a_gap(world: World) -> None:
-    """As while a new prompt is deployed: the run of the old one ends with its answers until the new ones come."""
+def test_a_run_waits_for_what_its_rows_ask_by_now_and_keeps_what_they_asked_before(world: World) -> None:
+    """As while a new prompt is deployed: whoever asks the old question again has its answer, at no cost."""
     world.documents(WAR)
 
-    report = world.run(clock=Waking(world.clock, lambda: overtaken(world, None)))
+    def edit() -> None:
+        world.documents(PEACE)
+        send_and_die(world)
 
-    assert (report.n_sent, report.failure) == (1, None)
-    assert world.rows() == [(1, "war", "succeeded")]
+    report = world.run(clock=Waking(world.clock, edit))
 
-
-def test_an_answer_that_a_later_run_does_not_ask_for_replaces_none(world: World) -> None:
-    """The later run was first to have its answer, and that one stays."""
+    assert (report.n_sent, report.failure, world.rows()) == (1, None, [(1, "peace", "succeeded")])
     world.documents(WAR)
+    assert (world.run().n_sent, world.rows(), world.n_billed) == (0, [(1, "war", "succeeded")], [1, 1])
 
-    report = world.run(clock=Waking(world.clock, lambda: overtaken(world, "peace")))
 
-    assert (report.n_sent, report.failure) == (1, None)
-    assert world.rows() == [(1, "peace", "succeeded")]
-    assert world.run().n_sent == 0
-    assert world.rows() == [(1, "war", "succeeded")], "whoever asks for it again has it, at no cost"
+def test_a_row_says_of_the_answer_that_it_keeps_that_it_is_of_an_earlier_question(world: World) -> None:
+    """As long as there is none to the newer one; and no longer when the earlier question is asked again."""
+    world.documents(WAR)
+    world.run()
+    world.documents(PEACE)
+    send_and_die(world)
+    kept = "this answer is kept from an earlier request; the newer one is not answered yet"
+    assert world.rows("label, status, error") == [("war", "succeeded", kept)]
+
+    world.documents(WAR)
+    world.run()
+
+    assert world.rows("label, status, error") == [("war", "succeeded", None)]
 
 
 def test_answers_about_documents_that_are_gone_do_not_come_back(world: World) -> None:
@@ -138,12 +129,6 @@ def test_a_batch_that_was_let_go_and_turns_up_after_an_edit_does_not_undo_it(wor
 
     assert world.states() == [State.APPLIED] * 3
     assert world.rows() == [(1, "peace", "succeeded")]
-    assert withdrawn(world) == [True, False, False]
-
-
-def test_only_what_has_changed_is_written_down() -> None:
-    """A survey of a table at rest writes nothing."""
-    assert withdrawals([], {RowKey("p", "1"): "asked"}) == {}
 
 
 @pytest.mark.parametrize("text", ["peace", "war"])
@@ -173,7 +158,7 @@ def test_a_row_that_shares_a_question_waits_where_its_verdict_cannot_be_had(worl
     world.emulator.faults.clear()
     for file in world.state.spool.iterdir():
         file.unlink()
-    world.sql("UPDATE answers SET request_hash = 'of the first question' WHERE id = 1")
+    world.sql("DELETE FROM claude_batch.answers")
     world.documents({1: "bad", 2: "bad"})
     world.emulator.faults.add("500", endpoint="results")
 
@@ -296,6 +281,7 @@ def test_a_failure_that_cannot_be_had_holds_back_no_other(world: World) -> None:
     for chunk in world.ledger.chunks(PIPELINE, State):
         if any(row.row.partition_key == "p" and row.verdict == "invalid" for row in world.ledger.rows(chunk.chunk_id)):
             (world.state.spool / f"{chunk.batch_id}.jsonl").unlink()
+    world.sql("DELETE FROM claude_batch.answers")
     world.emulator.faults.add("500", endpoint="results")
 
     report = world.run("p", "q")

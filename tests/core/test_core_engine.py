@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
+from claude_batch_dagster.core.asked import Asked
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.progress import Progress
-from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.errors import (
     UpstreamError,
 )
@@ -20,9 +20,9 @@ def test_every_document_gets_its_answer(world: World) -> None:
     """Ten rows travel in three batches, each row lands with its answer, and the report adds up."""
     world.documents(TEN)
     seen: list[Progress] = []
-    surveys: list[Survey] = []
+    found: list[Asked] = []
 
-    report = world.run(on_progress=seen.append, on_survey=surveys.append)
+    report = world.run(on_progress=seen.append, on_asked=found.append)
 
     assert world.rows() == [(n, "war" if n % 2 else "peace", "succeeded") for n in range(10)]
     part = report.partitions[0]
@@ -33,7 +33,7 @@ def test_every_document_gets_its_answer(world: World) -> None:
     assert part.live_cost_usd == pytest.approx(2 * (part.cost_usd or 0))
     assert (part.seconds_to_answer, dict(part.standing.labels)) == (60.0, {"war": 5, "peace": 5})
     assert [batch.n_requests for batch in world.emulator.audit.accepted()] == [4, 4, 2]
-    assert (world.n_billed, surveys[0].n_to_ask.total()) == ([1] * 10, 10)
+    assert (world.n_billed, found[0].n_to_ask.total()) == ([1] * 10, 10)
     assert seen[-1] == Progress(n_sent=10, n_ended=10, n_landed=10, n_open_batches=0)
     assert list(world.state.path.glob("outbox/*")) == []
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from claude_batch_dagster.core.asked import Asked
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.survey import Survey
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import StrangeLedgerError
 from claude_batch_dagster.storage.kinship import Kinship
@@ -104,11 +104,11 @@ def test_f26_a_ledger_from_a_backup_made_during_a_run_is_noticed_once_that_is_ov
     world.documents(ONE)
     backup = tmp_path / "backup"
 
-    def back_up(_: Survey) -> None:
+    def back_up(_: Asked) -> None:
         if not backup.exists():
             shutil.copytree(world.state.path, backup)
 
-    world.engine(on_survey=back_up).submit([Partition(key="p")])
+    world.engine(on_asked=back_up).submit([Partition(key="p")])
     assert world.states() == [State.ACCEPTED]
     world.ledger.dispose()
     shutil.rmtree(world.state.path)

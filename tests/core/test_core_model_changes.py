@@ -154,6 +154,7 @@ def test_an_answer_that_cannot_be_looked_at_just_now_is_not_paid_for_again(world
     world.emulator.faults.clear()
     for path in world.state.spool.iterdir():
         path.unlink()
+    world.lose_answers()
     world.emulator.faults.add("500", endpoint="results")
 
     failed = world.run()
@@ -175,6 +176,7 @@ def test_f66_an_answer_that_nobody_can_look_at_any_more_is_not_paid_for_again(wo
     world.emulator.faults.clear()
     for path in world.state.spool.iterdir():
         path.unlink()
+    world.lose_answers()
     world.clock.sleep(timedelta(days=30).total_seconds())
 
     report = world.run()

@@ -123,6 +123,11 @@ class World:
         """Materialize partitions in a run of its own."""
         return self.engine(**options).run([Partition(key=part) for part in parts or ("p",)])
 
+    def lose_answers(self) -> None:
+        """Lose all that the database knows of answers, and what it shows of them."""
+        self.sql("DROP TABLE answers")
+        self.sql("DELETE FROM claude_batch.answers")
+
     def delete_all(self) -> None:
         """Delete every batch once it has ended, as a person in the Console might."""
         self.emulator.clock.advance(minutes=10)

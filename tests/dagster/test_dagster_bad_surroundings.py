@@ -297,10 +297,10 @@ def test_f86_a_file_is_free_while_the_batch_is_waited_for(
     assert slow_world.statuses() == {"succeeded": 4}
 
 
-def test_f95_a_document_that_is_deleted_while_a_run_waits_is_not_expected_any_more(
+def test_f95_a_document_that_is_deleted_while_a_run_waits_leaves_with_the_next(
     slow_world: "DagsterWorld", classification: Declare
 ) -> None:
-    """Table, metadata and checks are of one reading; what is added meanwhile is for the next run."""
+    """Table, metadata and checks are of one reading; what is added or deleted meanwhile is for the next run."""
 
     def change_and_end() -> None:
         slow_world.write("DELETE FROM public.documents WHERE id = 'b'")
@@ -310,10 +310,13 @@ def test_f95_a_document_that_is_deleted_while_a_run_waits_is_not_expected_any_mo
     with once_sent(slow_world, change_and_end):
         result = slow_world.run(classification(), span=ALL)
 
-    assert [row[0] for row in slow_world.answers("id")] == ["a", "c", "d"]
+    assert [row[0] for row in slow_world.answers("id")] == ["a", "b", "c", "d"]
     found = {check.partition: check for check in result.get_asset_check_evaluations() if check.check_name == "complete"}
     assert {check.passed for check in found.values()} == {True}
-    assert found["1791"].metadata["claude_batch/upstream_rows"].value == 1
+    assert found["1791"].metadata["claude_batch/upstream_rows"].value == 2
+    slow_world.emulator.pace.batch_seconds = 0
+    slow_world.run(classification(), span=ALL)
+    assert [row[0] for row in slow_world.answers("id")] == ["a", "c", "d", "e"]
 
 
 def test_f89_a_corrupted_file_loses_nothing(world: "DagsterWorld", classification: Declare) -> None:

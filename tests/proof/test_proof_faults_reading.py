@@ -18,6 +18,7 @@ from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.storage.asking import Asking
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.upstream import Reader, Upstream
@@ -42,7 +43,9 @@ def peak_of_reading(world: World, n: int) -> int:
     tracemalloc.start()
     with world.warehouse.connect() as connection, outbox:
         reader = Reader(connection=connection, upstream=upstream, target=TableName("main", "answers"))
-        reader.survey([Partition(key="p")], builder, outbox)
+        asking = Asking(reader=reader, partitions=[Partition(key="p")], builder=builder, put=outbox.add)
+        asking.look()
+        asking.ask()
     sizes = [len(group) for group in chunked(outbox, Limits(max_requests=500))]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -82,12 +85,12 @@ def die(*_: Any) -> Any:
     raise CrashError
 
 
-@pytest.mark.parametrize("where", ["rendering", "surveyed"])
+@pytest.mark.parametrize("where", ["rendering", "asked"])
 def test_f11_a_crash_before_the_first_intent_leaves_nothing(world: World, where: str) -> None:
     """No chunk, no call, no document on disk; the next run begins from scratch."""
     world.documents(FIVE)
 
-    options: dict[str, Any] = {"prompt": die} if where == "rendering" else {"on_survey": die}
+    options: dict[str, Any] = {"prompt": die} if where == "rendering" else {"on_asked": die}
     with pytest.raises(CrashError):
         world.run(**options)
     assert (world.states(), world.n_posts, list(world.state.path.glob("outbox/*"))) == ([], 0, [])

@@ -15,7 +15,7 @@ from claude_batch_dagster.core.ledger import UNCONFIRMED, State
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.emulator import EmulatorTransport
-from claude_batch_dagster.engine import RunReport
+from claude_batch_dagster.engine import Engine, RunReport
 from tests.canary import KEY
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE, World
@@ -81,13 +81,14 @@ def test_f109_one_run_that_is_started_twice_sends_nothing_twice(world: World) ->
     """An orchestrator that starts a run again under the same id while the first still reads: one bill, two reports."""
     world.documents(FIVE)
     reports: list[RunReport] = []
-    second = world.engine()
+    starts = iter([[Partition(key="p")]])
 
     def prompt(row: Mapping[str, Any]) -> str:
-        if not reports and row["id"] == 4:
-            reports.append(second.run([Partition(key="p")]))
+        if row["id"] == 4:
+            reports.extend(second.run(partitions) for partitions in starts)
         return f"Label: {row['text']}"
 
+    second: Engine = world.engine(prompt=prompt)
     first = replace(world.engine(prompt=prompt), run_id=second.run_id)
     reports.append(first.run([Partition(key="p")]))
 

@@ -1,8 +1,9 @@
 """Any answer at all: columns, or an invalid output; and whatever is valid lands in the table."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -10,19 +11,28 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
+import duckdb
 import pytest
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.outputs import InvalidOutputError, OutputSchema
-from claude_batch_dagster.core.ports import Answer
+from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage.answer_store import AnswerStore
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.projection import GOOD as SUCCEEDED
+from claude_batch_dagster.storage.projection import Projection
+from claude_batch_dagster.storage.questions import questions_of
 from claude_batch_dagster.storage.warehouse import Warehouse
 from tests.proof.fuzzing import SEED, fuzz, n_examples, spoil
 
 pytestmark = pytest.mark.verify
+
+TARGET = TableName("main", "answers")
+KEY_TYPES = {"id": "INTEGER"}
 
 
 class Tone(Enum):
@@ -113,7 +123,7 @@ def written(fields: Mapping[str, str]) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
 
 
-def answers() -> st.SearchStrategy[str]:
+def nearly_good() -> st.SearchStrategy[str]:
     """Return answers that fit but for a few fields, which are odd."""
     changes = st.dictionaries(st.sampled_from(list(GOOD)), st.sampled_from(ODD), max_size=3)
     return changes.map(lambda odd: written({**GOOD, **odd}))
@@ -148,17 +158,61 @@ def test_f82_f83_no_answer_breaks_its_judge(n: int) -> None:
     assert n // 20 < n_valid < n // 2
 
 
-@contextmanager
-def table_of(model: type[BaseModel], folder: Path) -> Iterator[OutputTable]:
-    """Give an output table in an open database."""
-    warehouse = Warehouse(str(folder / "warehouse.duckdb"), config={"threads": 1})
-    with warehouse.connect():
-        keys = {"id": "INTEGER"}
-        table = OutputTable(
-            warehouse=warehouse, target=TableName("main", "answers"), key_types=keys, schema=OutputSchema(model)
+@dataclass(frozen=True)
+class Table:
+    """An output table in an open database, with rows that ask questions of their own."""
+
+    schema: OutputSchema
+    store: AnswerStore
+    connection: duckdb.DuckDBPyConnection
+
+    def valid(self, texts: Iterable[str]) -> list[str]:
+        """Return the answers that fit the model."""
+        return [text for text in texts if self._fits(text)]
+
+    def _fits(self, text: str) -> bool:
+        try:
+            self.schema.validate(text)
+        except InvalidOutputError:
+            return False
+        return True
+
+    def land(self, chunk_id: str, texts: Sequence[str]) -> int:
+        """Land answers of one chunk, each to the question of one row; return how many rows show one."""
+        asked = [f"{chunk_id} {n}" for n in range(len(texts))]
+        self.connection.execute(
+            f"INSERT INTO {questions_of(TARGET).sql} BY NAME "  # noqa: S608  (names of our own)
+            "SELECT row_number() OVER () AS id, ? AS partition_key, request_hash "
+            "FROM (SELECT unnest(?::VARCHAR[]) AS request_hash)",
+            [chunk_id, asked],
         )
-        table.prepare()
-        yield table
+        records = [
+            AnswerRecord(
+                question=question,
+                chunk_id=chunk_id,
+                ordinal=n,
+                attempt=1,
+                came=Came.SUCCEEDED,
+                detail="end_turn",
+                text=text,
+            )
+            for n, (question, text) in enumerate(zip(asked, texts, strict=True))
+        ]
+        self.store.land(chunk_id, records)
+        count = f"SELECT count(*) FROM {TARGET.sql} WHERE partition_key = ? AND {SUCCEEDED}"  # noqa: S608  (names of our own)
+        return int(self.connection.execute(count, [chunk_id]).fetchall()[0][0])
+
+
+@contextmanager
+def table_of(model: type[BaseModel], folder: Path) -> Iterator[Table]:
+    """Give an output table in an open database."""
+    warehouse, schema = Warehouse(str(folder / "warehouse.duckdb"), config={"threads": 1}), OutputSchema(model)
+    with warehouse.connect() as connection:
+        OutputTable(target=TARGET, key_types=KEY_TYPES, schema=schema).prepare(connection)
+        questions.prepare(connection, TARGET, KEY_TYPES)
+        answers.prepare(connection)
+        projection = Projection(target=TARGET, key_types=KEY_TYPES, schema=schema)
+        yield Table(schema, AnswerStore(warehouse=warehouse, projection=projection, partition_keys=[None]), connection)
 
 
 @n_examples(80, 3_000)
@@ -168,29 +222,17 @@ def test_f83_every_answer_that_is_valid_lands(tmp_path: Path, n: int) -> None:
         landed: list[str] = []
 
         def land(texts: list[str]) -> None:
-            valid = []
-            for text in texts:
-                try:
-                    valid.append(table.schema.validate(text))
-                except InvalidOutputError:
-                    continue
-            rows = [Answer(row=RowKey("p", str(n)), status="succeeded", values=v) for n, v in enumerate(valid)]
+            valid = table.valid(texts)
             landed.append(f"chunk {len(landed)}")
-            assert table.apply(landed[-1], rows)
+            assert table.land(landed[-1], valid) == len(valid)
 
-        fuzz(land, n, texts=st.lists(answers(), max_size=10))
+        fuzz(land, n, texts=st.lists(nearly_good(), max_size=10))
 
 
 @pytest.mark.parametrize("name", list(GOOD))
 def test_f83_every_odd_value_of_a_field_lands_or_is_invalid(tmp_path: Path, name: str) -> None:
     """Each by itself, so that none hides behind another."""
     with table_of(Wide, tmp_path) as table:
-        valid = [table.schema.validate(written(GOOD))]
-        for value in ODD:
-            try:
-                valid.append(table.schema.validate(written({**GOOD, name: value})))
-            except InvalidOutputError:
-                continue
-        rows = [Answer(row=RowKey("p", str(n)), status="succeeded", values=one) for n, one in enumerate(valid)]
+        valid = table.valid([written(GOOD), *(written({**GOOD, name: value}) for value in ODD)])
 
-        assert table.apply("chunk", rows)
+        assert table.land("chunk", valid) == len(valid)

@@ -41,7 +41,7 @@ def test_the_page_has_the_figures_and_every_survivor() -> None:
 @pytest.mark.verify
 def test_a_mutant_that_matters_is_killed_and_one_that_does_not_survives() -> None:
     """A loop over the rows that never turns is noticed; an estimate of 257 bytes in place of 256 is not."""
-    chosen = {("ZeroIterationForLoop", 2): True, ("NumberReplacer", 2): False}
+    chosen = {("ZeroIterationForLoop", 1): True, ("NumberReplacer", 2): False}
     by_name = {(spec.operator_name.partition("/")[2], spec.occurrence): spec for spec in mutants(["chunks.py"])}
 
     tried = run_all([by_name[one] for one in chosen], CHUNKS, seconds=3_600)

@@ -159,18 +159,15 @@ def test_f118_ids_that_differ_in_odd_characters_have_files_of_their_own(spool: F
             st.none() | st.text(),
             st.text(),
             st.text().map(lambda text: f'{{"text":"{text.encode("unicode_escape").hex()}"}}'.encode()),
-            st.booleans(),
         )
     )
 )
-@example(rows=[("p\nq", '"k"', b"{}", True), (None, "1", b'{"a":"\\n"}', False)])
+@example(rows=[("p\nq", '"k"', b"{}"), (None, "1", b'{"a":"\\n"}')])
 def test_what_goes_into_the_outbox_comes_out_each_time(
-    tmp_path: Path, rows: list[tuple[str | None, str, bytes, bool]]
+    tmp_path: Path, rows: list[tuple[str | None, str, bytes]]
 ) -> None:
     """Candidates are read as they were put in, in order, as often as they are wanted."""
-    candidates = [
-        Candidate(RowKey(partition, key), Request.of(params), landed) for partition, key, params, landed in rows
-    ]
+    candidates = [Candidate(RowKey(partition, key), Request(params, "hash")) for partition, key, params in rows]
     outbox = Outbox(tmp_path / "outbox.jsonl")
     with outbox:
         for candidate in candidates:
@@ -190,7 +187,7 @@ def test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_docum
         mode = stat.S_IMODE(path.stat().st_mode)
     assert not path.exists()
     with pytest.raises(ValueError, match="closed"):
-        outbox.add(Candidate(RowKey(None, "1"), Request.of(b"{}"), landed=False))
+        outbox.add(Candidate(RowKey(None, "1"), Request(b"{}", "hash")))
 
     outbox.remove()
     outbox.remove()

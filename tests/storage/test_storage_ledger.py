@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from claude_batch_dagster.core.ledger import NEXT, ChunkRecord, RowKey, RowRecord, Spend, State
-from claude_batch_dagster.errors import LedgerConflictError, LedgerError
+from claude_batch_dagster.core.ledger import NEXT, OPEN, ChunkRecord, RowKey, RowRecord, Spend, State
+from claude_batch_dagster.errors import ClaimConflictError, LedgerConflictError, LedgerError
 from claude_batch_dagster.storage import schema
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -186,26 +186,78 @@ def test_chunks_are_found_by_pipeline_state_and_run_oldest_first(ledger: SqlLedg
     assert names() == []
 
 
-def test_history_is_what_was_asked_before_oldest_first(ledger: SqlLedger) -> None:
-    """By request, of one pipeline, with the state of the chunk and the verdict of the row."""
-    ledger.intend(record("2", pipeline="x"), rows("2", hashes=("same", "own2")))
-    ledger.move("2", to=State.REFUSED)
-    ledger.intend(record("1", pipeline="x"), rows("1", hashes=("same", "own1")))
-    for step in (State.RELEASED, State.ACCEPTED, State.ENDED, State.SPOOLED):
-        ledger.move("1", to=step)
-    ledger.close("1", to=State.APPLIED, verdicts=["expired", "succeeded"], spends=[])
-    for name, pipeline in [("3", "x"), ("4", "y")]:
-        ledger.intend(record(name, pipeline=pipeline), rows(name, hashes=("same", f"own{name}"), attempt=2))
+def reach(ledger: SqlLedger, state: State, chunk: ChunkRecord, carried: list[RowRecord]) -> None:
+    """Write a chunk down, and bring it to a state."""
+    ledger.intend(chunk, carried)
+    for step in paths()[state]:
+        if step is State.APPLIED:
+            ledger.close(chunk.chunk_id, to=step, verdicts=["errored"] * len(carried), spends=[])
+        else:
+            ledger.move(chunk.chunk_id, to=step)
 
-    found = [(row.chunk_id, row.ordinal, row.state, row.verdict) for row in ledger.history("x", ["same", "own2"])]
 
-    assert found[0] == ("1", 0, State.APPLIED, "expired")
-    assert [chunk_id for chunk_id, *_ in found] == ["1", "2", "2", "3"]
-    assert sorted(found[1:]) == [
-        ("2", 0, State.REFUSED, None),
-        ("2", 1, State.REFUSED, None),
-        ("3", 0, State.SENDING, None),
+def test_questions_on_their_way_are_found_with_their_chunk(ledger: SqlLedger) -> None:
+    """By state or by name, of one pipeline; of two chunks with one question, the later."""
+    reach(ledger, State.REFUSED, record("1", pipeline="x"), rows("1", hashes=("same", "own1")))
+    reach(ledger, State.ACCEPTED, record("2", pipeline="x"), rows("2", hashes=("same", "own2")))
+    reach(ledger, State.APPLIED, record("3", pipeline="x"), rows("3"))
+    reach(ledger, State.ACCEPTED, record("4", pipeline="y"), rows("4", hashes=("same", "own4")))
+
+    assert ledger.in_flight("x", OPEN) == {"same": "2", "own2": "2"}
+    assert ledger.in_flight("x", [State.REFUSED, State.ACCEPTED]) == {"same": "2", "own1": "1", "own2": "2"}
+    assert ledger.in_flight("x", [], ["1", "3", "4"]) == {"same": "1", "own1": "1", "3-h0": "3", "3-h1": "3"}
+    assert ledger.in_flight("x", []) == {}
+
+
+def test_questions_get_the_names_of_today_in_one_pipeline(ledger: SqlLedger) -> None:
+    """The same question under its later name: on its way, answered or free; what nobody asks keeps its old one."""
+    earlier, today = "0" * 32, "q1" + "0" * 30
+    for name, pipeline in [("a", "x"), ("b", "x"), ("c", "y")]:
+        reach(ledger, State.REFUSED, record(name, pipeline=pipeline), rows(name, hashes=(earlier, f"other{name}")))
+    assert (ledger.has_earlier_names("x"), ledger.has_earlier_names("z")) == (True, False)
+
+    ledger.rename("x", {earlier: today, "unknown": "q1 unknown"})
+
+    assert [[row.request_hash for row in ledger.rows(name)] for name in "abc"] == [
+        [today, "othera"],
+        [today, "otherb"],
+        [earlier, "otherc"],
     ]
+    assert ledger.has_earlier_names("x")
+    ledger.rename("x", {"othera": "q1a", "otherb": "q1b"})
+    assert (ledger.has_earlier_names("x"), ledger.has_earlier_names("y")) == (False, True)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("was", State)
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_f28_a_question_is_claimed_once_while_it_is_on_its_way_and_once_for_each_attempt(
+    ledger: SqlLedger, was: State, attempt: int
+) -> None:
+    """Another run carries it, or has made this very attempt or a later one: what came of that was not known here."""
+    reach(ledger, was, record("a"), rows("a", hashes=("same", "own"), attempt=2))
+    late = attempt <= 2 and was in {State.APPLIED, State.LOST}
+
+    if was in OPEN or late:
+        with pytest.raises(ClaimConflictError) as caught:
+            ledger.intend(record("b"), rows("b", hashes=("new", "same"), attempt=attempt))
+        assert (caught.value.chunk_id, ledger.in_flight("schema.table", State, ["b"])) == (
+            "a",
+            {"same": "a", "own": "a"},
+        )
+    else:
+        ledger.intend(record("b"), rows("b", hashes=("new", "same"), attempt=attempt))
+        assert ledger.in_flight("schema.table", [State.SENDING], ["b"])["same"] == "b"
+
+
+def test_f28_another_pipeline_or_question_claims_nothing(ledger: SqlLedger) -> None:
+    """Each table has its own answers."""
+    reach(ledger, State.ACCEPTED, record("a", pipeline="x"), rows("a", hashes=("same", "own")))
+
+    ledger.intend(record("b", pipeline="y"), rows("b", hashes=("same", "own")))
+    ledger.intend(record("c", pipeline="x"), rows("c"))
+
+    assert [chunk.chunk_id for chunk in ledger.chunks("x", [State.SENDING])] == ["c"]
 
 
 def applied(ledger: SqlLedger, chunk_id: str, spends: list[Spend], run_id: str = "run") -> None:

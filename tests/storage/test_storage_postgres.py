@@ -23,7 +23,7 @@ from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from tests import canary
 from tests.core.clocks import CrashError, Waking
-from tests.core.world import PIPELINE, World
+from tests.core.world import World
 
 NOBODY = 65_534
 """Postgres refuses to run as root."""
@@ -136,7 +136,7 @@ def test_f107_four_processes_create_one_ledger_on_a_server(server: str) -> None:
 
 
 def test_an_answer_to_what_was_asked_before_an_edit_stays_out(world: World, on_server: SqlLedger) -> None:
-    """A server keeps in mind, as a file does, which answers on their way nobody asks for any more."""
+    """It comes home with a server as with a file, is written down, and shows nowhere."""
     there = replace(world, ledger=on_server)
     there.documents({1: "a text of war"})
     with pytest.raises(CrashError):
@@ -146,8 +146,20 @@ def test_an_answer_to_what_was_asked_before_an_edit_stays_out(world: World, on_s
     there.run()
 
     assert there.rows() == [(1, "peace", "succeeded")]
-    chunks = on_server.chunks(PIPELINE, State)
-    assert sorted(row.withdrawn for chunk in chunks for row in on_server.rows(chunk.chunk_id)) == [False, True]
+    assert there.states() == [State.APPLIED] * 2
+    assert there.sql("SELECT came FROM claude_batch.answers") == [("succeeded",)] * 2
+
+
+def test_questions_get_the_names_of_today_on_a_server(on_server: SqlLedger) -> None:
+    """What an earlier version has asked is found by its later name."""
+    chunk, [row] = intent("first")
+    on_server.intend(chunk, [row, replace(row, ordinal=1, custom_id="first-1", request_hash="other")])
+    assert on_server.has_earlier_names(chunk.pipeline)
+
+    on_server.rename(chunk.pipeline, {"same": "q1 same", "other": "q1 other", "unknown": "q1 unknown"})
+
+    assert on_server.in_flight(chunk.pipeline, [State.SENDING]) == {"q1 same": "first", "q1 other": "first"}
+    assert not on_server.has_earlier_names(chunk.pipeline)
 
 
 def test_f29_a_lock_of_the_server_shuts_out_everybody_else(locks: AdvisoryLocks) -> None:

@@ -185,8 +185,8 @@ def test_f25_f113_an_older_package_refuses_a_newer_ledger_and_leaves_it_alone(lo
 
 # --- batches on their way --------------------------------------------------------------------------
 
-AT_THE_API = ["released", "ambiguous", "held", "adopted", "accepted", "ended", "spooled", "applied"]
-"""States whose batch the API has, in this story."""
+AT_THE_API = ["applied", "spooled", "ended", "accepted", "adopted", "held", "ambiguous", "released"]
+"""States whose batch the API has, in this story; those that have ended come first."""
 
 FREE = ["sending", "refused", "unseen"]
 """States whose rows nobody has been paid for."""
@@ -200,6 +200,8 @@ def inherited(world: World, client: anthropic.Anthropic, load: Load, opened: Cal
         path = load(revision)
         with closing(sqlite3.connect(path)) as connection, connection:
             for state in AT_THE_API:
+                if state == "accepted":
+                    world.emulator.clock.advance(minutes=10)
                 chunk = contents.rows()[state]
                 requests: Any = [
                     {"custom_id": row.custom_id, "params": orjson.loads(row.request.params)} for row in chunk

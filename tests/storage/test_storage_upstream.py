@@ -1,6 +1,5 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,18 +7,12 @@ import pandas as pd
 import pytest
 
 from claude_batch_dagster.core.partitions import Partition, PartitionRule
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.survey import Survey
-from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.names import TableName, quoted
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.upstream import FRAME, Reader, Upstream
+from claude_batch_dagster.storage.names import quoted
+from claude_batch_dagster.storage.upstream import Reader, Upstream
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.storage.test_storage_asking import TARGET, Found, asks
 
-BASE = {"model": "m", "max_tokens": 1}
-TARGET = TableName("main", "answers")
-WHOLE = Partition(key=None)
 YEAR = Partition(key="2026", start=datetime(2026, 1, 1), end=datetime(2027, 1, 1))  # noqa: DTZ001  (as Dagster's rule)
 NEXT_YEAR = Partition(key="2027", start=datetime(2027, 1, 1), end=datetime(2028, 1, 1))  # noqa: DTZ001
 
@@ -28,16 +21,8 @@ DAYS = (
     " AS t(id, day)"
 )
 
-Read = Callable[..., "Found"]
+Read = Callable[..., Found]
 Run = Callable[[str], Any]
-
-
-class Found:
-    """What a reading found."""
-
-    def __init__(self, survey: Survey, key_types: dict[str, str], outbox: Outbox) -> None:
-        self.survey, self.key_types = survey, key_types
-        self.asked = [(candidate.row.partition_key, candidate.row.key) for candidate in outbox]
 
 
 @pytest.fixture
@@ -52,36 +37,12 @@ def run(warehouse: Warehouse) -> Run:
 
 
 @pytest.fixture
-def read(warehouse: Warehouse, tmp_path: Path) -> Read:
-    """Return a function that surveys upstream rows."""
+def read(warehouse: Warehouse) -> Read:
+    """Return a function that reads upstream rows, to ask about them."""
 
-    def read(
-        *partitions: Partition,
-        relation: str = "docs",
-        key: Sequence[str] = ("id",),
-        expr: str | None = None,
-        timezone: str = "UTC",
-        prompt: Any = "{text}",
-        frame: pd.DataFrame | None = None,
-    ) -> Found:
-        upstream = Upstream(
-            relation=relation if frame is None else FRAME,
-            shown_as="table docs",
-            key=tuple(key),
-            rule=PartitionRule(expr=expr, timezone=timezone),
-            frame=frame,
-        )
-        template = Template.parse(prompt) if isinstance(prompt, str) else prompt
-        builder = RequestBuilder(prompt=template, base=BASE)
-        outbox = Outbox(tmp_path / "outbox.jsonl")
-        with warehouse.connect() as connection, outbox:
-            connection.begin()
-            reader = Reader(connection=connection, upstream=upstream, target=TARGET)
-            try:
-                survey, key_types = reader.survey(partitions or (WHOLE,), builder, outbox)
-                return Found(survey, key_types, outbox)
-            finally:
-                outbox.remove()
+    def read(*partitions: Partition, expr: str | None = None, timezone: str = "UTC", **options: Any) -> Found:
+        with warehouse.connect() as connection:
+            return asks(connection, *partitions, rule=PartitionRule(expr=expr, timezone=timezone), **options)
 
     return read
 
@@ -121,7 +82,7 @@ def test_names_of_columns_are_found_in_any_case(read: Read, run: Run) -> None:
 
     found = read(prompt=lambda row: row["Text"])
 
-    assert (found.key_types, found.asked) == ({"id": "INTEGER"}, [(None, "1")])
+    assert (found.key_types, found.sent) == ({"id": "INTEGER"}, [(None, "1")])
 
 
 def test_f119_hostile_names_are_only_names(read: Read, run: Run) -> None:
@@ -129,7 +90,7 @@ def test_f119_hostile_names_are_only_names(read: Read, run: Run) -> None:
     name = 'x"; DROP TABLE docs; --'
     run(f"CREATE TABLE docs AS SELECT 1 AS {quoted(name)}, 'a' AS text")
 
-    assert read(key=[name]).asked == [(None, "1")]
+    assert read(key=[name]).sent == [(None, "1")]
 
 
 @pytest.mark.sampled
@@ -157,7 +118,7 @@ def test_f5_keys_of_any_scalar_type_are_taken(read: Read, run: Run, value: str, 
 
     found = read()
 
-    assert (found.key_types, found.asked) == ({"id": kind}, [(None, key)])
+    assert (found.key_types, found.sent) == ({"id": kind}, [(None, key)])
 
 
 # --- which rows ------------------------------------------------------------------------------------
@@ -177,7 +138,7 @@ def test_a_time_window_takes_its_first_moment_and_not_its_last(read: Read, run: 
     """Each row is in exactly one window, whatever type its time has; a row without a time is in none."""
     run(f"CREATE TABLE docs AS SELECT id, 'text ' || id AS text, day::{kind} AS day FROM {DAYS}")  # noqa: S608
 
-    assert read(YEAR, NEXT_YEAR, expr=expr).asked == [("2026", "2"), ("2026", "3"), ("2027", "4")]
+    assert read(YEAR, NEXT_YEAR, expr=expr).sent == [("2026", "2"), ("2026", "3"), ("2027", "4")]
 
 
 def test_a_value_that_is_no_time_is_told_without_repeating_it(read: Read, run: Run) -> None:
@@ -199,7 +160,7 @@ def test_f117_times_with_a_zone_are_read_in_the_zone_of_the_partitions(
         "(1, '2027-01-01 04:59:59+00'), (2, '2026-01-01 05:00:00+00'), (3, '2026-01-01 04:59:59+00')) AS t(id, day)"
     )
 
-    assert sorted(key for _, key in read(YEAR, expr="day", timezone=timezone).asked) == keys
+    assert sorted(key for _, key in read(YEAR, expr="day", timezone=timezone).sent) == keys
 
 
 @pytest.mark.sampled
@@ -213,7 +174,7 @@ def test_f118_f119_any_partition_key_is_only_a_value(read: Read, run: Run, wareh
             "CREATE TABLE docs AS SELECT unnest([1, 2]) AS id, 't' || id AS text, unnest([?, 'z']) AS part", [name]
         )
 
-    assert read(Partition(key=name), expr="part").asked == [(name, "1")]
+    assert read(Partition(key=name), expr="part").sent == [(name, "1")]
     assert len(run("FROM docs")) == 2
 
 
@@ -221,123 +182,47 @@ def test_a_partition_expression_may_be_of_any_type(read: Read, run: Run) -> None
     """A number is compared with the partition key as text."""
     run("CREATE TABLE docs AS SELECT range AS id, 't' || range AS text, range % 2 AS part FROM range(4)")
 
-    assert read(Partition(key="1"), expr="part").asked == [("1", "1"), ("1", "3")]
+    assert read(Partition(key="1"), expr="part").sent == [("1", "1"), ("1", "3")]
 
 
 def test_without_partitions_every_row_is_read(read: Read, run: Run) -> None:
     """In the order of the table, across windows."""
     run("CREATE TABLE docs AS SELECT range AS id, 't' || range AS text FROM range(4500)")
 
-    assert read().asked == [(None, str(n)) for n in range(4500)]
-
-
-def test_f7_an_empty_partition_asks_nothing(read: Read, run: Run) -> None:
-    """No row, no request."""
-    run("CREATE TABLE docs (id INTEGER, text VARCHAR, day DATE)")
-
-    found = read(YEAR, expr="day")
-
-    assert (found.asked, found.survey.n_keys.total()) == ([], 0)
+    assert read().sent == [(None, str(n)) for n in range(4500)]
 
 
 @pytest.mark.parametrize(
-    ("keys", "asked", "rejected"),
+    ("partitions", "rule"),
     [
-        pytest.param("(1, 'a'), (1, 'a'), (2, 'b')", ["1", "2"], [], id="F4-twins"),
-        pytest.param("(1, 'a'), (1, 'b'), (2, 'b')", ["2"], ["1"], id="F4-differing-twins"),
-        pytest.param("(NULL, 'a'), (NULL, 'b'), (2, 'c')", ["2"], ["null"], id="F5-null"),
-        pytest.param("(1, NULL), (2, ''), (3, 'c')", ["3"], ["1", "2"], id="F2-F3-empty"),
+        pytest.param([Partition(key=None)], PartitionRule(expr=None), id="whole"),
+        pytest.param([Partition(key="x"), Partition(key="y")], PartitionRule(expr="part"), id="keys"),
+        pytest.param([YEAR], PartitionRule(expr="day"), id="window"),
+        pytest.param([YEAR, NEXT_YEAR], PartitionRule(expr="day"), id="windows"),
+        pytest.param(
+            [Partition(key=f"x|{year.key}", parts=(Partition(key="x"), year)) for year in (YEAR, NEXT_YEAR)],
+            PartitionRule(expr=None, parts=(PartitionRule(expr="part"), PartitionRule(expr="day"))),
+            id="dimensions",
+        ),
     ],
 )
-def test_rows_that_cannot_be_asked_are_told_apart(
-    read: Read, run: Run, keys: str, asked: list[str], rejected: list[str]
+def test_rows_shown_beside_answers_are_those_that_were_asked_about(
+    warehouse: Warehouse, run: Run, partitions: list[Partition], rule: PartitionRule
 ) -> None:
-    """The others go on."""
-    run(f"CREATE TABLE docs AS SELECT * FROM (VALUES {keys}) AS t(id, text)")  # noqa: S608
-
-    found = read()
-
-    assert sorted(key for _, key in found.asked) == asked
-    assert sorted(row.key for row in found.survey.rejected) == rejected
-
-
-def test_f10_bytes_that_are_no_text_reject_their_row(read: Read, run: Run) -> None:
-    """A BLOB column is read as UTF-8."""
-    run(r"CREATE TABLE docs AS SELECT * FROM (VALUES (1, 'caf\xC3\xA9'::BLOB), (2, 'caf\xE9'::BLOB)) AS t(id, text)")
-
-    found = read()
-
-    assert (found.asked, [row.key for row in found.survey.rejected]) == ([(None, "1")], ["2"])
-
-
-# --- held against the output table -----------------------------------------------------------------
-
-
-def answered(run: Run, *rows: tuple[str, str | None, str, str]) -> None:
-    """Create an output table with rows: id, partition key, status, text asked about."""
-    builder = RequestBuilder(prompt=Template.parse("{text}"), base=BASE)
-    run("CREATE TABLE answers (id INTEGER, partition_key VARCHAR, status VARCHAR, request_hash VARCHAR)")
-    for key, partition, status, text in rows:
-        part = "NULL" if partition is None else f"'{partition}'"
-        request_hash = builder.build({"text": text}).request_hash
-        run(f"INSERT INTO answers VALUES ({key}, {part}, '{status}', '{request_hash}')")  # noqa: S608
-
-
-def test_only_new_changed_and_failed_rows_are_asked(read: Read, run: Run) -> None:
-    """A good answer to the same question spares the row; the key in another partition does not."""
-    run("CREATE TABLE docs AS SELECT range AS id, 't' || range AS text, 'p' AS part FROM range(1, 6)")
-    answered(
-        run,
-        ("1", "p", "succeeded", "t1"),
-        ("2", "p", "succeeded", "old"),
-        ("3", "p", "errored", "t3"),
-        ("4", "q", "succeeded", "elsewhere"),
-    )
-
-    found = read(Partition(key="p"), expr="part")
-
-    assert found.asked == [("p", "2"), ("p", "3"), ("p", "4"), ("p", "5")]
-    assert found.survey.n_answered["p"] == 1
-
-
-def test_a_question_that_is_answered_under_another_key_is_shared(read: Read, run: Run) -> None:
-    """Also from another partition: the text decides."""
-    run("CREATE TABLE docs AS SELECT 7 AS id, 'same' AS text")
-    answered(run, ("1", "q", "succeeded", "same"), ("2", "q", "refused", "other"))
-
-    found = read()
-
-    assert (found.asked, [row.key for row in found.survey.shared]) == ([], ["7"])
-
-
-def test_f95_rows_that_are_gone_upstream_are_found(read: Read, run: Run) -> None:
-    """Only in the partitions that are read."""
-    run("CREATE TABLE docs AS SELECT 1 AS id, 't1' AS text, 'p' AS part")
-    answered(
-        run,
-        ("1", "p", "succeeded", "t1"),
-        ("2", "p", "succeeded", "t2"),
-        ("NULL", "p", "rejected", "x"),
-        ("3", "q", "succeeded", "t3"),
-    )
-
-    removed = read(Partition(key="p"), expr="part").survey.removed
-
-    assert sorted(removed) == [("p", "2"), ("p", "null")]
-
-
-def test_the_row_of_keys_that_are_null_stays_while_there_is_one_upstream(read: Read, run: Run) -> None:
-    """A composite key with one NULL, or a key that is NaN, is rejected each time, not removed."""
-    run("CREATE TABLE docs AS SELECT * FROM (VALUES (1, NULL, 'a'), (1, 'x', 'b')) AS t(id, sub, text)")
+    """Whoever reads the documents again, for samples, finds each in the very partition that asked about it."""
     run(
-        "CREATE TABLE answers AS SELECT NULL::INTEGER AS id, NULL::VARCHAR AS sub, NULL::VARCHAR AS partition_key, "
-        "'rejected' AS status, NULL::VARCHAR AS request_hash"
+        "CREATE TABLE docs AS SELECT id, 'text ' || id AS text, day::DATE AS day, "  # noqa: S608
+        f"CASE WHEN id < 4 THEN 'x' ELSE 'y' END AS part FROM {DAYS}"
     )
+    upstream = Upstream(relation="docs", shown_as="table docs", key=("id",), rule=rule)
 
-    found = read(key=("id", "sub"))
+    with warehouse.connect() as connection:
+        found = asks(connection, *partitions, rule=rule)
+        own = Reader(connection=connection, upstream=upstream, target=TARGET).own_rows(partitions)
+        again = connection.execute(f"SELECT id, _cb_partition FROM {own} ORDER BY ALL").fetchall()  # noqa: S608
 
-    assert (found.asked, [row.key for row in found.survey.rejected]) == ([(None, '[1,"x"]')], ["null"])
-    assert found.survey.removed == []
+    assert again == [row[:2] for row in found.rows]
+    assert again
 
 
 # --- from a DataFrame ------------------------------------------------------------------------------
@@ -350,8 +235,8 @@ def test_a_frame_is_read_as_a_table_is(read: Read, dtype: Any) -> None:
 
     found = read(frame=frame)
 
-    assert (found.asked, found.key_types) == ([(None, "1"), (None, "4")], {"id": "BIGINT"})
-    assert [row.key for row in found.survey.rejected] == ["2", "3"]
+    assert (found.sent, found.key_types) == ([(None, "1"), (None, "4")], {"id": "BIGINT"})
+    assert list(found.problems) == [2, 3]
 
 
 def test_f10_a_lone_surrogate_in_a_frame_rejects_its_row_alone(read: Read) -> None:
@@ -360,11 +245,11 @@ def test_f10_a_lone_surrogate_in_a_frame_rejects_its_row_alone(read: Read) -> No
 
     found = read(frame=pd.DataFrame({"id": range(6), "text": texts, "other": pd.Series(["\ude00"] * 6, dtype=object)}))
 
-    assert found.asked == [(None, "0"), (None, "4"), (None, "5")]
-    assert {row.key: error.split(";")[0] for row, error in found.survey.rejected.items()} == {
-        "1": "the text cannot be encoded as UTF-8 JSON (str is not valid UTF-8: surrogates not allowed)",
-        "2": "column 'text' is NULL",
-        "3": "column 'text' is NULL",
+    assert found.sent == [(None, "0"), (None, "4"), (None, "5")]
+    assert found.problems == {
+        1: "the text cannot be encoded as UTF-8 JSON (str is not valid UTF-8: surrogates not allowed)",
+        2: "column 'text' is NULL",
+        3: "column 'text' is NULL",
     }
 
 
@@ -374,7 +259,7 @@ def test_f10_a_lone_surrogate_in_a_key_rejects_its_row_alone(read: Read) -> None
 
     found = read(frame=frame)
 
-    assert (found.asked, [row.key for row in found.survey.rejected]) == ([(None, '"a"')], ["null"])
+    assert (found.sent, list(found.problems)) == ([(None, '"a"')], [None])
     assert found.key_types == {"id": "VARCHAR"}
 
 
@@ -386,11 +271,3 @@ def test_a_frame_is_not_changed_by_reading_it(read: Read) -> None:
     read(frame=frame)
 
     pd.testing.assert_frame_equal(frame, before)
-
-
-def test_rows_of_no_partition_are_counted(read: Read, run: Run) -> None:
-    """A row whose partition expression is NULL belongs nowhere; that is told, not passed over."""
-    run("CREATE TABLE docs AS SELECT * FROM (VALUES (1, 'a', DATE '2026-02-01'), (2, 'b', NULL)) AS t(id, text, day)")
-
-    assert read(YEAR, expr="day").survey.n_homeless == 1
-    assert read(WHOLE).survey.n_homeless == 0

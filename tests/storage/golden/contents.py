@@ -7,6 +7,7 @@ from typing import Any
 
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.chunks import custom_id, new_nonce
+from claude_batch_dagster.core.identity import earlier_hash
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.templates import Template
 from tests.core.world import PIPELINE, Label
@@ -127,7 +128,7 @@ def _row(row: Row, verdict: str | None) -> dict[str, Any]:
         "partition_key": "p",
         "key": str(row.id),
         "custom_id": row.custom_id,
-        "request_hash": row.request.request_hash,
+        "request_hash": earlier_hash(row.request.params, asked_of=""),
         "attempt": 1,
         "verdict": verdict,
     }

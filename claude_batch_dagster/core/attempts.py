@@ -1,0 +1,126 @@
+"""Whether a question is asked, and asked again: by what came back for it so far, whoever asked it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from claude_batch_dagster.core.verdicts import MAX_PAID_ATTEMPTS, TRANSIENT
+
+
+class Came(StrEnum):
+    """What came back for a request: the API's own four words, and ours for what it does not say."""
+
+    SUCCEEDED = "succeeded"
+    """A Message, and the only result that is billed. Whether it is a usable answer, the output model decides."""
+    ERRORED = "errored"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    MISSING = "missing"
+    """The batch ended without a result for the request."""
+    WITHHELD = "withheld"
+    """The API counts a result that it has not handed out: it may have been paid for, and may turn up."""
+    GONE = "gone"
+    """It was paid for, and nobody has the result any more."""
+    REJECTED = "rejected"
+    """The API refuses the request itself."""
+
+
+class Again(StrEnum):
+    """What asking the same again would be."""
+
+    FREE = "free"
+    """The attempt cost nothing and says nothing against the request."""
+    ONCE = "once"
+    """The attempt cost as much as an answer: one more try, then final."""
+    NEVER = "never"
+    """Asking again cannot help, or would pay twice."""
+
+
+HOPELESS = frozenset({"refusal", "model_context_window_exceeded"})
+"""Stop reasons after which the same request comes to the same end."""
+
+
+def again(came: Came, detail: str | None) -> Again:
+    """
+    Return the rule for a result that is no usable answer.
+
+    `detail` is the stop reason of a Message, or the type of an error.
+    """
+    match came:
+        case Came.SUCCEEDED:
+            return Again.NEVER if detail in HOPELESS else Again.ONCE
+        case Came.ERRORED:
+            return Again.FREE if detail in TRANSIENT else Again.NEVER
+        case Came.CANCELED | Came.EXPIRED | Came.MISSING:
+            return Again.FREE
+        case Came.WITHHELD | Came.GONE | Came.REJECTED:
+            return Again.NEVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What came back so far for a question without a usable answer."""
+
+    attempt: int
+    """The highest number of an attempt."""
+    n_paid: int
+    """Attempts that were billed."""
+    n_truncated: int
+    """Attempts whose answer stopped at `max_tokens`."""
+    n_this_run: int
+    """Attempts of the present run."""
+    final: bool
+    """Whether something came back after which asking again cannot help, or would pay twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The question is to be sent."""
+
+    number: int
+    """1 for the first time it is asked."""
+    n_truncated: int
+    """How many earlier attempts stopped at `max_tokens`; each widens it."""
+
+
+def next_attempt(past: Past | None, *, max_attempts: int) -> Attempt | None:
+    """
+    Return the attempt to make; None if what came back is final.
+
+    A failure that cost nothing is repeated up to `max_attempts` times a run, and again whenever the partition is
+    materialized again; one that was paid for is repeated once, ever.
+    """
+    if past is None:
+        return Attempt(1, 0)
+    if past.final or past.n_paid >= MAX_PAID_ATTEMPTS or past.n_this_run >= max_attempts:
+        return None
+    return Attempt(past.attempt + 1, past.n_truncated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do for each question of a run: nothing, wait, or send it."""
+
+    open: frozenset[str]
+    """Questions that some row asks now, and that have no usable answer."""
+    past: Mapping[str, Past]
+    """What came back for them so far; of those that were never answered, nothing."""
+    in_flight: Mapping[str, str]
+    """The chunk that carries a question."""
+    max_attempts: int
+
+    @property
+    def followed(self) -> frozenset[str]:
+        """The chunks that carry open questions."""
+        return frozenset(self.in_flight[question] for question in self.open & self.in_flight.keys())
+
+    def attempt(self, question: str) -> Attempt | None:
+        """Return the attempt to make now; None if there is none."""
+        if question not in self.open or question in self.in_flight:
+            return None
+        return next_attempt(self.past.get(question), max_attempts=self.max_attempts)
+
+    @property
+    def unfinished(self) -> frozenset[str]:
+        """The open questions whose last word is not spoken: on their way, or to be asked."""
+        return frozenset(one for one in self.open if one in self.in_flight or self.attempt(one) is not None)

@@ -1,0 +1,87 @@
+"""Answers and the output table of one run, in short transactions: opened, written, closed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from claude_batch_dagster.core.attempts import Came, Plan
+from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.storage import answers
+from claude_batch_dagster.storage.answers import ANSWERS
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outputs import MARKERS
+from claude_batch_dagster.storage.projection import GOOD, Projection
+from claude_batch_dagster.storage.questions import questions_of
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerStore:
+    """What came back for the questions of one output table, as one run of some partitions sees it."""
+
+    warehouse: Warehouse
+    projection: Projection
+    partition_keys: Sequence[str | None]
+
+    @property
+    def target(self) -> TableName:
+        """The output table."""
+        return self.projection.target
+
+    def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
+        """Write down what came back for a chunk, and show it in every row that asks for it now."""
+        with self.warehouse.transaction() as connection:
+            answers.land(connection, chunk_id, records)
+            self.projection.show(connection, chunk_id)
+            connection.execute(
+                f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", [chunk_id, str(self.target)]
+            )
+
+    def landed(self) -> Mapping[str, int]:
+        """Return of how many requests of each chunk it is written down what came back."""
+        with self.warehouse.connect() as connection:
+            return answers.landed(connection)
+
+    def without_results(self) -> frozenset[str]:
+        """Return the chunks with results to questions of this run that are withheld or gone, and may turn up."""
+        query = (
+            f"SELECT DISTINCT chunk_id FROM {ANSWERS.sql} SEMI JOIN {self._open} USING (question) "
+            f"WHERE came IN ('{Came.WITHHELD}', '{Came.GONE}')"
+        )
+        with self.warehouse.connect() as connection:
+            return frozenset(one for (one,) in connection.execute(query, [list(self.partition_keys)]).fetchall())
+
+    def plan(self, in_flight: Mapping[str, str], *, run_chunks: Collection[str], max_attempts: int) -> Plan:
+        """Return what is to be done for the questions of this run."""
+        with self.warehouse.connect() as connection:
+            connection.execute(f"CREATE TEMP TABLE _cb_open AS FROM {self._open}", [list(self.partition_keys)])
+            found = connection.execute("FROM _cb_open").fetchall()
+            past = answers.pasts(connection, "_cb_open", run_chunks)
+        return Plan(
+            open=frozenset(question for (question,) in found),
+            past=past,
+            in_flight=in_flight,
+            max_attempts=max_attempts,
+        )
+
+    def partitions_of(self, questions: Collection[str]) -> frozenset[str | None]:
+        """Return the partitions of this run with a row that asks one of these questions."""
+        query = (
+            f"SELECT DISTINCT partition_key FROM {questions_of(self.target).sql} "
+            "WHERE request_hash IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        if not questions:
+            return frozenset()
+        with self.warehouse.connect() as connection:
+            found = frozenset(one for (one,) in connection.execute(query, [list(questions)]).fetchall())
+        return found.intersection(self.partition_keys)
+
+    @property
+    def _open(self) -> str:
+        """Return a query of this run's questions to which there is no good answer; it takes the partitions."""
+        return (
+            f"(SELECT DISTINCT q.request_hash AS question FROM {questions_of(self.target).sql} AS q "
+            "JOIN (SELECT unnest(?::VARCHAR[]) AS partition_key) AS p "
+            "ON q.partition_key IS NOT DISTINCT FROM p.partition_key "
+            f"ANTI JOIN (SELECT request_hash FROM {self.target.sql} WHERE {GOOD}) AS t "
+            "ON t.request_hash = q.request_hash WHERE q.request_hash IS NOT NULL)"
+        )

@@ -1,0 +1,380 @@
+"""Evaluate upstream once: write down what each row asks now, and keep the documents of those without an answer."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import duckdb
+
+from claude_batch_dagster.core.asked import Asked
+from claude_batch_dagster.core.chunks import Candidate
+from claude_batch_dagster.core.identity import LENGTH, VERSION, earlier_hash
+from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.requests import RejectedRowError, Request, RequestBuilder
+from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.errors import ConfigurationError, UpstreamError
+from claude_batch_dagster.storage import questions
+from claude_batch_dagster.storage.names import listed, quoted
+from claude_batch_dagster.storage.upstream import FRAME, Reader, encodable, row_key
+from claude_batch_dagster.storage.warehouse import without_values
+
+WINDOW = 2_000
+"""Rows rendered at a time."""
+
+FILLED = r"[^\p{Z}\t-\r\x1c-\x1f\x85]"
+"""A character that is no white space, as Python sees it."""
+
+NO_KEY_ERROR = "the key is NULL or not UTF-8, so the row cannot be told from others; fill it upstream"
+
+N_RENDERED_TWICE = 5
+"""Rows of which a prompt function must make the same request twice, before any is sent."""
+
+FLOATING = frozenset({"FLOAT", "DOUBLE"})
+"""Types with values that are no key: NaN and infinity."""
+
+
+@dataclass(kw_only=True)
+class Asking:
+    """Reads one upstream with one open connection."""
+
+    reader: Reader
+    partitions: Sequence[Partition]
+    builder: RequestBuilder
+    put: Callable[[Candidate], None]
+    """Takes what may have to be sent: one row for each question."""
+    rename: Callable[[Mapping[str, str]], None] | None = None
+    """Gives questions that the ledger knows by hashes of an earlier version their hashes of today."""
+    _types: dict[str, str] = field(default_factory=dict)
+    _key_types: dict[str, str] = field(default_factory=dict)
+    _recoded: frozenset[str] = frozenset()
+    _found: list[tuple[int, str | None, str | None]] = field(default_factory=list)
+    """Place, question and problem of rows of which Python knows better than SQL."""
+    _refused: dict[str, str] = field(default_factory=dict)
+    """Questions that cannot be asked after all, each with the reason."""
+    _rendered: set[str] = field(default_factory=set)
+    _earlier: dict[str, str] = field(default_factory=dict)
+    """Hashes of an earlier version, with those of today for the same questions."""
+    _n_rendered_twice: int = 0
+    _placed: str = "TRUE"
+    """How a row that was read and a place in the partitions belong together."""
+    is_new: bool = field(default=False, init=False)
+    """Whether nobody has written down before what rows of this table ask."""
+
+    def look(self) -> dict[str, str]:
+        """
+        Look at the columns upstream; return the SQL types of the key columns.
+
+        Raises `UpstreamError`, before anything is changed, when the table or a column is missing.
+        """
+        reader = self.reader
+        if reader.upstream.frame is not None:
+            frame, self._recoded = encodable(reader.upstream.frame, key=reader.upstream.key)
+            reader.connection.register(FRAME, frame)
+        self._types = reader.types()
+        self._key_types = reader.check_columns(self._types, self._columns)
+        self.is_new = questions.prepare(reader.connection, reader.target, self._key_types)
+        return self._key_types
+
+    def ask(self) -> Asked:
+        """
+        Write down what each row of the partitions asks, in place of what stood there; the transaction is left open.
+
+        Raises `UpstreamError`, before anything is changed, when the partition expression does not work or a value
+        cannot be read.
+        """
+        reader = self.reader
+        try:
+            self._read()
+        except duckdb.DataError as error:
+            raise UpstreamError(
+                f"a value of the upstream {reader.upstream.shown_as} cannot be read as partition_expr or sql= say: "
+                f"{without_values(error)}. Nothing was sent. Use try_cast, or mend the value upstream."
+            ) from None
+        self._place()
+        self._render()
+        reader.connection.begin()  # not before: another run of this process may have written while this one read
+        self._rename()
+        self._write()
+        return self._counted()
+
+    @property
+    def _in_sql(self) -> bool:
+        """Whether SQL can say what a row asks: not what a function makes of it, nor whether bytes are UTF-8."""
+        kinds = {self._kind(name) for name in self._columns}
+        return isinstance(self.builder.prompt, Template) and "BLOB" not in kinds
+
+    def _kind(self, name: str) -> str:
+        return {column.lower(): kind for column, kind in self._types.items()}[name.lower()]
+
+    def _as_text(self, name: str) -> str:
+        """Return the SQL of a column as the text that stands in a prompt."""
+        plain = self._kind(name) in {"VARCHAR", "BLOB"}
+        return f"u.{quoted(name)}" if plain else f"CAST(u.{quoted(name)} AS VARCHAR)"
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return self.builder.columns if self.builder.columns is not None else tuple(self._types)
+
+    # --- in SQL ------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Read every row once: its key and question, and its columns unless the question has a good answer."""
+        reader, columns = self.reader, self._columns
+        dimensions, conditions, values = self._dimensions()
+        names = [f"_cb_c{n}" for n in range(len(columns))]
+        templated = isinstance(self.builder.prompt, Template)
+        texts = [self._as_text(name) if templated else f"u.{quoted(name)}" for name in columns]
+        laid = [*dimensions, *self._keys(), *(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))]
+        kept = ", ".join(f"CASE WHEN g._cb_good IS NULL THEN r.{name} END AS {name}" for name in names)
+        reader.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
+            f"g._cb_good IS NOT NULL AS _cb_answered, {kept} FROM "
+            f"(SELECT *, row_number() OVER () AS _cb_place, {self._question(names)} AS _cb_question "
+            f"FROM (SELECT {', '.join(laid)} "
+            f"FROM {reader.upstream.relation} AS u WHERE {' AND '.join(conditions)})) AS r "
+            f"LEFT JOIN ({self._good}) AS g ON g._cb_good = r._cb_question",
+            values,
+        )
+
+    def _question(self, names: Sequence[str]) -> str:
+        """Return the SQL of a row's question; NULL where Python has to say it, or why there is none."""
+        if not self._in_sql:
+            return "NULL::VARCHAR"
+        hashed = ", ".join(f"':', strlen({name}), ':', {name}" for name in names)
+        filled = " OR ".join(f"regexp_matches({name}, '{FILLED}')" for name in names)
+        there = " AND ".join(f"{name} IS NOT NULL" for name in (quoted(self.reader.upstream.key[0]), *names))
+        return (
+            f"CASE WHEN {there} AND ({filled}) THEN "
+            f"left(concat('{VERSION}', sha256(concat('{self.builder.definition}', {hashed}))), {LENGTH}) END"
+        )
+
+    @cached_property
+    def _good(self) -> str:
+        """A query of the questions to which the output table holds a good answer."""
+        if not self.reader.has_target():
+            return "SELECT NULL::VARCHAR AS _cb_good WHERE false"
+        return (
+            f"SELECT DISTINCT request_hash AS _cb_good FROM {self.reader.target.sql} "
+            f"WHERE status = '{Verdict.SUCCEEDED}' AND request_hash IS NOT NULL"
+        )
+
+    def _keys(self) -> Iterator[str]:
+        """Yield the key columns as the output table has them: without one of them a row has none."""
+        names = self.reader.upstream.key
+        missing = " OR ".join(
+            f"u.{quoted(name)} IS NULL" + (f" OR NOT isfinite(u.{quoted(name)})" * (self._kind(name) in FLOATING))
+            for name in names
+        )
+        for name in names:
+            value = f"CASE WHEN {missing} THEN NULL ELSE u.{quoted(name)} END"
+            yield f"CAST({value} AS {self._key_types[name]}) AS {quoted(name)}"
+
+    def _dimensions(self) -> tuple[list[str], list[str], dict[str, Any]]:
+        """Return what places a row in each dimension, and what a row must have to be read at all."""
+        self.reader.list_partitions(self.partitions)
+        laid: list[str] = []
+        conditions, values = ["TRUE"], dict[str, Any]()
+        for n, rule in enumerate(self.reader.upstream.rule.dimensions):
+            if rule.expr is None:
+                continue
+            parts = [partition.dimensions[n] for partition in self.partitions]
+            starts = [part.start for part in parts if part.start]
+            if starts:
+                moment = self.reader.moment(rule)
+                values |= {f"from{n}": min(starts), f"until{n}": max(part.end for part in parts if part.end)}
+                conditions.append(f"({moment} IS NULL OR ({moment} >= $from{n} AND {moment} < $until{n}))")
+            else:
+                self.reader.moment(rule)  # raises if the expression does not work
+                moment = f"CAST(({rule.expr}) AS VARCHAR)"
+                conditions.append(f"({moment} IS NULL OR {moment} IN (SELECT _cb_key{n} FROM _cb_partitions))")
+            laid.append(f"{moment} AS _cb_d{n}")
+        return laid, conditions, values
+
+    def _place(self) -> None:
+        """Find the partition of each row, by the different moments and keys that there are."""
+        dimensions = [
+            (n, any(partition.dimensions[n].start for partition in self.partitions))
+            for n, rule in enumerate(self.reader.upstream.rule.dimensions)
+            if rule.expr is not None
+        ]
+        names = [f"_cb_d{n}" for n, _ in dimensions]
+        different = f"(SELECT DISTINCT {', '.join(names)} FROM _cb_read)" if names else "(SELECT 1)"
+        within = [
+            f"v._cb_d{n} >= p._cb_start{n} AND v._cb_d{n} < p._cb_end{n}" if windows else f"v._cb_d{n} = p._cb_key{n}"
+            for n, windows in dimensions
+        ]
+        connection = self.reader.connection
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_places AS SELECT {''.join(f'v.{name}, ' for name in names)}"
+            f"p._cb_partition FROM {different} AS v JOIN _cb_partitions AS p ON {' AND '.join(within) or 'TRUE'}"
+        )
+        self._placed = " AND ".join(f"r.{name} = l.{name}" for name in names) or "TRUE"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _cb_rows AS SELECT r._cb_place, l._cb_partition AS partition_key, "
+            f"{listed(self._key_types, 'r.')}, r._cb_question AS request_hash, r._cb_answered, "
+            f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self._placed}"
+        )
+
+    # --- in Python ---------------------------------------------------------------------------------
+
+    def _render(self) -> None:
+        """Render one row for each question without a good answer, and find out what SQL could not say."""
+        looks_back = self.rename is not None or self._has_earlier_names
+        names = [f"_cb_c{n}" for n in range(len(self._columns))]
+        first = "row_number() OVER (PARTITION BY request_hash ORDER BY _cb_place) = 1"
+        wanted = f"WHERE NOT _cb_answered QUALIFY request_hash IS NULL OR {first}" if self._in_sql else ""
+        connection, n_keys = self.reader.connection, len(self._key_types)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place FROM _cb_rows {wanted}")
+        parts = connection.execute(f"SELECT DISTINCT _cb_place // {WINDOW} AS part FROM _cb_wanted ORDER BY part")
+        for (part,) in parts.fetchall():
+            within = f"_cb_place >= {part * WINDOW} AND _cb_place < {(part + 1) * WINDOW}"
+            window = connection.execute(
+                f"SELECT r._cb_place, l._cb_partition, r._cb_question, {listed(self._key_types, 'r.')}, "
+                f"{', '.join(names)} FROM (SELECT * FROM _cb_read WHERE {within}) AS r "
+                f"JOIN _cb_places AS l ON {self._placed} "
+                f"SEMI JOIN (SELECT * FROM _cb_wanted WHERE {within}) AS w USING (_cb_place) ORDER BY r._cb_place"
+            ).fetchall()
+            asking = []
+            for place, partition_key, question, *cells in window:
+                row = row_key(partition_key, cells[:n_keys])
+                request = self._request(place, question, cells[:n_keys], cells[n_keys:])
+                if request is not None and looks_back:
+                    earlier = earlier_hash(request.params, asked_of=self.builder.asked_of)
+                    self._earlier[earlier] = request.request_hash
+                if request is not None:
+                    asking.append(Candidate(row, request))
+            self._put(asking)
+
+    def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
+        """Render a row; note what SQL did not know of it."""
+        if key[0] is None:
+            self._found.append((place, None, NO_KEY_ERROR))
+            return None
+        try:
+            request = self._built(self._row(cells))
+        except RejectedRowError as error:
+            if question is None:
+                self._found.append((place, None, str(error)))
+            else:  # whoever asks the same asks in vain
+                self._refused[question] = str(error)
+            return None
+        if request.request_hash != question:
+            self._found.append((place, request.request_hash, None))
+        return request
+
+    def _row(self, cells: Sequence[Any]) -> dict[str, Any]:
+        row = dict(zip(self._columns, cells, strict=True))
+        for name in self._recoded.intersection(row):
+            if row[name] is not None:
+                row[name] = row[name].decode(errors="surrogatepass")
+        return row
+
+    def _built(self, row: Mapping[str, Any]) -> Request:
+        request = self.builder.build(row)
+        if self._n_rendered_twice < N_RENDERED_TWICE and self.builder.columns is None:
+            self._n_rendered_twice += 1
+            if self.builder.build(row) != request:
+                raise ConfigurationError(
+                    "the prompt function makes two different requests from one row (does it use the time, or chance?), "
+                    "so every materialization would pay anew. Nothing was sent; make it depend on the row alone."
+                )
+        return request
+
+    def _put(self, asking: Sequence[Candidate]) -> None:
+        """Pass on what has no good answer yet; of questions that Python had to say it is known only now."""
+        good = frozenset[str]()
+        if not self._in_sql and asking:
+            hashes = [one.request.request_hash for one in asking]
+            query = f"SELECT _cb_good FROM ({self._good}) WHERE _cb_good IN (SELECT unnest(?::VARCHAR[]))"
+            good = frozenset(name for (name,) in self.reader.connection.execute(query, [hashes]).fetchall())
+        for candidate in asking:
+            question = candidate.request.request_hash
+            if question not in good and question not in self._rendered:
+                self._rendered.add(question)
+                self.put(candidate)
+
+    @property
+    def _has_earlier_names(self) -> bool:
+        """Whether the output table has answers to questions by hashes of an earlier version."""
+        if not self.reader.has_target():
+            return False
+        query = f"SELECT 1 FROM {self.reader.target.sql} WHERE request_hash NOT LIKE '{VERSION}%' LIMIT 1"
+        return self.reader.connection.execute(query).fetchone() is not None
+
+    def _rename(self) -> None:
+        """Take answers that stand under hashes of an earlier version for what they are."""
+        if not self._earlier:
+            return
+        if self.rename is not None:
+            self.rename(self._earlier)
+        self.reader.connection.execute(
+            f"UPDATE {self.reader.target.sql} AS t SET request_hash = n.today FROM "
+            "(SELECT unnest($earlier::VARCHAR[]) AS earlier, unnest($today::VARCHAR[]) AS today) AS n "
+            "WHERE t.request_hash = n.earlier",
+            {"earlier": list(self._earlier), "today": list(self._earlier.values())},
+        )
+
+    # --- written down ------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """Put the questions of these partitions in place of those that stand there; rows that share a key make one."""
+        connection, keys = self.reader.connection, listed(self._key_types)
+        places, found, problems = (list(one) for one in zip(*self._found, strict=True)) if self._found else ([], [], [])
+        connection.execute(
+            "UPDATE _cb_rows SET request_hash = f.found, error = f.problem FROM (SELECT unnest($places::BIGINT[]) AS "
+            "place, unnest($found::VARCHAR[]) AS found, unnest($problems::VARCHAR[]) AS problem) AS f "
+            "WHERE _cb_rows._cb_place = f.place",
+            {"places": places, "found": found, "problems": problems},
+        )
+        connection.execute(
+            "UPDATE _cb_rows SET request_hash = NULL, error = f.problem FROM (SELECT unnest($refused::VARCHAR[]) AS "
+            "refused, unnest($problems::VARCHAR[]) AS problem) AS f WHERE _cb_rows.request_hash = f.refused",
+            {"refused": list(self._refused), "problems": list(self._refused.values())},
+        )
+        table = questions.questions_of(self.reader.target).sql
+        connection.execute(
+            f"DELETE FROM {table} WHERE rowid IN (SELECT q.rowid FROM {table} AS q JOIN _cb_partitions AS p "
+            "ON q.partition_key IS NOT DISTINCT FROM p._cb_partition)"
+        )
+        alike = "count(request_hash) = count(*) AND count(DISTINCT request_hash) = 1"
+        connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT {keys}, partition_key, "
+            f"CASE WHEN {alike} THEN any_value(request_hash) END AS request_hash, "
+            f"CASE WHEN {alike} THEN NULL WHEN count(request_hash) = 0 THEN max(error) ELSE concat(count(*), "
+            "' upstream rows share this key and differ; make the key unique, or name more key columns') END AS error "
+            "FROM _cb_rows GROUP BY ALL ORDER BY min(_cb_place)"
+        )
+
+    def _counted(self) -> Asked:
+        connection, keys = self.reader.connection, [*self._key_types, "partition_key"]
+        table = questions.questions_of(self.reader.target).sql
+        same_row = " AND ".join(f"t.{quoted(name)} IS NOT DISTINCT FROM q.{quoted(name)}" for name in keys)
+        own = f"LEFT JOIN {self.reader.target.sql} AS t ON {same_row}" if self.reader.has_target() else ""
+        stands = f"t.status = '{Verdict.SUCCEEDED}' AND t.request_hash = q.request_hash" if own else "false"
+        counted = connection.execute(
+            "SELECT partition_key, count(*), count(*) FILTER (stands), count(*) FILTER (problem IS NOT NULL), "
+            "count(*) FILTER (problem IS NULL AND NOT stands AND _cb_good IS NULL AND place = 1) FROM "
+            f"(SELECT q.partition_key, q.error AS problem, coalesce({stands}, false) AS stands, g._cb_good, "
+            f"row_number() OVER (PARTITION BY q.request_hash ORDER BY q.rowid) AS place FROM {table} AS q "
+            f"JOIN _cb_partitions AS p ON q.partition_key IS NOT DISTINCT FROM p._cb_partition {own} "
+            f"LEFT JOIN ({self._good}) AS g ON g._cb_good = q.request_hash) GROUP BY partition_key"
+        ).fetchall()
+        asked = Asked(n_homeless=self._n_homeless())
+        rows = connection.execute("SELECT partition_key, count(*) FROM _cb_rows GROUP BY ALL").fetchall()
+        asked.n_rows.update(dict(rows))
+        for partition_key, n, n_answered, n_rejected, n_to_ask in counted:
+            asked.n_keys[partition_key] = n
+            asked.n_answered[partition_key] = n_answered
+            asked.n_rejected[partition_key] = n_rejected
+            asked.n_to_ask[partition_key] = n_to_ask
+            asked.n_shared[partition_key] = n - n_answered - n_rejected - n_to_ask
+        return asked
+
+    def _n_homeless(self) -> int:
+        exprs = [n for n, rule in enumerate(self.reader.upstream.rule.dimensions) if rule.expr is not None]
+        if not exprs:
+            return 0
+        nowhere = " OR ".join(f"_cb_d{n} IS NULL" for n in exprs)
+        return int(self.reader.connection.execute(f"SELECT count(*) FROM _cb_read WHERE {nowhere}").fetchall()[0][0])

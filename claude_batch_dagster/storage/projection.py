@@ -1,0 +1,190 @@
+"""The output table, made from what each row asks now and what came back for that: the one way for an answer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import orjson
+
+from claude_batch_dagster.core.attempts import Came
+from claude_batch_dagster.core.judging import Judgeable, judge
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.storage.answers import ANSWERS
+from claude_batch_dagster.storage.names import TableName, listed, quoted
+from claude_batch_dagster.storage.questions import questions_of
+
+WINDOW = 20_000
+"""Judgements handed to DuckDB at a time."""
+
+GOOD = f"status = '{Verdict.SUCCEEDED}'"
+
+TOLD = "struct_pack(came := came, detail := detail, explanation := explanation, text := text, sanitized := sanitized)"
+"""All that a verdict depends on."""
+
+COSTS = ("input_tokens", "output_tokens", "cost_usd")
+"""What an answer cost: of several rows that show it, one shows this."""
+
+KEPT = "this answer is kept from an earlier request; the newer one is "
+"""What a row says whose question has no usable answer, and whose earlier one had."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """
+    Makes rows of one output table.
+
+    An answer belongs to every row that asks its question now; a good answer is never replaced by a failure. It may be
+    made again at any time, by any run: what is right already stays as it is.
+    """
+
+    target: TableName
+    key_types: Mapping[str, str]
+    """SQL types of the key columns."""
+    schema: OutputSchema
+
+    def project(self, connection: duckdb.DuckDBPyConnection, partition_keys: Sequence[str | None]) -> None:
+        """Bring the rows of these partitions up to date, within the transaction of the connection."""
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _cb_scope AS SELECT unnest(?::VARCHAR[]) AS partition_key",
+            [list(partition_keys)],
+        )
+        self._drop_removed(connection)
+        self._show(connection, "JOIN _cb_scope AS s ON q.partition_key IS NOT DISTINCT FROM s.partition_key")
+
+    def show(self, connection: duckdb.DuckDBPyConnection, chunk_id: str) -> None:
+        """Bring the rows up to date, of whatever partition, that ask now what a chunk has answered."""
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_scope AS SELECT question FROM {ANSWERS.sql} WHERE chunk_id = ?",
+            [chunk_id],
+        )
+        self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
+
+    def _show(self, connection: duckdb.DuckDBPyConnection, scope: str) -> None:
+        self._find_due(connection, scope)
+        if self._any_due(connection):
+            self._judge(connection)
+            self._choose(connection)
+            self._replace(connection)
+
+    # --- what is due -------------------------------------------------------------------------------
+
+    def _drop_removed(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Delete rows that nobody asks anything about: they have left upstream."""
+        connection.execute(
+            f"DELETE FROM {self.target.sql} WHERE rowid IN (SELECT t.rowid FROM {self.target.sql} AS t "
+            "JOIN _cb_scope AS s ON t.partition_key IS NOT DISTINCT FROM s.partition_key "
+            f"ANTI JOIN {questions_of(self.target).sql} AS q ON {self._same_row('t', 'q')})"
+        )
+
+    def _find_due(self, connection: duckdb.DuckDBPyConnection, scope: str) -> None:
+        """Find the rows that do not show a good answer to what they ask, or say something beside it."""
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_due AS SELECT q.*, coalesce(t.{GOOD}, false) AS _cb_stands, "
+            "coalesce(t.request_hash = q.request_hash, false) AS _cb_same "
+            f"FROM (SELECT q.* FROM {questions_of(self.target).sql} AS q {scope}) AS q "
+            f"LEFT JOIN {self.target.sql} AS t ON {self._same_row('t', 'q')} "
+            f"WHERE NOT coalesce(t.{GOOD} AND t.error IS NULL AND t.request_hash = q.request_hash, false)"
+        )
+
+    @staticmethod
+    def _any_due(connection: duckdb.DuckDBPyConnection) -> bool:
+        return connection.execute("SELECT 1 FROM _cb_due LIMIT 1").fetchone() is not None
+
+    # --- what came back ----------------------------------------------------------------------------
+
+    def _judge(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Judge what came back for questions of due rows: what is the same is judged once."""
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_came AS SELECT a.*, {TOLD} AS _cb_told "
+            f"FROM {ANSWERS.sql} AS a SEMI JOIN _cb_due AS d ON a.question = d.request_hash"
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _cb_different AS "
+            "SELECT row_number() OVER () AS place, _cb_told FROM (SELECT DISTINCT _cb_told FROM _cb_came)"
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _cb_judged (place BIGINT, status VARCHAR, error VARCHAR, answer VARCHAR)"
+        )
+        for start in range(0, _count(connection, "_cb_different"), WINDOW):
+            found = connection.execute(
+                "SELECT place, unnest(_cb_told) FROM _cb_different WHERE place > ? AND place <= ?",
+                [start, start + WINDOW],
+            ).fetchall()
+            places, statuses, errors, answers = map(list, zip(*self._judgements(found), strict=True))
+            connection.execute(
+                "INSERT INTO _cb_judged SELECT unnest($places::BIGINT[]), unnest($statuses::VARCHAR[]), "
+                "unnest($errors::VARCHAR[]), unnest($answers::VARCHAR[])",
+                {"places": places, "statuses": statuses, "errors": errors, "answers": answers},
+            )
+
+    def _judgements(self, found: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, str, str | None, str]]:
+        empty = dict.fromkeys(self.schema.columns)
+        for place, came, *rest in found:
+            told = judge(Judgeable(Came(came), *rest), self.schema)
+            yield place, str(told.verdict), told.error, orjson.dumps({**empty, **told.values}).decode()
+
+    # --- what they show ----------------------------------------------------------------------------
+
+    def _choose(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Lay out what each due row is to show: the first good answer to its question, or the latest failure."""
+        best = (
+            "SELECT a.*, j.status, j.error, json_transform_strict(j.answer, $structure) AS answer FROM _cb_came AS a "
+            "JOIN _cb_different AS d ON a._cb_told = d._cb_told JOIN _cb_judged AS j USING (place) "
+            f"QUALIFY row_number() OVER (PARTITION BY question ORDER BY (j.{GOOD}) DESC, "
+            f"CASE WHEN j.{GOOD} THEN chunk_id END, chunk_id DESC) = 1"
+        )
+        answer = "".join(f"b.answer.{quoted(name)} AS {quoted(name)}, " for name in self.schema.columns)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_new AS WITH best AS ({best}) "
+            f"SELECT d._cb_stands, d._cb_same, {listed(self.key_types, 'd.')}, {answer}"
+            f"coalesce(b.status, CASE WHEN d.error IS NOT NULL THEN '{Verdict.REJECTED}' END) AS status, "
+            "coalesce(b.error, d.error) AS error, d.partition_key, b.batch_id, b.custom_id, "
+            "d.request_hash, b.model, "
+            f"CASE WHEN b.came = '{Came.SUCCEEDED}' THEN b.detail END AS stop_reason, "
+            "b.input_tokens, b.output_tokens, b.cost_usd, b.attempt, b.answered_at "
+            "FROM _cb_due AS d LEFT JOIN best AS b ON b.question = d.request_hash",
+            {"structure": orjson.dumps(self.schema.columns).decode()},
+        )
+        self._share_costs(connection)
+
+    def _share_costs(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let one row show what an answer cost, the first of those that show it; it was paid for once."""
+        keys = listed(["partition_key", *self.key_types])
+        costs = ", ".join(f"coalesce({name}, 0)" for name in COSTS)
+        elsewhere = (
+            f"SELECT custom_id FROM {self.target.sql} AS t ANTI JOIN _cb_due AS d ON {self._same_row('t', 'd')} "
+            f"WHERE custom_id IS NOT NULL AND greatest({costs}) > 0"
+        )
+        free = ", ".join(f"{name} = CASE WHEN {name} IS NULL THEN NULL ELSE 0 END" for name in COSTS)
+        connection.execute(
+            f"UPDATE _cb_new SET {free} WHERE custom_id IS NOT NULL AND rowid IN (SELECT rowid FROM "
+            f"(SELECT rowid, custom_id, row_number() OVER (PARTITION BY custom_id ORDER BY {keys}) AS place "
+            f"FROM _cb_new) WHERE place > 1 OR custom_id IN ({elsewhere}))"
+        )
+
+    def _replace(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let the new rows take the place of the old, except that no failure takes that of a good answer."""
+        target, same_row = self.target.sql, self._same_row("t", "n")
+        connection.execute(
+            f"DELETE FROM {target} AS t USING _cb_new AS n "
+            f"WHERE {same_row} AND n.status IS NOT NULL AND (n.{GOOD} OR NOT n._cb_stands)"
+        )
+        newer = f"'{KEPT}' || coalesce(n.status || coalesce(': ' || n.error, ''), 'not answered yet')"
+        connection.execute(
+            f"UPDATE {target} AS t SET error = CASE WHEN NOT n._cb_same THEN {newer} END FROM _cb_new AS n "
+            f"WHERE {same_row} AND n._cb_stands AND NOT coalesce(n.{GOOD}, false)"
+        )
+        connection.execute(
+            f"INSERT INTO {target} BY NAME SELECT n.* EXCLUDE (_cb_stands, _cb_same) FROM _cb_new AS n "
+            f"ANTI JOIN {target} AS t ON {same_row} WHERE n.status IS NOT NULL"
+        )
+
+    def _same_row(self, one: str, other: str) -> str:
+        names = [*self.key_types, "partition_key"]
+        return " AND ".join(f"{one}.{quoted(name)} IS NOT DISTINCT FROM {other}.{quoted(name)}" for name in names)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])

@@ -1,0 +1,77 @@
+"""Whether a question is asked, and asked again: what comes back decides, whoever asked."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_batch_dagster.core.attempts import Again, Attempt, Came, Past, Plan, again, next_attempt
+from claude_batch_dagster.core.verdicts import TRANSIENT
+
+
+def past(attempt: int = 1, *, n_paid: int = 0, n_truncated: int = 0, n_this_run: int = 0, final: bool = False) -> Past:
+    """Return what came back for a question so far."""
+    return Past(attempt=attempt, n_paid=n_paid, n_truncated=n_truncated, n_this_run=n_this_run, final=final)
+
+
+@pytest.mark.parametrize(
+    ("came", "detail", "rule"),
+    [
+        pytest.param(Came.SUCCEEDED, "end_turn", Again.ONCE, id="F115-invalid"),
+        pytest.param(Came.SUCCEEDED, "max_tokens", Again.ONCE, id="F79-truncated"),
+        pytest.param(Came.SUCCEEDED, None, Again.ONCE, id="F79-of-no-reason"),
+        pytest.param(Came.SUCCEEDED, "refusal", Again.NEVER, id="F79-refused"),
+        pytest.param(Came.SUCCEEDED, "model_context_window_exceeded", Again.NEVER, id="F79-too-long"),
+        *(pytest.param(Came.ERRORED, kind, Again.FREE, id=f"F60-{kind}") for kind in sorted(TRANSIENT)),
+        pytest.param(Came.ERRORED, "invalid_request_error", Again.NEVER, id="F60-invalid-request"),
+        pytest.param(Came.ERRORED, None, Again.NEVER, id="F60-of-no-type"),
+        pytest.param(Came.EXPIRED, None, Again.FREE, id="F58-expired"),
+        pytest.param(Came.CANCELED, None, Again.FREE, id="F57-canceled"),
+        pytest.param(Came.MISSING, None, Again.FREE, id="F72-missing"),
+        pytest.param(Came.WITHHELD, None, Again.NEVER, id="F72-withheld"),
+        pytest.param(Came.GONE, None, Again.NEVER, id="F66-gone"),
+        pytest.param(Came.REJECTED, None, Again.NEVER, id="rejected"),
+    ],
+)
+def test_what_came_back_says_whether_asking_again_can_help(came: Came, detail: str | None, rule: Again) -> None:
+    """For free, once for the price of an answer, or never."""
+    assert again(came, detail) is rule
+
+
+@pytest.mark.parametrize(
+    ("before", "attempt"),
+    [
+        pytest.param(None, Attempt(1, 0), id="new"),
+        pytest.param(past(), Attempt(2, 0), id="free-again"),
+        pytest.param(past(7), Attempt(8, 0), id="free-in-later-runs"),
+        pytest.param(past(2, n_this_run=2), Attempt(3, 0), id="free-twice-in-this-run"),
+        pytest.param(past(3, n_this_run=3), None, id="three-times-in-this-run"),
+        pytest.param(past(n_paid=1), Attempt(2, 0), id="F115-paid-once"),
+        pytest.param(past(2, n_paid=2), None, id="F115-paid-twice"),
+        pytest.param(past(2, n_paid=1, n_truncated=1), Attempt(3, 1), id="F79-truncated-and-expired"),
+        pytest.param(past(final=True), None, id="final"),
+    ],
+)
+def test_a_question_is_asked_again_as_long_as_it_may_be(before: Past | None, attempt: Attempt | None) -> None:
+    """What cost nothing three times a run, what was paid for twice ever, and what is final not at all."""
+    assert next_attempt(before, max_attempts=3) == attempt
+
+
+NAMES = st.sampled_from("abcdef")
+
+
+@given(
+    open_=st.frozensets(NAMES),
+    final=st.frozensets(NAMES),
+    in_flight=st.dictionaries(NAMES, st.sampled_from(["chunk 1", "chunk 2"])),
+)
+def test_f28_f108_a_plan_sends_what_is_open_and_neither_final_nor_in_flight(
+    open_: frozenset[str], final: frozenset[str], in_flight: dict[str, str]
+) -> None:
+    """What is in flight is followed; what is final, or asked by no row, is left alone."""
+    plan = Plan(
+        open=open_, past={one: past(final=True) for one in final}, in_flight=in_flight, max_attempts=3
+    )  # fmt: skip
+
+    assert {one for one in "abcdef" if plan.attempt(one)} == open_ - final - in_flight.keys()
+    assert plan.followed == {chunk for one, chunk in in_flight.items() if one in open_}
+    assert plan.unfinished == {one for one in open_ if one in in_flight or one not in final}
