@@ -49,7 +49,7 @@ BOOKKEEPING_MEANING: Mapping[str, str] = {
     "input_tokens": "Tokens of the request, cached ones included.",
     "output_tokens": "Tokens of the answer, thinking included.",
     "cost_usd": "Cost of this answer in US dollars at batch prices; 0 for an answer shared with an equal request.",
-    "attempt": "How often this request has been asked for this row.",
+    "attempt": "How often this question had been asked when this came back.",
     "answered_at": "When the batch ended.",
 }
 """One sentence for each bookkeeping column."""
