@@ -100,3 +100,32 @@ def test_f72_an_answer_that_never_turned_up_is_given_up_with_the_results(withhel
         report = withheld.run("p", "q")
         assert (report.failure, report.n_sent) == (None, 0)
         assert (errors(withheld), errors(withheld, "q")) == ({GIVEN_UP}, {GIVEN_UP})
+
+
+def test_f72_a_withheld_answer_lands_though_somebody_has_deleted_the_results_on_disk(withheld: World) -> None:
+    """The whole is downloaded again, and what is found is on the books once."""
+    withheld.emulator.faults.clear()
+    for path in withheld.state.spool.iterdir():
+        path.unlink()
+
+    report = withheld.run()
+
+    assert (report.failure, report.n_sent, withheld.statuses()) == (None, 0, {1: "succeeded", 2: "succeeded"})
+    price = sum(price for (price,) in withheld.rows("cost_usd"))
+    assert report.partitions[0].cost_usd == pytest.approx(price)
+    assert withheld.n_billed == [1, 1]
+
+
+def test_f66_one_404_makes_no_answer_gone_for_good(world: World) -> None:
+    """Everything but the ledger is lost, and the API does not find the results at first."""
+    world.documents(TWO)
+    world.run()
+    world.lose_answers()
+    for path in world.state.spool.iterdir():
+        path.unlink()
+    world.emulator.faults.add("404", endpoint="results", times=1)
+
+    for _ in range(2):
+        world.run()
+
+    assert (world.statuses(), world.n_billed) == ({1: "succeeded", 2: "succeeded"}, [1, 1])
