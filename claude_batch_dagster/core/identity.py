@@ -13,6 +13,9 @@ from typing import Any
 VERSION = "q1"
 """Begins every hash. Another way to make them gets another number, so that the names of old answers stay known."""
 
+NEXT_VERSION = "q2"
+"""Hashes of `VERSION` sort between the two."""
+
 LENGTH = 32
 """Characters of a question's hash, the version among them."""
 
@@ -47,8 +50,3 @@ def question_hash(definition: str, values: Iterable[str]) -> str:
 def earlier_hash(params: bytes, *, asked_of: str) -> str:
     """Return how a question was called before hashes had a version: by the bytes that were sent."""
     return hashlib.sha256(asked_of.encode() + params).hexdigest()[:LENGTH]
-
-
-def is_earlier(name: str | None) -> bool:
-    """Whether this is the hash of a question from before hashes had a version."""
-    return name is not None and not name.startswith(VERSION)

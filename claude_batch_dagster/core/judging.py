@@ -1,24 +1,13 @@
 """What came back for a request, judged by the output model of today."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from claude_batch_dagster.core.answering import tell
+from claude_batch_dagster.core.answering import Told, tell
 from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.outcomes import CLAIMED_TOLD, GONE_TOLD, NEVER, NEVER_HANDED_OUT
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.results import Canceled, Errored, Expired, Result, Succeeded, Usage
 from claude_batch_dagster.core.verdicts import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A verdict, with the answer or the reason for none."""
-
-    verdict: Verdict
-    error: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +24,17 @@ class Judgeable:
     sanitized: bool = False
 
 
-def judge(one: Judgeable, schema: OutputSchema) -> Judged:
+def judge(one: Judgeable, schema: OutputSchema) -> Told:
     """Return the verdict on what came back."""
     match one.came:
         case Came.WITHHELD:
-            return Judged(Verdict.MISSING, CLAIMED_TOLD.error)
+            return CLAIMED_TOLD
         case Came.GONE:
-            return Judged(Verdict.MISSING, (NEVER_HANDED_OUT if one.detail == NEVER else GONE_TOLD).error)
+            return NEVER_HANDED_OUT if one.detail == NEVER else GONE_TOLD
         case Came.REJECTED:
-            return Judged(Verdict.REJECTED, one.text)
+            return Told(Verdict.REJECTED, one.text)
         case _:
-            told = tell(_result(one), schema)
-            return Judged(told.verdict, told.error, told.values)
+            return tell(_result(one), schema)
 
 
 def _result(one: Judgeable) -> Result | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from claude_batch_dagster.core.answering import Told
 from claude_batch_dagster.core.attempts import Came
@@ -73,16 +74,7 @@ def gone(row: RowRecord) -> Told:
 def recorded(chunk: ChunkRecord, outcome: Outcome, now: datetime) -> AnswerRecord:
     """Return what is written down of an outcome: what came back, without what it is worth today."""
     row, result = outcome.row, outcome.result
-    fact = partial(
-        AnswerRecord,
-        question=row.request_hash,
-        chunk_id=chunk.chunk_id,
-        ordinal=row.ordinal,
-        attempt=row.attempt,
-        batch_id=chunk.batch_id,
-        custom_id=row.custom_id,
-        answered_at=chunk.ended_at or now,
-    )
+    fact = partial(_fact, row, batch_id=chunk.batch_id, custom_id=row.custom_id, answered_at=chunk.ended_at or now)
     match result:
         case Succeeded():
             price = cost(result.model, result.usage)
@@ -116,13 +108,12 @@ def _without_result(told: Told) -> Came:
 def rejected(chunk: ChunkRecord, row: RowRecord) -> AnswerRecord:
     """Return what is written down of a row for which the API refused a whole chunk; its words may quote the row."""
     error = f"the API refuses this row's request ({chunk.note}); mend or shorten the row, or mend the prompt"
+    return _fact(row, came=Came.REJECTED, text=error)
+
+
+def _fact(row: RowRecord, **facts: Any) -> AnswerRecord:
     return AnswerRecord(
-        question=row.request_hash,
-        chunk_id=chunk.chunk_id,
-        ordinal=row.ordinal,
-        attempt=row.attempt,
-        came=Came.REJECTED,
-        text=error,
+        question=row.request_hash, chunk_id=row.chunk_id, ordinal=row.ordinal, attempt=row.attempt, **facts
     )
 
 

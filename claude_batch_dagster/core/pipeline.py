@@ -87,7 +87,7 @@ class Pipeline:
     """Chunks that carry rows of this run and that it waits for, whoever sent them."""
     home: set[str] = field(default_factory=set)
     """Chunks brought home by this run."""
-    plan: Plan | None = None
+    plan: Plan = Plan(open=frozenset(), past={}, in_flight={}, max_attempts=0)
     """What was to be done when the round began, or when another run was last found to be faster."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
@@ -110,7 +110,7 @@ class Pipeline:
             self._wait(flying)
         if self._watch():
             self._collect_ended()
-        for chunk_id in sorted(self.lacking.keys() & (self.plan or self._plan()).followed):
+        for chunk_id in sorted(self.lacking.keys() & self.plan.followed):
             raise self.lacking[chunk_id]
 
     def send(self, candidates: Iterable[Candidate]) -> set[str]:
@@ -220,7 +220,7 @@ class Pipeline:
 
         `False` if another run was faster: look again, and wait for what that run has sent.
         """
-        plan = self.plan or self._plan()
+        plan = self.plan
         passengers = [
             Passenger(one.row, one.question, widened(one.request.params, n_truncated=due.n_truncated), due.number)
             for one in group

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.identity import VERSION
+from claude_batch_dagster.core.identity import NEXT_VERSION, VERSION
 from claude_batch_dagster.storage.schema import chunks, rows
 
 
 def has_earlier_names(connection: sa.Connection, pipeline: str) -> bool:
     """Whether a row of the pipeline has such a hash."""
     of_pipeline = sa.select(chunks.c.chunk_id).where(chunks.c.pipeline == pipeline)
-    earlier = rows.c.request_hash.not_like(f"{VERSION}%")
+    # As ranges, for which there is an index: this is asked by every run, of all that was ever sent.
+    earlier = sa.or_(rows.c.request_hash < VERSION, rows.c.request_hash >= NEXT_VERSION)
     found = sa.select(rows.c.chunk_id).where(earlier, rows.c.chunk_id.in_(of_pipeline)).limit(1)
     return connection.execute(found).first() is not None
 

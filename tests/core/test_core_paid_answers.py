@@ -11,7 +11,9 @@ from claude_batch_dagster.engine import SystemClock
 from claude_batch_dagster.errors import (
     ApiError,
     BatchOverdueError,
+    ClaimConflictError,
 )
+from tests.canary import KEY
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import TEN, TEN_GOOD, World
 
@@ -231,3 +233,64 @@ def test_f66_results_that_are_gone_are_asked_for_several_times_before_they_are_g
     assert (report.failure, world.states(), world.statuses()) == (None, [State.LOST], {1: "missing"})
     assert world.clock.now() - began >= timedelta(minutes=5)
     assert (world.run().n_sent, world.n_posts) == (0, 1)
+
+
+# --- what only one of database and ledger knows ----------------------------------------------------
+
+
+def test_answers_of_an_earlier_version_are_shared_though_only_the_table_has_them(world: World) -> None:
+    """It kept no answers beside the table; the spool was deleted, and the API has nothing after 29 days."""
+    world.documents({1: "war"})
+    world.run()
+    world.sql("DROP SCHEMA claude_batch CASCADE")
+    for file in world.state.spool.iterdir():
+        file.unlink()
+    world.emulator.clock.advance(days=30)
+    world.documents({1: "war", 2: "war"})
+
+    report = world.run()
+
+    assert (report.failure, report.n_sent, world.statuses()) == (None, 0, {1: "succeeded", 2: "succeeded"})
+
+
+def test_f56_results_in_another_workspace_are_neither_given_up_nor_paid_again(world: World) -> None:
+    """What it does not show proves nothing: the run fails and says where they are; sent is nothing."""
+    world.documents({1: "war"})
+    world.run()
+    world.lose_answers()
+    for file in world.state.spool.iterdir():
+        file.unlink()
+
+    report = world.run(api=world.api_with(KEY, workspace_id="wrkspc_theirs"))
+
+    assert "are where we do not send now: https://api.anthropic.com default" in str(report.failure)
+    assert (set(report.unfinished), world.sql("SELECT count(*) FROM claude_batch.answers")) == ({"p"}, [(0,)])
+    assert (world.run().failure, world.statuses(), world.n_posts) == (None, {1: "succeeded"}, 1)
+
+
+def test_answers_that_nobody_asks_for_fail_no_run_when_they_cannot_be_had(world: World) -> None:
+    """Those to an earlier question were lost, and the API is down."""
+    world.documents({1: "war"})
+    world.run()
+    for file in world.state.spool.iterdir():
+        file.unlink()
+    world.sql("DELETE FROM claude_batch.answers")
+    world.documents({1: "peace"})
+    world.emulator.faults.add("500", endpoint="results", times=1)
+
+    report = world.run()
+
+    assert (report.failure, world.rows()) == (None, [(1, "peace", "succeeded")])
+
+
+def test_f28_a_question_of_which_only_the_ledger_knows_that_it_was_answered_is_not_sent(world: World) -> None:
+    """Somebody has changed the answers in the database: the run fails in place of asking again, or for ever."""
+    world.documents({1: "war"})
+    world.run()
+    world.sql("UPDATE claude_batch.answers SET question = 'q1 of somebody else'")
+    world.sql("DELETE FROM answers")
+
+    with pytest.raises(ClaimConflictError):
+        world.run()
+
+    assert world.n_posts == 1

@@ -1,9 +1,12 @@
 """An answer that the API counts and does not hand out: each materialization says the same, until it turns up."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from claude_batch_dagster.storage.answer_store import AnswerStore
+from tests.core.clocks import CrashError
 from tests.core.world import World
 
 TWO = {1: "a text of war", 2: "a text of peace"}
@@ -129,3 +132,23 @@ def test_f66_one_404_makes_no_answer_gone_for_good(world: World) -> None:
         world.run()
 
     assert (world.statuses(), world.n_billed) == ({1: "succeeded", 2: "succeeded"}, [1, 1])
+
+
+def test_f72_a_crash_before_a_withheld_answer_lands_counts_what_it_cost_once(
+    withheld: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on the books and not yet in the table; the next run brings it there, and counts nothing twice."""
+
+    def die(*_: Any) -> None:
+        raise CrashError
+
+    withheld.emulator.faults.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerStore, "land", die)
+        with pytest.raises(CrashError):
+            withheld.run()
+
+    report = withheld.run()
+
+    assert withheld.statuses() == {1: "succeeded", 2: "succeeded"}
+    assert report.partitions[0].cost_usd == pytest.approx(sum(price for (price,) in withheld.rows("cost_usd")))

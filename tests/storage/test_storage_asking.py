@@ -116,17 +116,6 @@ def asks(
 
 
 @pytest.fixture
-def run(warehouse: Warehouse) -> Run:
-    """Return a function that runs SQL on the warehouse."""
-
-    def run(sql: str) -> Any:
-        with warehouse.transaction() as connection:
-            return connection.execute(sql).fetchall()
-
-    return run
-
-
-@pytest.fixture
 def ask(warehouse: Warehouse) -> Ask:
     """Return a function that asks what the rows of partitions ask."""
 

@@ -1,9 +1,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any, Literal
-from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
@@ -15,6 +12,7 @@ from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.statistics import Documents, standings
 from claude_batch_dagster.storage.warehouse import Warehouse
+from tests.storage.wide import Wide
 
 Make = Callable[..., None]
 Run = Callable[[str], Any]
@@ -42,17 +40,6 @@ def make(warehouse: Warehouse) -> Make:
     return make
 
 
-@pytest.fixture
-def run(warehouse: Warehouse) -> Run:
-    """Return a function that runs SQL on the warehouse."""
-
-    def run(sql: str) -> Any:
-        with warehouse.transaction() as connection:
-            return connection.execute(sql).fetchall()
-
-    return run
-
-
 # --- creation --------------------------------------------------------------------------------------
 
 
@@ -68,32 +55,6 @@ def test_a_table_has_the_key_then_the_output_fields_then_the_bookkeeping(make: M
     ]
     assert [name for name, *_ in run('DESCRIBE "other schema".answers')] == ["lang", "n", "label", *BOOKKEEPING]
     assert run("FROM answers") == []
-
-
-class Inner(BaseModel):
-    """A nested model."""
-
-    name: str
-    size: float | None = None
-
-
-class Wide(BaseModel):
-    """A model with a field of every type."""
-
-    text: str
-    yes: bool
-    big: int
-    ratio: float
-    money: Decimal
-    day: date
-    moment: datetime
-    hour: time
-    ident: UUID
-    inner: Inner
-    inners: list[Inner]
-    names: list[str | None]
-    anything: dict[str, Any] | None
-    either: int | str
 
 
 def test_every_type_of_field_has_its_type_of_column(make: Make, run: Run) -> None:

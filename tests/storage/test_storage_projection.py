@@ -26,6 +26,7 @@ from claude_batch_dagster.storage.projection import WINDOW, Projection
 from claude_batch_dagster.storage.questions import questions_of
 from claude_batch_dagster.storage.warehouse import Warehouse
 from tests.core.clocks import CrashError
+from tests.storage.wide import Wide
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KEPT = "this answer is kept from an earlier request; the newer one is "
@@ -109,17 +110,6 @@ def make(warehouse: Warehouse) -> Make:
         return table
 
     return make
-
-
-@pytest.fixture
-def run(warehouse: Warehouse) -> Run:
-    """Return a function that runs SQL on the warehouse."""
-
-    def run(sql: str) -> Any:
-        with warehouse.transaction() as connection:
-            return connection.execute(sql).fetchall()
-
-    return run
 
 
 def good(question: str = "a", label: str = "war", **facts: Any) -> AnswerRecord:
@@ -657,32 +647,6 @@ def test_what_an_answer_cost_stays_in_the_table_when_a_question_goes_there_and_b
 
 
 # --- types -----------------------------------------------------------------------------------------
-
-
-class Inner(BaseModel):
-    """A nested model."""
-
-    name: str
-    size: float | None = None
-
-
-class Wide(BaseModel):
-    """A model with a field of every type."""
-
-    text: str
-    yes: bool
-    big: int
-    ratio: float
-    money: Decimal
-    day: date
-    moment: datetime
-    hour: time
-    ident: UUID
-    inner: Inner
-    inners: list[Inner]
-    names: list[str | None]
-    anything: dict[str, Any] | None
-    either: int | str
 
 
 def test_every_type_of_field_comes_back_from_the_table(make: Make, run: Run) -> None:

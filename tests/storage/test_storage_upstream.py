@@ -26,17 +26,6 @@ Run = Callable[[str], Any]
 
 
 @pytest.fixture
-def run(warehouse: Warehouse) -> Run:
-    """Return a function that runs SQL on the warehouse."""
-
-    def run(sql: str) -> Any:
-        with warehouse.transaction() as connection:
-            return connection.execute(sql).fetchall()
-
-    return run
-
-
-@pytest.fixture
 def read(warehouse: Warehouse) -> Read:
     """Return a function that reads upstream rows, to ask about them."""
 
