@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from annotated_types import MaxLen
+from annotated_types import Len, MaxLen
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
@@ -187,6 +187,7 @@ def test_another_output_is_another_question(one: dict[str, Any], other: dict[str
         pytest.param(
             (str, Field(max_length=3)), (Annotated[str, StringConstraints(max_length=3)], ...), id="constraints"
         ),
+        pytest.param((str, Field(max_length=3)), (Annotated[str, Len(0, 3)], ...), id="no-lower-limit"),
         pytest.param((int, ...), (Annotated[int, AfterValidator(abs)], ...), id="validator"),
         pytest.param((str, Field(description="x")), (Annotated[str, Field(description="x")], ...), id="described"),
     ],

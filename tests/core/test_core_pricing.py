@@ -3,7 +3,7 @@ from dataclasses import replace
 import genai_prices
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_batch_dagster.core.chunks import Chunk, Passenger
@@ -58,6 +58,9 @@ COUNTS = st.integers(0, 1_000) | st.sampled_from([99_999, 100_000, 100_001, 199_
     written_1h=COUNTS,
     read=COUNTS,
 )
+@example(model="claude-haiku-5-5", plain=99_999, out=9, written=0, written_1h=0, read=0)
+@example(model="claude-haiku-5-5", plain=100_000, out=9, written=0, written_1h=0, read=0)
+@example(model="claude-haiku-5-5", plain=100_000, out=9, written=0, written_1h=0, read=1)
 def test_a_price_is_that_of_the_price_list_to_the_last_digit(
     model: str, plain: int, out: int, written: int, written_1h: int, read: int
 ) -> None:
