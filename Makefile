@@ -33,7 +33,7 @@ matrix: $(STAMP) ## Run the tests with the oldest and the newest of every depend
 	@$(BIN)/nox; code=$$?; $(BIN)/python -m proof.matrix; exit $$code
 
 check: $(STAMP) ## Lint, format, types, imports: changes nothing
-	$(BIN)/ruff check
+	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -124,3 +124,7 @@ class Plan:
     def unfinished(self) -> frozenset[str]:
         """The open questions whose last word is not spoken: on their way, or to be asked."""
         return frozenset(one for one in self.open if one in self.in_flight or self.attempt(one) is not None)
+
+
+NOTHING_TO_DO = Plan(open=frozenset(), past={}, in_flight={}, max_attempts=0)
+"""The plan before one is made."""

@@ -6,7 +6,7 @@ from collections.abc import Collection as Members
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.attempts import Plan
+from claude_batch_dagster.core.attempts import NOTHING_TO_DO, Plan
 from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import (
@@ -87,7 +87,7 @@ class Pipeline:
     """Chunks that carry rows of this run and that it waits for, whoever sent them."""
     home: set[str] = field(default_factory=set)
     """Chunks brought home by this run."""
-    plan: Plan = Plan(open=frozenset(), past={}, in_flight={}, max_attempts=0)
+    plan: Plan = NOTHING_TO_DO
     """What was to be done when the round began, or when another run was last found to be faster."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
