@@ -18,6 +18,7 @@ from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
 from claude_batch_dagster.client import AnthropicBatches, output_format
 from claude_batch_dagster.core.chunks import Chunk, Passenger
 from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.downloads import Downloads
 from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.requests import RequestBuilder
@@ -50,13 +51,13 @@ class ReasonedAnswer(Answer):
     reason: str
 
 
-def base_params() -> dict[str, object]:
+def base_params(model: type[Answer] = Answer) -> dict[str, object]:
     """Return what all requests share."""
     return {
         "model": "claude-haiku-5-5",
         "max_tokens": 1024,
         "system": SYSTEM,
-        "output_config": {"format": output_format(Answer)},
+        "output_config": {"format": output_format(model)},
     }
 
 
@@ -81,7 +82,7 @@ def submit_ours(n: int, folder: Path) -> float:
     submission = Submission(api=api, ledger=ledger, clock=SystemClock(), pipeline="bench", run_id="run")
     began = time.perf_counter()
     builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
-    requests = [builder.build({"text": document}) for document in documents]
+    requests = [builder.build_known([document], f"{row:032d}") for row, document in enumerate(documents)]
     passengers = [
         Passenger(RowKey(None, str(row)), request.request_hash, request.params, 1)
         for row, request in enumerate(requests)
@@ -138,11 +139,9 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
         partition_keys=[None],
     )
     collection = Collection(
-        api=api,
+        downloads=Downloads(api=api, spool=FileSpool(state.spool), clock=clock),
         ledger=ledger,
-        spool=FileSpool(state.spool),
         answers=store,
-        schema=schema,
         clock=clock,
         locks=state,
     )

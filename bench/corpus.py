@@ -44,29 +44,32 @@ def result_line(custom_id: str, n: int, *, distinct: bool = False) -> bytes:
     return orjson.dumps({"custom_id": custom_id, "result": {"type": "succeeded", "message": message}}) + b"\n"
 
 
+def batch(
+    batch_id: str, n_requests: int, *, ended: bool, base_url: str = "https://api.anthropic.com"
+) -> dict[str, object]:
+    """Return a batch as the API shows it."""
+    now = datetime.now(UTC).isoformat()
+    counts = {"processing": 0 if ended else n_requests, "succeeded": n_requests if ended else 0}
+    return {
+        "id": batch_id,
+        "type": "message_batch",
+        "processing_status": "ended" if ended else "in_progress",
+        "request_counts": {**counts, "errored": 0, "canceled": 0, "expired": 0},
+        "ended_at": now if ended else None,
+        "created_at": now,
+        "expires_at": now,
+        "archived_at": None,
+        "cancel_initiated_at": None,
+        "results_url": f"{base_url}/v1/messages/batches/{batch_id}/results",
+    }
+
+
 class CannedApi(httpx2.BaseTransport):
     """Accepts one batch and hands out prepared results: the work of the client is all that is measured."""
 
     def __init__(self, n_requests: int, results: bytes = b"") -> None:
         self.results = results
-        self.batch = {
-            "id": BATCH_ID,
-            "type": "message_batch",
-            "processing_status": "ended" if results else "in_progress",
-            "request_counts": {
-                "processing": 0 if results else n_requests,
-                "succeeded": n_requests if results else 0,
-                "errored": 0,
-                "canceled": 0,
-                "expired": 0,
-            },
-            "ended_at": datetime.now(UTC).isoformat() if results else None,
-            "created_at": datetime.now(UTC).isoformat(),
-            "expires_at": datetime.now(UTC).isoformat(),
-            "archived_at": None,
-            "cancel_initiated_at": None,
-            "results_url": f"https://api.anthropic.com/v1/messages/batches/{BATCH_ID}/results",
-        }
+        self.batch = batch(BATCH_ID, n_requests, ended=bool(results))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Read the request to its end and answer."""

@@ -85,10 +85,13 @@ class Check:
     measure: Callable[[PartitionReport], float]
     thresholds: Limits
     higher_is_worse: bool = True
-    of_the_table: bool = False
-    """Whether the figure is that of the whole table, so that partitions have no history of their own."""
     facts: Callable[[PartitionReport], Mapping[str, Any]] = lambda _: {}
     """Further metadata."""
+
+    @property
+    def of_the_table(self) -> bool:
+        """Whether partitions have no history of their own: it is evaluated once in a run, for the worst of them."""
+        return self.name in OF_THE_TABLE
 
     def judge(self, report: PartitionReport) -> "Judgement":
         """Hold one partition against the thresholds."""
@@ -121,6 +124,13 @@ class Judgement:
     badness: float
     metadata: Mapping[str, Any]
 
+
+OF_THE_TABLE = frozenset({"invalid_rate", "label_drift", "paid_once", "retention"})
+"""
+Checks that a run evaluates once, whatever its partitions: each evaluation costs Dagster as much as a materialization.
+
+What the rates among them are in each partition is in its metadata.
+"""
 
 RATES = {
     "error_rate": "Share of rows that failed: errored, invalid, truncated, refused, missing or rejected.",
@@ -201,9 +211,9 @@ def _paid_once(thresholds: AbsoluteThresholds) -> Check:
         name="paid_once",
         figure="possible_duplicate_requests",
         description="Warns of requests that may be paid for twice: sent again, since their batch stayed unseen.",
-        measure=lambda report: report.doubts.n_possible_duplicates,
+        measure=lambda report: report.table_doubts.n_possible_duplicates,
         thresholds=thresholds,
-        facts=lambda report: report.doubts.figures,
+        facts=lambda report: report.table_doubts.figures,
     )
 
 
@@ -215,7 +225,6 @@ def _retention(thresholds: AbsoluteThresholds) -> Check:
         f"results are kept for {RESULTS_KEPT.days}.",
         measure=lambda report: report.oldest_open_days,
         thresholds=thresholds,
-        of_the_table=True,
     )
 
 

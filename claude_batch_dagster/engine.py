@@ -16,7 +16,8 @@ from claude_batch_dagster.core.asked import Asked
 from claude_batch_dagster.core.canceling import Cancellation, cancel
 from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition
+from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition, summed
+from claude_batch_dagster.core.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition
@@ -296,14 +297,13 @@ class Engine:
                 api=self.api, ledger=self.ledger, clock=self.clock, pipeline=name, run_id=self.run_id
             ),
             collection=Collection(
-                api=self.api,
+                downloads=Downloads(
+                    api=self.api, spool=FileSpool(self.state.spool), clock=self.clock, on_trouble=self.on_trouble
+                ),
                 ledger=self.ledger,
-                spool=FileSpool(self.state.spool),
                 answers=store,
-                schema=self.question.schema,
                 clock=self.clock,
                 locks=self.ledger.shared_locks(self.state),
-                on_trouble=self.on_trouble,
             ),
             answers=store,
             entropy=os.urandom,
@@ -335,7 +335,8 @@ class Engine:
         ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
         now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
         chunks = {chunk.batch_id: chunk for chunk in self.ledger.chunks(question.pipeline, [State.APPLIED])}
-        doubts = doubts_by_partition(self.ledger.doubts(question.pipeline))
+        doubted = self.ledger.doubts(question.pipeline)
+        doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
         oldest_open_days = self._oldest_open_days()
         nothing = Spend(
             partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
@@ -354,6 +355,7 @@ class Engine:
                     [chunks[batch_id] for batch_id in standing[key].batch_ids if batch_id in chunks]
                 ),
                 doubts=doubts.get(key, NO_DOUBTS),
+                table_doubts=table_doubts,
                 oldest_open_days=oldest_open_days,
             )
             for key in standing

@@ -63,6 +63,7 @@ def partition_metadata(report: PartitionReport) -> dict[str, Any]:
         )
     metadata |= {
         "claude_batch/error_rate": report.error_rate,
+        "claude_batch/invalid_rate": report.invalid_rate,
         "claude_batch/expiry_rate": report.expiry_rate,
         **_cost(report),
         "claude_batch/input_tokens": standing.input_tokens,

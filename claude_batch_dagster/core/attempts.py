@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from claude_batch_dagster.core.verdicts import MAX_PAID_ATTEMPTS, TRANSIENT
 
@@ -73,14 +74,16 @@ class Past:
     """Whether something came back after which asking again cannot help, or would pay twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """The question is to be sent."""
 
     number: int
     """1 for the first time it is asked."""
     n_truncated: int
     """How many earlier attempts stopped at `max_tokens`; each widens it."""
+
+
+FIRST = Attempt(1, 0)
 
 
 def next_attempt(past: Past | None, *, max_attempts: int) -> Attempt | None:
@@ -91,7 +94,7 @@ def next_attempt(past: Past | None, *, max_attempts: int) -> Attempt | None:
     materialized again; one that was paid for is repeated once, ever.
     """
     if past is None:
-        return Attempt(1, 0)
+        return FIRST
     if past.final or past.n_paid >= MAX_PAID_ATTEMPTS or past.n_this_run >= max_attempts:
         return None
     return Attempt(past.attempt + 1, past.n_truncated)

@@ -3,10 +3,11 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,14 +18,24 @@ from claude_batch_dagster.core.requests import Request, widened
 from claude_batch_dagster.errors import ConfigurationError
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
+ENVELOPE = b'{"custom_id":"%b","params":%b}'
+PIECE_BYTES = 1 << 18
+"""Of how many bytes a piece of the body is, about."""
+
 ENVELOPE_BYTES = 100
 """Bytes around each request's params, `custom_id` of full length included; rounded up."""
+
+MESSAGES = b',"messages":'
+"""Before it stands, in most params, what all requests share."""
 
 STEP_BYTES = 256
 """To what the size of a request is rounded up when it is priced before it is answered."""
 
 NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 NONCE_LENGTH = 26
+PLAIN_KEY = re.compile(r'"?([A-Za-z0-9_-]+)"?')
+"""A key that can be a part of a custom_id as it stands."""
+
 MAX_CUSTOM_ID = 64
 """Length allowed of a custom_id, `[A-Za-z0-9_-]{1,64}` (Claude docs, "Message Batches")."""
 
@@ -46,8 +57,7 @@ class Limits:
         return within and (self.max_usd is None or usd <= self.max_usd)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A row without a usable answer, and its question: one row stands for all that ask the same."""
 
     row: RowKey
@@ -63,7 +73,7 @@ class Candidate:
     @property
     def max_cost_usd(self) -> float:
         """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
-        size = _size(widened(self.request.params, n_truncated=self.n_truncated))
+        size = _size(_measure(widened(self.request.params, n_truncated=self.n_truncated)))
         price = most(size)
         if price is None:
             raise ConfigurationError(
@@ -73,8 +83,7 @@ class Candidate:
         return price
 
 
-@dataclass(frozen=True, slots=True)
-class Passenger:
+class Passenger(NamedTuple):
     """A row that goes into a chunk."""
 
     row: RowKey
@@ -106,32 +115,64 @@ class Chunk:
     @property
     def max_cost_usd(self) -> float | None:
         """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
-        sizes = Counter(_size(passenger.params) for passenger in self.passengers)
-        prices = [(most(size), n) for size, n in sizes.items()]
+        sizes = Counter(_measure(passenger.params) for passenger in self.passengers)
+        prices = [(most(_size(measured)), n) for measured, n in sizes.items()]
         return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
     @cached_property
     def _n_bytes(self) -> int:
-        return sum(map(len, self._pieces()))
+        n = len(self.passengers)
+        envelopes = len(OPENING) + len(CLOSING) + n * len(ENVELOPE % (b"", b"")) + max(0, n - 1) * len(BETWEEN)
+        params = sum(len(passenger.params) for passenger in self.passengers)
+        return envelopes + params + sum(map(len, self.custom_ids))
 
     def _pieces(self) -> Iterator[bytes]:
-        between = OPENING
+        """Yield the body in pieces that are worth a system call each."""
+        between, waiting, n_waiting = OPENING, list[bytes](), 0
         for name, passenger in zip(self.custom_ids, self.passengers, strict=True):
-            yield b'%b{"custom_id":"%b","params":%b}' % (between, name.encode(), passenger.params)
+            if n_waiting > PIECE_BYTES:
+                yield b"".join(waiting)
+                waiting, n_waiting = [], 0
+            waiting += (between, ENVELOPE % (name.encode(), passenger.params))
+            n_waiting += len(waiting[-1])
             between = BETWEEN
-        yield CLOSING
+        yield b"".join([*waiting, CLOSING])
 
 
-def _size(params: bytes) -> Size:
-    """Say how large a request is, rounded up, so that many of a chunk share one price."""
-    body = orjson.loads(params)
-    limit = body.get("max_tokens")
-    return Size(
-        model=str(body.get("model")),
-        n_bytes=-(-len(params) // STEP_BYTES) * STEP_BYTES,
-        max_tokens=limit if isinstance(limit, int) else 0,
-        cached=b'"cache_control"' in params,
-    )
+class _Measured(NamedTuple):
+    """All that the price of a request depends on: most of a chunk have few different ones."""
+
+    model: str
+    max_tokens: int
+    n_steps: int
+    cached: bool
+
+
+def _measure(params: bytes) -> _Measured:
+    """Measure a request; its size is rounded up, so that many have the same."""
+    shared, _, _ = params.partition(MESSAGES)
+    model, max_tokens = _shared_settings(shared) or _settings(orjson.loads(params))
+    return _Measured(model, max_tokens, -(-len(params) // STEP_BYTES), b'"cache_control"' in params)
+
+
+def _size(one: _Measured) -> Size:
+    n_bytes = one.n_steps * STEP_BYTES
+    return Size(model=one.model, n_bytes=n_bytes, max_tokens=one.max_tokens, cached=one.cached)
+
+
+@lru_cache(maxsize=128)
+def _shared_settings(shared: bytes) -> tuple[str, int] | None:
+    """Read model and limit off the part of the params that all requests share; None if they are not in it."""
+    try:
+        params = orjson.loads(shared + b"}")
+    except orjson.JSONDecodeError:
+        return None
+    return _settings(params) if {"model", "max_tokens"} <= params.keys() else None
+
+
+def _settings(params: Mapping[str, Any]) -> tuple[str, int]:
+    limit = params.get("max_tokens")
+    return str(params.get("model")), limit if isinstance(limit, int) else 0
 
 
 def new_nonce(now: datetime, entropy: bytes) -> str:
@@ -146,10 +187,15 @@ def new_nonce(now: datetime, entropy: bytes) -> str:
 
 def custom_id(nonce: str, ordinal: int, key: str) -> str:
     """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
+    plain = PLAIN_KEY.fullmatch(key)
+    slug = plain[1] if plain else _slug(key)
+    return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")
+
+
+def _slug(key: str) -> str:
     value = json.loads(key)
     text = "-".join(str(part) for part in value) if isinstance(value, list) else str(value)
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
-    return f"{nonce}-{ordinal:05d}-{slug}"[:MAX_CUSTOM_ID].rstrip("-")
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
 
 def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Candidate]]:

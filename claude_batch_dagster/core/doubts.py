@@ -11,7 +11,7 @@ USD_DIGITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubts:
-    """Batches of one partition whose acceptance was not known at some time."""
+    """Batches whose acceptance was not known at some time: those of one partition, or of a table."""
 
     n_unconfirmed: int = 0
     """Batches that may have been accepted and were not found."""
@@ -45,18 +45,20 @@ def doubts_by_partition(doubts: Iterable[Doubt]) -> dict[str | None, Doubts]:
     grouped: dict[str | None, list[Doubt]] = defaultdict(list)
     for doubt in doubts:
         grouped[doubt.partition_key].append(doubt)
-    return {partition_key: _sum(some) for partition_key, some in grouped.items()}
+    return {partition_key: summed(some) for partition_key, some in grouped.items()}
 
 
-def _sum(doubts: list[Doubt]) -> Doubts:
+def summed(doubts: Iterable[Doubt]) -> Doubts:
+    """Add up doubts, of whatever partitions."""
+    doubts = list(doubts)
     unfound = {State.AMBIGUOUS, State.HELD, State.UNSEEN}
     set_free = [doubt for doubt in doubts if doubt.set_free]
     costs = [_cost(doubt) for doubt in set_free]
     known = [cost for cost in costs if cost is not None]
     return Doubts(
-        n_unconfirmed=sum(doubt.state in unfound for doubt in doubts),
-        n_held=sum(doubt.state is State.HELD for doubt in doubts),
-        n_adopted=sum(doubt.state not in unfound for doubt in doubts),
+        n_unconfirmed=len({doubt.chunk_id for doubt in doubts if doubt.state in unfound}),
+        n_held=len({doubt.chunk_id for doubt in doubts if doubt.state is State.HELD}),
+        n_adopted=len({doubt.chunk_id for doubt in doubts if doubt.state not in unfound}),
         n_possible_duplicates=sum(doubt.n_requests for doubt in set_free),
         possible_duplicate_usd=sum(known) if len(known) == len(costs) else None,
     )

@@ -17,6 +17,8 @@ def canonical_key(values: Sequence[Any]) -> str | None:
 
     None when a value is NULL, so that the row cannot be told from others, or is not UTF-8.
     """
+    if len(values) == 1 and type(values[0]) is int and values[0] in INT64:
+        return str(values[0])
     if any(value is None for value in values):
         return None
     plain = [_plain(value) for value in values]

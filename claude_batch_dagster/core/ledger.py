@@ -38,7 +38,7 @@ class State(StrEnum):
     """The raw results are on our disk. From here no API is needed."""
 
     APPLIED = "applied"
-    """The answers are in the output table and every row has its verdict here."""
+    """What came back is written down in the database, and here in one word for each request."""
 
     REFUSED = "refused"
     """Proven never accepted: the API said no, or the body never left whole. Its rows are free again."""
@@ -129,20 +129,29 @@ class ChunkRecord:
     """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowRecord:
-    """One row of one chunk, and what became of it."""
+class RowRecord(NamedTuple):
+    """One row of one chunk, and what became of it: the columns of the ledger's table, in their order."""
 
     chunk_id: str
     ordinal: int
-    row: RowKey
+    partition_key: str | None
+    key: str
     custom_id: str
     request_hash: str
     attempt: int
-    state: State
-    """State of the row's chunk."""
-    verdict: str | None = None
-    """None until the chunk is applied."""
+    outcome: str | None = None
+    """The ledger's word for what came back; None until the chunk has come to its end."""
+
+
+class Requests(NamedTuple):
+    """The requests of one chunk in columns: place n of each is that of ordinal n."""
+
+    partition_keys: Sequence[str | None]
+    custom_ids: Sequence[str]
+    questions: Sequence[str]
+    attempts: Sequence[int]
+    outcomes: Sequence[str | None]
+    """The ledger's word for what came back; None until the chunk has come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +225,9 @@ class Ledger(Protocol):
     def rows(self, chunk_id: str) -> list[RowRecord]:
         """Return the rows of a chunk by ordinal."""
 
+    def requests(self, chunk_id: str) -> Requests:
+        """Return the requests of a chunk in columns."""
+
     def in_flight(self, pipeline: str, states: Iterable[State], chunk_ids: Iterable[str] = ()) -> dict[str, str]:
         """Return the questions in chunks of these states, and in these chunks, each with its chunk."""
 
@@ -225,14 +237,20 @@ class Ledger(Protocol):
     def rename(self, pipeline: str, names: Mapping[str, str]) -> None:
         """Give questions of the pipeline other hashes: the same questions, by a later version's names."""
 
-    def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
-        """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""
+    def note_outcomes(self, chunk_id: str, outcomes: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
+        """Write down what came back for some requests of a chunk, whatever stood there; add what they cost."""
 
     def doubts(self, pipeline: str) -> list[Doubt]:
         """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
 
-    def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
-        """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""
+    def close(
+        self, chunk_id: str, *, to: State, outcome: str, others: Mapping[int, str], spends: Sequence[Spend]
+    ) -> None:
+        """
+        Move the chunk to its end, with what came back and what it cost.
+
+        `outcome` holds for all of its requests, but for the `others`, by ordinal.
+        """
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""

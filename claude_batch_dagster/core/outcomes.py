@@ -1,139 +1,136 @@
-"""What came back for a row: as a row of the output table, and as money spent."""
+"""What came back for a request, as it is written down: in the answers, and in the ledger as one word."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from claude_batch_dagster.core.answering import Told
 from claude_batch_dagster.core.attempts import Came
-from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, Spend
-from claude_batch_dagster.core.ports import AnswerRecord, Batch
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
+from claude_batch_dagster.core.ports import AnswerRecord, Lack
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Canceled, Errored, Expired, Result, Succeeded
-from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
+from claude_batch_dagster.core.verdicts import CLAIMED, GONE
 
 NEVER = "never handed out"
 """Detail of what is gone, if the API had only counted it."""
 
-GONE_TOLD = Told(
-    Verdict.MISSING,
-    "answered and paid for, but the API no longer has the results (29 days, or deleted). "
-    "Not sent again by itself; change the row or the prompt to ask anew",
-)
 
-CLAIMED_TOLD = Told(
-    Verdict.MISSING,
-    "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "
-    "not sent again; while the API keeps the results (29 days), each materialization looks for it once more",
-    final=True,
-)
+NO_RESULT = Lack(Came.MISSING)
+WITHHELD = Lack(Came.WITHHELD)
+LOST = Lack(Came.GONE)
+NEVER_HANDED_OUT = Lack(Came.GONE, NEVER)
 
-NEVER_HANDED_OUT = Told(
-    Verdict.MISSING,
-    "the API counted a result for this row, never handed it out, and no longer has the results (29 days, or deleted). "
-    "It may have been paid for, so it is not sent again by itself; change the row or the prompt to ask anew",
-    final=True,
-)
+WORDS: Mapping[Came, str] = {Came.WITHHELD: CLAIMED, Came.GONE: GONE}
+"""How the ledger calls what it does not call as the answers do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A row sent, what came back for it, and what that means."""
-
-    row: RowRecord
-    result: Result | None
-    told: Told
+def word(came: Came) -> str:
+    """Return how the ledger calls what came back."""
+    return WORDS.get(came, str(came))
 
 
-def claimed_by(outcomes: list[Outcome], batch: Batch | None) -> list[Outcome]:
+def lack(known: str | None, *, withheld: bool) -> Lack:
     """
-    Tell rows without a result that were billed from those that were not.
+    Say why a request has no result, by the ledger's word for it, if it has one already.
 
-    The API counts results by type. If it counts more successes than it hands out, a missing row may be one
-    of them: it was paid for, so it is not asked again by itself.
+    The API counts results by type. If it counts more successes than it hands out (`withheld`), a request without a
+    result may be one of them: it was paid for, so it is not asked again by itself.
     """
-    n_found = sum(isinstance(one.result, Succeeded) for one in outcomes)
-    if batch is not None and batch.counts.succeeded <= n_found:
-        return outcomes
-    return [replace(one, told=CLAIMED_TOLD) if one.result is None else one for one in outcomes]
+    if withheld or known == CLAIMED:
+        return WITHHELD
+    return LOST if known == GONE else NO_RESULT
 
 
-def told_before(row: RowRecord, result: Result | None) -> Told | None:
-    """Say again of a row without a result what the API's counts said of it when its batch landed, if they did."""
-    return {CLAIMED: CLAIMED_TOLD, GONE: GONE_TOLD}.get(row.verdict or "") if result is None else None
+def gone(known: str | None) -> Lack:
+    """Say of a request that nobody has its result any more."""
+    return NEVER_HANDED_OUT if known == CLAIMED else LOST
 
 
-def gone(row: RowRecord) -> Told:
-    """Say of a row that nobody has its result any more."""
-    return NEVER_HANDED_OUT if row.verdict == CLAIMED else GONE_TOLD
-
-
-def recorded(chunk: ChunkRecord, outcome: Outcome, now: datetime) -> AnswerRecord:
-    """Return what is written down of an outcome: what came back, without what it is worth today."""
-    row, result = outcome.row, outcome.result
-    fact = partial(_fact, row, batch_id=chunk.batch_id, custom_id=row.custom_id, answered_at=chunk.ended_at or now)
+def came_of(result: Result) -> Came:
+    """Return the API's word for a result."""
     match result:
         case Succeeded():
-            price = cost(result.model, result.usage)
-            return fact(
-                came=Came.SUCCEEDED,
-                text=result.text,
-                sanitized=result.sanitized,
-                detail=result.stop_reason,
-                explanation=result.stop_explanation,
-                model=result.model,
-                input_tokens=result.usage.total_input_tokens,
-                output_tokens=result.usage.output_tokens,
-                cost_usd=price.batch_usd if price else None,
-            )
-        case Errored(kind=kind, message=message):
-            return fact(came=Came.ERRORED, detail=kind, text=message)
+            return Came.SUCCEEDED
+        case Errored():
+            return Came.ERRORED
         case Canceled():
-            return fact(came=Came.CANCELED)
+            return Came.CANCELED
         case Expired():
-            return fact(came=Came.EXPIRED)
-        case None:
-            return fact(came=_without_result(outcome.told), detail=NEVER if outcome.told == NEVER_HANDED_OUT else None)
+            return Came.EXPIRED
 
 
-def _without_result(told: Told) -> Came:
-    if told == CLAIMED_TOLD:
-        return Came.WITHHELD
-    return Came.GONE if told in (GONE_TOLD, NEVER_HANDED_OUT) else Came.MISSING
+def recorded(
+    chunk: ChunkRecord, requests: Requests, outcomes: Mapping[int, Result | Lack], now: datetime
+) -> list[AnswerRecord]:
+    """Return what is written down of what came back, by ordinal; not what it is worth today."""
+    return [
+        AnswerRecord(
+            question=requests.questions[ordinal],
+            chunk_id=chunk.chunk_id,
+            ordinal=ordinal,
+            attempt=requests.attempts[ordinal],
+            batch_id=chunk.batch_id,
+            custom_id=requests.custom_ids[ordinal],
+            answered_at=chunk.ended_at or now,
+            **facts_of(outcome),
+        )
+        for ordinal, outcome in outcomes.items()
+    ]
 
 
-def rejected(chunk: ChunkRecord, row: RowRecord) -> AnswerRecord:
+def facts_of(outcome: Result | Lack) -> dict[str, Any]:
+    """Return what is written down of what came back, whichever request it was for."""
+    match outcome:
+        case Lack(came, detail):
+            return {"came": came, "detail": detail}
+        case Succeeded():
+            return _message(outcome)
+        case Errored(kind=kind, message=message):
+            return {"came": Came.ERRORED, "detail": kind, "text": message}
+        case Canceled() | Expired():
+            return {"came": came_of(outcome)}
+
+
+def _message(message: Succeeded) -> dict[str, Any]:
+    price = cost(message.model, message.usage)
+    return {
+        "came": Came.SUCCEEDED,
+        "text": message.text,
+        "sanitized": message.sanitized,
+        "detail": message.stop_reason,
+        "explanation": message.stop_explanation,
+        "model": message.model,
+        "input_tokens": message.usage.total_input_tokens,
+        "output_tokens": message.usage.output_tokens,
+        "cost_usd": price.batch_usd if price else None,
+    }
+
+
+def rejected(chunk: ChunkRecord, *, question: str, attempt: int, ordinal: int) -> AnswerRecord:
     """Return what is written down of a row for which the API refused a whole chunk; its words may quote the row."""
     error = f"the API refuses this row's request ({chunk.note}); mend or shorten the row, or mend the prompt"
-    return _fact(row, came=Came.REJECTED, text=error)
+    fact = partial(AnswerRecord, question=question, chunk_id=chunk.chunk_id, ordinal=ordinal, attempt=attempt)
+    return fact(came=Came.REJECTED, text=error)
 
 
-def _fact(row: RowRecord, **facts: Any) -> AnswerRecord:
-    return AnswerRecord(
-        question=row.request_hash, chunk_id=row.chunk_id, ordinal=row.ordinal, attempt=row.attempt, **facts
-    )
-
-
-def spending(outcomes: Iterable[Outcome]) -> list[Spend]:
-    """Add up what a chunk cost, by partition. Only results of type `succeeded` are billed."""
+def spending(billed: Iterable[tuple[str | None, Succeeded]]) -> list[Spend]:
+    """Add up what Messages cost, each with its partition. Only results of type `succeeded` are billed."""
     by_partition: dict[str | None, list[Succeeded]] = defaultdict(list)
-    for outcome in outcomes:
-        if isinstance(outcome.result, Succeeded):
-            by_partition[outcome.row.row.partition_key].append(outcome.result)
-    return [_spend(partition_key, results) for partition_key, results in by_partition.items()]
+    for partition_key, message in billed:
+        by_partition[partition_key].append(message)
+    return [_spend(partition_key, messages) for partition_key, messages in by_partition.items()]
 
 
-def _spend(partition_key: str | None, results: Sequence[Succeeded]) -> Spend:
-    costs = [cost(result.model, result.usage) for result in results]
+def _spend(partition_key: str | None, messages: Sequence[Succeeded]) -> Spend:
+    costs = [cost(message.model, message.usage) for message in messages]
     known = [price for price in costs if price is not None]
     return Spend(
         partition_key=partition_key,
-        n_requests=len(results),
-        input_tokens=sum(result.usage.total_input_tokens for result in results),
-        output_tokens=sum(result.usage.output_tokens for result in results),
+        n_requests=len(messages),
+        input_tokens=sum(message.usage.total_input_tokens for message in messages),
+        output_tokens=sum(message.usage.output_tokens for message in messages),
         cost_usd=sum(price.batch_usd for price in known) if len(known) == len(costs) else None,
         live_cost_usd=sum(price.live_usd for price in known) if len(known) == len(costs) else None,
     )

@@ -1,6 +1,7 @@
 """From the text of an answer to validated columns."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -65,6 +66,9 @@ SQL_TYPES: Mapping[Any, str] = {
     time: "TIME",
     UUID: "UUID",
 }
+
+ALWAYS_FITTING = frozenset({"VARCHAR", "BOOLEAN", "DOUBLE", "DATE", "TIMESTAMP WITH TIME ZONE", "TIME", "UUID"})
+"""Types whose columns have room for whatever pydantic lets pass."""
 
 MAX_DECIMAL = 10**28 - 1
 """The largest number that `DECIMAL(38,10)` holds in any case."""
@@ -142,6 +146,26 @@ class OutputSchema:
         if not self.columns:
             raise OutputModelError(f"the output model {self.model.__name__} has no fields; add at least one.")
         check_expressible(self._json_schema)
+
+    def encoded(self, text: str) -> str:
+        """
+        Return the answer's fields as JSON, as `validate` has them.
+
+        Most models need nothing but pydantic's own two passes. Raises `InvalidOutputError`.
+        """
+        if self._is_plain:
+            with suppress(ValidationError):
+                answer = self.model.__pydantic_validator__.validate_json(text)
+                return self.model.__pydantic_serializer__.to_json(answer, by_alias=False).decode()
+        return orjson.dumps(self.validate(text)).decode()
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether every answer that fits the model fits its columns, as the model's own JSON."""
+        decorators = self.model.__pydantic_decorators__
+        computed = (decorators.computed_fields, decorators.model_serializers, decorators.field_serializers)
+        others = self.model.model_config.get("extra") == "allow" or any(computed)
+        return not others and all(isinstance(kind, str) and kind in ALWAYS_FITTING for kind in self.columns.values())
 
     def validate(self, text: str) -> dict[str, Any]:
         """

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as Members
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.attempts import NOTHING_TO_DO, Plan
+from claude_batch_dagster.core.attempts import NOTHING_TO_DO, Came, Plan
 from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import (
@@ -19,13 +19,12 @@ from claude_batch_dagster.core.ledger import (
     Ledger,
     State,
 )
-from claude_batch_dagster.core.outcomes import rejected
+from claude_batch_dagster.core.outcomes import rejected, word
 from claude_batch_dagster.core.ports import Answers, Batch, BatchApi, Clock, Locks, place_of
 from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission, culprit_of
-from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.core.waiting import Pace, look
 from claude_batch_dagster.errors import (
     ApiError,
@@ -252,9 +251,10 @@ class Pipeline:
             if rest := [one for ordinal, one in enumerate(passengers) if ordinal != culprit]:
                 self._dispatch(self._chunk_of(rest), flying)
             # Only now: had the rest been refused as well, that row would not have been the reason.
-            self.ledger.judge(chunk.nonce, {culprit: Verdict.REJECTED})
-            refused = self.ledger.chunk(chunk.nonce)
-            self.answers.land(chunk.nonce, [rejected(refused, self.ledger.rows(chunk.nonce)[culprit])])
+            self.ledger.note_outcomes(chunk.nonce, {culprit: word(Came.REJECTED)})
+            refused, one = self.ledger.chunk(chunk.nonce), passengers[culprit]
+            fact = rejected(refused, question=one.request_hash, attempt=one.attempt, ordinal=culprit)
+            self.answers.land(chunk.nonce, [fact])
 
     def _chunk_of(self, passengers: Sequence[Passenger]) -> Chunk:
         return Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
@@ -373,6 +373,6 @@ class Pipeline:
 
 def _askable(candidates: Iterable[Candidate], plan: Plan) -> Iterator[Candidate]:
     """Pass on the rows to ask, those whose answers were cut off with more room."""
-    for candidate in candidates:
+    for candidate in candidates if plan.open else ():
         if attempt := plan.attempt(candidate.question):
-            yield replace(candidate, n_truncated=attempt.n_truncated)
+            yield candidate._replace(n_truncated=attempt.n_truncated) if attempt.n_truncated else candidate

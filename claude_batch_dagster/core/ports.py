@@ -4,9 +4,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from claude_batch_dagster.core.attempts import Came, Plan
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
@@ -129,6 +131,9 @@ class Spool(Protocol):
     def write(self, batch_id: str, chunks: Iterable[bytes]) -> None:
         """Keep the results of a batch: durable and whole when this returns, absent before."""
 
+    def file(self, batch_id: str) -> Path:
+        """Return where the results of a batch are, or would be."""
+
     def lines(self, batch_id: str) -> Iterator[bytes]:
         """Read the results of a batch line by line, without line ends and blank lines."""
 
@@ -166,8 +171,54 @@ class AnswerRecord:
     answered_at: datetime | None = None
 
 
+class Lack(NamedTuple):
+    """Why a request has no result."""
+
+    came: Came
+    detail: str | None = None
+
+
+class Receipt(Protocol):
+    """The results of one chunk, each matched with its request by custom_id, and not written down yet."""
+
+    @property
+    def n_requests(self) -> int:
+        """How many requests the chunk has."""
+
+    @property
+    def lacking(self) -> Collection[int]:
+        """Requests without a result, by ordinal."""
+
+    @property
+    def n_succeeded(self) -> int:
+        """How many results are Messages."""
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether there were two different results for one request; the first one counts."""
+
+    def outcomes(self) -> Mapping[int, str]:
+        """Return the ledger's word for each result that is no Message, by ordinal."""
+
+    def spends(self, ordinals: Collection[int] | None = None) -> list[Spend]:
+        """Return what the Messages cost: all of them, or those of some requests."""
+
+    def land(self, without: Mapping[int, Lack]) -> None:
+        """
+        Write down what came back, and let it be shown by every row that asks for it now: one short transaction.
+
+        `without` are requests that have no result, by ordinal, and why; of others that have none, nothing is said.
+        Doing it again changes nothing.
+        """
+
+
 class Answers(Protocol):
     """What came back, and the output table that is made of it. Each call is one short transaction."""
+
+    def receive(
+        self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime
+    ) -> AbstractContextManager[Receipt]:
+        """Read the results of a chunk from a file of the spool; the database is open as long as the context is."""
 
     def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         """

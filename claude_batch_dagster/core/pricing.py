@@ -10,6 +10,7 @@ from genai_prices.types import PriceCalculation, TieredPrices
 from claude_batch_dagster.core.results import Usage
 
 FEMTO = 10**15
+"""Parts of a US dollar in which rates are whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def most(size: Size) -> float | None:
 
 def cost(model: str, usage: Usage) -> Cost | None:
     """Price one answer; None when the model is not in the price list, rather than a wrong figure."""
-    rates = _rates(model)
+    rates = rates_of(model)
     if rates is None:
         return None
     if rates.below is not None and usage.total_input_tokens >= rates.below:
@@ -70,7 +71,7 @@ def cost(model: str, usage: Usage) -> Cost | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
+class Rates:
     """What one token of each kind costs, in 10^-15 US dollars: whole numbers, so that sums are exact."""
 
     batch: tuple[int, ...]
@@ -80,7 +81,7 @@ class _Rates:
 
 
 @lru_cache(maxsize=256)
-def _rates(model: str) -> _Rates | None:
+def rates_of(model: str) -> Rates | None:
     """Read a model's rates off the price list, which takes as long for one price as reading ten answers takes."""
     kinds = (
         Usage(input_tokens=1),
@@ -99,7 +100,7 @@ def _rates(model: str) -> _Rates | None:
     if any(rate != int(rate) for side in exact for rate in side):
         steps.append(0)  # no whole numbers: each price is asked for
     in_batch, at_once = (tuple(map(int, side)) for side in exact)
-    return _Rates(in_batch, at_once, below=min(steps, default=None))
+    return Rates(in_batch, at_once, below=min(steps, default=None))
 
 
 def _listed(model: str, usage: Usage) -> Cost:

@@ -56,6 +56,8 @@ class PartitionReport:
     """From the first intent to the last end of the batches that hold the answers."""
     doubts: Doubts = NO_DOUBTS
     """Batches with rows of this partition whose acceptance was not known at some time."""
+    table_doubts: Doubts = NO_DOUBTS
+    """Those of the whole table."""
     oldest_open_days: float = 0.0
     """Age of the oldest batch of the whole table whose results are not on our disk, in days."""
 

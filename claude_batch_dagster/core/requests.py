@@ -1,9 +1,9 @@
 """From a row to the one question that is asked about it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,8 +37,7 @@ class RejectedRowError(Exception):
     """The row cannot become a request; the message is the row's `error`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One question, encoded exactly as it will be sent."""
 
     params: bytes
@@ -96,13 +95,19 @@ class RequestBuilder:
             message = self._from_template(row) if isinstance(self.prompt, Template) else self.prompt(row)
         except UnicodeError as error:
             raise RejectedRowError(f"{NOT_ENCODABLE} ({type(error).__name__}); clean it upstream") from error
-        params = self._encoded(self._params(message))
-        if len(params) > REQUEST_BYTES:
-            raise RejectedRowError(
-                f"the request is {len(params):,} bytes, the limit is {REQUEST_BYTES:,}; split the document upstream"
-            )
+        params = self._asking(message) if isinstance(message, str) else self._encoded(self._laid_over(message))
         values = self.prompt.values_of(row) if isinstance(self.prompt, Template) else [_as_text(message)]
-        return Request(params, question_hash(self.definition, values))
+        return Request(_within_limit(params), question_hash(self.definition, values))
+
+    def build_known(self, values: Sequence[str], question: str) -> Request:
+        """
+        Render a row of which more is known: the values of the template's columns as text, one of them not blank.
+
+        `question` is its hash. Raises `RejectedRowError` when the request is too large.
+        """
+        template = self.prompt
+        assert isinstance(template, Template)  # noqa: S101  (of what a function makes nobody knows the question)
+        return Request(_within_limit(self._asking(template.join(values))), question)
 
     @cached_property
     def definition(self) -> str:
@@ -112,7 +117,7 @@ class RequestBuilder:
         said = {name: value for name, value in (self.asked or self.base).items() if value is not None}
         return digest(canonical({"asked": _as_json(said), "asked_of": self.asked_of, "prompt": source}))
 
-    def _encoded(self, params: Mapping[str, Any]) -> bytes:
+    def _encoded(self, params: Mapping[str, Any] | str) -> bytes:
         try:
             return orjson.dumps(params, option=orjson.OPT_SERIALIZE_NUMPY)
         except orjson.JSONEncodeError as error:
@@ -129,24 +134,39 @@ class RequestBuilder:
             raise RejectedRowError(f"nothing to ask about: {named} empty or white space")
         return template.fill(row)
 
-    def _params(self, message: str | Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(message, (str, Mapping)):
+    def _asking(self, message: str) -> bytes:
+        """Encode a request for one message: what all of them share was encoded once."""
+        if not message.strip():
+            raise RejectedRowError("nothing to ask about: the prompt is empty")
+        before, after = self._around
+        return b"%b%b%b" % (before, self._encoded(message), after)
+
+    @cached_property
+    def _around(self) -> tuple[bytes, bytes]:
+        """What stands before and after the message in every request."""
+        shared = {**self.base, "messages": [{"role": "user", "content": 0}]}
+        before, _, after = orjson.dumps(shared).rpartition(b"0")
+        return before, after
+
+    def _laid_over(self, message: object) -> dict[str, Any]:
+        """Return the params of a request for which a function has made some."""
+        if not isinstance(message, Mapping):
             raise ConfigurationError(
                 f"the prompt function returned {type(message).__name__}; it must return text, or params as a dict."
             )
-        if not isinstance(message, str):
-            params = {**self.base, **message}
-            _check_allowed(message)
-            if "messages" not in params:
-                raise ConfigurationError("the prompt function returned params without 'messages'")
-            return params
-        if not message.strip():
-            raise RejectedRowError("nothing to ask about: the prompt is empty")
-        return {**self._encoded_base, "messages": [{"role": "user", "content": message}]}
+        params = {**self.base, **message}
+        _check_allowed(message)
+        if "messages" not in params:
+            raise ConfigurationError("the prompt function returned params without 'messages'")
+        return params
 
-    @cached_property
-    def _encoded_base(self) -> Mapping[str, Any]:
-        return {name: orjson.Fragment(orjson.dumps(value)) for name, value in self.base.items()}
+
+def _within_limit(params: bytes) -> bytes:
+    if len(params) > REQUEST_BYTES:
+        raise RejectedRowError(
+            f"the request is {len(params):,} bytes, the limit is {REQUEST_BYTES:,}; split the document upstream"
+        )
+    return params
 
 
 def _as_text(message: Any) -> str:

@@ -89,16 +89,8 @@ class Submission:
             max_cost_usd=chunk.max_cost_usd,
         )
         rows = [
-            RowRecord(
-                chunk_id=chunk.nonce,
-                ordinal=ordinal,
-                row=passenger.row,
-                custom_id=chunk.custom_ids[ordinal],
-                request_hash=passenger.request_hash,
-                attempt=passenger.attempt,
-                state=State.SENDING,
-            )
-            for ordinal, passenger in enumerate(chunk.passengers)
+            RowRecord(chunk.nonce, ordinal, *passenger.row, custom_id, passenger.request_hash, passenger.attempt)
+            for ordinal, (passenger, custom_id) in enumerate(zip(chunk.passengers, chunk.custom_ids, strict=True))
         ]
         return record, rows
 

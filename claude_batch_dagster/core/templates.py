@@ -1,6 +1,6 @@
 """Prompt templates: documents are substituted into them, never formatted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -18,8 +18,8 @@ class Template:
     """
 
     source: str
-    parts: tuple[tuple[str, str | None], ...]
-    """Literal text, and the column that follows it (None at the end)."""
+    parts: tuple[tuple[str, int | None], ...]
+    """Literal text, and the place in `columns` of the value that follows it (None at the end)."""
     columns: tuple[str, ...]
     """The columns named, in order of first appearance."""
 
@@ -39,11 +39,17 @@ class Template:
                 f"the prompt template cannot be read ({error}). Write {{{{ and }}}} for braces "
                 "that are part of the text, for example of a JSON example."
             ) from error
-        return cls(source, tuple(parts), tuple(dict.fromkeys(name for _, name in parts if name is not None)))
+        columns = tuple(dict.fromkeys(name for _, name in parts if name is not None))
+        placed = ((literal, None if name is None else columns.index(name)) for literal, name in parts)
+        return cls(source, tuple(placed), columns)
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """Return the text with each name replaced by the row's value."""
-        return "".join(literal if name is None else f"{literal}{as_text(row[name])}" for literal, name in self.parts)
+        return self.join(self.values_of(row))
+
+    def join(self, values: Sequence[str]) -> str:
+        """Return the text with each name replaced by its value, one for each of `columns`."""
+        return "".join([literal if place is None else literal + values[place] for literal, place in self.parts])
 
     def values_of(self, row: Mapping[str, Any]) -> list[str]:
         """Return the row's part of the text: the value of each column, once."""

@@ -31,17 +31,11 @@ class Verdict(StrEnum):
 TRANSIENT = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_limit_error"})
 """Error types of an errored request for which asking the same again can help."""
 
-RETRYABLE_ERROR = "errored:transient"
-"""How the ledger marks an errored row whose error type is transient."""
-
 CLAIMED = f"{Verdict.MISSING}:final"
 """How the ledger marks a row for which the API counted an answer that it has not handed out."""
 
 GONE = f"{Verdict.MISSING}:gone"
 """How the ledger marks a row that was paid for and whose result is no longer available."""
-
-PAID_TO_REPEAT = frozenset({Verdict.INVALID, Verdict.TRUNCATED})
-"""Verdicts that cost as much as an answer: one more try, then final."""
 
 MAX_PAID_ATTEMPTS = 2
 """How often a request may be paid for without a usable answer, ever."""

@@ -1,14 +1,18 @@
 """Answers and the output table of one run, in short transactions: opened, written, closed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from claude_batch_dagster.core.attempts import Came, Plan
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.storage import answers
 from claude_batch_dagster.storage.answers import ANSWERS
+from claude_batch_dagster.storage.landing import Landing
 from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import MARKERS
 from claude_batch_dagster.storage.projection import GOOD, Projection
 from claude_batch_dagster.storage.questions import questions_of
 from claude_batch_dagster.storage.warehouse import Warehouse
@@ -27,14 +31,21 @@ class AnswerStore:
         """The output table."""
         return self.projection.target
 
+    @contextmanager
+    def receive(self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime) -> Iterator[Landing]:
+        """Read the results of a chunk from a file of the spool; the database is open as long as the context is."""
+        with self.warehouse.connect() as connection:
+            landing = Landing(
+                connection=connection, projection=self.projection, chunk=chunk, requests=requests, now=now
+            )
+            landing.read(file)
+            yield landing
+
     def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         """Write down what came back for a chunk, and show it in every row that asks for it now."""
         with self.warehouse.transaction() as connection:
             answers.land(connection, chunk_id, records)
             self.projection.show(connection, chunk_id)
-            connection.execute(
-                f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", [chunk_id, str(self.target)]
-            )
 
     def landed(self) -> Mapping[str, int]:
         """Return of how many requests of each chunk it is written down what came back."""

@@ -3,18 +3,20 @@
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from operator import attrgetter
+from typing import Any
 
 import duckdb
 
 from claude_batch_dagster.core.attempts import Again, Came, Past, again
 from claude_batch_dagster.core.chunks import NONCE_LENGTH
 from claude_batch_dagster.core.ports import AnswerRecord
-from claude_batch_dagster.storage.names import TableName, listed, quoted
+from claude_batch_dagster.storage.columns import hand_over
+from claude_batch_dagster.storage.names import TableName, quoted
 
 ANSWERS = TableName("claude_batch", "answers")
 
-WINDOW = 50_000
-"""Answers handed to DuckDB at a time."""
+FRESH = "_cb_fresh"
+"""What has just come back for a chunk: a temporary table."""
 
 COLUMNS = {
     "question": "VARCHAR",
@@ -49,24 +51,31 @@ def land(connection: duckdb.DuckDBPyConnection, chunk_id: str, records: Sequence
 
     What came later takes the place of what was there, except that nothing takes the place of a Message.
     """
-    kept = {
-        ordinal
-        for (ordinal,) in connection.execute(
-            f"SELECT ordinal FROM {ANSWERS.sql} WHERE chunk_id = ? AND came = '{Came.SUCCEEDED}'", [chunk_id]
-        ).fetchall()
-    }
-    fresh = [record for record in records if record.ordinal not in kept]
-    connection.execute(
-        f"DELETE FROM {ANSWERS.sql} WHERE chunk_id = ? AND ordinal IN (SELECT unnest(?::INTEGER[]))",
-        [chunk_id, [record.ordinal for record in fresh]],
-    )
+    lay_out(connection, records)
+    land_fresh(connection, chunk_id)
+
+
+def lay_out(connection: duckdb.DuckDBPyConnection, records: Sequence[AnswerRecord]) -> None:
+    """Lay out what came back where `land_fresh` finds it."""
     names = [field.name for field in fields(AnswerRecord)]
-    cells = attrgetter(*names)
-    for start in range(0, len(fresh), WINDOW):
-        columns = zip(*map(cells, fresh[start : start + WINDOW]), strict=True)
-        values = dict(zip(names, map(list, columns), strict=True))
-        unnested = ", ".join(f"unnest(${name}::{COLUMNS[name]}[])" for name in names)
-        connection.execute(f"INSERT INTO {ANSWERS.sql} ({listed(names)}) SELECT {unnested}", values)
+    columns = zip(*map(attrgetter(*names), records), strict=True) if records else [()] * len(names)
+    values: dict[str, Sequence[Any]] = dict(zip(names, columns, strict=True))
+    values["answered_at"] = [at and at.isoformat() for at in values["answered_at"]]
+    hand_over(connection, FRESH, COLUMNS, values)
+
+
+def land_fresh(connection: duckdb.DuckDBPyConnection, chunk_id: str) -> None:
+    """Write down what was laid out for a chunk, as `land` does."""
+    connection.execute(
+        f"DELETE FROM {ANSWERS.sql} WHERE chunk_id = ? AND came <> '{Came.SUCCEEDED}' "
+        f"AND ordinal IN (SELECT ordinal FROM {FRESH})",
+        [chunk_id],
+    )
+    connection.execute(
+        f"INSERT INTO {ANSWERS.sql} BY NAME FROM {FRESH} "
+        f"ANTI JOIN (SELECT ordinal FROM {ANSWERS.sql} WHERE chunk_id = ?) USING (ordinal)",
+        [chunk_id],
+    )
 
 
 def take_over(connection: duckdb.DuckDBPyConnection, target: TableName, fields: Collection[str]) -> None:

@@ -16,12 +16,19 @@ from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
 from claude_batch_dagster.storage import questions
+from claude_batch_dagster.storage.columns import hand_over
 from claude_batch_dagster.storage.names import listed, quoted
 from claude_batch_dagster.storage.upstream import FRAME, Reader, encodable, row_key
 from claude_batch_dagster.storage.warehouse import without_values
 
-WINDOW = 2_000
-"""Rows rendered at a time."""
+BLOCK = 2_000
+"""Rows that are rendered together at least."""
+
+FOUND = {"place": "BIGINT", "found": "VARCHAR", "problem": "VARCHAR"}
+"""Place, question and problem of rows of which Python knows better than SQL."""
+
+WINDOW_BYTES = 16_000_000
+"""Bytes of documents that are rendered together at most, but for one block."""
 
 FILLED = r"[^\p{Z}\t-\r\x1c-\x1f\x85]"
 """A character that is no white space, as Python sees it."""
@@ -50,7 +57,6 @@ class Asking:
     _key_types: dict[str, str] = field(default_factory=dict)
     _recoded: frozenset[str] = frozenset()
     _found: list[tuple[int, str | None, str | None]] = field(default_factory=list)
-    """Place, question and problem of rows of which Python knows better than SQL."""
     _refused: dict[str, str] = field(default_factory=dict)
     """Questions that cannot be asked after all, each with the reason."""
     _rendered: set[str] = field(default_factory=set)
@@ -221,31 +227,57 @@ class Asking:
 
     def _render(self) -> None:
         """Render one row for each question without a good answer, and find out what SQL could not say."""
-        looks_back = self.rename is not None or self._has_earlier_names
         names = [f"_cb_c{n}" for n in range(len(self._columns))]
-        first = "row_number() OVER (PARTITION BY request_hash ORDER BY _cb_place) = 1"
-        wanted = f"WHERE NOT _cb_answered QUALIFY request_hash IS NULL OR {first}" if self._in_sql else ""
-        connection, n_keys = self.reader.connection, len(self._key_types)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place FROM _cb_rows {wanted}")
-        parts = connection.execute(f"SELECT DISTINCT _cb_place // {WINDOW} AS part FROM _cb_wanted ORDER BY part")
-        for (part,) in parts.fetchall():
-            within = f"_cb_place >= {part * WINDOW} AND _cb_place < {(part + 1) * WINDOW}"
-            window = connection.execute(
-                f"SELECT r._cb_place, l._cb_partition, r._cb_question, {listed(self._key_types, 'r.')}, "
-                f"{', '.join(names)} FROM (SELECT * FROM _cb_read WHERE {within}) AS r "
-                f"JOIN _cb_places AS l ON {self._placed} "
-                f"SEMI JOIN (SELECT * FROM _cb_wanted WHERE {within}) AS w USING (_cb_place) ORDER BY r._cb_place"
-            ).fetchall()
-            asking = []
-            for place, partition_key, question, *cells in window:
-                row = row_key(partition_key, cells[:n_keys])
-                request = self._request(place, question, cells[:n_keys], cells[n_keys:])
-                if request is not None and looks_back:
-                    earlier = earlier_hash(request.params, asked_of=self.builder.asked_of)
-                    self._earlier[earlier] = request.request_hash
-                if request is not None:
-                    asking.append(Candidate(row, request))
-            self._put(asking)
+        keys = listed(self._key_types)
+        whole = "SELECT _cb_place FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NULL"
+        first = "SELECT min(_cb_place) FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NOT NULL"
+        wanted = (
+            f"{whole} UNION ALL {first} GROUP BY request_hash" if self._in_sql else "SELECT _cb_place FROM _cb_rows"
+        )
+        connection = self.reader.connection
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place, partition_key, request_hash, {keys} "
+            f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place)"
+        )
+        for start, end in self._windows(names):
+            within = f"_cb_place BETWEEN {start} AND {end}"
+            self._render_these(
+                connection.execute(
+                    f"SELECT w._cb_place, w.partition_key, w.request_hash, {listed(self._key_types, 'w.')}, "
+                    f"{', '.join(names)} FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
+                    f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place) ORDER BY w._cb_place"
+                ).fetchall()
+            )
+
+    def _windows(self, names: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Yield first and last place of rows that are rendered together: thousands, unless they are large."""
+        size = " + ".join(f"coalesce(strlen({name}::VARCHAR), 0)" for name in names)
+        blocks = self.reader.connection.execute(
+            f"SELECT _cb_place // {BLOCK} AS block, sum({size}) FROM _cb_read SEMI JOIN _cb_wanted USING (_cb_place) "
+            "GROUP BY block ORDER BY block"
+        ).fetchall()
+        start, end, n_bytes = None, 0, 0
+        for block, size_of_block in blocks:
+            if start is not None and n_bytes + size_of_block > WINDOW_BYTES:
+                yield start, end
+                start, n_bytes = None, 0
+            start = block * BLOCK if start is None else start
+            end, n_bytes = (block + 1) * BLOCK - 1, n_bytes + size_of_block
+        if start is not None:
+            yield start, end
+
+    def _render_these(self, window: Sequence[tuple[Any, ...]]) -> None:
+        n_keys = len(self._key_types)
+        asking = []
+        for place, partition_key, question, *cells in window:
+            request = self._request(place, question, cells[:n_keys], cells[n_keys:])
+            if request is None:
+                continue
+            if self._looks_back:
+                earlier = earlier_hash(request.params, asked_of=self.builder.asked_of)
+                self._earlier[earlier] = request.request_hash
+            asking.append(Candidate(row_key(partition_key, cells[:n_keys]), request))
+        self._put(asking)
 
     def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
         """Render a row; note what SQL did not know of it."""
@@ -253,6 +285,8 @@ class Asking:
             self._found.append((place, None, NO_KEY_ERROR))
             return None
         try:
+            if question is not None:
+                return self.builder.build_known(cells, question)
             request = self._built(self._row(cells))
         except RejectedRowError as error:
             if question is None:
@@ -260,8 +294,7 @@ class Asking:
             else:  # whoever asks the same asks in vain
                 self._refused[question] = str(error)
             return None
-        if request.request_hash != question:
-            self._found.append((place, request.request_hash, None))
+        self._found.append((place, request.request_hash, None))
         return request
 
     def _row(self, cells: Sequence[Any]) -> dict[str, Any]:
@@ -271,9 +304,14 @@ class Asking:
                 row[name] = row[name].decode(errors="surrogatepass")
         return row
 
+    @cached_property
+    def _renders_twice(self) -> bool:
+        """Whether a function makes the requests, which may make another one each time."""
+        return self.builder.columns is None
+
     def _built(self, row: Mapping[str, Any]) -> Request:
         request = self.builder.build(row)
-        if self._n_rendered_twice < N_RENDERED_TWICE and self.builder.columns is None:
+        if self._renders_twice and self._n_rendered_twice < N_RENDERED_TWICE:
             self._n_rendered_twice += 1
             if self.builder.build(row) != request:
                 raise ConfigurationError(
@@ -295,6 +333,11 @@ class Asking:
                 self._rendered.add(question)
                 self.put(candidate)
 
+    @cached_property
+    def _looks_back(self) -> bool:
+        """Whether somebody knows questions by hashes of an earlier version."""
+        return self.rename is not None or self._has_earlier_names
+
     @property
     def _has_earlier_names(self) -> bool:
         """Whether the output table has answers to questions by hashes of an earlier version."""
@@ -309,11 +352,11 @@ class Asking:
             return
         if self.rename is not None:
             self.rename(self._earlier)
+        names = {"earlier": list(self._earlier), "today": list(self._earlier.values())}
+        hand_over(self.reader.connection, "_cb_names", dict.fromkeys(names, "VARCHAR"), names)
         self.reader.connection.execute(
-            f"UPDATE {self.reader.target.sql} AS t SET request_hash = n.today FROM "
-            "(SELECT unnest($earlier::VARCHAR[]) AS earlier, unnest($today::VARCHAR[]) AS today) AS n "
-            "WHERE t.request_hash = n.earlier",
-            {"earlier": list(self._earlier), "today": list(self._earlier.values())},
+            f"UPDATE {self.reader.target.sql} AS t SET request_hash = n.today FROM _cb_names AS n "
+            "WHERE t.request_hash = n.earlier"
         )
 
     # --- written down ------------------------------------------------------------------------------
@@ -321,17 +364,17 @@ class Asking:
     def _write(self) -> None:
         """Put the questions of these partitions in place of those that stand there; rows that share a key make one."""
         connection, keys = self.reader.connection, listed(self._key_types)
-        places, found, problems = (list(one) for one in zip(*self._found, strict=True)) if self._found else ([], [], [])
+        found = zip(*self._found, strict=True) if self._found else [()] * len(FOUND)
+        hand_over(connection, "_cb_found", FOUND, dict(zip(FOUND, found, strict=True)))
         connection.execute(
-            "UPDATE _cb_rows SET request_hash = f.found, error = f.problem FROM (SELECT unnest($places::BIGINT[]) AS "
-            "place, unnest($found::VARCHAR[]) AS found, unnest($problems::VARCHAR[]) AS problem) AS f "
-            "WHERE _cb_rows._cb_place = f.place",
-            {"places": places, "found": found, "problems": problems},
+            "UPDATE _cb_rows SET request_hash = f.found, error = f.problem FROM _cb_found AS f "
+            "WHERE _cb_rows._cb_place = f.place"
         )
+        refused = {"refused": list(self._refused), "problem": list(self._refused.values())}
+        hand_over(connection, "_cb_refused", dict.fromkeys(refused, "VARCHAR"), refused)
         connection.execute(
-            "UPDATE _cb_rows SET request_hash = NULL, error = f.problem FROM (SELECT unnest($refused::VARCHAR[]) AS "
-            "refused, unnest($problems::VARCHAR[]) AS problem) AS f WHERE _cb_rows.request_hash = f.refused",
-            {"refused": list(self._refused), "problems": list(self._refused.values())},
+            "UPDATE _cb_rows SET request_hash = NULL, error = f.problem FROM _cb_refused AS f "
+            "WHERE _cb_rows.request_hash = f.refused"
         )
         table = questions.questions_of(self.reader.target).sql
         connection.execute(

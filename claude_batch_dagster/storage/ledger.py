@@ -18,7 +18,7 @@ from claude_batch_dagster.core.ledger import (
     OPEN,
     ChunkRecord,
     Doubt,
-    RowKey,
+    Requests,
     RowRecord,
     Spend,
     State,
@@ -92,22 +92,10 @@ class SqlLedger:
 
     def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
         """Write down a chunk and its rows, before anything of it is sent; raise if another run has claimed them."""
-        values = [
-            {
-                "chunk_id": row.chunk_id,
-                "ordinal": row.ordinal,
-                "partition_key": row.row.partition_key,
-                "key": row.row.key,
-                "custom_id": row.custom_id,
-                "request_hash": row.request_hash,
-                "attempt": row.attempt,
-            }
-            for row in rows
-        ]
         with self._transaction() as connection:
             claims.wait_for_turn(connection, chunk.pipeline)
             connection.execute(sa.insert(schema.chunks), [asdict(chunk)])
-            connection.execute(sa.insert(schema.rows), values)
+            _write_rows(connection, rows)
             claims.check(connection, chunk)
             _event(connection, chunk.chunk_id, chunk.state, None)
 
@@ -161,9 +149,20 @@ class SqlLedger:
 
     def rows(self, chunk_id: str) -> list[RowRecord]:
         """Return the rows of a chunk by ordinal."""
-        query = _ROWS.where(schema.rows.c.chunk_id == chunk_id).order_by(schema.rows.c.ordinal)
+        table = schema.rows.c
+        columns = (table[name] for name in (*_ROW, "verdict"))
+        query = sa.select(*columns).where(table.chunk_id == chunk_id).order_by(table.ordinal)
         with self._transaction() as connection:
-            return [_row_record(row) for row in connection.execute(query)]
+            return [RowRecord(*row) for row in connection.execute(query)]
+
+    def requests(self, chunk_id: str) -> Requests:
+        """Return the requests of a chunk in columns."""
+        table = schema.rows.c
+        columns = (table.partition_key, table.custom_id, table.request_hash, table.attempt, table.verdict)
+        query = sa.select(*columns).where(table.chunk_id == chunk_id).order_by(table.ordinal)
+        with self._transaction() as connection:
+            found = connection.execute(query).all()
+        return Requests(*zip(*found, strict=True)) if found else Requests((), (), (), (), ())
 
     def in_flight(self, pipeline: str, states: Iterable[State], chunk_ids: Iterable[str] = ()) -> dict[str, str]:
         """Return the questions in chunks of these states, and in these chunks, each with its chunk."""
@@ -185,10 +184,10 @@ class SqlLedger:
         with self._transaction() as connection:
             renaming.rename(connection, pipeline, names)
 
-    def judge(self, chunk_id: str, verdicts: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
-        """Give rows of a chunk verdicts of their own, by ordinal, whatever they had; add what they cost."""
+    def note_outcomes(self, chunk_id: str, outcomes: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
+        """Write down what came back for some requests of a chunk, whatever stood there; add what they cost."""
         with self._transaction() as connection:
-            _tell(connection, chunk_id, verdicts)
+            _note_outcomes(connection, chunk_id, outcomes)
             spending.pay(connection, chunk_id, spends)
 
     def doubts(self, pipeline: str) -> list[Doubt]:
@@ -196,11 +195,15 @@ class SqlLedger:
         with self._transaction() as connection:
             return [doubt(row) for row in connection.execute(doubtful(pipeline))]
 
-    def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
-        """Move the chunk to its end, with the verdict of every row (by ordinal) and what it cost."""
+    def close(
+        self, chunk_id: str, *, to: State, outcome: str, others: Mapping[int, str], spends: Sequence[Spend]
+    ) -> None:
+        """Move the chunk to its end; `outcome` holds for all of its requests, but for the `others`, by ordinal."""
+        table = schema.rows
         with self._transaction() as connection:
             _move(connection, chunk_id, to, {})
-            _tell(connection, chunk_id, dict(enumerate(verdicts)))
+            connection.execute(sa.update(table).where(table.c.chunk_id == chunk_id).values(verdict=outcome))
+            _note_outcomes(connection, chunk_id, others)
             spending.pay(connection, chunk_id, spends)
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
@@ -256,9 +259,10 @@ class SqlLedger:
             yield connection
 
 
-_ROWS = sa.select(schema.rows, schema.chunks.c.state).join(
-    schema.chunks, schema.chunks.c.chunk_id == schema.rows.c.chunk_id
-)
+_ROW = RowRecord._fields[:-1]
+"""What is written down of a row before it is sent."""
+
+_INSERT_ROW = f"INSERT INTO rows ({', '.join(_ROW)}) VALUES ({', '.join('?' * len(_ROW))})"
 
 
 def _engine(url: str | sa.URL, busy_seconds: float) -> sa.Engine:
@@ -354,15 +358,23 @@ def _move(connection: sa.Connection, chunk_id: str, to: State, facts: dict[str, 
     _event(connection, chunk_id, to, facts.get("note"))
 
 
-def _tell(connection: sa.Connection, chunk_id: str, verdicts: Mapping[int, str]) -> None:
+def _write_rows(connection: sa.Connection, rows: Sequence[RowRecord]) -> None:
+    """Write down the rows of a chunk: where the driver takes them as they are, without a word of each in between."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_INSERT_ROW, [row[:-1] for row in rows])
+    else:
+        connection.execute(sa.insert(schema.rows), [dict(zip(_ROW, row, strict=False)) for row in rows])
+
+
+def _note_outcomes(connection: sa.Connection, chunk_id: str, outcomes: Mapping[int, str]) -> None:
     table = schema.rows
-    told = (
+    noted = (
         sa.update(table)
         .where(table.c.chunk_id == chunk_id, table.c.ordinal == sa.bindparam("at_ordinal"))
-        .values(verdict=sa.bindparam("told"))
+        .values(verdict=sa.bindparam("outcome"))
     )
-    values = [{"at_ordinal": ordinal, "told": verdict} for ordinal, verdict in verdicts.items()]
-    connection.execute(told, values)
+    if values := [{"at_ordinal": ordinal, "outcome": outcome} for ordinal, outcome in outcomes.items()]:
+        connection.execute(noted, values)
 
 
 def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:
@@ -383,16 +395,3 @@ def chunk_record(row: Any) -> ChunkRecord:
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
     del values["body_hash"]
     return ChunkRecord(**{**values, "state": State(values["state"])})
-
-
-def _row_record(row: Any) -> RowRecord:
-    return RowRecord(
-        chunk_id=row.chunk_id,
-        ordinal=row.ordinal,
-        row=RowKey(row.partition_key, row.key),
-        custom_id=row.custom_id,
-        request_hash=row.request_hash,
-        attempt=row.attempt,
-        state=State(row.state),
-        verdict=row.verdict,
-    )

@@ -73,3 +73,8 @@ def ddl(kind: Structure) -> str:
             return f"STRUCT({', '.join(f'{quoted(name)} {ddl(field)}' for name, field in kind.items())})"
         case _:  # pragma: no cover  (no other structure is made)
             raise OutputModelError(f"{kind!r} is not a column type")
+
+
+def mark_landed(connection: duckdb.DuckDBPyConnection, target: TableName, chunk_id: str) -> None:
+    """Remember that a chunk is in the table, within the transaction that lands it."""
+    connection.execute(f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", [chunk_id, str(target)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -12,7 +13,9 @@ from claude_batch_dagster.core.judging import Judgeable, judge
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.answers import ANSWERS
+from claude_batch_dagster.storage.columns import hand_over
 from claude_batch_dagster.storage.names import TableName, listed, quoted
+from claude_batch_dagster.storage.outputs import mark_landed
 from claude_batch_dagster.storage.questions import questions_of
 
 WINDOW = 20_000
@@ -20,8 +23,11 @@ WINDOW = 20_000
 
 GOOD = f"status = '{Verdict.SUCCEEDED}'"
 
-TOLD = "struct_pack(came := came, detail := detail, explanation := explanation, text := text, sanitized := sanitized)"
+TOLD = ("came", "detail", "explanation", "text", "sanitized")
 """All that a verdict depends on."""
+
+JUDGED = {"place": "BIGINT", "status": "VARCHAR", "error": "VARCHAR", "answer": "VARCHAR"}
+"""What is said of it, with the answer's fields as JSON."""
 
 COSTS = ("input_tokens", "output_tokens", "cost_usd")
 """What an answer cost: of several rows that show it, one shows this."""
@@ -60,6 +66,7 @@ class Projection:
             [chunk_id],
         )
         self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
+        mark_landed(connection, self.target, chunk_id)
 
     def _show(self, connection: duckdb.DuckDBPyConnection, scope: str) -> None:
         self._find_due(connection, scope)
@@ -79,13 +86,15 @@ class Projection:
         )
 
     def _find_due(self, connection: duckdb.DuckDBPyConnection, scope: str) -> None:
-        """Find the rows that do not show a good answer to what they ask, or say something beside it."""
+        """Find the rows that do not show a good answer to what they ask, and of which there is something to say."""
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_due AS SELECT q.*, coalesce(t.{GOOD}, false) AS _cb_stands, "
             "coalesce(t.request_hash = q.request_hash, false) AS _cb_same "
             f"FROM (SELECT q.* FROM {questions_of(self.target).sql} AS q {scope}) AS q "
             f"LEFT JOIN {self.target.sql} AS t ON {self._same_row('t', 'q')} "
-            f"WHERE NOT coalesce(t.{GOOD} AND t.error IS NULL AND t.request_hash = q.request_hash, false)"
+            f"WHERE NOT coalesce(t.{GOOD} AND t.error IS NULL AND t.request_hash = q.request_hash, false) AND "
+            "(q.error IS NOT NULL OR t.status IS NOT NULL OR q.request_hash IN "
+            f"(SELECT question FROM {ANSWERS.sql}))"
         )
 
     @staticmethod
@@ -97,41 +106,50 @@ class Projection:
     def _judge(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Judge what came back for questions of due rows: what is the same is judged once."""
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE _cb_came AS SELECT a.*, {TOLD} AS _cb_told "
-            f"FROM {ANSWERS.sql} AS a SEMI JOIN _cb_due AS d ON a.question = d.request_hash"
+            f"CREATE OR REPLACE TEMP TABLE _cb_came AS SELECT a.* FROM {ANSWERS.sql} AS a "
+            "SEMI JOIN _cb_due AS d ON a.question = d.request_hash"
         )
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE _cb_different AS "
-            "SELECT row_number() OVER () AS place, _cb_told FROM (SELECT DISTINCT _cb_told FROM _cb_came)"
+            f"SELECT row_number() OVER () AS place, * FROM (SELECT DISTINCT {listed(TOLD)} FROM _cb_came)"
         )
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE _cb_judged (place BIGINT, status VARCHAR, error VARCHAR, answer VARCHAR)"
+            "CREATE OR REPLACE TEMP TABLE _cb_verdicts AS SELECT NULL::BIGINT AS place, NULL::VARCHAR AS status, "
+            "NULL::VARCHAR AS error, json_transform_strict('null', $structure) AS answer WHERE false",
+            {"structure": self._structure},
         )
         for start in range(0, _count(connection, "_cb_different"), WINDOW):
             found = connection.execute(
-                "SELECT place, unnest(_cb_told) FROM _cb_different WHERE place > ? AND place <= ?",
+                f"SELECT place, {listed(TOLD)} FROM _cb_different WHERE place > ? AND place <= ?",
                 [start, start + WINDOW],
             ).fetchall()
-            places, statuses, errors, answers = map(list, zip(*self._judgements(found), strict=True))
+            columns = zip(*self._judgements(found), strict=True)
+            hand_over(connection, "_cb_judged", JUDGED, dict(zip(JUDGED, columns, strict=True)))
             connection.execute(
-                "INSERT INTO _cb_judged SELECT unnest($places::BIGINT[]), unnest($statuses::VARCHAR[]), "
-                "unnest($errors::VARCHAR[]), unnest($answers::VARCHAR[])",
-                {"places": places, "statuses": statuses, "errors": errors, "answers": answers},
+                "INSERT INTO _cb_verdicts SELECT place, status, error, json_transform_strict(answer, $structure) "
+                "FROM _cb_judged",
+                {"structure": self._structure},
             )
 
+    @cached_property
+    def _structure(self) -> str:
+        """The types of the output fields, as DuckDB's JSON functions read them."""
+        return orjson.dumps(self.schema.columns).decode()
+
     def _judgements(self, found: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, str, str | None, str]]:
-        empty = dict.fromkeys(self.schema.columns)
+        nothing = orjson.dumps(dict.fromkeys(self.schema.columns)).decode()
         for place, came, *rest in found:
-            told = judge(Judgeable(Came(came), *rest), self.schema)
-            yield place, str(told.verdict), told.error, orjson.dumps({**empty, **told.values}).decode()
+            verdict, error, answer = judge(Judgeable(Came(came), *rest), self.schema)
+            yield place, str(verdict), error, answer or nothing
 
     # --- what they show ----------------------------------------------------------------------------
 
     def _choose(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Lay out what each due row is to show: the first good answer to its question, or the latest failure."""
+        same = " AND ".join(f"a.{name} IS NOT DISTINCT FROM d.{name}" for name in TOLD)
         best = (
-            "SELECT a.*, j.status, j.error, json_transform_strict(j.answer, $structure) AS answer FROM _cb_came AS a "
-            "JOIN _cb_different AS d ON a._cb_told = d._cb_told JOIN _cb_judged AS j USING (place) "
+            "SELECT a.*, j.status, j.error, j.answer FROM _cb_came AS a "
+            f"JOIN _cb_different AS d ON {same} JOIN _cb_verdicts AS j USING (place) "
             f"QUALIFY row_number() OVER (PARTITION BY question ORDER BY (j.{GOOD}) DESC, "
             f"CASE WHEN j.{GOOD} THEN chunk_id END, chunk_id DESC) = 1"
         )
@@ -144,8 +162,7 @@ class Projection:
             "d.request_hash, b.model, "
             f"CASE WHEN b.came = '{Came.SUCCEEDED}' THEN b.detail END AS stop_reason, "
             "b.input_tokens, b.output_tokens, b.cost_usd, b.attempt, b.answered_at "
-            "FROM _cb_due AS d LEFT JOIN best AS b ON b.question = d.request_hash",
-            {"structure": orjson.dumps(self.schema.columns).decode()},
+            "FROM _cb_due AS d LEFT JOIN best AS b ON b.question = d.request_hash"
         )
         self._share_costs(connection)
 
@@ -154,8 +171,8 @@ class Projection:
         keys = listed(["partition_key", *self.key_types])
         costs = ", ".join(f"coalesce({name}, 0)" for name in COSTS)
         elsewhere = (
-            f"SELECT custom_id FROM {self.target.sql} AS t ANTI JOIN _cb_due AS d ON {self._same_row('t', 'd')} "
-            f"WHERE custom_id IS NOT NULL AND greatest({costs}) > 0"
+            f"SELECT custom_id FROM {self.target.sql} AS t SEMI JOIN _cb_new AS n USING (custom_id) "
+            f"ANTI JOIN _cb_due AS d ON {self._same_row('t', 'd')} WHERE greatest({costs}) > 0"
         )
         free = ", ".join(f"{name} = CASE WHEN {name} IS NULL THEN NULL ELSE 0 END" for name in COSTS)
         connection.execute(

@@ -43,10 +43,7 @@ class FileSpool:
 
     def lines(self, batch_id: str) -> Iterator[bytes]:
         """Read the results line by line; a blank line or a carriage return is no part of them."""
-        with self._path(batch_id).open("rb") as file:
-            for line in file:
-                if stripped := line.strip(b"\r\n \t\xef\xbb\xbf"):
-                    yield stripped
+        return lines_of(self.file(batch_id))
 
     def has(self, batch_id: str) -> bool:
         """Whether results of the batch are kept."""
@@ -55,6 +52,10 @@ class FileSpool:
     def discard(self, batch_id: str) -> None:
         """Forget the results of the batch, so that they are downloaded again."""
         self._path(batch_id).unlink(missing_ok=True)
+
+    def file(self, batch_id: str) -> Path:
+        """Return where the results of a batch are, or would be."""
+        return self._path(batch_id)
 
     def _path(self, batch_id: str) -> Path:
         plain = PLAIN_ID.fullmatch(batch_id)
@@ -74,3 +75,11 @@ class FileSpool:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def lines_of(file: Path) -> Iterator[bytes]:
+    """Read results line by line; a blank line, a carriage return or a byte order mark is no part of them."""
+    with file.open("rb") as lines:
+        for line in lines:
+            if stripped := line.strip(b"\r\n \t\xef\xbb\xbf"):
+                yield stripped

@@ -12,6 +12,7 @@ import duckdb
 from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
 from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
@@ -46,6 +47,11 @@ EXPECTED: list[Row] = [(number, *expected(number)) for number in range(N_ROWS)]
 def _chunk() -> Chunk:
     rows = [Passenger(RowKey("p", str(number)), f"hash {number}", b"{}", 1) for number in range(N_ROWS)]
     return Chunk(new_nonce(NOW, b"0123456789"), rows)
+
+
+def _came(status: str) -> str:
+    """Return what came back for a row: whatever a Message is worth, it is one."""
+    return "succeeded" if status in {"invalid", "truncated", "refused"} else status
 
 
 CHUNK = _chunk()
@@ -158,11 +164,11 @@ class CutWorld:
 
     def faults_at_home(self) -> list[str]:
         """Say what is wrong after the whole has come home; an empty list if nothing is."""
-        verdicts = [str(row.verdict).partition(":")[0] for row in self.ledger.rows(CHUNK.nonce)]
+        outcomes = [row.outcome for row in self.ledger.rows(CHUNK.nonce)]
         checks = {
             "rows differ": self.rows() == EXPECTED,
             "not every request has its record": self.ordinals() == list(range(N_ROWS)),
-            "verdicts of the ledger differ": verdicts == [status for _, status, *_ in EXPECTED],
+            "outcomes in the ledger differ": outcomes == [_came(status) for _, status, *_ in EXPECTED],
             "not applied": self.ledger.chunk(CHUNK.nonce).state is State.APPLIED,
         }
         return [what for what, holds in checks.items() if not holds]
@@ -171,7 +177,7 @@ class CutWorld:
         """Say what is wrong after a download from which the table could not be filled again."""
         checks = {
             "rows are not those that were lost": set(self.rows()) < set(EXPECTED),
-            "verdicts forgotten": None not in {row.verdict for row in self.ledger.rows(CHUNK.nonce)},
+            "outcomes forgotten": None not in {row.outcome for row in self.ledger.rows(CHUNK.nonce)},
         }
         return [what for what, holds in checks.items() if not holds]
 
@@ -189,7 +195,7 @@ class CutWorld:
             for statement in ("UPDATE rows SET verdict = NULL", "DELETE FROM spend", "DELETE FROM events"):
                 self.database.execute(statement)
         self.lose()
-        self.collection.downloads.clear()
+        self.collection.downloads.vain.clear()
 
 
 @contextmanager
@@ -206,18 +212,15 @@ def cut_world(folder: Path, api: BatchApi) -> Iterator[CutWorld]:
         troubles: list[ApiError] = []
         spool = FileSpool(state.spool)
         collection = Collection(
-            api=api,
+            downloads=Downloads(api=api, spool=spool, clock=Clock(), on_trouble=troubles.append),
             ledger=ledger,
-            spool=spool,
             answers=AnswerStore(
                 warehouse=warehouse,
                 projection=Projection(target=TARGET, key_types=KEY_TYPES, schema=schema),
                 partition_keys=["p"],
             ),
-            schema=schema,
             clock=Clock(),
             locks=state,
-            on_trouble=troubles.append,
         )
         database = sqlite3.connect(state.path / "ledger.sqlite")
         stack.callback(database.close)
@@ -269,9 +272,9 @@ def _row(ordinal: int, passenger: Passenger) -> RowRecord:
     return RowRecord(
         chunk_id=CHUNK.nonce,
         ordinal=ordinal,
-        row=passenger.row,
+        partition_key=passenger.row.partition_key,
+        key=passenger.row.key,
         custom_id=CHUNK.custom_ids[ordinal],
         request_hash=passenger.request_hash,
         attempt=passenger.attempt,
-        state=State.SENDING,
     )

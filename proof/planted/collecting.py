@@ -4,18 +4,17 @@
 # ruff: noqa: D401
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from claude_batch_dagster.core import collection
-from claude_batch_dagster.core.collection import Collection, Matched
+from claude_batch_dagster.core.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import AnswerRecord, Batch
-from claude_batch_dagster.core.results import decode
 from claude_batch_dagster.storage import answers, state_directory
 from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.outputs import MARKERS
+from claude_batch_dagster.storage.landing import Landing
+from claude_batch_dagster.storage.outputs import mark_landed
 from claude_batch_dagster.storage.projection import Projection
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -36,19 +35,13 @@ BETTER = f"{PROJECTION}::test_f93_of_two_answers_to_a_row_the_better_stands_in_e
 )
 def results_not_counted(planter: Planter) -> None:
     """What was downloaded without an error is complete."""
-    planter.replace(Collection, "_complete", lambda *_: True)
+    planter.replace(Downloads, "is_enough", lambda *_, **__: True)
 
 
 @breaks(Promise.COUNTED, caught_by=(f"{COLLECTION}::test_f74_results_in_any_order_are_joined_by_custom_id",))
 def matched_by_order(planter: Planter) -> None:
     """Results come in the order of the requests."""
-
-    def in_order(self: Collection, chunk: ChunkRecord) -> list[Matched]:
-        rows = self.ledger.rows(chunk.chunk_id)
-        results = [decode(line) for line in self.spool.lines(chunk.batch_id or "")]
-        return list(zip_longest(rows, results[: len(rows)]))
-
-    planter.replace(Collection, "_reconcile", in_order)
+    planter.rewrite(Landing, "_match", "USING (custom_id)", "ON l.rowid = s.ordinal")
 
 
 @breaks(
@@ -84,12 +77,12 @@ def dead_runs_not_collected(planter: Planter) -> None:
 )
 def one_404_is_gone(planter: Planter) -> None:
     """A batch that the API does not know is lost."""
-    is_gone = Collection._is_gone  # noqa: SLF001  (where results are given up)
+    are_gone = Downloads.are_gone
 
-    def at_once(self: Collection, chunk: ChunkRecord, batch: Batch | None) -> bool:
-        return batch is None or is_gone(self, chunk, batch)
+    def at_once(self: Downloads, chunk: ChunkRecord, batch: Batch | None) -> bool:
+        return batch is None or are_gone(self, chunk, batch)
 
-    planter.replace(Collection, "_is_gone", at_once)
+    planter.replace(Downloads, "are_gone", at_once)
 
 
 @breaks(Promise.NOTHING_LOST, caught_by=(f"{FILES}::test_f120_what_a_killed_run_left_is_deleted_after_a_day",))
@@ -110,8 +103,7 @@ def marker_first(planter: Planter) -> None:
 
     def in_two_steps(self: AnswerStore, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         with self.warehouse.connect() as connection:
-            marked = [chunk_id, str(self.target)]
-            connection.execute(f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", marked)  # noqa: S608
+            mark_landed(connection, self.target, chunk_id)
         land(self, chunk_id, records)
 
     planter.replace(AnswerStore, "land", in_two_steps)
@@ -123,8 +115,7 @@ def marker_first(planter: Planter) -> None:
 )
 def what_came_back_erases_its_neighbours(planter: Planter) -> None:
     """Failures that a chunk had before are out of date once more of it comes."""
-    of_these = "ordinal IN (SELECT unnest(?::INTEGER[]))"
-    planter.rewrite(answers, "land", of_these, f"(came <> 'succeeded' OR {of_these})")
+    planter.rewrite(answers, "land_fresh", "AND ordinal IN (SELECT ordinal FROM {FRESH})", "")
 
 
 @breaks(
@@ -133,7 +124,7 @@ def what_came_back_erases_its_neighbours(planter: Planter) -> None:
 )
 def message_forgotten(planter: Planter) -> None:
     """What came later is what counts."""
-    planter.rewrite(answers, "land", "if record.ordinal not in kept", "")
+    planter.rewrite(answers, "land_fresh", "AND came <> '{Came.SUCCEEDED}' ", "")
 
 
 @breaks(Promise.NOTHING_LOST, caught_by=(f"{BETTER}[bad-after-good]",))

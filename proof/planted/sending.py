@@ -9,10 +9,11 @@ from typing import Any
 from anthropic import Anthropic
 
 from claude_batch_dagster import client
-from claude_batch_dagster.core import attempts, outcomes, submission
+from claude_batch_dagster.core import attempts, collection, submission
 from claude_batch_dagster.core.attempts import Attempt, Plan, next_attempt
 from claude_batch_dagster.core.chunks import Chunk
 from claude_batch_dagster.core.ledger import ChunkRecord, State
+from claude_batch_dagster.core.outcomes import lack
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission
 from claude_batch_dagster.errors import ApiError, ApiRefusedError
@@ -87,7 +88,7 @@ def paid_failures_asked_for_ever(planter: Planter) -> None:
 @breaks(Promise.PAID_ONCE, caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",))
 def claimed_row_asked_again(planter: Planter) -> None:
     """A missing row has no answer, so it is asked again like any other."""
-    planter.replace(outcomes, "claimed_by", lambda *given: given[0])
+    planter.replace(collection, "lack", lambda known, **_: lack(known, withheld=False))
 
 
 @breaks(Promise.WRITTEN_DOWN_FIRST, caught_by=(f"{SUBMISSION}::test_f32_f33_a_crash_leaves_what_recovery_needs",))
@@ -129,5 +130,5 @@ def last_byte_not_withheld(planter: Planter) -> None:
 )
 def intent_in_two_transactions(planter: Planter) -> None:
     """The rows of a chunk can follow in a transaction of their own."""
-    insert = "connection.execute(sa.insert(schema.rows), values)"
+    insert = "_write_rows(connection, rows)"
     planter.rewrite(SqlLedger, "intend", insert, f"connection.commit(); connection.begin(); {insert}")

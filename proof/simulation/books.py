@@ -8,8 +8,11 @@ import orjson
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator.audit import AcceptedRequest
-from proof.simulation.jobs import QUESTION
+from proof.simulation.jobs import LABELS, QUESTION
 from proof.simulation.world import SimulatedWorld, TableRow
+
+STOPPED = {"max_tokens": "truncated", "refusal": "refused"}
+"""What a Message is worth that has stopped for this reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class RowEntry:
     chunk: ChunkEntry
     custom_id: str
     request_hash: str
-    verdict: str | None
+    outcome: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class CameBack:
     ordinal: int
     custom_id: str | None
     came: str
+    detail: str | None
+    text: str | None
 
 
 @dataclass(kw_only=True)
@@ -53,16 +58,21 @@ class Books:
     """Every row ever planned, by custom_id."""
     accepted: Mapping[str, list[AcceptedRequest]]
     """What the server accepted of us, by custom_id."""
-    spooled: frozenset[str]
-    """custom_ids of the results on our disk."""
+    spooled: Mapping[str, str | None]
+    """What the results on our disk are worth, by custom_id; None for what is no Message."""
     answers: Sequence[CameBack]
     """What is written down of what came back."""
     table: Sequence[TableRow]
+    worth: Mapping[str, str] = field(init=False)
+    """What each Message is worth that we have, by custom_id."""
     billed: Mapping[str, list[RowEntry]] = field(init=False)
     """What the server billed, by question."""
 
     def __post_init__(self) -> None:
-        """Sort the bill by question."""
+        """Sort the bill by question, and judge what came back."""
+        written = {one.custom_id: worth(one.detail, one.text) for one in self.answers if one.came == "succeeded"}
+        spooled = {custom_id: one for custom_id, one in self.spooled.items() if one}
+        self.worth = {**spooled, **{custom_id: one for custom_id, one in written.items() if custom_id}}
         self.billed = defaultdict(list)
         for custom_id, requests in self.accepted.items():
             if (row := self.planned.get(custom_id)) is not None:
@@ -81,9 +91,9 @@ class Books:
             chunks=chunks,
             planned={
                 custom_id: RowEntry(
-                    chunk=chunks[chunk_id], custom_id=custom_id, request_hash=request_hash, verdict=verdict
+                    chunk=chunks[chunk_id], custom_id=custom_id, request_hash=request_hash, outcome=outcome
                 )
-                for chunk_id, custom_id, request_hash, verdict in rows
+                for chunk_id, custom_id, request_hash, outcome in rows
             },
             accepted=accepted,
             spooled=_spooled(world),
@@ -109,20 +119,37 @@ def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:
 
 
 def _answers(world: SimulatedWorld) -> list[CameBack]:
-    rows = world.held("claude_batch.answers", "chunk_id, ordinal, custom_id, came")
+    rows = world.held("claude_batch.answers", "chunk_id, ordinal, custom_id, came, detail, text")
     return [
-        CameBack(chunk_id=chunk_id, ordinal=ordinal, custom_id=custom_id, came=came)
-        for chunk_id, ordinal, custom_id, came in rows
+        CameBack(chunk_id=chunk_id, ordinal=ordinal, custom_id=custom_id, came=came, detail=detail, text=text)
+        for chunk_id, ordinal, custom_id, came, detail, text in rows
     ]
 
 
-def _spooled(world: SimulatedWorld) -> frozenset[str]:
+def _spooled(world: SimulatedWorld) -> dict[str, str | None]:
     lines = (line for file in world.storage.state.spool.glob("*.jsonl") for line in file.read_bytes().splitlines())
-    return frozenset(_custom_id(line) for line in lines)
+    return dict(found for line in lines if (found := _result(line)))
 
 
-def _custom_id(line: bytes) -> str:
+def _result(line: bytes) -> tuple[str, str | None] | None:
+    """Return the custom_id of a result and what it is worth, if it can be read at all."""
     try:
-        return str(orjson.loads(line)["custom_id"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return ""
+        match orjson.loads(line):
+            case {"custom_id": str(custom_id), "result": {"message": {"stop_reason": stop_reason, "content": content}}}:
+                return custom_id, worth(stop_reason, "".join(block["text"] for block in content))
+            case {"custom_id": str(custom_id)}:
+                return custom_id, None
+    except orjson.JSONDecodeError:
+        pass
+    return None
+
+
+def worth(stop_reason: str | None, text: str | None) -> str:
+    """Say what a Message is worth: judged by hand, past the code under test."""
+    if stop_reason in STOPPED:
+        return STOPPED[stop_reason]
+    try:
+        answer = orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return "invalid"
+    return "succeeded" if isinstance(answer, dict) and answer.get("label") in LABELS else "invalid"

@@ -7,7 +7,8 @@ from math import inf
 
 from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.ledger import OPEN, State
-from claude_batch_dagster.core.verdicts import PAID_TO_REPEAT, RETRYABLE_ERROR, Verdict
+from claude_batch_dagster.core.outcomes import word
+from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.engine import RunReport
 from proof.canary import DOCUMENT, KEY
 from proof.simulation.books import Books
@@ -19,7 +20,9 @@ from proof.simulation.world import SimulatedWorld
 NEVER_ACCEPTED = frozenset({State.SENDING, State.REFUSED})
 CLOSED = frozenset({State.APPLIED, State.LOST})
 USD_ROUNDING = 1e-8
-MARKS = frozenset({*Verdict, RETRYABLE_ERROR, "missing:gone", *(f"{verdict}:final" for verdict in Verdict)})
+OUTCOMES = frozenset(word(came) for came in Came)
+PAID_TO_REPEAT = frozenset({"invalid", "truncated"})
+"""What cost as much as an answer and is none: one more try."""
 
 
 @dataclass(kw_only=True)
@@ -73,7 +76,10 @@ def judge(world: SimulatedWorld, runs: Sequence[Ran], *, finished: bool) -> Judg
 
 def _extra(books: Books) -> Counter[str]:
     """Count the bills for each question beyond one, and beyond a second one after an answer of no use."""
-    useless = {asked: any(row.verdict in PAID_TO_REPEAT for row in rows) for asked, rows in books.billed.items()}
+    useless = {
+        asked: any(books.worth.get(row.custom_id) in PAID_TO_REPEAT for row in rows)
+        for asked, rows in books.billed.items()
+    }
     return +Counter({asked: len(rows) - 1 - useless[asked] for asked, rows in books.billed.items()})
 
 
@@ -108,12 +114,12 @@ def _needless(world: SimulatedWorld, books: Books) -> Iterator[str]:
 
 def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find paid answers that are neither on our disk nor in the database nor still to be fetched."""
-    kept = books.spooled | {one.custom_id for one in books.answers if one.came == Came.SUCCEEDED}
+    kept = books.spooled.keys() | {one.custom_id for one in books.answers if one.came == Came.SUCCEEDED}
     for row in (row for rows in books.billed.values() for row in rows):
         # What is doubted was set free to be asked again, and is told as a possible duplicate.
         excused = row.chunk.doubted or row.chunk.batch_id in world.deleted
         if row.custom_id not in kept and row.chunk.state not in OPEN and not excused:
-            yield f"request {row.custom_id}, its chunk is {row.chunk.state}, its verdict {row.verdict}"
+            yield f"request {row.custom_id}, its chunk is {row.chunk.state}, what came back {row.outcome}"
 
 
 # --- books -----------------------------------------------------------------------------------------
@@ -154,8 +160,8 @@ def _wrong_sums(world: SimulatedWorld) -> Iterator[str]:
 def _mistold(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find verdicts of no list, and answers of another document."""
     for planned in books.planned.values():
-        if planned.verdict is not None and planned.verdict not in MARKS:
-            yield f"request {planned.custom_id} has the verdict {planned.verdict!r}"
+        if planned.outcome is not None and planned.outcome not in OUTCOMES:
+            yield f"request {planned.custom_id} came to {planned.outcome!r}"
     for row in books.table:
         place = (row.partition, row.key)
         if row.status not in set(Verdict):
@@ -210,9 +216,10 @@ def _unbalanced(world: SimulatedWorld, books: Books) -> Iterator[str]:
 
 
 def _verdicts(books: Books, asked: str) -> set[str]:
-    """Return the verdicts on a question, without what the ledger adds to them."""
-    told = (row.verdict for row in books.planned.values() if row.request_hash == asked and row.verdict)
-    return {verdict.partition(":")[0] for verdict in told}
+    """Return the verdicts on a question: those on its Messages, and the ledger's words for all else."""
+    ended = [row for row in books.planned.values() if row.request_hash == asked and row.outcome]
+    messages = {books.worth[row.custom_id] for row in ended if row.custom_id in books.worth}
+    return messages | {str(row.outcome).partition(":")[0] for row in ended if row.outcome != word(Came.SUCCEEDED)}
 
 
 # --- secrets, surprises ----------------------------------------------------------------------------

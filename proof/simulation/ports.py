@@ -119,11 +119,10 @@ class GatedSpool(FileSpool):
             self._path(batch_id).with_suffix(".dead.partial").write_bytes(b"".join(written))
             raise
 
-    def lines(self, batch_id: str) -> Iterator[bytes]:
-        """Read the results of a batch."""
-        with self.gate.call("spool lines", LOCAL, failure=_full_disk):
-            lines = list(super().lines(batch_id))
-        return iter(lines)
+    def file(self, batch_id: str) -> Path:
+        """Go to the results of a batch, to read them."""
+        with self.gate.call("spool file", LOCAL, failure=_full_disk):
+            return super().file(batch_id)
 
     def has(self, batch_id: str) -> bool:
         """Whether results of the batch are kept."""

@@ -88,7 +88,8 @@ class SimulatedEngine(Engine):
         pipeline = super()._pipeline(store)
         pipeline.entropy = self.entropy.randbytes
         spool = GatedSpool(self.state.spool, gate=self.gate)
-        pipeline.collection = replace(pipeline.collection, spool=spool)
+        collection = pipeline.collection
+        pipeline.collection = replace(collection, downloads=replace(collection.downloads, spool=spool))
         return pipeline
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
-from claude_batch_dagster.core.collection import MAX_DOWNLOADS, Collection
+from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.downloads import MAX_DOWNLOADS, Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, State
 from claude_batch_dagster.core.ports import Batch, Clock
 from claude_batch_dagster.core.pricing import cost
@@ -24,6 +25,7 @@ from claude_batch_dagster.core.verdicts import CLAIMED
 from claude_batch_dagster.errors import ApiUnreachableError, CredentialError, WarehouseLockedError
 from claude_batch_dagster.storage import answers, questions
 from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.landing import Landing
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
@@ -59,11 +61,9 @@ def collection(
 ) -> Collection:
     """Return the collection of one run."""
     return Collection(
-        api=api,
+        downloads=Downloads(api=api, spool=FileSpool(state.spool), clock=clock),
         ledger=ledger,
-        spool=FileSpool(state.spool),
         answers=store,
-        schema=SCHEMA,
         clock=clock,
         locks=state,
     )
@@ -98,7 +98,7 @@ def test_an_ended_batch_comes_home(collection: Collection, sent: Chunk, look: Lo
     record, (spend,) = world.ledger.chunk(sent.nonce), world.ledger.spends(PIPELINE)
     assert (world.statuses(), record.state) == (ALL_GOOD, State.APPLIED)
     assert record.ended_at == (record.batch_created_at or world.clock.now()) + timedelta(minutes=1)
-    assert [row.verdict for row in world.ledger.rows(sent.nonce)] == ["succeeded"] * N
+    assert [row.outcome for row in world.ledger.rows(sent.nonce)] == ["succeeded"] * N
     costs = world.rows("sum(cost_usd) OVER (), sum(input_tokens) OVER (), sum(output_tokens) OVER ()")
     assert (pytest.approx(spend.cost_usd), spend.input_tokens, spend.output_tokens) == costs[0]
     assert (spend.partition_key, spend.n_requests) == ("p", N)
@@ -171,7 +171,7 @@ def test_f72_a_row_that_is_missing_three_times_is_missing(
 
     assert done == [False, False, True]
     assert sorted(world.statuses().values()) == ["missing", *["succeeded"] * (N - 1)]
-    marks = sorted(str(row.verdict) for row in world.ledger.rows(sent.nonce))
+    marks = sorted(str(row.outcome) for row in world.ledger.rows(sent.nonce))
     assert marks == ["missing:final", *["succeeded"] * (N - 1)]
     assert world.ledger.spends(PIPELINE)[0].n_requests == N - 1
 
@@ -216,7 +216,8 @@ def collected(
     """Collect bent results; return a function that reads the table."""
     api = BentApi(client)
     api.bend = bend
-    assert replace(collection, api=api).collect(sent.nonce, look())
+    bent = replace(collection, downloads=replace(collection.downloads, api=api))
+    assert bent.collect(sent.nonce, look())
     store = collection.answers
     assert isinstance(store, AnswerStore)
 
@@ -312,9 +313,9 @@ def crash(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     ("where", "method", "left"),
     [
-        pytest.param("spool", "write", State.ENDED, id="F78-before-the-download"),
-        pytest.param("answers", "land", State.SPOOLED, id="F85-before-the-landing"),
-        pytest.param("ledger", "close", State.SPOOLED, id="F97-after-the-landing"),
+        pytest.param(FileSpool, "write", State.ENDED, id="F78-before-the-download"),
+        pytest.param(Landing, "land", State.SPOOLED, id="F85-before-the-landing"),
+        pytest.param(SqlLedger, "close", State.SPOOLED, id="F97-after-the-landing"),
     ],
 )
 def test_a_crash_on_the_way_home_loses_and_doubles_nothing(
@@ -323,14 +324,14 @@ def test_a_crash_on_the_way_home_loses_and_doubles_nothing(
     look: Look,
     world: World,
     monkeypatch: pytest.MonkeyPatch,
-    where: str,
+    where: type,
     method: str,
     left: State,
 ) -> None:
     """The next run goes on from the state that is written, without the API once the results are spooled."""
     batch = look()
     with monkeypatch.context() as patch:
-        patch.setattr(type(getattr(collection, where)), method, crash)
+        patch.setattr(where, method, crash)
         with pytest.raises(CrashError):
             collection.collect(sent.nonce, batch)
     assert world.ledger.chunk(sent.nonce).state is left
@@ -345,7 +346,7 @@ def test_a_crash_on_the_way_home_loses_and_doubles_nothing(
 
 
 def test_f86_a_locked_database_loses_nothing(collection: Collection, sent: Chunk, look: Look, world: World) -> None:
-    """The results are spooled; the next run lands them without a download."""
+    """The results are on our disk; the next run lands them without a download."""
     store = collection.answers
     assert isinstance(store, AnswerStore)
 
@@ -356,7 +357,7 @@ def test_f86_a_locked_database_loses_nothing(collection: Collection, sent: Chunk
     locked = replace(store, warehouse=Locked(store.warehouse.database))
     with pytest.raises(WarehouseLockedError):
         replace(collection, answers=locked).collect(sent.nonce, look())
-    assert world.ledger.chunk(sent.nonce).state is State.SPOOLED
+    assert world.ledger.chunk(sent.nonce).state is State.ENDED
     world.emulator.faults.add("500")
 
     assert collection.collect(sent.nonce, None)
@@ -381,7 +382,7 @@ def test_f66_results_of_29_days_ago_are_written_off(
     assert world.ledger.chunk(sent.nonce).state is State.LOST
     assert world.rows("status, cost_usd, batch_id IS NOT NULL")[0] == ("missing", None, True)
     assert "no longer has the results" in world.rows("error")[0][0]
-    assert {row.verdict for row in world.ledger.rows(sent.nonce)} == {"missing:gone"}
+    assert {row.outcome for row in world.ledger.rows(sent.nonce)} == {"missing:gone"}
 
 
 def test_a_batch_that_is_archived_early_is_written_off_too(
@@ -439,7 +440,7 @@ def test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_the
     assert world.ledger.chunk(sent.nonce).state is State.APPLIED
     assert Counter(world.statuses().values())["succeeded"] == (2 if days else N)
     assert sorted(set(world.statuses().values()) - {"succeeded"}) == (["missing"] if days else [])
-    assert {row.verdict for row in world.ledger.rows(sent.nonce)} - {"succeeded"} == ({CLAIMED} if days else set())
+    assert {row.outcome for row in world.ledger.rows(sent.nonce)} - {"succeeded"} == ({CLAIMED} if days else set())
 
 
 def test_f54_a_key_that_is_refused_is_not_waited_out(
@@ -469,7 +470,7 @@ def test_what_the_database_lacks_is_collected_again_at_no_cost(
     if spooled:
         world.emulator.faults.add("500")
     else:
-        collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
+        collection.downloads.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
 
     for _ in range(2):
         collection.collect_again(sent.nonce)
@@ -483,7 +484,7 @@ def test_f66_what_nobody_has_any_more_is_missing(collection: Collection, sent: C
     collection.collect(sent.nonce, look())
     world.sql("DELETE FROM answers")
     world.sql("DELETE FROM claude_batch.answers")
-    collection.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
+    collection.downloads.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
     world.emulator.faults.add("connect_error", times=1)
     with pytest.raises(ApiUnreachableError):
         collection.collect_again(sent.nonce)

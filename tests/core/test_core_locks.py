@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.ledger import Spend, State
 from claude_batch_dagster.core.ports import Batch, Body, Page
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
@@ -68,10 +68,10 @@ class WatchedLedger(SqlLedger):
 
     locks: WatchedLocks
 
-    def close(self, chunk_id: str, *, to: State, verdicts: Sequence[str], spends: Sequence[Spend]) -> None:
+    def close(self, chunk_id: str, **facts: Any) -> None:
         """Note that a chunk is closed."""
         self.locks.note("close")
-        super().close(chunk_id, to=to, verdicts=verdicts, spends=spends)
+        super().close(chunk_id, **facts)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.answering import tell
+from claude_batch_dagster.core.judging import judge
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import (
@@ -18,6 +18,7 @@ from claude_batch_dagster.core.results import (
     Usage,
     decode,
 )
+from tests.judged import judgeable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
@@ -195,7 +196,7 @@ def test_f76_a_message_of_any_shape_has_a_verdict_and_a_price_or_none(**fields: 
     result = decode(line(message(**fields)))
     assert isinstance(result, Succeeded)
 
-    told, price = tell(result, OutputSchema(Label)), cost(result.model, result.usage)
+    told, price = judge(judgeable(result), OutputSchema(Label)), cost(result.model, result.usage)
 
     assert told.verdict in {"succeeded", "invalid", "refused", "truncated"}
     assert price is None or price.batch_usd >= 0

@@ -146,7 +146,7 @@ def test_an_accepted_chunk_has_its_id_in_the_ledger(send: Send, ledger: SqlLedge
         released_at=clock.now(),
         batch_created_at=NOW,
     )
-    rows = [(row.row.key, row.custom_id, row.request_hash, row.attempt) for row in ledger.rows(sent.nonce)]
+    rows = [(row.key, row.custom_id, row.request_hash, row.attempt) for row in ledger.rows(sent.nonce)]
     assert rows == [(str(n), sent.custom_ids[n], f"hash {n}", n + 1) for n in range(3)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.landing import Landing
 from tests.core.clocks import CrashError
 from tests.core.world import World
 
@@ -144,7 +144,7 @@ def test_f72_a_crash_before_a_withheld_answer_lands_counts_what_it_cost_once(
 
     withheld.emulator.faults.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(AnswerStore, "land", die)
+        patch.setattr(Landing, "land", die)
         with pytest.raises(CrashError):
             withheld.run()
 

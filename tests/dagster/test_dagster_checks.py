@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
-NAMES = ["error_rate", "expiry_rate", "complete", "invalid_rate", "label_drift", "paid_once"]
-OF_THE_TABLE = "retention"
+NAMES = ["error_rate", "expiry_rate", "complete"]
+WHOLE = {("invalid_rate", None), ("label_drift", None), ("paid_once", None), ("retention", None)}
+"""Checks of the table: one evaluation for each run."""
 ALL = ("1790", "1793")
 
 
@@ -84,7 +85,7 @@ def test_f34_a_batch_that_may_have_been_paid_for_twice_warns_and_says_at_most_ho
     doubts = Doubts(n_unconfirmed=1, n_possible_duplicates=7, possible_duplicate_usd=0.25)
     [check] = [check for check in DEFAULTS if check.name == "paid_once"]
 
-    judgement = check.judge(replace(report({"succeeded": 9}), doubts=doubts))
+    judgement = check.judge(replace(report({"succeeded": 9}), table_doubts=doubts))
 
     assert (judgement.passed, judgement.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert judgement.metadata["claude_batch/possible_duplicate_usd"] == 0.25
@@ -187,7 +188,7 @@ def test_f66_how_long_results_may_lie_is_the_users_to_say(days: float, expected:
 @pytest.mark.parametrize(("n", "expected"), [(3, "pass"), (4, "warn"), (9, "warn"), (10, "error")])
 def test_f34_how_many_may_be_paid_for_twice_is_the_users_to_say(n: int, expected: str) -> None:
     """The check on double payment warns and fails beyond as many requests as it was told; without `fail` it warns."""
-    one = replace(report({"succeeded": 9}), doubts=Doubts(n_unconfirmed=1, n_possible_duplicates=n))
+    one = replace(report({"succeeded": 9}), table_doubts=Doubts(n_unconfirmed=1, n_possible_duplicates=n))
 
     assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3, fail=9)))["paid_once"] == expected
     assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3)))["paid_once"] != "error"
@@ -289,7 +290,7 @@ def test_checks_are_recorded_for_the_partition_of_a_run(world: "DagsterWorld", c
     """A run of one partition records each check for it, once."""
     result = world.run(classification(), partition="1791")
 
-    assert set(recorded(world, result)) == {*((name, "1791") for name in NAMES), (OF_THE_TABLE, None)}
+    assert set(recorded(world, result)) == {*((name, "1791") for name in NAMES), *WHOLE}
 
 
 @pytest.mark.parametrize("span", [ALL, ("1791", "1791")], ids=["four", "one"])
@@ -302,7 +303,7 @@ def test_checks_are_recorded_for_each_partition_of_a_range(
     keys = [str(year) for year in range(int(span[0]), int(span[1]) + 1)]
     assert set(recorded(world, result)) == {
         *((name, key) for name in NAMES for key in [*keys, None]),
-        (OF_THE_TABLE, None),
+        *WHOLE,
     }
 
 
@@ -310,7 +311,7 @@ def test_checks_without_partitions_are_recorded_once(world: "DagsterWorld", clas
     """Without partitions each check is recorded once, also in a run over a range of somebody else's."""
     asset = classification(partitions_def=None)
 
-    all_of_them = {(name, None) for name in [*NAMES, OF_THE_TABLE]}
+    all_of_them = {*((name, None) for name in NAMES), *WHOLE}
     assert set(recorded(world, world.run(asset))) == all_of_them
     assert set(recorded(world, world.run(asset, span=ALL))) == all_of_them
 

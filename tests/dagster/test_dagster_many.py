@@ -10,7 +10,7 @@ import pytest
 
 from claude_batch_dagster import build_collect_sensor
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 from claude_batch_dagster.ranges import Places, stretches
@@ -74,11 +74,11 @@ def _row(chunk_id: str, ordinal: int, key: str) -> RowRecord:
     return RowRecord(
         chunk_id=chunk_id,
         ordinal=ordinal,
-        row=RowKey(key, f'"{key}"'),
+        partition_key=key,
+        key=f'"{key}"',
         custom_id=f"{chunk_id}-{ordinal}",
         request_hash=f"{chunk_id}-{ordinal}",
         attempt=1,
-        state=State.SENDING,
     )
 
 

@@ -7,7 +7,7 @@ from tests.live.world import LONG, LiveWorld, WorldOf
 
 pytestmark = pytest.mark.dagster
 
-CHECKS = ["error_rate", "expiry_rate", "complete", "invalid_rate", "label_drift"]
+CHECKS = ["error_rate", "expiry_rate", "complete"]
 
 
 def prove_all_is_there(world: LiveWorld, backfill: str, years: list[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from claude_batch_dagster.client import AnthropicBatches, new_client
-from claude_batch_dagster.core.answering import tell
+from claude_batch_dagster.core.judging import judge
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, decode
@@ -22,6 +22,7 @@ from proof.answers.server import Script, scripted
 from proof.canary import KEY
 from proof.cuts.results import Note, lines
 from proof.cuts.world import CHUNK
+from tests.judged import judgeable
 from tests.proof.fuzzing import fuzz, n_examples, spoilt
 
 pytestmark = pytest.mark.verify
@@ -40,8 +41,8 @@ def read(raw: bytes) -> None:
     except UnreadableLineError:
         return
     assert isinstance(result.custom_id, str)
-    told = tell(result, SCHEMA)
-    orjson.dumps([told.verdict, told.error, dict(told.values)])
+    told = judge(judgeable(result), SCHEMA)
+    orjson.dumps([told.verdict, told.error, told.answer])
     if isinstance(result, Succeeded):
         result.text.encode()  # no half characters: DuckDB would refuse the whole statement
 

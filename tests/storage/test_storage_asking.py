@@ -22,7 +22,7 @@ from claude_batch_dagster.core.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
-from claude_batch_dagster.storage.asking import WINDOW, Asking
+from claude_batch_dagster.storage.asking import BLOCK, Asking
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
 from claude_batch_dagster.storage.questions import counted, questions_of
@@ -398,7 +398,7 @@ def test_f4_what_a_rejected_twin_asks_is_asked_for_others(ask: Ask, docs: Callab
 
 def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run) -> None:
     """Also across windows and partitions: one document is kept, for the row that stands first."""
-    n = WINDOW + 1_001
+    n = BLOCK + 1_001
     run(
         "CREATE TABLE docs AS SELECT range AS id, if(range % 1000 = 0, 'same', 't' || range) AS text, "  # noqa: S608
         f"if(range < 10, 'p', 'q') AS part FROM range({n})"
@@ -406,9 +406,9 @@ def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run) -> None:
 
     found = ask(P, Q, rule=BY_PART)
 
-    assert (found.sent[0], len(found.sent)) == (("p", "0"), WINDOW + 998)
+    assert (found.sent[0], len(found.sent)) == (("p", "0"), BLOCK + 998)
     counts = zip(found.counts("p"), found.counts("q"), strict=True)
-    assert tuple(map(sum, counts)) == (n, n, 0, 3, WINDOW + 998, 0)
+    assert tuple(map(sum, counts)) == (n, n, 0, 3, BLOCK + 998, 0)
 
 
 def test_new_changed_and_failed_rows_are_asked_and_answered_ones_are_not(
@@ -462,13 +462,13 @@ def test_an_answered_row_is_not_rendered(
     docs("(1, 'a'), (2, 'b'), (3, 'b'), (4, 'a')")
     answered(run, ("1", None, "succeeded", "a"))
     rendered = list[Any]()
-    build = RequestBuilder.build
+    build = RequestBuilder.build_known
 
-    def watched(self: RequestBuilder, row: Mapping[str, Any]) -> requests.Request:
-        rendered.append(row["text"])
-        return build(self, row)
+    def watched(self: RequestBuilder, values: Sequence[str], question: str) -> requests.Request:
+        rendered.extend(values)
+        return build(self, values, question)
 
-    monkeypatch.setattr(RequestBuilder, "build", watched)
+    monkeypatch.setattr(RequestBuilder, "build_known", watched)
     found = ask()
 
     assert (rendered, found.sent) == (["b"], [(None, "2")])

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from claude_batch_dagster.core.ledger import NEXT, OPEN, ChunkRecord, RowKey, RowRecord, Spend, State
+from claude_batch_dagster.core.ledger import NEXT, OPEN, ChunkRecord, RowRecord, Spend, State
 from claude_batch_dagster.errors import ClaimConflictError, LedgerConflictError, LedgerError
 from claude_batch_dagster.storage import schema
 from claude_batch_dagster.storage.ledger import SqlLedger
@@ -45,18 +45,15 @@ def record(chunk_id: str = "chunk", **facts: Any) -> ChunkRecord:
 def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = (), **facts: Any) -> list[RowRecord]:
     """Return the rows of a chunk, with questions of its own."""
     return [
-        replace(
-            RowRecord(
-                chunk_id=chunk_id,
-                ordinal=n,
-                row=RowKey("p", f'"k{n}"'),
-                custom_id=f"{chunk_id}-{n}",
-                request_hash=request_hash,
-                attempt=1,
-                state=State.SENDING,
-            ),
-            **facts,
-        )
+        RowRecord(
+            chunk_id=chunk_id,
+            ordinal=n,
+            partition_key="p",
+            key=f'"k{n}"',
+            custom_id=f"{chunk_id}-{n}",
+            request_hash=request_hash,
+            attempt=1,
+        )._replace(**facts)
         for n, request_hash in enumerate(hashes or (f"{chunk_id}-h0", f"{chunk_id}-h1"))
     ]
 
@@ -191,7 +188,7 @@ def reach(ledger: SqlLedger, state: State, chunk: ChunkRecord, carried: list[Row
     ledger.intend(chunk, carried)
     for step in paths()[state]:
         if step is State.APPLIED:
-            ledger.close(chunk.chunk_id, to=step, verdicts=["errored"] * len(carried), spends=[])
+            ledger.close(chunk.chunk_id, to=step, outcome="errored", others={}, spends=[])
         else:
             ledger.move(chunk.chunk_id, to=step)
 
@@ -265,16 +262,16 @@ def applied(ledger: SqlLedger, chunk_id: str, spends: list[Spend], run_id: str =
     ledger.intend(record(chunk_id, run_id=run_id), rows(chunk_id))
     for step in paths()[State.SPOOLED]:
         ledger.move(chunk_id, to=step)
-    ledger.close(chunk_id, to=State.APPLIED, verdicts=["succeeded", "refused"], spends=spends)
+    ledger.close(chunk_id, to=State.APPLIED, outcome="succeeded", others={1: "expired"}, spends=spends)
 
 
-def test_closing_writes_verdicts_and_costs_once(ledger: SqlLedger) -> None:
+def test_closing_writes_outcomes_and_costs_once(ledger: SqlLedger) -> None:
     """A chunk closed a second time raises, and nothing is counted twice."""
     applied(ledger, "chunk", [spend()])
 
     with pytest.raises(LedgerConflictError):
-        ledger.close("chunk", to=State.APPLIED, verdicts=["errored"] * 2, spends=[spend()])
-    assert [row.verdict for row in ledger.rows("chunk")] == ["succeeded", "refused"]
+        ledger.close("chunk", to=State.APPLIED, outcome="errored", others={}, spends=[spend()])
+    assert [row.outcome for row in ledger.rows("chunk")] == ["succeeded", "expired"]
     assert ledger.spends("schema.table") == [spend()]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
 from claude_batch_dagster.errors import ClaimConflictError, LedgerError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
@@ -153,7 +153,7 @@ def test_an_answer_to_what_was_asked_before_an_edit_stays_out(world: World, on_s
 def test_questions_get_the_names_of_today_on_a_server(on_server: SqlLedger) -> None:
     """What an earlier version has asked is found by its later name."""
     chunk, [row] = intent("first")
-    on_server.intend(chunk, [row, replace(row, ordinal=1, custom_id="first-1", request_hash="other")])
+    on_server.intend(chunk, [row, row._replace(ordinal=1, custom_id="first-1", request_hash="other")])
     assert on_server.has_earlier_names(chunk.pipeline)
 
     on_server.rename(chunk.pipeline, {"same": "q1 same", "other": "q1 other", "unknown": "q1 unknown"})
@@ -258,11 +258,11 @@ def intent(chunk_id: str) -> tuple[ChunkRecord, list[RowRecord]]:
     row = RowRecord(
         chunk_id=chunk_id,
         ordinal=0,
-        row=RowKey("p", '"k"'),
+        partition_key="p",
+        key='"k"',
         custom_id=f"{chunk_id}-0",
         request_hash="same",
         attempt=1,
-        state=State.SENDING,
     )
     return chunk, [row]
 

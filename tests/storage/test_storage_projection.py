@@ -246,17 +246,6 @@ def test_what_comes_for_some_requests_of_a_chunk_leaves_the_others_as_they_are(m
     assert table.store.landed() == {"c1": 2}
 
 
-def test_more_answers_than_a_window_are_all_written_down(make: Make, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is lost where one window ends and the next begins."""
-    monkeypatch.setattr(answers, "WINDOW", 2)
-    table = make()
-
-    table.land("c1", *(good(str(n)) for n in range(5)))
-    table.land("c2")
-
-    assert run(f"SELECT question, ordinal FROM {ANSWERS.sql} ORDER BY ordinal") == [(str(n), n) for n in range(5)]  # noqa: S608
-
-
 def test_more_answers_than_a_window_are_all_judged(make: Make, run: Run) -> None:
     """Each different one once, and each row shows its own."""
 
