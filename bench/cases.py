@@ -16,10 +16,9 @@ from pydantic import BaseModel
 
 from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
 from claude_batch_dagster.client import AnthropicBatches, output_format
-from claude_batch_dagster.core.chunks import Chunk, Passenger
+from claude_batch_dagster.core.chunks import Chunk, OpenRow
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.downloads import Downloads
-from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.core.submission import Submission
@@ -84,8 +83,7 @@ def submit_ours(n: int, folder: Path) -> float:
     builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
     requests = [builder.build_known([document], f"{row:032d}") for row, document in enumerate(documents)]
     passengers = [
-        Passenger(RowKey(None, str(row)), request.request_hash, request.params, 1)
-        for row, request in enumerate(requests)
+        OpenRow(None, str(row), request.request_hash, request.params, 1) for row, request in enumerate(requests)
     ]
     submission.submit(Chunk(NONCE, passengers))
     return time.perf_counter() - began
@@ -118,7 +116,7 @@ def collect_distinct_plain(n: int, folder: Path) -> float:
 
 def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Spool, reconcile, validate, price, land in one transaction, and close the books in the ledger."""
-    chunk = Chunk(NONCE, [Passenger(RowKey(None, str(row)), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
+    chunk = Chunk(NONCE, [OpenRow(None, str(row), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
     distinct = model is ReasonedAnswer
     results = b"".join(result_line(name, row, distinct=distinct) for row, name in enumerate(chunk.custom_ids))
     state = StateDirectory.open(folder / "state")

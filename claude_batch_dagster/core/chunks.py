@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.pricing import Size, most
-from claude_batch_dagster.core.requests import Request, widened
+from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.errors import ConfigurationError
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
@@ -57,23 +56,25 @@ class Limits:
         return within and (self.max_usd is None or usd <= self.max_usd)
 
 
-class Candidate(NamedTuple):
-    """A row without a usable answer, and its question: one row stands for all that ask the same."""
+class OpenRow(NamedTuple):
+    """A row, and the question that it asks: it stands for all that ask the same."""
 
-    row: RowKey
-    request: Request
+    partition_key: str | None
+    """Dagster's partition key; None for an asset without partitions."""
+    key: str
+    """The row's key as canonical JSON: `"a"` and `1` and `["a",1]` stay apart."""
+    question: str
+    """Hash of what is asked; a wider `max_tokens` does not change it."""
+    params: bytes
+    """The request, as it will be sent."""
+    attempt: int = 1
     n_truncated: int = 0
-    """How many answers to it were cut off: it is asked with so much more room."""
-
-    @property
-    def question(self) -> str:
-        """The hash of its question."""
-        return self.request.request_hash
+    """How many answers to it were cut off: it is to be asked with so much more room."""
 
     @property
     def max_cost_usd(self) -> float:
         """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
-        size = _size(_measure(widened(self.request.params, n_truncated=self.n_truncated)))
+        size = _size(_measure(widened(self.params, n_truncated=self.n_truncated)))
         price = most(size)
         if price is None:
             raise ConfigurationError(
@@ -83,29 +84,17 @@ class Candidate(NamedTuple):
         return price
 
 
-class Passenger(NamedTuple):
-    """A row that goes into a chunk."""
-
-    row: RowKey
-    request_hash: str
-    """Hash of the request as first asked; a wider `max_tokens` does not change it."""
-    params: bytes
-    attempt: int
-
-
 @dataclass(frozen=True)
 class Chunk:
     """A batch to be, its nonce in every custom_id: the proof that a batch found at the API is ours."""
 
     nonce: str
-    passengers: Sequence[Passenger]
+    rows: Sequence[OpenRow]
 
     @cached_property
     def custom_ids(self) -> tuple[str, ...]:
-        """One custom_id for each passenger, unique by construction."""
-        return tuple(
-            custom_id(self.nonce, ordinal, passenger.row.key) for ordinal, passenger in enumerate(self.passengers)
-        )
+        """One custom_id for each row, unique by construction."""
+        return tuple(custom_id(self.nonce, ordinal, row.key) for ordinal, row in enumerate(self.rows))
 
     @property
     def body(self) -> Body:
@@ -115,25 +104,25 @@ class Chunk:
     @property
     def max_cost_usd(self) -> float | None:
         """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
-        sizes = Counter(_measure(passenger.params) for passenger in self.passengers)
+        sizes = Counter(_measure(row.params) for row in self.rows)
         prices = [(most(_size(measured)), n) for measured, n in sizes.items()]
         return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
     @cached_property
     def _n_bytes(self) -> int:
-        n = len(self.passengers)
+        n = len(self.rows)
         envelopes = len(OPENING) + len(CLOSING) + n * len(ENVELOPE % (b"", b"")) + max(0, n - 1) * len(BETWEEN)
-        params = sum(len(passenger.params) for passenger in self.passengers)
+        params = sum(len(row.params) for row in self.rows)
         return envelopes + params + sum(map(len, self.custom_ids))
 
     def _pieces(self) -> Iterator[bytes]:
         """Yield the body in pieces that are worth a system call each."""
         between, waiting, n_waiting = OPENING, list[bytes](), 0
-        for name, passenger in zip(self.custom_ids, self.passengers, strict=True):
+        for name, row in zip(self.custom_ids, self.rows, strict=True):
             if n_waiting > PIECE_BYTES:
                 yield b"".join(waiting)
                 waiting, n_waiting = [], 0
-            waiting += (between, ENVELOPE % (name.encode(), passenger.params))
+            waiting += (between, ENVELOPE % (name.encode(), row.params))
             n_waiting += len(waiting[-1])
             between = BETWEEN
         yield b"".join([*waiting, CLOSING])
@@ -198,17 +187,17 @@ def _slug(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
 
-def chunked(candidates: Iterable[Candidate], limits: Limits) -> Iterator[list[Candidate]]:
+def chunked(rows: Iterable[OpenRow], limits: Limits) -> Iterator[list[OpenRow]]:
     """Fill chunks to the limits, in order; the last takes what is left."""
-    chunk: list[Candidate] = []
+    chunk: list[OpenRow] = []
     n_bytes, usd = 0, 0.0
-    for candidate in candidates:
-        size = len(candidate.request.params) + ENVELOPE_BYTES
-        price = 0.0 if limits.max_usd is None else candidate.max_cost_usd
+    for row in rows:
+        size = len(row.params) + ENVELOPE_BYTES
+        price = 0.0 if limits.max_usd is None else row.max_cost_usd
         if chunk and not limits.allow(n_requests=len(chunk) + 1, n_bytes=n_bytes + size, usd=usd + price):
             yield chunk
             chunk, n_bytes, usd = [], 0, 0.0
-        chunk.append(candidate)
+        chunk.append(row)
         n_bytes += size
         usd += price
     if chunk:

@@ -91,16 +91,6 @@ MOVING = frozenset(state for state, following in NEXT.items() if following)
 """Such a chunk has not come to its end."""
 
 
-class RowKey(NamedTuple):
-    """One row of one partition of the upstream table."""
-
-    partition_key: str | None
-    """Dagster's partition key; None for an asset without partitions."""
-
-    key: str
-    """The row's key as canonical JSON: `"a"` and `1` and `["a",1]` stay apart."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRecord:
     """What the ledger knows of one chunk."""
@@ -130,7 +120,7 @@ class ChunkRecord:
 
 
 class RowRecord(NamedTuple):
-    """One row of one chunk, and what became of it: the columns of the ledger's table, in their order."""
+    """One row of one chunk, as it is written down before it is sent."""
 
     chunk_id: str
     ordinal: int
@@ -139,8 +129,6 @@ class RowRecord(NamedTuple):
     custom_id: str
     request_hash: str
     attempt: int
-    outcome: str | None = None
-    """The ledger's word for what came back; None until the chunk has come to its end."""
 
 
 class Requests(NamedTuple):

@@ -1,6 +1,6 @@
 """From the text of an answer to validated columns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -151,13 +151,25 @@ class OutputSchema:
         """
         Return the answer's fields as JSON, as `validate` has them.
 
-        Most models need nothing but pydantic's own two passes. Raises `InvalidOutputError`.
+        Raises `InvalidOutputError`.
         """
-        if self._is_plain:
+        if (encode := self.encode_plain) is not None:
             with suppress(ValidationError):
-                answer = self.model.__pydantic_validator__.validate_json(text)
-                return self.model.__pydantic_serializer__.to_json(answer, by_alias=False).decode()
+                return encode(text)
         return orjson.dumps(self.validate(text)).decode()
+
+    @cached_property
+    def encode_plain(self) -> Callable[[str], str] | None:
+        """
+        What makes JSON of the fields of an answer that fits as it is, or raises pydantic's `ValidationError`.
+
+        None for a model of which it takes more than pydantic's own two passes.
+        """
+        if not self._is_plain:
+            return None
+        validate = self.model.__pydantic_validator__.validate_json
+        write = self.model.__pydantic_serializer__.to_json
+        return lambda text: write(validate(text), by_alias=False).decode()
 
     @cached_property
     def _is_plain(self) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Collection as Members
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.attempts import NOTHING_TO_DO, Came, Plan
-from claude_batch_dagster.core.chunks import Candidate, Chunk, Limits, Passenger, chunked, new_nonce
+from claude_batch_dagster.core.attempts import FIRST, NOTHING_TO_DO, Attempt, Came, Plan
+from claude_batch_dagster.core.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
@@ -95,16 +95,16 @@ class Pipeline:
     unseen_since: dict[str, datetime] = field(default_factory=dict)
     """Since when the API has not shown a batch that it once accepted, by chunk."""
 
-    def answer(self, candidates: Iterable[Candidate]) -> None:
+    def answer(self, rows: Iterable[OpenRow]) -> None:
         """
         See to it that every question has its final verdict.
 
-        `candidates` are rows to ask, one for each question, read once per round. Returns when no question of the run
+        `rows` are those to ask, one for each question, read once per round. Returns when no question of the run
         is open. Raises `ApiError` when the API refuses to go on, `HeldChunksError` when a person has to decide;
         whatever was sent by then is in the ledger, and the next run takes it up.
         """
         self._begin()
-        while flying := self._send(candidates):
+        while flying := self._send(rows):
             self.followed |= flying
             self._wait(flying)
         if self._watch():
@@ -112,10 +112,10 @@ class Pipeline:
         for chunk_id in sorted(self.lacking.keys() & self.plan.followed):
             raise self.lacking[chunk_id]
 
-    def send(self, candidates: Iterable[Candidate]) -> set[str]:
+    def send(self, rows: Iterable[OpenRow]) -> set[str]:
         """Send what may be sent without waiting for answers; return the chunks that carry questions of ours."""
         self._begin()
-        return self._send(candidates)
+        return self._send(rows)
 
     def _begin(self) -> None:
         """Do first what earlier runs have left: what was paid for comes before anything is sent."""
@@ -164,16 +164,16 @@ class Pipeline:
 
     # --- sending -----------------------------------------------------------------------------------
 
-    def _send(self, candidates: Iterable[Candidate]) -> set[str]:
+    def _send(self, rows: Iterable[OpenRow]) -> set[str]:
         """Send what may be sent; return the chunks that now carry questions of ours."""
         plan = self.plan = self._plan()
         flying = set(plan.followed - self.lacking.keys())
-        for group in chunked(_askable(candidates, plan), self.limits):
+        for group in chunked(_askable(rows, plan), self.limits):
             self._make_room(len(group))
             self._offer(group, flying)
         return flying
 
-    def _offer(self, group: Sequence[Candidate], flying: set[str]) -> None:
+    def _offer(self, group: Sequence[OpenRow], flying: set[str]) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
         for n_failures in range(1, MAX_FAILURES + 1):
             try:
@@ -203,7 +203,7 @@ class Pipeline:
         told = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
         self.pace.pause(self.clock, at_least=at_least if told is None else told)
 
-    def _submit_when_clear(self, group: Sequence[Candidate], flying: set[str]) -> None:
+    def _submit_when_clear(self, group: Sequence[OpenRow], flying: set[str]) -> None:
         """Send a chunk once nothing of this pipeline is unconfirmed."""
         while True:
             with self.locks.hold(self.name):
@@ -213,21 +213,17 @@ class Pipeline:
             self._collect_ended()
             self.pace.pause(self.clock)
 
-    def _submit(self, group: Sequence[Candidate], flying: set[str]) -> bool:
+    def _submit(self, group: Sequence[OpenRow], flying: set[str]) -> bool:
         """
         Reserve the questions that no other run has reserved meanwhile, and send them.
 
         `False` if another run was faster: look again, and wait for what that run has sent.
         """
         plan = self.plan
-        passengers = [
-            Passenger(one.row, one.question, widened(one.request.params, n_truncated=due.n_truncated), due.number)
-            for one in group
-            if (due := plan.attempt(one.question))
-        ]
+        rows = [_numbered(row, due) for row in group if (due := plan.attempt(row.question))]
         try:
-            if passengers:
-                self._board(passengers, flying)
+            if rows:
+                self._send_chunk(rows, flying)
         except ClaimConflictError as error:
             faster = self.ledger.chunk(error.chunk_id)
             before, plan = plan, self._plan()
@@ -239,31 +235,31 @@ class Pipeline:
             return False
         return True
 
-    def _board(self, passengers: Sequence[Passenger], flying: set[str]) -> None:
+    def _send_chunk(self, rows: Sequence[OpenRow], flying: set[str]) -> None:
         """Send rows; without the one that the API finds at fault, if it names one."""
-        chunk = self._chunk_of(passengers)
+        chunk = self._chunk_of(rows)
         try:
             self._dispatch(chunk, flying)
         except ApiRefusedError as error:
-            culprit = culprit_of(error, len(passengers))
+            culprit = culprit_of(error, len(rows))
             if culprit is None:
                 raise
-            if rest := [one for ordinal, one in enumerate(passengers) if ordinal != culprit]:
+            if rest := [one for ordinal, one in enumerate(rows) if ordinal != culprit]:
                 self._dispatch(self._chunk_of(rest), flying)
             # Only now: had the rest been refused as well, that row would not have been the reason.
             self.ledger.note_outcomes(chunk.nonce, {culprit: word(Came.REJECTED)})
-            refused, one = self.ledger.chunk(chunk.nonce), passengers[culprit]
-            fact = rejected(refused, question=one.request_hash, attempt=one.attempt, ordinal=culprit)
+            refused, one = self.ledger.chunk(chunk.nonce), rows[culprit]
+            fact = rejected(refused, question=one.question, attempt=one.attempt, ordinal=culprit)
             self.answers.land(chunk.nonce, [fact])
 
-    def _chunk_of(self, passengers: Sequence[Passenger]) -> Chunk:
-        return Chunk(new_nonce(self.clock.now(), self.entropy(10)), passengers)
+    def _chunk_of(self, rows: Sequence[OpenRow]) -> Chunk:
+        return Chunk(new_nonce(self.clock.now(), self.entropy(10)), rows)
 
     def _dispatch(self, chunk: Chunk, flying: set[str]) -> None:
         self.submission.submit(chunk)
         flying.add(chunk.nonce)
         self.sent.add(chunk.nonce)
-        self.asked.update(passenger.row.partition_key for passenger in chunk.passengers)
+        self.asked.update(row.partition_key for row in chunk.rows)
         self._report()
 
     def _tell_unconfirmed(self) -> None:
@@ -371,8 +367,15 @@ class Pipeline:
         self.on_progress(Progress.of([chunks[chunk_id] for chunk_id in sorted(ours)], sent=self.sent))
 
 
-def _askable(candidates: Iterable[Candidate], plan: Plan) -> Iterator[Candidate]:
+def _askable(rows: Iterable[OpenRow], plan: Plan) -> Iterator[OpenRow]:
     """Pass on the rows to ask, those whose answers were cut off with more room."""
-    for candidate in candidates if plan.open else ():
-        if attempt := plan.attempt(candidate.question):
-            yield candidate._replace(n_truncated=attempt.n_truncated) if attempt.n_truncated else candidate
+    for row in rows if plan.open else ():
+        if attempt := plan.attempt(row.question):
+            yield row._replace(n_truncated=attempt.n_truncated) if attempt.n_truncated else row
+
+
+def _numbered(row: OpenRow, due: Attempt) -> OpenRow:
+    """Return the row as it is sent: its request with as much room as it needs by now."""
+    if due is FIRST:
+        return row
+    return row._replace(params=widened(row.params, n_truncated=due.n_truncated), attempt=due.number)

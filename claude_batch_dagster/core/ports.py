@@ -215,6 +215,9 @@ class Receipt(Protocol):
 class Answers(Protocol):
     """What came back, and the output table that is made of it. Each call is one short transaction."""
 
+    def opened(self) -> AbstractContextManager[None]:
+        """Keep the database open, so that what lands meanwhile opens it at no cost."""
+
     def receive(
         self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime
     ) -> AbstractContextManager[Receipt]:

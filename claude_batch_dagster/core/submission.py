@@ -57,9 +57,9 @@ class Submission:
         # A crash between the answer and the next line is what `recovery` is for.
         if self.ledger.chunk(chunk.nonce).state is State.SENDING:
             self.ledger.move(chunk.nonce, to=State.RELEASED, note="accepted before its last byte had left")
-        if batch.counts.total != len(chunk.passengers):
+        if batch.counts.total != len(chunk.rows):
             accepted = counted(batch.counts.total, "request")
-            note = f"the API accepted {accepted} of {len(chunk.passengers)} as {batch.id}"
+            note = f"the API accepted {accepted} of {len(chunk.rows)} as {batch.id}"
             return self.ledger.move(
                 chunk.nonce, to=State.HELD, batch_id=batch.id, batch_created_at=batch.created_at, note=note
             )
@@ -83,14 +83,14 @@ class Submission:
             run_id=self.run_id,
             account=self.api.account,
             state=State.SENDING,
-            n_requests=len(chunk.passengers),
+            n_requests=len(chunk.rows),
             n_bytes=chunk.body.n_bytes,
             intended_at=self.clock.now(),
             max_cost_usd=chunk.max_cost_usd,
         )
         rows = [
-            RowRecord(chunk.nonce, ordinal, *passenger.row, custom_id, passenger.request_hash, passenger.attempt)
-            for ordinal, (passenger, custom_id) in enumerate(zip(chunk.passengers, chunk.custom_ids, strict=True))
+            RowRecord(chunk.nonce, ordinal, row.partition_key, row.key, custom_id, row.question, row.attempt)
+            for ordinal, (row, custom_id) in enumerate(zip(chunk.rows, chunk.custom_ids, strict=True))
         ]
         return record, rows
 
@@ -121,7 +121,7 @@ class Submission:
 def _without_documents(error: ApiError, chunk: Chunk) -> ApiError:
     if not isinstance(error, ApiRefusedError):
         return error
-    return error.saying(shown(error.message, (passenger.params for passenger in chunk.passengers)))
+    return error.saying(shown(error.message, (row.params for row in chunk.rows)))
 
 
 def classify(error: ApiError, *, released: bool) -> Sent:

@@ -32,6 +32,12 @@ class AnswerStore:
         return self.projection.target
 
     @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the database open, so that what lands meanwhile opens it at no cost."""
+        with self.warehouse.connect():
+            yield
+
+    @contextmanager
     def receive(self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime) -> Iterator[Landing]:
         """Read the results of a chunk from a file of the spool; the database is open as long as the context is."""
         with self.warehouse.connect() as connection:

@@ -15,9 +15,6 @@ from claude_batch_dagster.storage.names import TableName, quoted
 
 ANSWERS = TableName("claude_batch", "answers")
 
-FRESH = "_cb_fresh"
-"""What has just come back for a chunk: a temporary table."""
-
 COLUMNS = {
     "question": "VARCHAR",
     "chunk_id": "VARCHAR",
@@ -51,29 +48,25 @@ def land(connection: duckdb.DuckDBPyConnection, chunk_id: str, records: Sequence
 
     What came later takes the place of what was there, except that nothing takes the place of a Message.
     """
-    lay_out(connection, records)
-    land_fresh(connection, chunk_id)
-
-
-def lay_out(connection: duckdb.DuckDBPyConnection, records: Sequence[AnswerRecord]) -> None:
-    """Lay out what came back where `land_fresh` finds it."""
     names = [field.name for field in fields(AnswerRecord)]
     columns = zip(*map(attrgetter(*names), records), strict=True) if records else [()] * len(names)
     values: dict[str, Sequence[Any]] = dict(zip(names, columns, strict=True))
     values["answered_at"] = [at and at.isoformat() for at in values["answered_at"]]
-    hand_over(connection, FRESH, COLUMNS, values)
+    hand_over(connection, "_cb_fresh", COLUMNS, values)
+    land_from(connection, chunk_id, "_cb_fresh")
 
 
-def land_fresh(connection: duckdb.DuckDBPyConnection, chunk_id: str) -> None:
-    """Write down what was laid out for a chunk, as `land` does."""
+def land_from(connection: duckdb.DuckDBPyConnection, chunk_id: str, table: str) -> None:
+    """Write down what stands in a temporary table, as `land` does."""
     connection.execute(
         f"DELETE FROM {ANSWERS.sql} WHERE chunk_id = ? AND came <> '{Came.SUCCEEDED}' "
-        f"AND ordinal IN (SELECT ordinal FROM {FRESH})",
+        f"AND ordinal IN (SELECT ordinal FROM {table})",
         [chunk_id],
     )
+    columns = ", ".join(f"f.{name}" for name in COLUMNS)
     connection.execute(
-        f"INSERT INTO {ANSWERS.sql} BY NAME FROM {FRESH} "
-        f"ANTI JOIN (SELECT ordinal FROM {ANSWERS.sql} WHERE chunk_id = ?) USING (ordinal)",
+        f"INSERT INTO {ANSWERS.sql} BY NAME SELECT {columns} FROM {table} AS f "
+        f"ANTI JOIN (SELECT ordinal FROM {ANSWERS.sql} WHERE chunk_id = ?) AS a ON a.ordinal = f.ordinal",
         [chunk_id],
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 import duckdb
 
 from claude_batch_dagster.core.asked import Asked
-from claude_batch_dagster.core.chunks import Candidate
+from claude_batch_dagster.core.chunks import OpenRow
 from claude_batch_dagster.core.identity import LENGTH, VERSION, earlier_hash
+from claude_batch_dagster.core.keys import NO_KEY, canonical_key
 from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.requests import RejectedRowError, Request, RequestBuilder
 from claude_batch_dagster.core.templates import Template
@@ -18,7 +19,7 @@ from claude_batch_dagster.errors import ConfigurationError, UpstreamError
 from claude_batch_dagster.storage import questions
 from claude_batch_dagster.storage.columns import hand_over
 from claude_batch_dagster.storage.names import listed, quoted
-from claude_batch_dagster.storage.upstream import FRAME, Reader, encodable, row_key
+from claude_batch_dagster.storage.upstream import FRAME, Reader, encodable
 from claude_batch_dagster.storage.warehouse import without_values
 
 BLOCK = 2_000
@@ -49,7 +50,7 @@ class Asking:
     reader: Reader
     partitions: Sequence[Partition]
     builder: RequestBuilder
-    put: Callable[[Candidate], None]
+    put: Callable[[Sequence[OpenRow]], None]
     """Takes what may have to be sent: one row for each question."""
     rename: Callable[[Mapping[str, str]], None] | None = None
     """Gives questions that the ledger knows by hashes of an earlier version their hashes of today."""
@@ -274,10 +275,10 @@ class Asking:
             if request is None:
                 continue
             if self._looks_back:
-                earlier = earlier_hash(request.params, asked_of=self.builder.asked_of)
-                self._earlier[earlier] = request.request_hash
-            asking.append(Candidate(row_key(partition_key, cells[:n_keys]), request))
-        self._put(asking)
+                self._earlier[earlier_hash(request.params, asked_of=self.builder.asked_of)] = request.request_hash
+            key = canonical_key(cells[:n_keys]) or NO_KEY
+            asking.append(OpenRow(partition_key, key, request.request_hash, request.params))
+        self.put(asking if self._in_sql else self._not_put(asking))
 
     def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
         """Render a row; note what SQL did not know of it."""
@@ -320,18 +321,15 @@ class Asking:
                 )
         return request
 
-    def _put(self, asking: Sequence[Candidate]) -> None:
-        """Pass on what has no good answer yet; of questions that Python had to say it is known only now."""
-        good = frozenset[str]()
-        if not self._in_sql and asking:
-            hashes = [one.request.request_hash for one in asking]
-            query = f"SELECT _cb_good FROM ({self._good}) WHERE _cb_good IN (SELECT unnest(?::VARCHAR[]))"
-            good = frozenset(name for (name,) in self.reader.connection.execute(query, [hashes]).fetchall())
-        for candidate in asking:
-            question = candidate.request.request_hash
-            if question not in good and question not in self._rendered:
-                self._rendered.add(question)
-                self.put(candidate)
+    def _not_put(self, asking: Sequence[OpenRow]) -> list[OpenRow]:
+        """Return what has no good answer and was not put yet; of questions that Python said it is known only now."""
+        asked = {"question": [row.question for row in asking]}
+        hand_over(self.reader.connection, "_cb_asked", {"question": "VARCHAR"}, asked)
+        query = f"SELECT _cb_good FROM ({self._good}) SEMI JOIN _cb_asked ON _cb_good = question"
+        known = {name for (name,) in self.reader.connection.execute(query).fetchall()} | self._rendered
+        new = {row.question: row for row in reversed(asking) if row.question not in known}
+        self._rendered.update(new)
+        return list(new.values())[::-1]
 
     @cached_property
     def _looks_back(self) -> bool:

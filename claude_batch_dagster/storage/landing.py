@@ -122,19 +122,8 @@ class Landing:
         """Write down what came back, and show it, in one transaction."""
         records = recorded(self.chunk, self.requests, {**self._odd, **without}, self.now)
         self.connection.begin()
-        answers.lay_out(self.connection, records)
-        self.connection.execute(
-            f"INSERT INTO {answers.FRESH} BY NAME SELECT question, $chunk_id AS chunk_id, ordinal, attempt, "
-            f"'{Came.SUCCEEDED}' AS came, text, false AS sanitized, stop_reason AS detail, model, input_tokens, "
-            f"output_tokens, batch_femto::DOUBLE / {FEMTO} AS cost_usd, $batch_id AS batch_id, custom_id, "
-            "$answered_at AS answered_at FROM _cb_plain ORDER BY ordinal",
-            {
-                "chunk_id": self.chunk.chunk_id,
-                "batch_id": self.chunk.batch_id,
-                "answered_at": self.chunk.ended_at or self.now,
-            },
-        )
-        answers.land_fresh(self.connection, self.chunk.chunk_id)
+        answers.land(self.connection, self.chunk.chunk_id, records)
+        answers.land_from(self.connection, self.chunk.chunk_id, "_cb_plain")
         self.projection.show(self.connection, self.chunk.chunk_id)
         self.connection.commit()
 
@@ -221,12 +210,19 @@ class Landing:
             " + ".join(f"{kind}::HUGEINT * r.{side}_{kind}" for kind in TOKENS) for side in ("batch", "live")
         )
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE _cb_plain AS SELECT s.*, l.model, l.stop_reason, l.text, "
+            "CREATE OR REPLACE TEMP TABLE _cb_plain AS SELECT s.*, $chunk_id AS chunk_id, "
+            f"'{Came.SUCCEEDED}' AS came, l.text, false AS sanitized, l.stop_reason AS detail, "
+            "NULL::VARCHAR AS explanation, l.model, $batch_id AS batch_id, $answered_at AS answered_at, "
             "plain_tokens + written_tokens + written_1h_tokens + cached_tokens AS input_tokens, l.output_tokens, "
-            f"{batch} AS batch_femto, {live} AS live_femto "
+            f"{batch} AS batch_femto, {live} AS live_femto, batch_femto::DOUBLE / {FEMTO} AS cost_usd "
             "FROM _cb_lines AS l JOIN _cb_sent AS s USING (custom_id) LEFT JOIN _cb_rates AS r ON r.model = l.model "
             "WHERE l.is_plain AND coalesce(input_tokens < r.below, true) AND l.custom_id NOT IN "
-            "(SELECT custom_id FROM _cb_lines GROUP BY custom_id HAVING count(*) > 1)"
+            "(SELECT custom_id FROM _cb_lines GROUP BY custom_id HAVING count(*) > 1)",
+            {
+                "chunk_id": self.chunk.chunk_id,
+                "batch_id": self.chunk.batch_id,
+                "answered_at": self.chunk.ended_at or self.now,
+            },
         )
 
     @cached_property

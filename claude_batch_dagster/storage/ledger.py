@@ -150,8 +150,11 @@ class SqlLedger:
     def rows(self, chunk_id: str) -> list[RowRecord]:
         """Return the rows of a chunk by ordinal."""
         table = schema.rows.c
-        columns = (table[name] for name in (*_ROW, "verdict"))
-        query = sa.select(*columns).where(table.chunk_id == chunk_id).order_by(table.ordinal)
+        query = (
+            sa.select(*(table[name] for name in RowRecord._fields))
+            .where(table.chunk_id == chunk_id)
+            .order_by(table.ordinal)
+        )
         with self._transaction() as connection:
             return [RowRecord(*row) for row in connection.execute(query)]
 
@@ -259,10 +262,7 @@ class SqlLedger:
             yield connection
 
 
-_ROW = RowRecord._fields[:-1]
-"""What is written down of a row before it is sent."""
-
-_INSERT_ROW = f"INSERT INTO rows ({', '.join(_ROW)}) VALUES ({', '.join('?' * len(_ROW))})"
+_INSERT_ROW = f"INSERT INTO rows ({', '.join(RowRecord._fields)}) VALUES ({', '.join('?' * len(RowRecord._fields))})"
 
 
 def _engine(url: str | sa.URL, busy_seconds: float) -> sa.Engine:
@@ -361,9 +361,9 @@ def _move(connection: sa.Connection, chunk_id: str, to: State, facts: dict[str, 
 def _write_rows(connection: sa.Connection, rows: Sequence[RowRecord]) -> None:
     """Write down the rows of a chunk: where the driver takes them as they are, without a word of each in between."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_INSERT_ROW, [row[:-1] for row in rows])
+        connection.exec_driver_sql(_INSERT_ROW, list(rows))
     else:
-        connection.execute(sa.insert(schema.rows), [dict(zip(_ROW, row, strict=False)) for row in rows])
+        connection.execute(sa.insert(schema.rows), [row._asdict() for row in rows])
 
 
 def _note_outcomes(connection: sa.Connection, chunk_id: str, outcomes: Mapping[int, str]) -> None:

@@ -1,6 +1,6 @@
 """The requests that one run may have to send, on disk, so that memory does not grow with the table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,7 @@ from typing import IO, Self
 
 import orjson
 
-from claude_batch_dagster.core.chunks import Candidate
-from claude_batch_dagster.core.ledger import RowKey
-from claude_batch_dagster.core.requests import Request
+from claude_batch_dagster.core.chunks import OpenRow
 from claude_batch_dagster.storage.state_directory import open_private
 
 
@@ -33,23 +31,25 @@ class Outbox:
         with suppress(OSError):  # where an open file keeps its name, `remove` takes it away
             self.path.unlink()
 
-    def add(self, candidate: Candidate) -> None:
-        """Put one request in."""
+    def add(self, rows: Sequence[OpenRow]) -> None:
+        """Put some rows in."""
         if self._file is None or self._closed:
             raise ValueError("the outbox is closed")
-        head = [*candidate.row, candidate.question]
-        self._file.write(b"%b\n%b\n" % (orjson.dumps(head), candidate.request.params))
-        self.n_requests += 1
+        if rows:
+            *heads, params, _, _ = zip(*rows, strict=True)
+            self._file.write(orjson.dumps([*heads, list(map(len, params))]) + b"\n")
+            self._file.writelines(params)
+        self.n_requests += len(rows)
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def __iter__(self) -> Iterator[OpenRow]:
         file = self._file
         if file is None:
             return
         file.seek(0)
-        for head in file:
-            partition_key, key, request_hash = orjson.loads(head)
-            request = Request(next(file).removesuffix(b"\n"), request_hash)
-            yield Candidate(RowKey(partition_key, key), request)
+        for head in iter(file.readline, b""):
+            *columns, sizes = orjson.loads(head)
+            for partition_key, key, question, size in zip(*columns, sizes, strict=True):
+                yield OpenRow(partition_key, key, question, file.read(size))
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""

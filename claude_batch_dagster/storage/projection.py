@@ -1,15 +1,17 @@
 """The output table, made from what each row asks now and what came back for that: the one way for an answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import duckdb
 import orjson
+from pydantic import ValidationError
 
 from claude_batch_dagster.core.attempts import Came
-from claude_batch_dagster.core.judging import Judgeable, judge
+from claude_batch_dagster.core.judging import COMPLETE, Judgeable, judge
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.answers import ANSWERS
@@ -137,9 +139,14 @@ class Projection:
         return orjson.dumps(self.schema.columns).decode()
 
     def _judgements(self, found: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, str, str | None, str]]:
-        nothing = orjson.dumps(dict.fromkeys(self.schema.columns)).decode()
-        for place, came, *rest in found:
-            verdict, error, answer = judge(Judgeable(Came(came), *rest), self.schema)
+        nothing, good = orjson.dumps(dict.fromkeys(self.schema.columns)).decode(), str(Verdict.SUCCEEDED)
+        encode = self.schema.encode_plain
+        for place, came, detail, explanation, text, sanitized in found:
+            if encode is not None and detail in COMPLETE and not sanitized and came == Came.SUCCEEDED:
+                with suppress(ValidationError):  # then it is told with more care what is wrong
+                    yield place, good, None, encode(text)
+                    continue
+            verdict, error, answer = judge(Judgeable(Came(came), detail, explanation, text, sanitized), self.schema)
             yield place, str(verdict), error, answer or nothing
 
     # --- what they show ----------------------------------------------------------------------------

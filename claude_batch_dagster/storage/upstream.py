@@ -8,8 +8,6 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from claude_batch_dagster.core.keys import NO_KEY, canonical_key
-from claude_batch_dagster.core.ledger import RowKey
 from claude_batch_dagster.core.partitions import Partition, PartitionRule
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.names import TableName
@@ -150,11 +148,6 @@ class Reader:
             ) from error
         zoned = described[0][1] == "TIMESTAMP WITH TIME ZONE"
         return f"(({expr}) AT TIME ZONE '{rule.timezone}')" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
-
-
-def row_key(partition_key: str | None, values: Sequence[Any]) -> RowKey:
-    """Return the key of a row by the values of its key columns."""
-    return RowKey(partition_key, canonical_key(values) or NO_KEY)
 
 
 def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame, frozenset[str]]:

@@ -60,7 +60,7 @@ class Warehouse:
         """
         connection = self._open()
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             yield connection
         except duckdb.Error as error:
             raise WarehouseError(f"DuckDB: {without_values(error)}") from None

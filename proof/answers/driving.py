@@ -11,8 +11,8 @@ from unittest.mock import patch
 import orjson
 
 from claude_batch_dagster.client import CREATE_TIMEOUT_SECONDS, AnthropicBatches, new_client
-from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
-from claude_batch_dagster.core.ledger import RowKey, State
+from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.errors import ApiError
@@ -179,5 +179,5 @@ def _is_of(cell: Cell, error: Exception | None) -> bool:
 
 def _chunk(number: int, n_bytes: int) -> Chunk:
     params = orjson.dumps({"messages": [{"role": "user", "content": "x" * n_bytes}]})
-    passengers = [Passenger(RowKey("p", str(key)), f"hash {key}", params, attempt=1) for key in range(N_REQUESTS)]
+    passengers = [OpenRow("p", str(key), f"hash {key}", params, attempt=1) for key in range(N_REQUESTS)]
     return Chunk(new_nonce(NOW, number.to_bytes(10)), passengers)

@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 
 from claude_batch_dagster.client import AnthropicBatches, new_client
-from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
+from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.downloads import Downloads
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
 from claude_batch_dagster.errors import ApiError
@@ -45,7 +45,7 @@ EXPECTED: list[Row] = [(number, *expected(number)) for number in range(N_ROWS)]
 
 
 def _chunk() -> Chunk:
-    rows = [Passenger(RowKey("p", str(number)), f"hash {number}", b"{}", 1) for number in range(N_ROWS)]
+    rows = [OpenRow("p", str(number), f"hash {number}", b"{}", 1) for number in range(N_ROWS)]
     return Chunk(new_nonce(NOW, b"0123456789"), rows)
 
 
@@ -164,7 +164,7 @@ class CutWorld:
 
     def faults_at_home(self) -> list[str]:
         """Say what is wrong after the whole has come home; an empty list if nothing is."""
-        outcomes = [row.outcome for row in self.ledger.rows(CHUNK.nonce)]
+        outcomes = list(self.ledger.requests(CHUNK.nonce).outcomes)
         checks = {
             "rows differ": self.rows() == EXPECTED,
             "not every request has its record": self.ordinals() == list(range(N_ROWS)),
@@ -177,7 +177,7 @@ class CutWorld:
         """Say what is wrong after a download from which the table could not be filled again."""
         checks = {
             "rows are not those that were lost": set(self.rows()) < set(EXPECTED),
-            "outcomes forgotten": None not in {row.outcome for row in self.ledger.rows(CHUNK.nonce)},
+            "outcomes forgotten": None not in self.ledger.requests(CHUNK.nonce).outcomes,
         }
         return [what for what, holds in checks.items() if not holds]
 
@@ -263,18 +263,18 @@ def _write_down(ledger: SqlLedger, account: str) -> None:
         n_bytes=CHUNK.body.n_bytes,
         intended_at=NOW,
     )
-    ledger.intend(record, [_row(ordinal, passenger) for ordinal, passenger in enumerate(CHUNK.passengers)])
+    ledger.intend(record, [_row(ordinal, row) for ordinal, row in enumerate(CHUNK.rows)])
     ledger.move(CHUNK.nonce, to=State.RELEASED, released_at=NOW)
     ledger.move(CHUNK.nonce, to=State.ACCEPTED, batch_id=BATCH_ID, batch_created_at=NOW)
 
 
-def _row(ordinal: int, passenger: Passenger) -> RowRecord:
+def _row(ordinal: int, row: OpenRow) -> RowRecord:
     return RowRecord(
         chunk_id=CHUNK.nonce,
         ordinal=ordinal,
-        partition_key=passenger.row.partition_key,
-        key=passenger.row.key,
+        partition_key=row.partition_key,
+        key=row.key,
         custom_id=CHUNK.custom_ids[ordinal],
-        request_hash=passenger.request_hash,
-        attempt=passenger.attempt,
+        request_hash=row.question,
+        attempt=row.attempt,
     )

@@ -3,10 +3,9 @@
 # Docstrings of bugs are thoughts, not orders.
 # ruff: noqa: D401
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from claude_batch_dagster.core.chunks import Candidate
 from claude_batch_dagster.core.requests import RequestBuilder
 from claude_batch_dagster.storage.asking import Asking
 from claude_batch_dagster.storage.projection import Projection
@@ -55,12 +54,7 @@ def emulator_taken_for_claude(planter: Planter) -> None:
 )
 def shared_question_asked_twice(planter: Planter) -> None:
     """A row without an answer has to be asked."""
-
-    def each(self: Asking, asking: Sequence[Candidate]) -> None:
-        for candidate in asking:
-            self.put(candidate)
-
-    planter.replace(Asking, "_put", each)
+    planter.replace(Asking, "_not_put", lambda _, asking: list(asking))
     planter.rewrite(Asking, "_render", "GROUP BY request_hash", "GROUP BY _cb_place")
 
 

@@ -115,7 +115,7 @@ def marker_first(planter: Planter) -> None:
 )
 def what_came_back_erases_its_neighbours(planter: Planter) -> None:
     """Failures that a chunk had before are out of date once more of it comes."""
-    planter.rewrite(answers, "land_fresh", "AND ordinal IN (SELECT ordinal FROM {FRESH})", "")
+    planter.rewrite(answers, "land_from", "AND ordinal IN (SELECT ordinal FROM {table})", "")
 
 
 @breaks(
@@ -124,7 +124,7 @@ def what_came_back_erases_its_neighbours(planter: Planter) -> None:
 )
 def message_forgotten(planter: Planter) -> None:
     """What came later is what counts."""
-    planter.rewrite(answers, "land_fresh", "AND came <> '{Came.SUCCEEDED}' ", "")
+    planter.rewrite(answers, "land_from", "AND came <> '{Came.SUCCEEDED}' ", "")
 
 
 @breaks(Promise.NOTHING_LOST, caught_by=(f"{BETTER}[bad-after-good]",))

@@ -11,34 +11,29 @@ from hypothesis import strategies as st
 from claude_batch_dagster.core.chunks import (
     MAX_CUSTOM_ID,
     NONCE_LENGTH,
-    Candidate,
     Chunk,
     Limits,
-    Passenger,
+    OpenRow,
     chunked,
     custom_id,
     new_nonce,
 )
 from claude_batch_dagster.core.keys import canonical_key
-from claude_batch_dagster.core.ledger import RowKey
-from claude_batch_dagster.core.requests import Request, widened
+from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.errors import ConfigurationError
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 NONCE = new_nonce(NOW, b"0123456789")
 
 
-def candidates(sizes: Sequence[int]) -> list[Candidate]:
+def candidates(sizes: Sequence[int]) -> list[OpenRow]:
     """Return candidates whose params have these sizes, in bytes."""
-    return [
-        Candidate(RowKey(None, str(n)), Request(b'"' + b"x" * (size - 2) + b'"', "hash"))
-        for n, size in enumerate(sizes)
-    ]
+    return [OpenRow(None, str(n), "hash", b'"' + b"x" * (size - 2) + b'"') for n, size in enumerate(sizes)]
 
 
 def chunk_of(keys: Sequence[str], params: bytes = b"{}") -> Chunk:
     """Return a chunk of rows with these canonical keys."""
-    return Chunk(NONCE, [Passenger(RowKey(None, key), "hash", params, 1) for key in keys])
+    return Chunk(NONCE, [OpenRow(None, key, "hash", params, 1) for key in keys])
 
 
 @pytest.mark.parametrize(("n", "sizes"), [(0, []), (1, [1]), (3, [3]), (4, [3, 1]), (7, [3, 3, 1])])
@@ -62,28 +57,28 @@ def test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed(
 
     assert [row for chunk in chunks for row in chunk] == rows
     for group in chunks:
-        chunk = Chunk(NONCE, [Passenger(row.row, "hash", row.request.params, 1) for row in group])
+        chunk = Chunk(NONCE, group)
         assert 1 <= len(group) <= max_requests
         assert chunk.body.n_bytes <= max_bytes or len(group) == 1
 
 
-def priced(max_tokens: int, *, model: str = "claude-haiku-5-5", n_truncated: int = 0) -> Candidate:
+def priced(max_tokens: int, *, model: str = "claude-haiku-5-5", n_truncated: int = 0) -> OpenRow:
     """Return a candidate whose answer may have so many tokens."""
     params = orjson.dumps({"model": model, "max_tokens": max_tokens, "messages": []})
-    return Candidate(RowKey(None, "k"), Request(params, "hash"), n_truncated=n_truncated)
+    return OpenRow(None, "k", "hash", params, n_truncated=n_truncated)
 
 
-def price_of(group: Sequence[Candidate]) -> float:
+def price_of(group: Sequence[OpenRow]) -> float:
     """Return the upper bound that the ledger keeps of these rows as one batch, as they are asked."""
-    asked = [(one.row, widened(one.request.params, n_truncated=one.n_truncated)) for one in group]
-    return Chunk(NONCE, [Passenger(row, "hash", params, 1) for row, params in asked]).max_cost_usd or 0.0
+    rows = [one._replace(params=widened(one.params, n_truncated=one.n_truncated)) for one in group]
+    return Chunk(NONCE, rows).max_cost_usd or 0.0
 
 
 @given(
     rows=st.lists(st.builds(priced, st.integers(1, 9_000), n_truncated=st.integers(0, 2)), max_size=30),
     max_usd=st.floats(0.001, 0.2),
 )
-def test_no_batch_can_cost_more_than_was_said(rows: list[Candidate], max_usd: float) -> None:
+def test_no_batch_can_cost_more_than_was_said(rows: list[OpenRow], max_usd: float) -> None:
     """By the bound that is reported; only a single row may pass it. No batch is smaller than it must be."""
     chunks = list(chunked(rows, Limits(max_usd=max_usd)))
 
@@ -134,7 +129,7 @@ def test_a_custom_id_ends_with_as_much_of_the_key_as_is_allowed(key: str, slug: 
 def test_f19_the_body_is_valid_json_of_the_size_that_was_written_down(texts: list[str]) -> None:
     """The body is encoded the same each time it is read, and is exactly what the intent says."""
     params = [orjson.dumps({"messages": [{"role": "user", "content": text}]}) for text in texts]
-    chunk = Chunk(NONCE, [Passenger(RowKey("p", "1"), "hash", encoded, 1) for encoded in params])
+    chunk = Chunk(NONCE, [OpenRow("p", "1", "hash", encoded, 1) for encoded in params])
 
     first, again = b"".join(chunk.body.pieces), b"".join(chunk.body.pieces)
 

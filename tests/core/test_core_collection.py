@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
+from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.downloads import MAX_DOWNLOADS, Downloads
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, State
+from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, Clock
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.results import Usage
@@ -75,7 +75,7 @@ def sent(api: AnthropicBatches, ledger: SqlLedger, clock: Clock) -> Chunk:
     params = [
         orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(N)
     ]
-    rows = [Passenger(RowKey("p", str(key)), f"hash {key}", one, 1) for key, one in enumerate(params)]
+    rows = [OpenRow("p", str(key), f"hash {key}", one, 1) for key, one in enumerate(params)]
     chunk = Chunk(new_nonce(clock.now(), b"0123456789"), rows)
     Submission(api=api, ledger=ledger, clock=clock, pipeline=PIPELINE, run_id="run").submit(chunk)
     clock.sleep(3_600)
@@ -98,7 +98,7 @@ def test_an_ended_batch_comes_home(collection: Collection, sent: Chunk, look: Lo
     record, (spend,) = world.ledger.chunk(sent.nonce), world.ledger.spends(PIPELINE)
     assert (world.statuses(), record.state) == (ALL_GOOD, State.APPLIED)
     assert record.ended_at == (record.batch_created_at or world.clock.now()) + timedelta(minutes=1)
-    assert [row.outcome for row in world.ledger.rows(sent.nonce)] == ["succeeded"] * N
+    assert world.ledger.requests(sent.nonce).outcomes == ("succeeded",) * N
     costs = world.rows("sum(cost_usd) OVER (), sum(input_tokens) OVER (), sum(output_tokens) OVER ()")
     assert (pytest.approx(spend.cost_usd), spend.input_tokens, spend.output_tokens) == costs[0]
     assert (spend.partition_key, spend.n_requests) == ("p", N)
@@ -171,7 +171,7 @@ def test_f72_a_row_that_is_missing_three_times_is_missing(
 
     assert done == [False, False, True]
     assert sorted(world.statuses().values()) == ["missing", *["succeeded"] * (N - 1)]
-    marks = sorted(str(row.outcome) for row in world.ledger.rows(sent.nonce))
+    marks = sorted(map(str, world.ledger.requests(sent.nonce).outcomes))
     assert marks == ["missing:final", *["succeeded"] * (N - 1)]
     assert world.ledger.spends(PIPELINE)[0].n_requests == N - 1
 
@@ -382,7 +382,7 @@ def test_f66_results_of_29_days_ago_are_written_off(
     assert world.ledger.chunk(sent.nonce).state is State.LOST
     assert world.rows("status, cost_usd, batch_id IS NOT NULL")[0] == ("missing", None, True)
     assert "no longer has the results" in world.rows("error")[0][0]
-    assert {row.outcome for row in world.ledger.rows(sent.nonce)} == {"missing:gone"}
+    assert set(world.ledger.requests(sent.nonce).outcomes) == {"missing:gone"}
 
 
 def test_a_batch_that_is_archived_early_is_written_off_too(
@@ -440,7 +440,7 @@ def test_f66_f69_results_on_our_disk_that_lack_rows_are_completed_or_land_as_the
     assert world.ledger.chunk(sent.nonce).state is State.APPLIED
     assert Counter(world.statuses().values())["succeeded"] == (2 if days else N)
     assert sorted(set(world.statuses().values()) - {"succeeded"}) == (["missing"] if days else [])
-    assert {row.outcome for row in world.ledger.rows(sent.nonce)} - {"succeeded"} == ({CLAIMED} if days else set())
+    assert set(world.ledger.requests(sent.nonce).outcomes) - {"succeeded"} == ({CLAIMED} if days else set())
 
 
 def test_f54_a_key_that_is_refused_is_not_waited_out(

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.chunks import Chunk, Passenger
-from claude_batch_dagster.core.ledger import RowKey
+from claude_batch_dagster.core.chunks import Chunk, OpenRow
 from claude_batch_dagster.core.pricing import Cost, Size, cost, most
 from claude_batch_dagster.core.results import Usage
 
@@ -111,7 +110,7 @@ def test_a_request_costs_at_most_what_its_bytes_and_its_limit_allow() -> None:
 def test_a_chunk_costs_at_most_the_sum_of_its_requests() -> None:
     """Each request is priced by itself: prices go by the length of one, not of all together."""
     params = orjson.dumps({"model": "claude-haiku-5-5", "max_tokens": 100, "messages": ["x" * 1_950]})
-    one = Passenger(RowKey("p", "1"), "hash", params, 1)
+    one = OpenRow("p", "1", "hash", params, 1)
     alone = Chunk("n" * 26, [one]).max_cost_usd
     bound = most(Size(model="claude-haiku-5-5", n_bytes=2_048, max_tokens=100, cached=False))
 

@@ -12,8 +12,8 @@ import pytest
 from anthropic.types import MessageParam
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
-from claude_batch_dagster.core.ledger import RowKey, State
+from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Batch, Body, Clock, Page
 from claude_batch_dagster.core.recovery import MIN_SILENT_LISTINGS, OnUnconfirmed, Recovery, settled
 from claude_batch_dagster.core.submission import Submission
@@ -33,7 +33,7 @@ def chunk_of(n: int, entropy: bytes = b"0123456789", *, at: Clock) -> Chunk:
     params = [
         orjson.dumps({**BASE, "messages": [{"role": "user", "content": marked(f"war {key}")}]}) for key in range(n)
     ]
-    rows = [Passenger(RowKey("p", str(key)), f"{entropy.decode()} {key}", one, 1) for key, one in enumerate(params)]
+    rows = [OpenRow("p", str(key), f"{entropy.decode()} {key}", one, 1) for key, one in enumerate(params)]
     return Chunk(new_nonce(at.now(), entropy), rows)
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from claude_batch_dagster.core.chunks import Chunk, Passenger, new_nonce
-from claude_batch_dagster.core.ledger import ChunkRecord, RowKey, State
+from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, Body, Clock, Counts, Page
 from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission, classify, culprit_of
 from claude_batch_dagster.errors import (
@@ -32,7 +32,7 @@ Send = Callable[..., ChunkRecord]
 def chunk(n: int = 3) -> Chunk:
     """Return a chunk of `n` rows."""
     params = orjson.dumps({"messages": [{"role": "user", "content": "hi"}]})
-    passengers = [Passenger(RowKey("p", str(key)), f"hash {key}", params, attempt=key + 1) for key in range(n)]
+    passengers = [OpenRow("p", str(key), f"hash {key}", params, attempt=key + 1) for key in range(n)]
     return Chunk(new_nonce(NOW, b"0123456789"), passengers)
 
 
@@ -272,7 +272,7 @@ def test_f120_a_refusal_that_quotes_a_document_is_raised_without_it(wire: Wire, 
     wire.judge = raising(ApiRefusedError(f"requests.0.params.messages: bad value {words}", status=400, kind="some"))
 
     with pytest.raises(ApiRefusedError, match=r"HTTP 400 some: requests\.0\.params\.messages: \(") as caught:
-        send(Chunk(new_nonce(NOW, b"0123456789"), [Passenger(RowKey("p", "1"), "hash", params, attempt=1)]))
+        send(Chunk(new_nonce(NOW, b"0123456789"), [OpenRow("p", "1", "hash", params, attempt=1)]))
 
     assert "nobody" not in str(caught.value)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from claude_batch_dagster.core import requests
 from claude_batch_dagster.core.asked import Asked
-from claude_batch_dagster.core.chunks import Candidate
+from claude_batch_dagster.core.chunks import OpenRow
 from claude_batch_dagster.core.identity import earlier_hash
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.partitions import Partition, PartitionRule
@@ -52,14 +52,14 @@ class Found:
 
     key_types: Mapping[str, str]
     asked: Asked
-    put: Sequence[Candidate]
+    put: Sequence[OpenRow]
     rows: Sequence[tuple[Any, ...]]
     """What stands written: key columns, partition key, question, problem."""
 
     @property
     def sent(self) -> list[tuple[str | None, str]]:
         """Partition and key of the rows whose documents are kept to be sent."""
-        return [(candidate.row.partition_key, candidate.row.key) for candidate in self.put]
+        return [(candidate.partition_key, candidate.key) for candidate in self.put]
 
     @property
     def questions(self) -> dict[Any, str | None]:
@@ -95,7 +95,7 @@ def asks(
     prepared: bool = True,
 ) -> Found:
     """Ask what the rows of partitions ask, as a run does; `prepared` is whether it has made the output table."""
-    put: list[Candidate] = []
+    put: list[OpenRow] = []
     upstream = Upstream(
         relation=relation if frame is None else FRAME, shown_as="table docs", key=tuple(key), rule=rule, frame=frame
     )
@@ -103,7 +103,7 @@ def asks(
         reader=Reader(connection=connection, upstream=upstream, target=TARGET),
         partitions=partitions or (WHOLE,),
         builder=RequestBuilder(prompt=Template.parse(prompt) if isinstance(prompt, str) else prompt, base=BASE),
-        put=put.append,
+        put=put.extend,
         rename=rename,
     )
     key_types = asking.look()
@@ -155,7 +155,7 @@ def test_each_row_asks_its_question_and_its_document_is_kept(ask: Ask, docs: Cal
     found = ask()
 
     assert found.rows == [(1, None, question_of("a"), None), (2, None, question_of("b"), None)]
-    assert [candidate.request for candidate in found.put] == [BUILDER.build({"text": text}) for text in "ab"]
+    assert [(row.params, row.question) for row in found.put] == [BUILDER.build({"text": text}) for text in "ab"]
     assert found.counts() == (2, 2, 0, 0, 2, 0)
 
 
@@ -204,8 +204,8 @@ def test_columns_of_any_type_are_asked_as_the_text_that_duckdb_makes_of_them(
     found = ask(prompt="{a} {b} {c} {d} {e} {f}")
 
     content = "1.50 2026-01-02 03:04:05+00 0.1 [x, NULL] true {'a': 1}"
-    assert f'"content":"{content}"' in found.put[0].request.params.decode()
-    assert found.questions == {1: found.put[0].request.request_hash}
+    assert f'"content":"{content}"' in found.put[0].params.decode()
+    assert found.questions == {1: found.put[0].question}
 
 
 TEXTS = st.text() | st.text(
@@ -242,7 +242,7 @@ def test_the_question_that_sql_names_is_the_one_that_is_sent(
         for n, (title, text) in enumerate(texts)
     }
     assert (found.questions, set(found.problems)) == (built, blank)
-    assert {candidate.request.request_hash for candidate in found.put} == set(built.values()) - {None}
+    assert {candidate.question for candidate in found.put} == set(built.values()) - {None}
 
 
 def test_f10_bytes_are_asked_as_the_text_that_they_are(ask: Ask, docs: Callable[..., None]) -> None:
@@ -275,7 +275,7 @@ def test_f10_a_prompt_function_is_given_a_lone_surrogate_as_it_is(ask: Ask) -> N
 
     found = ask(frame=frame, prompt=lambda row: row["text"].encode(errors="replace").decode())
 
-    assert found.put[0].request.params.endswith(b'"content":"half ?"}]}')
+    assert found.put[0].params.endswith(b'"content":"half ?"}]}')
 
 
 def test_a_row_that_is_too_large_is_rejected_wherever_it_stands(
@@ -646,7 +646,7 @@ def test_upstream_is_evaluated_once(ask: Ask, run: Run) -> None:
 
     assert [key for key, *_ in found.rows] == list(range(1, 101))
     assert found.counts("p")[0] + found.counts("q")[0] == 100
-    assert {candidate.row.key: candidate.question for candidate in found.put} == {
+    assert {candidate.key: candidate.question for candidate in found.put} == {
         str(key): question for key, question in found.questions.items()
     }
     assert {(key, part) for key, part, *_ in found.rows} == {(int(key), part) for part, key in found.sent}

@@ -12,9 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.chunks import Candidate
-from claude_batch_dagster.core.ledger import RowKey
-from claude_batch_dagster.core.requests import Request
+from claude_batch_dagster.core.chunks import OpenRow
 from claude_batch_dagster.errors import SpoolError, StateDirectoryError
 from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.spool import FileSpool
@@ -166,17 +164,17 @@ def test_f118_ids_that_differ_in_odd_characters_have_files_of_their_own(spool: F
 def test_what_goes_into_the_outbox_comes_out_each_time(
     tmp_path: Path, rows: list[tuple[str | None, str, bytes]]
 ) -> None:
-    """Candidates are read as they were put in, in order, as often as they are wanted."""
-    candidates = [Candidate(RowKey(partition, key), Request(params, "hash")) for partition, key, params in rows]
+    """Rows are read as they were put in, in order, as often as they are wanted."""
+    asking = [OpenRow(partition, key, "hash", params) for partition, key, params in rows]
     outbox = Outbox(tmp_path / "outbox.jsonl")
     with outbox:
-        for candidate in candidates:
-            outbox.add(candidate)
+        outbox.add(asking[:2])
+        outbox.add(asking[2:])
 
     read = (list(outbox), list(outbox), outbox.n_requests - len(rows))
     outbox.remove()
 
-    assert read == (candidates, candidates, 0)
+    assert read == (asking, asking, 0)
     assert list(outbox) == []
 
 
@@ -187,7 +185,7 @@ def test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_docum
         mode = stat.S_IMODE(path.stat().st_mode)
     assert not path.exists()
     with pytest.raises(ValueError, match="closed"):
-        outbox.add(Candidate(RowKey(None, "1"), Request(b"{}", "hash")))
+        outbox.add([OpenRow(None, "1", "hash", b"{}")])
 
     outbox.remove()
     outbox.remove()
