@@ -3,15 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.downloads import MAX_DOWNLOADS, Downloads, batch_id_of
-from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, Requests, State
+from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Ledger, Requests, State
 from claude_batch_dagster.core.outcomes import gone, lack, recorded, word
 from claude_batch_dagster.core.ports import Answers, Batch, Clock, Lack, Locks, Receipt, place_of
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 from claude_batch_dagster.errors import ApiResponseError
 from claude_batch_dagster.wording import counted
+
+
+class Fetched(NamedTuple):
+    """A chunk whose results are on our disk."""
+
+    chunk_id: str
+    batch: Batch | None
+    """What the API shows of it."""
+    whatever: bool
+    """Whether they land also when they are not whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,34 +42,46 @@ class Collection:
         `batch` is what the API shows of it, or None when it is not needed any more (`SPOOLED`). `False`
         means: not yet, look again later.
         """
+        fetched = self.fetch(chunk_id, batch)
+        return self.land(fetched) if fetched else self.is_home(chunk_id)
+
+    def is_home(self, chunk_id: str) -> bool:
+        """Whether what came back for a chunk is written down, whoever did it."""
+        return self.ledger.chunk(chunk_id).state in CLOSED
+
+    def fetch(self, chunk_id: str, batch: Batch | None) -> Fetched | None:
+        """
+        Bring the results of a chunk to our disk; None if they cannot be had yet, or nothing is left to do.
+
+        They may be there: written down by a run that died before it noted it, and before it looked whether they are
+        whole. What they lack is downloaded, unless nobody has it any more: then they are worth more than nothing.
+        """
         with self.locks.hold(_lock_of(chunk_id)):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
-            if chunk.state in {State.ACCEPTED, State.ADOPTED, State.ENDED}:
-                self._fetch(chunk, batch)
-            elif chunk.state is State.SPOOLED:
+            if chunk.state is State.SPOOLED:
                 kept = self.downloads.has(chunk)  # unless somebody has deleted it
-                if kept or self.downloads.fetch(chunk):
-                    self._land(chunk, batch, whatever=kept)
-            return self.ledger.chunk(chunk_id).state in {State.APPLIED, State.LOST}
+                return Fetched(chunk_id, batch, kept) if kept or self.downloads.fetch(chunk) else None
+            if chunk.state not in {State.ACCEPTED, State.ADOPTED, State.ENDED}:
+                return None
+            n_kept = self._n_kept(chunk)
+            whole = n_kept == chunk.n_requests
+            are_gone = not whole and self.downloads.are_gone(chunk, batch)
+            if are_gone and not n_kept:
+                self._write_off(chunk)
+                return None
+            if chunk.state is not State.ENDED and (are_gone or (batch is not None and batch.ended)):
+                ended_at = batch.ended_at if batch is not None else None
+                chunk = self.ledger.move(chunk.chunk_id, to=State.ENDED, ended_at=ended_at or self.clock.now())
+            ready = chunk.state is State.ENDED and (whole or are_gone or self.downloads.fetch(chunk))
+            return Fetched(chunk_id, batch, are_gone) if ready else None
 
-    def _fetch(self, chunk: ChunkRecord, batch: Batch | None) -> None:
-        """
-        Land the results, if they can be had: written down by a run that died before it noted it, or downloaded.
-
-        That run may have died before it looked whether they are whole. What they lack is downloaded, unless
-        nobody has it any more: then they are worth more than nothing.
-        """
-        n_kept = self._n_kept(chunk)
-        whole = n_kept == chunk.n_requests
-        are_gone = not whole and self.downloads.are_gone(chunk, batch)
-        if are_gone and not n_kept:
-            self._write_off(chunk)
-            return
-        if chunk.state is not State.ENDED and (are_gone or (batch is not None and batch.ended)):
-            ended_at = batch.ended_at if batch is not None else None
-            chunk = self.ledger.move(chunk.chunk_id, to=State.ENDED, ended_at=ended_at or self.clock.now())
-        if chunk.state is State.ENDED and (whole or are_gone or self.downloads.fetch(chunk)):
-            self._land(chunk, batch, whatever=are_gone)
+    def land(self, fetched: Fetched) -> bool:
+        """Write down what came back for a chunk; `False` if it was not enough, and is to be downloaded again."""
+        with self.locks.hold(_lock_of(fetched.chunk_id)):
+            chunk = self.ledger.chunk(fetched.chunk_id)
+            if chunk.state in {State.ENDED, State.SPOOLED} and self.downloads.has(chunk):
+                self._land(chunk, fetched.batch, whatever=fetched.whatever)
+        return self.is_home(fetched.chunk_id)
 
     def _n_kept(self, chunk: ChunkRecord) -> int:
         """Return how many requests have a result on our disk."""

@@ -87,6 +87,9 @@ AT_THE_API = UNCONFIRMED | {State.ACCEPTED, State.ADOPTED}
 OPEN = UNCONFIRMED | TRAVELLING | {State.HELD}
 """Rows in such a chunk are in flight: they are waited for, never sent again."""
 
+CLOSED = frozenset({State.APPLIED, State.LOST})
+"""It was accepted, and nothing more will come of it."""
+
 MOVING = frozenset(state for state, following in NEXT.items() if following)
 """Such a chunk has not come to its end."""
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from claude_batch_dagster.core.attempts import FIRST, NOTHING_TO_DO, Attempt, Came, Plan
 from claude_batch_dagster.core.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
-from claude_batch_dagster.core.collection import Collection
+from claude_batch_dagster.core.collection import Collection, Fetched
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
     MOVING,
@@ -25,7 +25,7 @@ from claude_batch_dagster.core.progress import Progress
 from claude_batch_dagster.core.recovery import Recovery, settled
 from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.core.submission import Submission, culprit_of
-from claude_batch_dagster.core.waiting import Pace, look
+from claude_batch_dagster.core.waiting import Look, Pace, look
 from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
@@ -47,6 +47,9 @@ FULL_QUEUE_SECONDS = 8.0
 
 OVERDUE = timedelta(hours=25)
 """Batches end after 24 hours; an hour later is strange."""
+
+LANDED_TOGETHER = 10
+"""Chunks that land while the database is held once: opening and closing it takes as long as landing one."""
 
 MAX_UNSEEN = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
@@ -327,21 +330,40 @@ class Pipeline:
             self.on_trouble(seen.trouble)
             self.clock.sleep(min(seen.retry_after_seconds, self.pace.longest_seconds))
         before = len(self.home)
-        for chunk in travelling:
-            batch = seen.batches.get(chunk.batch_id or "")
-            hidden = batch is None and seen.trouble is None
-            overdue = batch is not None and self._is_overdue(batch)
-            if chunk.state in {State.SPOOLED, State.ENDED} or hidden or overdue or (batch and batch.ended):
-                if self.collection.collect(chunk.chunk_id, batch):
-                    self.home.add(chunk.chunk_id)
-                elif hidden and chunk.chunk_id in waiting:
-                    self._miss(chunk)
-            if batch:
-                self.unseen_since.pop(chunk.chunk_id, None)
+        fetched, hidden = self._fetch(travelling, seen)
+        self._land(fetched)
+        for chunk in hidden:
+            if chunk.chunk_id in waiting and chunk.chunk_id not in self.home:
+                self._miss(chunk)
         if len(self.home) > before:
             self.pace.restart()
         self._report()
         return len(self.home) > before
+
+    def _fetch(self, travelling: Iterable[ChunkRecord], seen: Look) -> tuple[list[Fetched], list[ChunkRecord]]:
+        """Bring to our disk what has ended; return that, and the chunks that the API does not show."""
+        fetched, hidden = list[Fetched](), list[ChunkRecord]()
+        for chunk in travelling:
+            batch = seen.batches.get(chunk.batch_id or "")
+            if is_hidden := batch is None and seen.trouble is None:
+                hidden.append(chunk)
+            overdue = batch is not None and self._is_overdue(batch)
+            if chunk.state in {State.SPOOLED, State.ENDED} or is_hidden or overdue or (batch and batch.ended):
+                if one := self.collection.fetch(chunk.chunk_id, batch):
+                    fetched.append(one)
+                elif self.collection.is_home(chunk.chunk_id):
+                    self.home.add(chunk.chunk_id)
+            if batch:
+                self.unseen_since.pop(chunk.chunk_id, None)
+        return fetched, hidden
+
+    def _land(self, fetched: Sequence[Fetched]) -> None:
+        """Land what is on our disk; the database is held for a few chunks at a time."""
+        for start in range(0, len(fetched), LANDED_TOGETHER):
+            with self.answers.opened():
+                for one in fetched[start : start + LANDED_TOGETHER]:
+                    if self.collection.land(one):
+                        self.home.add(one.chunk_id)
 
     def _is_overdue(self, batch: Batch) -> bool:
         age = self.clock.now() - batch.created_at
