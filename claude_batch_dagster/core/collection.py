@@ -1,7 +1,7 @@
 """Collect a chunk: raw bytes to the spool, each request its result, what came back to the answers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,8 +42,9 @@ class Collection:
         `batch` is what the API shows of it, or None when it is not needed any more (`SPOOLED`). `False`
         means: not yet, look again later.
         """
-        fetched = self.fetch(chunk_id, batch)
-        return self.land(fetched) if fetched else self.is_home(chunk_id)
+        if fetched := self.fetch(chunk_id, batch):
+            self.land([fetched])
+        return self.is_home(chunk_id)
 
     def is_home(self, chunk_id: str) -> bool:
         """Whether what came back for a chunk is written down, whoever did it."""
@@ -75,13 +76,17 @@ class Collection:
             ready = chunk.state is State.ENDED and (whole or are_gone or self.downloads.fetch(chunk))
             return Fetched(chunk_id, batch, are_gone) if ready else None
 
-    def land(self, fetched: Fetched) -> bool:
-        """Write down what came back for a chunk; `False` if it was not enough, and is to be downloaded again."""
-        with self.locks.hold(_lock_of(fetched.chunk_id)):
-            chunk = self.ledger.chunk(fetched.chunk_id)
-            if chunk.state in {State.ENDED, State.SPOOLED} and self.downloads.has(chunk):
-                self._land(chunk, fetched.batch, whatever=fetched.whatever)
-        return self.is_home(fetched.chunk_id)
+    def land(self, fetched: Sequence[Fetched]) -> None:
+        """Write down what came back for some chunks; what is not enough is downloaded again, the next time."""
+        with ExitStack() as held:
+            # All locks, in one order for all runs, before the database: else two runs could wait for each other.
+            for name in sorted({_lock_of(one.chunk_id) for one in fetched}):
+                held.enter_context(self.locks.hold(name))
+            held.enter_context(self.answers.opened())
+            for one in fetched:
+                chunk = self.ledger.chunk(one.chunk_id)
+                if chunk.state in {State.ENDED, State.SPOOLED} and self.downloads.has(chunk):
+                    self._land(chunk, one.batch, whatever=one.whatever)
 
     def _n_kept(self, chunk: ChunkRecord) -> int:
         """Return how many requests have a result on our disk."""

@@ -360,10 +360,9 @@ class Pipeline:
     def _land(self, fetched: Sequence[Fetched]) -> None:
         """Land what is on our disk; the database is held for a few chunks at a time."""
         for start in range(0, len(fetched), LANDED_TOGETHER):
-            with self.answers.opened():
-                for one in fetched[start : start + LANDED_TOGETHER]:
-                    if self.collection.land(one):
-                        self.home.add(one.chunk_id)
+            together = fetched[start : start + LANDED_TOGETHER]
+            self.collection.land(together)
+            self.home |= {one.chunk_id for one in together if self.collection.is_home(one.chunk_id)}
 
     def _is_overdue(self, batch: Batch) -> bool:
         age = self.clock.now() - batch.created_at

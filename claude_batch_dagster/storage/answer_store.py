@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from claude_batch_dagster.core.attempts import Came, Plan
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests
@@ -71,10 +72,10 @@ class AnswerStore:
         """Return what is to be done for the questions of this run."""
         with self.warehouse.connect() as connection:
             connection.execute(f"CREATE TEMP TABLE _cb_open AS FROM {self._open}", [list(self.partition_keys)])
-            found = connection.execute("FROM _cb_open").fetchall()
+            found: Any = connection.execute("SELECT question FROM _cb_open").fetchnumpy()
             past = answers.pasts(connection, "_cb_open", run_chunks)
         return Plan(
-            open=frozenset(question for (question,) in found),
+            open=frozenset(found["question"].tolist()),
             past=past,
             in_flight=in_flight,
             max_attempts=max_attempts,

@@ -134,10 +134,11 @@ class Asking:
         templated = isinstance(self.builder.prompt, Template)
         texts = [self._as_text(name) if templated else f"u.{quoted(name)}" for name in columns]
         laid = [*dimensions, *self._keys(), *(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))]
+        size = " + ".join(["0", *(f"coalesce(strlen(r.{name}::VARCHAR), 0)" for name in names)])
         kept = ", ".join(f"CASE WHEN g._cb_good IS NULL THEN r.{name} END AS {name}" for name in names)
         reader.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
-            f"g._cb_good IS NOT NULL AS _cb_answered, {kept} FROM "
+            f"g._cb_good IS NOT NULL AS _cb_answered, {size} AS _cb_size, {kept} FROM "
             f"(SELECT *, row_number() OVER () AS _cb_place, {self._question(names)} AS _cb_question "
             f"FROM (SELECT {', '.join(laid)} "
             f"FROM {reader.upstream.relation} AS u WHERE {' AND '.join(conditions)})) AS r "
@@ -240,7 +241,7 @@ class Asking:
             f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place, partition_key, request_hash, {keys} "
             f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place)"
         )
-        for start, end in self._windows(names):
+        for start, end in self._windows():
             within = f"_cb_place BETWEEN {start} AND {end}"
             self._render_these(
                 connection.execute(
@@ -250,11 +251,10 @@ class Asking:
                 ).fetchall()
             )
 
-    def _windows(self, names: Sequence[str]) -> Iterator[tuple[int, int]]:
+    def _windows(self) -> Iterator[tuple[int, int]]:
         """Yield first and last place of rows that are rendered together: thousands, unless they are large."""
-        size = " + ".join(f"coalesce(strlen({name}::VARCHAR), 0)" for name in names)
         blocks = self.reader.connection.execute(
-            f"SELECT _cb_place // {BLOCK} AS block, sum({size}) FROM _cb_read SEMI JOIN _cb_wanted USING (_cb_place) "
+            f"SELECT _cb_place // {BLOCK} AS block, sum(_cb_size) FROM _cb_read SEMI JOIN _cb_wanted USING (_cb_place) "
             "GROUP BY block ORDER BY block"
         ).fetchall()
         start, end, n_bytes = None, 0, 0

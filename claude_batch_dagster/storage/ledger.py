@@ -305,6 +305,7 @@ def _prepare_sqlite(connection: Any, busy_seconds: float) -> None:
         f"busy_timeout={busy_seconds * 1_000:.0f}",
         "synchronous=FULL",
         "foreign_keys=ON",
+        "cache_size=-16000",  # KB: questions have random hashes, so a row lands on any page of their index
     ):
         connection.execute(f"PRAGMA {pragma}")
     _write_ahead(connection, busy_seconds)

@@ -59,7 +59,11 @@ class Projection:
             [list(partition_keys)],
         )
         self._drop_removed(connection)
-        self._show(connection, "JOIN _cb_scope AS s ON q.partition_key IS NOT DISTINCT FROM s.partition_key")
+        scope = "JOIN _cb_scope AS s ON q.partition_key IS NOT DISTINCT FROM s.partition_key"
+        told = (
+            f"(q.error IS NOT NULL OR t.status IS NOT NULL OR q.request_hash IN (SELECT question FROM {ANSWERS.sql}))"
+        )
+        self._show(connection, scope, told)
 
     def show(self, connection: duckdb.DuckDBPyConnection, chunk_id: str) -> None:
         """Bring the rows up to date, of whatever partition, that ask now what a chunk has answered."""
@@ -70,8 +74,9 @@ class Projection:
         self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
         mark_landed(connection, self.target, chunk_id)
 
-    def _show(self, connection: duckdb.DuckDBPyConnection, scope: str) -> None:
-        self._find_due(connection, scope)
+    def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> None:
+        """Bring the rows in a scope up to date, of which there is something to be told."""
+        self._find_due(connection, scope, told)
         if self._any_due(connection):
             self._judge(connection)
             self._choose(connection)
@@ -87,16 +92,14 @@ class Projection:
             f"ANTI JOIN {questions_of(self.target).sql} AS q ON {self._same_row('t', 'q')})"
         )
 
-    def _find_due(self, connection: duckdb.DuckDBPyConnection, scope: str) -> None:
-        """Find the rows that do not show a good answer to what they ask, and of which there is something to say."""
+    def _find_due(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str) -> None:
+        """Find the rows that do not show a good answer to what they ask, or say something beside it."""
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_due AS SELECT q.*, coalesce(t.{GOOD}, false) AS _cb_stands, "
             "coalesce(t.request_hash = q.request_hash, false) AS _cb_same "
             f"FROM (SELECT q.* FROM {questions_of(self.target).sql} AS q {scope}) AS q "
             f"LEFT JOIN {self.target.sql} AS t ON {self._same_row('t', 'q')} "
-            f"WHERE NOT coalesce(t.{GOOD} AND t.error IS NULL AND t.request_hash = q.request_hash, false) AND "
-            "(q.error IS NOT NULL OR t.status IS NOT NULL OR q.request_hash IN "
-            f"(SELECT question FROM {ANSWERS.sql}))"
+            f"WHERE NOT coalesce(t.{GOOD} AND t.error IS NULL AND t.request_hash = q.request_hash, false) AND {told}"
         )
 
     @staticmethod

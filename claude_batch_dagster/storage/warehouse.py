@@ -23,6 +23,11 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.25
 """Not longer: those who come later would look more often, and get the file first."""
 
+MEMORY_LIMIT = "384MB"
+"""What DuckDB holds in memory, unless `config` says otherwise; more goes to files beside the database for a while."""
+
+MEMORY_SETTINGS = frozenset({"memory_limit", "max_memory"})
+
 INTERRUPTED = "Query interrupted"
 """All that DuckDB tells of an exception that a signal has raised in the midst of a statement."""
 
@@ -61,6 +66,8 @@ class Warehouse:
         connection = self._open()
         try:
             connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+            if not MEMORY_SETTINGS.intersection(self.config):
+                connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
             yield connection
         except duckdb.Error as error:
             raise WarehouseError(f"DuckDB: {without_values(error)}") from None

@@ -13,7 +13,7 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import WarehouseCorruptError, WarehouseError
-from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.landing import Landing
 from claude_batch_dagster.storage.warehouse import Warehouse
 from tests.core.clocks import CrashError
 from tests.core.world import World
@@ -48,14 +48,14 @@ def full_disk(n_bytes: int) -> Iterator[None]:
 def test_f87_a_disk_that_is_full_when_answers_land_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the batch lands, its results stay in the spool, and the next run lands them without the API."""
     world.documents(FOUR)
-    land = AnswerStore.land
+    land = Landing.land
 
-    def land_on_a_full_disk(store: AnswerStore, *arguments: Any) -> None:
+    def land_on_a_full_disk(landing: Landing, *arguments: Any) -> None:
         with full_disk(wal(world.warehouse).stat().st_size):
-            land(store, *arguments)
+            land(landing, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(AnswerStore, "land", land_on_a_full_disk)
+        patch.setattr(Landing, "land", land_on_a_full_disk)
         with pytest.raises(WarehouseError):
             world.run()
     world.let_go()
