@@ -1,52 +1,136 @@
 """
-Measure: `python -m bench [ROWS]`.
+Measure: `python -m bench` writes docs/performance.md; `python -m bench 10` measures a tenth of the rows, and prints it.
 
-Each case runs in a process of its own, in turn, three times; the medians are printed with their ratio.
-Machines are noisy: quote the ratio, not the seconds.
+Each case runs in a process of its own, beside the plain way in turn. Machines are noisy: what counts is the ratio.
 """
 
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-PAIRS = (
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+ROUNDS = 3
+
+PARTS = (
     ("submit", "submit_plain", "submit_ours"),
     ("collect, few different answers", "collect_plain", "collect_ours"),
     ("collect, all different", "collect_distinct_plain", "collect_distinct_ours"),
 )
-ROUNDS = 3
+PARTITIONS = (237, 2_000)
+
+HEAD = """# How fast it is
+
+Made by `make bench`. Each figure is a ratio of two processes that ran in turn on the same machine, the median of
+{rounds}: seconds of other machines say little. The API answers at once, so what is measured is the work on this side.
+**The plain way** is what the documentation of the SDK shows: `messages.batches.create`, poll, iterate over the results,
+validate with pydantic, a pandas DataFrame, a DuckDB table. It writes nothing down before it sends, and nothing to disk
+before it reads; here both are included, and so are prices, verdicts, checks and metadata.
+
+Documents are of about 1 KB, all different. {machine}, {n_cores} cores, Python {python}.
+"""
 
 
-def measure(case: str, rows: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Figures:
+    """What one process needed."""
+
+    seconds: float
+    """Of the clock where a part is measured, of the processor where a whole job is."""
+    wall: float
+    peak_mb: float
+
+
+def measure(module: str, case: str, rows: int, parts: int = 1) -> Figures:
     """Run one case in a process of its own."""
-    command = [sys.executable, "-m", "bench.cases", case, str(rows)]
+    command = [sys.executable, "-m", f"bench.{module}", case, str(rows), *([str(parts)] if module == "jobs" else [])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  (our own module)
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
+    told = json.loads(done.stdout)
+    return Figures(told["seconds"], told.get("wall", told["seconds"]), told["peak_mb"])
+
+
+def side_by_side(module: str, plain: str, ours: str, rows: int) -> tuple[float, Figures, Figures]:
+    """Run two cases in turn; return how many times as fast ours is, and a round of figures of each."""
+    rounds = [(measure(module, plain, rows), measure(module, ours, rows)) for _ in range(ROUNDS)]
+    ratios = [one.seconds / other.seconds for one, other in rounds]
+    middle = statistics.median_low(ratios)
+    return middle, *rounds[ratios.index(middle)]
+
+
+def page(share: int) -> Iterator[str]:
+    """Measure everything, and yield the lines of the page; `share` divides the numbers of rows."""
+    cores = len(os.sched_getaffinity(0))
+    machine = f"{platform.system()} on {platform.machine()}"
+    yield HEAD.format(rounds=ROUNDS, machine=machine, n_cores=cores, python=platform.python_version())
+    yield "## Beside the plain way\n"
+    yield "| work | times as fast | most memory here, MB | the plain way, MB |"
+    yield "| --- | --: | --: | --: |"
+    bars: dict[str, float] = {}
+    for part, plain, ours in PARTS:
+        rows = 100_000 // share
+        ratio, one, other = side_by_side("cases", plain, ours, rows)
+        bars[part] = ratio
+        yield f"| {part}, {rows:,} requests | {ratio:.1f} | {other.peak_mb:.0f} | {one.peak_mb:.0f} |"
+    for rows in (10_000 // share, 100_000 // share):
+        ratio, one, other = side_by_side("jobs", "plain", "ours", rows)
+        bars[f"whole job, {rows:,}"] = ratio
+        yield f"| the whole job, {rows:,} rows | {ratio:.1f} | {other.peak_mb:.0f} | {one.peak_mb:.0f} |"
+    yield f"\n{_chart(bars)}"
+    yield from _large(1_000_000 // share, 100_000 // share)
+    yield from _partitions(share)
+
+
+def _large(rows: int, fewer: int) -> Iterator[str]:
+    small, large, again = measure("jobs", "ours", fewer), measure("jobs", "ours", rows), measure("jobs", "again", rows)
+    growth = (large.seconds / rows) / (small.seconds / fewer)
+    tick = measure("jobs", "tick", rows, 5_000)
+    yield "\n## Large tables\n"
+    yield "| work | processor, compared with the first | most memory, MB |"
+    yield "| --- | --: | --: |"
+    yield f"| {fewer:,} rows, for each row | 1 | {small.peak_mb:.0f} |"
+    yield f"| {rows:,} rows, for each row | {growth:.2f} | {large.peak_mb:.0f} |"
+    for work, one in (("again, nothing changed", again), ("in 5,000 partitions, a look of the sensor", tick)):
+        yield f"| {rows:,} rows {work}, in all | {one.seconds / large.seconds:.3f} | {one.peak_mb:.0f} |"
+
+
+def _partitions(share: int) -> Iterator[str]:
+    yield "\n## Partitions\n"
+    yield "One run over a range, in processor time, against an asset that does nothing in as many partitions.\n"
+    yield "| partitions, ten rows each | first run | nothing changed |"
+    yield "| --- | --: | --: |"
+    for parts in (max(2, one // share) for one in PARTITIONS):
+        nothing = measure("jobs", "empty", parts, parts)
+        first, again = (measure("jobs", name, 10 * parts, parts) for name in ("ours", "again"))
+        yield f"| {parts:,} | {first.seconds / nothing.seconds:.1f} | {again.seconds / nothing.seconds:.1f} |"
+
+
+def _chart(bars: dict[str, float]) -> str:
+    """Draw the ratios, by whoever shows the page."""
+    names = ", ".join(f'"{name}"' for name in bars)
+    values = ", ".join(f"{value:.1f}" for value in bars.values())
+    return (
+        "```mermaid\nxychart-beta horizontal\n"
+        '    title "Times as fast as the plain way"\n'
+        f"    x-axis [{names}]\n    y-axis 0 --> {max(bars.values()) + 1:.0f}\n    bar [{values}]\n```"
+    )
 
 
 def main() -> None:
-    """Print one row for each pair of cases."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    table = Table("part", "the plain way, s", "this package, s", "times as fast", "MB plain", "MB here")
-    table.title = f"{rows:,} requests, median of {ROUNDS}"
-    for part, plain, ours in PAIRS:
-        rounds = [(measure(plain, rows), measure(ours, rows)) for _ in range(ROUNDS)]
-        seconds = [statistics.median(pair[side]["seconds"] for pair in rounds) for side in (0, 1)]
-        ratio = statistics.median(pair[0]["seconds"] / pair[1]["seconds"] for pair in rounds)
-        memory = [max(pair[side]["peak_mb"] for pair in rounds) for side in (0, 1)]
-        figures = (f"{seconds[0]:.2f}", f"{seconds[1]:.2f}", f"{ratio:.1f}", f"{memory[0]:.0f}", f"{memory[1]:.0f}")
-        table.add_row(part, *figures)
-    console = Console()
-    console.print(table)
-    console.print(
-        "The plain way writes nothing down before it sends, and nothing to disk before it reads; here both are "
-        "included, and so are prices and verdicts."
-    )
+    """Measure, print the page, and write it unless it is of fewer rows."""
+    share = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    console, lines = Console(), []
+    for line in page(share):
+        console.print(line, markup=False, highlight=False)
+        lines.append(line)
+    if share == 1:
+        PAGE.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

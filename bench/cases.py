@@ -1,11 +1,9 @@
 """The cases. Each returns the seconds of the part that is measured; run one as `python -m bench.cases NAME ROWS`."""
 
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
+from bench.memory import forget_peak, peak_mb
 from claude_batch_dagster.client import AnthropicBatches, output_format
 from claude_batch_dagster.core.chunks import Chunk, OpenRow
 from claude_batch_dagster.core.collection import Collection
@@ -50,6 +49,13 @@ class ReasonedAnswer(Answer):
     reason: str
 
 
+def written(file: Path, custom_ids: Iterable[str], *, distinct: bool) -> Path:
+    """Write the results of these requests to a file, and return it."""
+    with file.open("wb") as lines:
+        lines.writelines(result_line(name, row, distinct=distinct) for row, name in enumerate(custom_ids))
+    return file
+
+
 def base_params(model: type[Answer] = Answer) -> dict[str, object]:
     """Return what all requests share."""
     return {
@@ -64,6 +70,7 @@ def submit_plain(n: int, folder: Path) -> float:  # noqa: ARG001  (a case takes 
     """Submit through the SDK's `messages.batches.create`: no ledger, nothing durable."""
     documents = [text(row) for row in range(n)]
     sdk, params = client(CannedApi(n)), base_params()
+    forget_peak()
     began = time.perf_counter()
     requests = [
         {"custom_id": f"row-{row}", "params": {**params, "messages": [{"role": "user", "content": document}]}}
@@ -79,6 +86,7 @@ def submit_ours(n: int, folder: Path) -> float:
     ledger = SqlLedger(f"sqlite:///{folder / 'ledger.sqlite'}")
     api = AnthropicBatches(client(CannedApi(n)))
     submission = Submission(api=api, ledger=ledger, clock=SystemClock(), pipeline="bench", run_id="run")
+    forget_peak()
     began = time.perf_counter()
     builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
     requests = [builder.build_known([document], f"{row:032d}") for row, document in enumerate(documents)]
@@ -92,8 +100,9 @@ def submit_ours(n: int, folder: Path) -> float:
 def collect_plain(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Collect as the SDK's documentation shows: its iterator, a DataFrame, a DuckDB table."""
     distinct = model is ReasonedAnswer
-    results = b"".join(result_line(f"row-{row}", row, distinct=distinct) for row in range(n))
-    sdk = client(CannedApi(n, results))
+    names = (f"row-{row}" for row in range(n))
+    sdk = client(CannedApi(n, written(folder / "results.jsonl", names, distinct=distinct)))
+    forget_peak()
     began = time.perf_counter()
     rows = []
     for line in sdk.messages.batches.results(BATCH_ID):
@@ -118,11 +127,12 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Spool, reconcile, validate, price, land in one transaction, and close the books in the ledger."""
     chunk = Chunk(NONCE, [OpenRow(None, str(row), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
     distinct = model is ReasonedAnswer
-    results = b"".join(result_line(name, row, distinct=distinct) for row, name in enumerate(chunk.custom_ids))
+    results = written(folder / "results.jsonl", chunk.custom_ids, distinct=distinct)
     state = StateDirectory.open(folder / "state")
     ledger, clock = SqlLedger(state.ledger_url), SystemClock()
     api = AnthropicBatches(client(CannedApi(n, results)))
     Submission(api=api, ledger=ledger, clock=clock, pipeline="bench", run_id="run").submit(chunk)
+    del chunk
     warehouse, target = Warehouse(str(folder / "ours.duckdb")), TableName("public", "answers")
     key_types, schema = {"id": "BIGINT"}, OutputSchema(model)
     with warehouse.connect() as connection:
@@ -143,6 +153,7 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
         clock=clock,
         locks=state,
     )
+    forget_peak()
     began = time.perf_counter()
     collection.collect(NONCE, api.retrieve(BATCH_ID))
     return time.perf_counter() - began
@@ -171,9 +182,7 @@ def main() -> None:
     name, n = sys.argv[1], int(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         seconds = CASES[name](n, Path(folder))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    print(orjson.dumps({"case": name, "rows": n, "seconds": seconds, "peak_mb": peak_mb, "at": at}).decode())
+    print(orjson.dumps({"case": name, "rows": n, "seconds": seconds, "peak_mb": peak_mb()}).decode())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx2
 import orjson
@@ -67,7 +68,7 @@ def batch(
 class CannedApi(httpx2.BaseTransport):
     """Accepts one batch and hands out prepared results: the work of the client is all that is measured."""
 
-    def __init__(self, n_requests: int, results: bytes = b"") -> None:
+    def __init__(self, n_requests: int, results: Path | None = None) -> None:
         self.results = results
         self.batch = batch(BATCH_ID, n_requests, ended=bool(results))
 
@@ -76,7 +77,8 @@ class CannedApi(httpx2.BaseTransport):
         for _ in request.stream:  # type: ignore[union-attr]
             pass
         if request.url.path.endswith("/results"):
-            headers = {"content-type": "application/x-jsonl", "content-length": str(len(self.results))}
+            assert self.results is not None  # noqa: S101  (nobody asks for what has not ended)
+            headers = {"content-type": "application/x-jsonl", "content-length": str(self.results.stat().st_size)}
             return httpx2.Response(200, headers=headers, stream=Pieces(self.results))
         return httpx2.Response(200, json=self.batch)
 
@@ -84,13 +86,13 @@ class CannedApi(httpx2.BaseTransport):
 class Pieces(httpx2.SyncByteStream):
     """A body that arrives in pieces of 64 KB, as from a socket."""
 
-    def __init__(self, body: bytes) -> None:
-        self.body = body
+    def __init__(self, file: Path) -> None:
+        self.file = file
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces."""
-        for start in range(0, len(self.body), 1 << 16):
-            yield self.body[start : start + (1 << 16)]
+        with self.file.open("rb") as body:
+            yield from iter(lambda: body.read(1 << 16), b"")
 
 
 def client(api: CannedApi) -> Anthropic:

@@ -4,7 +4,6 @@ The whole job, from a table of documents to a table of answers: `python -m bench
 The API is a server in another process. What is measured is the time of this process's processor, once all is imported.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ from dagster_duckdb import DuckDBResource
 
 from bench.cases import ReasonedAnswer, base_params
 from bench.corpus import WORDS
-from claude_batch_dagster import ClaudeBatchResource, build_batch_asset
+from bench.memory import forget_peak, peak_mb
+from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_new_documents_sensor
 
 PER_BATCH = 100_000
 DOCUMENTS = (
@@ -87,9 +87,7 @@ def plain(folder: Path, url: str, parts: int) -> Callable[[], object]:
     return run
 
 
-def ours(folder: Path, url: str, parts: int) -> Callable[[], object]:
-    """Materialize the asset, with its checks, metadata and events."""
-    keys = [str(part) for part in range(parts)]
+def _declared(folder: Path, url: str, parts: int) -> tuple[dg.AssetsDefinition, dict[str, ClaudeBatchResource]]:
     partitioned = parts > 1
     asset = build_batch_asset(
         name="answers",
@@ -97,65 +95,107 @@ def ours(folder: Path, url: str, parts: int) -> Callable[[], object]:
         prompt="{text}",
         output=ReasonedAnswer,
         key="id",
-        partitions_def=dg.StaticPartitionsDefinition(keys) if partitioned else None,
+        partitions_def=dg.StaticPartitionsDefinition(_keys(parts)) if partitioned else None,
         partition_expr="part" if partitioned else None,
         system=str(base_params()["system"]),
         max_tokens=1024,
     )
-    resources = {
-        "claude_batch": ClaudeBatchResource(
-            database=DuckDBResource(database=str(folder / "warehouse.duckdb")),
-            state_directory=str(folder / "state"),
-            api_key="bench",
-            base_url=url,
-            poll_interval_seconds=0.1,
-        )
-    }
-    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    resource_of_all = ClaudeBatchResource(
+        database=DuckDBResource(database=str(folder / "warehouse.duckdb")),
+        state_directory=str(folder / "state"),
+        api_key="bench",
+        base_url=url,
+        poll_interval_seconds=0.1,
+    )
+    return asset, {"claude_batch": resource_of_all}
+
+
+def _keys(parts: int) -> list[str]:
+    return [str(part) for part in range(parts)]
+
+
+def _range(parts: int) -> dict[str, str]:
+    keys = _keys(parts)
+    span = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    return span if parts > 1 else {}
+
+
+def ours(folder: Path, url: str, parts: int) -> Callable[[], object]:
+    """Materialize the asset, with its checks, metadata and events."""
+    asset, resources = _declared(folder, url, parts)
     instance = dg.DagsterInstance.local_temp(str(folder))
-
-    def run() -> object:
-        result = dg.materialize(
-            [asset], resources=resources, instance=instance, raise_on_error=True, tags=tags if partitioned else {}
-        )
-        return result.success
-
-    return run
+    return lambda: dg.materialize([asset], resources=resources, instance=instance, tags=_range(parts))
 
 
 def empty(folder: Path, url: str, parts: int) -> Callable[[], object]:
     """Materialize an asset that does nothing, in as many partitions."""
     del url
-    keys = [str(part) for part in range(parts)]
 
-    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(keys), backfill_policy=dg.BackfillPolicy.single_run())
+    @dg.asset(
+        partitions_def=dg.StaticPartitionsDefinition(_keys(parts)), backfill_policy=dg.BackfillPolicy.single_run()
+    )
     def answers() -> None:
         """Nothing."""
 
-    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     instance = dg.DagsterInstance.local_temp(str(folder))
-    return lambda: dg.materialize([answers], instance=instance, tags=tags).success
+    return lambda: dg.materialize([answers], instance=instance, tags=_range(parts))
+
+
+def tick(folder: Path, url: str, parts: int) -> Callable[[], object]:
+    """Let the sensor of new documents look once at a table with as many partitions."""
+    asset, resources = _declared(folder, url, parts)
+    sensor = build_new_documents_sensor(asset)
+    instance = dg.DagsterInstance.local_temp(str(folder))
+    repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
+    return lambda: sensor.evaluate_tick(
+        dg.build_sensor_context(instance=instance, resources=resources, repository_def=repository)
+    )
+
+
+JOBS: dict[str, Callable[[Path, str, int], Callable[[], object]]] = {
+    "plain": plain,
+    "ours": ours,
+    "again": ours,
+    "empty": empty,
+    "tick": tick,
+}
+
+
+def measured(name: str, folder: Path, url: str, parts: int) -> dict[str, float]:
+    """Run one job; return seconds of the processor and of the clock, and the most memory that this process had."""
+    run = JOBS[name](folder, url, parts)
+    forget_peak()
+    began, at = time.process_time(), time.perf_counter()
+    run()
+    seconds, wall = time.process_time() - began, time.perf_counter() - at
+    return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb()}
 
 
 def main() -> None:
-    """Run one job, and print its figures as JSON; `again` is the second run of ours, when nothing has changed."""
-    name, n, parts = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1  # noqa: PLR2004
-    with tempfile.TemporaryDirectory() as home, serving() as url:
-        folder = Path(home)
-        filling = [
-            sys.executable,
-            "-c",
-            f"from bench.jobs import *; fill({str(folder / 'warehouse.duckdb')!r}, {n}, {parts})",
-        ]
-        subprocess.run(filling, check=True)  # noqa: S603  (in a process of its own, whose memory is not ours)
-        run = {"plain": plain, "ours": ours, "again": ours, "empty": empty}[name](folder, url, parts)
-        if name == "again":
-            run()
-        began, at = time.process_time(), time.perf_counter()
-        run()
-        seconds, wall = time.process_time() - began, time.perf_counter() - at
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(orjson.dumps({"case": name, "rows": n, "seconds": seconds, "wall": wall, "peak_mb": peak_mb}).decode())
+    """
+    Run one job, and print its figures as JSON; `again` is the second run of ours, when nothing has changed.
+
+    Each step is a process of its own, so that none is charged with the memory of another.
+    """
+    name, *numbers = sys.argv[1:]
+    if name == "fill":
+        fill(Path(numbers[0]), int(numbers[1]), int(numbers[2]))
+    elif name == "measure":
+        job, folder, url, parts = numbers
+        print(orjson.dumps(measured(job, Path(folder), url, int(parts))).decode())
+    else:
+        rows, count = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1
+        with tempfile.TemporaryDirectory() as folder, serving() as url:
+            _step("fill", f"{folder}/warehouse.duckdb", rows, count)
+            if name == "again":
+                _step("measure", "ours", folder, url, count)
+            print(_step("measure", name, folder, url, count))
+
+
+def _step(*arguments: object) -> str:
+    command = [sys.executable, "-m", "bench.jobs", *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603  (our own module)
+    return done.stdout.strip().rpartition("\n")[2]
 
 
 if __name__ == "__main__":

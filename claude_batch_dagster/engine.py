@@ -334,7 +334,8 @@ class Engine:
         place = place_of(self.api.account)  # what an emulator answered was never paid
         ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
         now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
-        chunks = {chunk.batch_id: chunk for chunk in self.ledger.chunks(question.pipeline, [State.APPLIED])}
+        shown = {batch_id for one in standing.values() for batch_id in one.batch_ids}
+        chunks = {chunk.batch_id: chunk for chunk in self.ledger.with_batches(shown)}
         doubted = self.ledger.doubts(question.pipeline)
         doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
         oldest_open_days = self._oldest_open_days()

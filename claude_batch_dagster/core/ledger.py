@@ -207,6 +207,9 @@ class Ledger(Protocol):
     def chunks(self, pipeline: str, states: Iterable[State], *, run_id: str | None = None) -> list[ChunkRecord]:
         """Return the pipeline's chunks in these states, oldest first; of one run if given."""
 
+    def sizes(self, pipeline: str, states: Iterable[State]) -> dict[str, int]:
+        """Return how many requests each of the pipeline's chunks in these states has."""
+
     def batch_ids(self) -> frozenset[str]:
         """Return every batch id this ledger knows."""
 

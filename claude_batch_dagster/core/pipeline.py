@@ -11,6 +11,7 @@ from claude_batch_dagster.core.chunks import Chunk, Limits, OpenRow, chunked, ne
 from claude_batch_dagster.core.collection import Collection, Fetched
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
+    CLOSED,
     MOVING,
     OPEN,
     TRAVELLING,
@@ -130,9 +131,9 @@ class Pipeline:
     def _collect_again(self) -> None:
         """Land what was collected once and the database lacks; look for what the API has withheld so far."""
         landed = self.answers.landed()
-        for chunk in self.ledger.chunks(self.name, [State.APPLIED, State.LOST]):
-            if landed.get(chunk.chunk_id, 0) < chunk.n_requests:
-                self._repeat(self.collection.collect_again, chunk.chunk_id, here=self._is_here(chunk))
+        for chunk_id, n_requests in sorted(self.ledger.sizes(self.name, CLOSED).items()):
+            if landed.get(chunk_id, 0) < n_requests:
+                self._repeat(self.collection.collect_again, chunk_id, here=self._is_here(self.ledger.chunk(chunk_id)))
         for chunk_id in sorted(self.answers.without_results() - self.lacking.keys()):
             self._repeat(self.collection.look_again, chunk_id, here=self._is_here(self.ledger.chunk(chunk_id)))
 

@@ -32,6 +32,9 @@ RESULT = f'STRUCT("type" VARCHAR, message {MESSAGE})'
 TOKENS = ("plain_tokens", "output_tokens", "written_tokens", "written_1h_tokens", "cached_tokens")
 """Tokens by kind, in the order of the rates."""
 
+THOUGHTS = "('thinking', 'redacted_thinking')"
+"""Types of a block that may stand before the text, and are no part of the answer."""
+
 PATTERNS = frozenset("*?[")
 """Characters with a meaning in the name of a file that DuckDB is to read."""
 
@@ -141,15 +144,15 @@ class Landing:
         hand_over(self.connection, "_cb_sent", SENT, values)
 
     def _read_lines(self, file: Path) -> None:
-        """Read every line that is what most are: a Message with one block of text, and whole numbers of tokens."""
+        """Read every line that is what most are: a Message with one text, perhaps after a thought, and sane numbers."""
         with file.open("rb") as lines:
             longest = max(map(len, lines), default=0)
-        usage, message = "result.message.usage", "result.message"
+        usage, message, content = "result.message.usage", "result.message", "result.message.content"
         written = f"coalesce({usage}.cache_creation_input_tokens, 0)"
         laid = {
             "model": f"{message}.model",
             "stop_reason": f"{message}.stop_reason",
-            "text": f"{message}.content[1].text",
+            "text": f"{content}[len({content})].text",
             "plain_tokens": f"{usage}.input_tokens",
             "output_tokens": f"{usage}.output_tokens",
             "written_1h_tokens": f"least(coalesce({usage}.cache_creation.ephemeral_1h_input_tokens, 0), {written})",
@@ -160,8 +163,8 @@ class Landing:
             [
                 "result.type = 'succeeded'",
                 f"{message}.stop_details IS NULL",
-                f"len({message}.content) = 1",
-                f"{message}.content[1].type = 'text'",
+                f"{content}[len({content})].type = 'text'",
+                f"(len({content}) = 1 OR len({content}) = 2 AND {content}[1].type IN {THOUGHTS})",
                 *(f"{name} IS NOT NULL" for name in ("text", "model", "stop_reason")),
                 *(f"{name} BETWEEN 0 AND {MAX_TOKENS}" for name in TOKENS),
             ]

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,9 @@ BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
 
 BUSY_PAUSE_SECONDS = 0.01
+
+MOST_NAMED = 900
+"""Values that a query names one by one: some databases take 999 parameters and no more."""
 
 LATEST_BATCHES = 200
 """Batches by which it is judged how long one takes."""
@@ -128,6 +131,25 @@ class SqlLedger:
             query = query.where(table.c.run_id == run_id)
         with self._transaction() as connection:
             return [chunk_record(row) for row in connection.execute(query)]
+
+    def sizes(self, pipeline: str, states: Iterable[State]) -> dict[str, int]:
+        """Return how many requests each of the pipeline's chunks in these states has."""
+        table = schema.chunks.c
+        query = sa.select(table.chunk_id, table.n_requests).where(
+            table.pipeline == pipeline, table.state.in_([str(state) for state in states])
+        )
+        with self._transaction() as connection:
+            return {chunk_id: n for chunk_id, n in connection.execute(query)}  # noqa: C416  (rows)
+
+    def with_batches(self, batch_ids: Collection[str]) -> list[ChunkRecord]:
+        """Return the chunks that became these batches, in any order."""
+        wanted = sorted(batch_ids)
+        found = []
+        with self._transaction() as connection:
+            for start in range(0, len(wanted), MOST_NAMED):
+                some = schema.chunks.c.batch_id.in_(wanted[start : start + MOST_NAMED])
+                found += [chunk_record(row) for row in connection.execute(sa.select(schema.chunks).where(some))]
+        return found
 
     def batch_ids(self) -> frozenset[str]:
         """Return every batch id this ledger knows."""

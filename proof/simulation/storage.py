@@ -16,7 +16,7 @@ from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from claude_batch_dagster.storage.warehouse import Warehouse
 
-CONFIG = {"threads": 1}
+CONFIG = {"threads": 1, "memory_limit": "8GB"}  # it is in memory, and what was dropped stays there for a while
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (a private folder is made in it)
 
 _numbers = count(1)

@@ -25,14 +25,21 @@ class GatedWarehouse(Warehouse):
 
     gate: Gate = field(kw_only=True)
     turns: Turns = field(kw_only=True)
+    opened: list[duckdb.DuckDBPyConnection] = field(default_factory=list, kw_only=True)
+    """The connections of this process."""
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the database."""
         with ExitStack() as stack:
             with self.gate.call("warehouse open", LOCAL, failure=self._locked):
-                stack.enter_context(self.turns.hold(self.database))  # one process at a time can
+                if not self.opened:
+                    stack.enter_context(
+                        self.turns.hold(self.database)
+                    )  # one process at a time can, as often as it likes
                 connection = stack.enter_context(super().connect())
+            self.opened.append(connection)
+            stack.callback(self.opened.pop)
             yield cast("duckdb.DuckDBPyConnection", _Connection(connection, self.gate))
 
     def _locked(self) -> Exception:

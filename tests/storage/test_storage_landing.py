@@ -1,0 +1,209 @@
+"""Results are read by the database, and mean the same as if each line were read with care."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import BaseModel
+
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
+from claude_batch_dagster.core.outcomes import facts_of, spending
+from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, decode
+from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage.answer_store import AnswerStore
+from claude_batch_dagster.storage.names import TableName
+from claude_batch_dagster.storage.outputs import OutputTable
+from claude_batch_dagster.storage.projection import Projection
+from claude_batch_dagster.storage.warehouse import Warehouse
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+TARGET, KEY_TYPES = TableName("main", "answers"), {"id": "INTEGER"}
+USAGE = {"input_tokens": 7, "output_tokens": 3}
+FACTS = ("came", "text", "sanitized", "detail", "explanation", "model", "input_tokens", "output_tokens", "cost_usd")
+
+
+class Label(BaseModel):
+    """A small output model."""
+
+    label: str
+
+
+SCHEMA = OutputSchema(Label)
+
+
+def line(custom_id: str, *blocks: Any, **facts: Any) -> bytes:
+    """Return a result that succeeded; without blocks, with one of text."""
+    content = list(blocks) or [{"type": "text", "text": '{"label": "war"}'}]
+    message = {"model": "claude-haiku-5-5", "content": content, "stop_reason": "end_turn", "usage": USAGE, **facts}
+    return orjson.dumps({"custom_id": custom_id, "result": {"type": "succeeded", "message": message}})
+
+
+def other(custom_id: str, **result: Any) -> bytes:
+    """Return a result of another type."""
+    return orjson.dumps({"custom_id": custom_id, "result": result})
+
+
+TEXT = {"type": "text", "text": "a"}
+LINES: Mapping[str, bytes] = {
+    "plain": line("plain"),
+    "unicode": line("unicode", {"type": "text", "text": "Zoë \u2028 \x00 \U0001f600"}),
+    "thought": line("thought", {"type": "thinking", "thinking": "hm", "signature": "x"}, TEXT),
+    "hidden": line("hidden", {"type": "redacted_thinking", "data": "x"}, TEXT),
+    "two": line("two", TEXT, TEXT),
+    "only-thought": line("only-thought", {"type": "thinking", "thinking": "hm"}),
+    "tool": line("tool", {"type": "tool_use", "input": {"label": "war"}}),
+    "cited": line("cited", {**TEXT, "citations": [{"type": "x"}]}),
+    "none": line("none", content=[]),
+    "no-list": line("no-list", content="a"),
+    "null-text": line("null-text", {"type": "text", "text": None}),
+    "refused": line("refused", content=[], stop_reason="refusal", stop_details={"category": "bio"}),
+    "detailed": line("detailed", TEXT, stop_reason="refusal", stop_details={"category": "bio"}),
+    "cut": line("cut", TEXT, stop_reason="max_tokens"),
+    "no-reason": line("no-reason", TEXT, stop_reason=None),
+    "no-model": line("no-model", TEXT, model=None),
+    "strange": line("strange", TEXT, model="claude-of-next-year"),
+    "no-usage": line("no-usage", TEXT, usage=None),
+    "negative": line("negative", TEXT, usage={"input_tokens": -1, "output_tokens": 2}),
+    "huge": line("huge", TEXT, usage={"input_tokens": 10**15, "output_tokens": 2}),
+    "beyond": line("beyond", TEXT).replace(b'"input_tokens":7', b'"input_tokens":%d' % 10**30),
+    "cached": line(
+        "cached",
+        TEXT,
+        usage={
+            "input_tokens": 5,
+            "output_tokens": 2,
+            "cache_creation_input_tokens": 100,
+            "cache_read_input_tokens": 1_000,
+            "cache_creation": {"ephemeral_1h_input_tokens": 40, "ephemeral_5m_input_tokens": 60},
+        },
+    ),
+    "half": line("half", {"type": "text", "text": "HALF"}).replace(b"HALF", b"\\ud800"),
+    "no-utf8": line("no-utf8", {"type": "text", "text": "HALF"}).replace(b"HALF", b"\xff"),
+    "errored": other("errored", type="errored", error={"error": {"type": "api_error", "message": "sorry"}}),
+    "nameless": other("nameless", type="errored", error=None),
+    "expired": other("expired", type="expired"),
+    "canceled": other("canceled", type="canceled"),
+    "unknown-type": other("unknown-type", type="of_next_year"),
+    "cut-off": line("cut-off")[:-9],
+}
+"""Lines of every kind by the custom_id of their request; "lost" has none."""
+
+NAMES = (*LINES, "lost")
+
+
+class Landed:
+    """One chunk, as it lands from a file of results."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.warehouse = Warehouse(str(folder / "warehouse.duckdb"), config)
+        projection = Projection(target=TARGET, key_types=KEY_TYPES, schema=SCHEMA)
+        self.store = AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=["p"])
+        self.lacking: set[str] = set()
+        self.spends: list[Spend] = []
+        self.contradictory = False
+        with self.warehouse.connect() as connection:
+            OutputTable(target=TARGET, key_types=KEY_TYPES, schema=SCHEMA).prepare(connection)
+            answers.prepare(connection)
+            questions.prepare(connection, TARGET, KEY_TYPES)
+
+    def land(self, file: Path) -> dict[str, tuple[Any, ...]]:
+        """Land a file; return what is written down, by custom_id."""
+        parts = ["p" if place % 2 else "q" for place in range(len(NAMES))]
+        requests = Requests(parts, NAMES, NAMES, [1] * len(NAMES), [None] * len(NAMES))
+        chunk = ChunkRecord(
+            chunk_id="chunk",
+            pipeline="main.answers",
+            run_id="run",
+            account="account",
+            state=State.ENDED,
+            n_requests=len(NAMES),
+            n_bytes=0,
+            intended_at=NOW,
+            batch_id="msgbatch_1",
+        )
+        with self.store.receive(chunk, requests, file, NOW) as receipt:
+            receipt.land({})
+            self.lacking = {NAMES[place] for place in receipt.lacking}
+            self.spends, self.contradictory = receipt.spends(), receipt.is_contradictory
+        with self.warehouse.connect() as connection:
+            found = connection.execute(
+                f"SELECT custom_id, {', '.join(FACTS)} FROM claude_batch.answers ORDER BY ordinal"  # noqa: S608
+            ).fetchall()
+        return {custom_id: tuple(facts) for custom_id, *facts in found}
+
+
+@pytest.fixture(params=["by the database", "files forbidden", "a name with a meaning"])
+def landed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Landed, Path]:
+    """Return a chunk that lands, and where its results are to be: read in every way there is."""
+    forbidden = request.param == "files forbidden"
+    folder = tmp_path / ("spool[1]" if request.param == "a name with a meaning" else "spool")
+    folder.mkdir()
+    return Landed(tmp_path, {"enable_external_access": "false"} if forbidden else {}), folder / "results.jsonl"
+
+
+def by_hand(lines: Mapping[str, bytes]) -> dict[str, tuple[Any, ...]]:
+    """Return what is to be written down, each line read alone."""
+    found = {}
+    for name, raw in lines.items():
+        try:
+            result = decode(raw)
+        except UnreadableLineError:
+            continue
+        facts = {"sanitized": False, **facts_of(result)}
+        found[name] = tuple(facts.get(fact) for fact in FACTS)
+    return found
+
+
+ORDERS: Mapping[str, Callable[[list[bytes]], list[bytes]]] = {"as sent": list, "backwards": lambda lines: lines[::-1]}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+def test_f76_every_line_means_what_it_means_alone(
+    landed: tuple[Landed, Path], order: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    """Whatever came back, whether the database can read it or not; what nobody can read is lacking."""
+    world, file = landed
+    noise = [b"garbage", b"", b"\r", b"[1]", other("of-somebody-else", type="expired"), b"\xef\xbb\xbf" + line("lost?")]
+    file.write_bytes(b"\n".join(order([*LINES.values(), *noise])) + b"\n")
+
+    found = world.land(file)
+
+    expected = by_hand(LINES)
+    assert found == {name: expected[name] for name in NAMES if name in expected}
+    assert world.lacking == {"lost", "unknown-type", "cut-off"}
+
+
+def test_costs_are_those_of_each_message_alone(landed: tuple[Landed, Path]) -> None:
+    """By partition; where a price is not known, that of its partition is not."""
+    world, file = landed
+    file.write_bytes(b"\n".join(raw for name, raw in LINES.items() if name not in {"strange", "no-model"}))
+    world.land(file)
+
+    billed = [
+        ("p" if NAMES.index(name) % 2 else "q", decode(raw))
+        for name, raw in LINES.items()
+        if name not in {"strange", "no-model", "cut-off", "unknown-type"}
+    ]
+    expected = {one.partition_key: one for one in spending((p, r) for p, r in billed if isinstance(r, Succeeded))}
+    for part in ("p", "q"):
+        mine = [one for one in world.spends if one.partition_key == part]
+        assert sum(one.n_requests for one in mine) == expected[part].n_requests
+        assert sum(one.input_tokens for one in mine) == expected[part].input_tokens
+        assert sum(one.output_tokens for one in mine) == expected[part].output_tokens
+        assert sum(one.cost_usd or 0.0 for one in mine) == pytest.approx(expected[part].cost_usd)
+        assert sum(one.live_cost_usd or 0.0 for one in mine) == pytest.approx(expected[part].live_cost_usd)
+
+
+def test_of_two_results_for_one_request_the_first_counts(landed: tuple[Landed, Path]) -> None:
+    """It is said when they differ; the same line twice is nothing to speak of."""
+    world, file = landed
+    first, second = line("plain", {"type": "text", "text": "first"}), line("plain", {"type": "text", "text": "second"})
+    file.write_bytes(b"\n".join([first, LINES["cited"], LINES["cited"], second]))
+
+    found = world.land(file)
+
+    assert (found["plain"][1], found["cited"][1], world.contradictory) == ("first", "a", True)
