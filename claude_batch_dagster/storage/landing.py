@@ -125,7 +125,8 @@ class Landing:
         """Write down what came back, and show it, in one transaction."""
         records = recorded(self.chunk, self.requests, {**self._odd, **without}, self.now)
         self.connection.begin()
-        answers.land(self.connection, self.chunk.chunk_id, records)
+        if records:
+            answers.land(self.connection, self.chunk.chunk_id, records)
         answers.land_from(self.connection, self.chunk.chunk_id, "_cb_plain")
         self.projection.show(self.connection, self.chunk.chunk_id)
         self.connection.commit()
@@ -169,22 +170,22 @@ class Landing:
                 *(f"{name} BETWEEN 0 AND {MAX_TOKENS}" for name in TOKENS),
             ]
         )
+        source, values = self._lines(file, longest)
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_lines AS SELECT custom_id, "
             f"{', '.join(f'{text} AS {name}' for name, text in laid.items())}, "
-            f"coalesce({is_plain}, false) AS is_plain FROM {self._lines(file, longest)} WHERE custom_id IS NOT NULL",
-            {"file": str(file)} if self._can_read(file) else {},
+            f"coalesce({is_plain}, false) AS is_plain FROM {source} WHERE custom_id IS NOT NULL",
+            values,
         )
 
-    def _lines(self, file: Path, longest: int) -> str:
-        """Return what is read: the lines of the file, or nothing if the database cannot read them."""
+    def _lines(self, file: Path, longest: int) -> tuple[str, dict[str, str]]:
+        """Return what is read, with its values: the lines of the file, or nothing if the database cannot read them."""
         if not self._can_read(file):
-            return f"(SELECT NULL::VARCHAR AS custom_id, NULL::{RESULT} AS result WHERE false)"
+            return f"(SELECT NULL::VARCHAR AS custom_id, NULL::{RESULT} AS result WHERE false)", {}
         columns = f"{{custom_id: 'VARCHAR', result: '{RESULT}'}}"
-        return (
-            f"read_json($file, format = 'newline_delimited', columns = {columns}, ignore_errors = true, "
-            f"maximum_object_size = {max(longest + 1, SMALLEST_BUFFER)})"
-        )
+        largest = f"maximum_object_size = {max(longest + 1, SMALLEST_BUFFER)}"
+        options = f"format = 'newline_delimited', columns = {columns}, ignore_errors = true, {largest}"
+        return f"read_json($file, {options})", {"file": str(file)}
 
     def _can_read(self, file: Path) -> bool:
         """Whether the database may read other files, which its owner can forbid, and would read this one alone."""
