@@ -3,13 +3,14 @@
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import duckdb
 import orjson
 import pandas as pd
+from anthropic import Anthropic
 from pydantic import BaseModel
 
 from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
@@ -104,18 +105,26 @@ def collect_plain(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     sdk = client(CannedApi(n, written(folder / "results.jsonl", names, distinct=distinct)))
     forget_peak()
     began = time.perf_counter()
-    rows = []
-    for line in sdk.messages.batches.results(BATCH_ID):
+    keep(folder / "plain.duckdb", answers_of(sdk, BATCH_ID, model))
+    return time.perf_counter() - began
+
+
+def answers_of(sdk: Anthropic, batch_id: str, model: type[Answer]) -> Iterator[dict[str, object]]:
+    """Read the results of a batch the plain way: one dict for each answer that fits the model."""
+    for line in sdk.messages.batches.results(batch_id):
         if line.result.type == "succeeded":
             block = line.result.message.content[0]
             answer = model.model_validate_json(block.text if block.type == "text" else "")
             tokens = line.result.message.usage.input_tokens
-            rows.append({"id": line.custom_id, **answer.model_dump(), "tokens": tokens})
-    frame = pd.DataFrame(rows)
-    with duckdb.connect(str(folder / "plain.duckdb")) as connection:
+            yield {"id": line.custom_id, **answer.model_dump(), "tokens": tokens}
+
+
+def keep(database: Path, rows: Iterable[dict[str, object]]) -> None:
+    """Keep answers the plain way: a DataFrame, and a table of it."""
+    frame = pd.DataFrame(list(rows))
+    with duckdb.connect(str(database)) as connection:
         connection.register("frame", frame)
         connection.execute("CREATE TABLE answers AS SELECT * FROM frame")
-    return time.perf_counter() - began
 
 
 def collect_distinct_plain(n: int, folder: Path) -> float:

@@ -10,16 +10,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import orjson
-import pandas as pd
 from anthropic import Anthropic
 from dagster_duckdb import DuckDBResource
 
-from bench.cases import ReasonedAnswer, base_params
+from bench.cases import ReasonedAnswer, answers_of, base_params, keep
 from bench.corpus import WORDS
 from bench.memory import forget_peak, peak_mb
 from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_new_documents_sensor
@@ -69,20 +69,11 @@ def plain(folder: Path, url: str, parts: int) -> Callable[[], object]:
                 for key, text in zip(part["id"], part["text"], strict=True)
             ]
             batches.append(sdk.messages.batches.create(requests=requests))  # type: ignore[arg-type]
-        rows = []
         for one in batches:
             while sdk.messages.batches.retrieve(one.id).processing_status != "ended":
                 time.sleep(1)
-            for line in sdk.messages.batches.results(one.id):
-                if line.result.type == "succeeded":
-                    block = line.result.message.content[0]
-                    answer = ReasonedAnswer.model_validate_json(block.text if block.type == "text" else "")
-                    tokens = line.result.message.usage.input_tokens
-                    rows.append({"id": line.custom_id, **answer.model_dump(), "tokens": tokens})
-        frame = pd.DataFrame(rows)
-        with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-            connection.register("frame", frame)
-            connection.execute("CREATE TABLE answers AS SELECT * FROM frame")
+        answered = chain.from_iterable(answers_of(sdk, one.id, ReasonedAnswer) for one in batches)
+        keep(folder / "warehouse.duckdb", answered)
 
     return run
 

@@ -32,7 +32,7 @@ def cancel(
     def is_needed(chunk: ChunkRecord) -> bool:
         if chunk.run_id == run_id:
             return False
-        parts = {record.partition_key for record in pipeline.ledger.rows(chunk.chunk_id)}
+        parts = set(pipeline.ledger.requests(chunk.chunk_id).partition_keys)
         return not (parts <= partition_keys and is_over(chunk.run_id))
 
     done = Cancellation()

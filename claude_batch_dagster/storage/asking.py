@@ -327,9 +327,12 @@ class Asking:
         hand_over(self.reader.connection, "_cb_asked", {"question": "VARCHAR"}, asked)
         query = f"SELECT _cb_good FROM ({self._good}) SEMI JOIN _cb_asked ON _cb_good = question"
         known = {name for (name,) in self.reader.connection.execute(query).fetchall()} | self._rendered
-        new = {row.question: row for row in reversed(asking) if row.question not in known}
+        new = dict[str, OpenRow]()
+        for row in asking:
+            if row.question not in known:
+                new.setdefault(row.question, row)
         self._rendered.update(new)
-        return list(new.values())[::-1]
+        return list(new.values())
 
     @cached_property
     def _looks_back(self) -> bool:

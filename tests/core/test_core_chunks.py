@@ -160,3 +160,14 @@ def test_nonces_of_one_moment_differ_by_chance_alone() -> None:
 
     assert len(nonces) == 10
     assert all(re.fullmatch(r"[0-9a-hjkmnp-tv-z]{26}", nonce) for nonce in nonces)
+
+
+@pytest.mark.parametrize("last", ["model", "max_tokens", "messages"])
+def test_a_request_costs_the_same_however_its_params_are_ordered(last: str) -> None:
+    """A prompt function may lay them out as it likes."""
+    params = {"model": "claude-haiku-5-5", "max_tokens": 9_000, "messages": []}
+    turned = {**{name: value for name, value in params.items() if name != last}, last: params[last]}
+
+    costs = {OpenRow(None, "k", "hash", orjson.dumps(one)).max_cost_usd for one in (params, turned)}
+
+    assert len(costs) == 1

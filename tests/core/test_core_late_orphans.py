@@ -103,6 +103,7 @@ def test_doubts_are_told_to_the_partitions_whose_rows_they_carry(world: World) -
     report = world.run("p", "q", "r")
 
     assert [part.doubts.n_possible_duplicates for part in report.partitions] == [1, 2, 0]
+    assert [part.table_doubts.n_possible_duplicates for part in report.partitions] == [3, 3, 3]
     usd = [part.doubts.possible_duplicate_usd or 0 for part in report.partitions]
     assert usd[1] == pytest.approx(2 * usd[0])
     assert usd[2] == 0

@@ -8,7 +8,17 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    computed_field,
+    create_model,
+    field_serializer,
+    field_validator,
+    model_serializer,
+)
 
 from claude_batch_dagster.core.outputs import BOOKKEEPING, InvalidOutputError, OutputSchema, sql_type
 from claude_batch_dagster.errors import OutputModelError
@@ -407,3 +417,96 @@ def test_a_field_says_what_it_holds() -> None:
         "The reason.",
         None,
     ]
+
+
+class Inner(BaseModel):
+    """A part of an answer."""
+
+    n: int = 1
+
+
+class Computed(BaseModel):
+    """A model whose JSON has more than its fields."""
+
+    label: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def loud(self) -> str:
+        """Return the label in capitals."""
+        return self.label.upper()
+
+
+class Serialized(BaseModel):
+    """A model that writes a field in its own way."""
+
+    label: str
+
+    @field_serializer("label")
+    def quietly(self, label: str) -> str:
+        """Return the label in small letters."""
+        return label.lower()
+
+
+class Rewritten(BaseModel):
+    """A model that writes all of itself in its own way."""
+
+    label: str
+
+    @model_serializer
+    def as_a_whole(self) -> dict[str, str]:
+        """Return the label twice."""
+        return {"label": self.label * 2}
+
+
+class Wide(BaseModel):
+    """A model that lets anything more pass."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: str
+
+
+class Numbers(BaseModel):
+    """A model with numbers, an alias, and a part."""
+
+    n: int = Field(alias="N")
+    price: Decimal
+    inner: Inner
+    label: str | None = None
+
+
+class Simple(BaseModel):
+    """A model for which nothing but its own JSON is needed."""
+
+    label: Literal["war", "peace"]
+    good: bool
+    share: float
+    on: date | None = None
+    word: str = Field("x", alias="Word")
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (Simple, '{"label": "war", "good": true, "share": 0.5, "on": "2026-01-02", "Word": "\\u00e9"}'),
+        (Simple, '{"label": "WAR", "good": false, "share": 1e400}'),
+        (Computed, '{"label": "war"}'),
+        (Serialized, '{"label": "WAR"}'),
+        (Rewritten, '{"label": "war"}'),
+        (Wide, '{"label": "war", "more": 1}'),
+        (Numbers, '{"N": 3, "price": "1.50", "inner": {"n": 2}}'),
+    ],
+)
+def test_an_answer_is_encoded_as_what_it_holds(model: type[BaseModel], text: str) -> None:
+    """The short way of most models gives what the long way gives: the columns, and nothing else."""
+    schema = OutputSchema(model)
+
+    assert orjson.loads(schema.encoded(text)) == orjson.loads(orjson.dumps(schema.validate(text)))
+    assert orjson.loads(schema.encoded(text)).keys() == schema.columns.keys()
+
+
+def test_a_number_that_is_too_large_for_its_column_is_told_on_either_way() -> None:
+    """It would fail the whole statement."""
+    with pytest.raises(InvalidOutputError, match="does not fit"):
+        OutputSchema(Inner).encoded('{"n": 99999999999999999999}')

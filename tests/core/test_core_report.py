@@ -2,6 +2,8 @@ from collections import Counter
 
 import pytest
 
+from claude_batch_dagster.core.doubts import summed
+from claude_batch_dagster.core.ledger import Doubt, State
 from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.core.verdicts import Verdict
 
@@ -46,3 +48,23 @@ def test_these_verdicts_are_errors(verdict: str) -> None:
 def test_f103_books_that_do_not_balance_are_told(n_expected: int) -> None:
     """A row too many or too few shows."""
     assert not report(n_expected, succeeded=2).balanced
+
+
+def test_a_batch_in_doubt_counts_once_for_the_table() -> None:
+    """Its requests are those of all partitions; the batch is one."""
+    doubts = [
+        Doubt(
+            chunk_id="chunk",
+            partition_key=part,
+            state=State.UNSEEN,
+            n_requests=2,
+            set_free=True,
+            max_cost_usd=0.25,
+            cost_usd=None,
+        )
+        for part in ("p", "q")
+    ]
+
+    found = summed(doubts)
+
+    assert (found.n_unconfirmed, found.n_possible_duplicates, found.possible_duplicate_usd) == (1, 4, 0.5)

@@ -396,8 +396,9 @@ def test_f4_what_a_rejected_twin_asks_is_asked_for_others(ask: Ask, docs: Callab
 # --- what is answered ------------------------------------------------------------------------------
 
 
-def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run) -> None:
+def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also across windows and partitions: one document is kept, for the row that stands first."""
+    monkeypatch.setattr("claude_batch_dagster.storage.asking.WINDOW_BYTES", 1)
     n = BLOCK + 1_001
     run(
         "CREATE TABLE docs AS SELECT range AS id, if(range % 1000 = 0, 'same', 't' || range) AS text, "  # noqa: S608

@@ -13,7 +13,7 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
 from claude_batch_dagster.core.outcomes import facts_of, spending
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, decode
-from claude_batch_dagster.storage import answers, questions
+from claude_batch_dagster.storage import answers, landing, questions
 from claude_batch_dagster.storage.answer_store import AnswerStore
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
@@ -81,6 +81,10 @@ LINES: Mapping[str, bytes] = {
             "cache_creation": {"ephemeral_1h_input_tokens": 40, "ephemeral_5m_input_tokens": 60},
         },
     ),
+    "long-context": line(
+        "long-context", TEXT, model="claude-sonnet-4-5", usage={"input_tokens": 300_000, "output_tokens": 2}
+    ),
+    "long": line("long", {"type": "text", "text": "x" * 300_000}),
     "half": line("half", {"type": "text", "text": "HALF"}).replace(b"HALF", b"\\ud800"),
     "no-utf8": line("no-utf8", {"type": "text", "text": "HALF"}).replace(b"HALF", b"\xff"),
     "errored": other("errored", type="errored", error={"error": {"type": "api_error", "message": "sorry"}}),
@@ -207,3 +211,45 @@ def test_of_two_results_for_one_request_the_first_counts(landed: tuple[Landed, P
     found = world.land(file)
 
     assert (found["plain"][1], found["cited"][1], world.contradictory) == ("first", "a", True)
+
+
+PLAIN = frozenset({"plain", "unicode", "thought", "hidden", "cited", "cut", "strange", "cached", "long"})
+"""Lines that the database can read itself."""
+
+
+def test_only_the_odd_line_is_read_with_care(landed: tuple[Landed, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a long one is read by the database; where it may not read the file, or would read others, all are odd."""
+    world, file = landed
+    read = list[str]()
+
+    def watched(raw: bytes) -> Any:
+        result = decode(raw)
+        read.append(result.custom_id)
+        return result
+
+    monkeypatch.setattr(landing, "decode", watched)
+    file.write_bytes(b"\n".join(LINES.values()))
+    world.land(file)
+
+    by_itself = file.parent.name == "spool" and not world.warehouse.config
+    assert PLAIN.isdisjoint(read) if by_itself else PLAIN.issubset(read)
+
+
+def test_where_one_price_is_not_known_the_sum_is_not_known(landed: tuple[Landed, Path]) -> None:
+    """Rather no figure than a wrong one."""
+    world, file = landed
+    part = "p" if NAMES.index("strange") % 2 else "q"
+    beside = next(name for name in PLAIN - {"strange"} if NAMES.index(name) % 2 == NAMES.index("strange") % 2)
+    file.write_bytes(LINES["strange"] + b"\n" + LINES[beside])
+    world.land(file)
+
+    [spend] = [one for one in world.spends if one.partition_key == part]
+    assert (spend.n_requests, spend.cost_usd, spend.live_cost_usd) == (2, None, None)
+
+
+def test_f76_a_line_of_any_length_spoils_no_other(landed: tuple[Landed, Path]) -> None:
+    """Longer than what the database reads unless it is told to: two of its buffers of 16 MB."""
+    world, file = landed
+    file.write_bytes(LINES["plain"] + b"\n{" + b"x" * 34_000_000 + b"\n" + LINES["cited"])
+
+    assert world.land(file).keys() == {"plain", "cited"}
