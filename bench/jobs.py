@@ -138,9 +138,12 @@ def tick(folder: Path, url: str, parts: int) -> Callable[[], object]:
     sensor = build_new_documents_sensor(asset)
     instance = dg.DagsterInstance.local_temp(str(folder))
     repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
-    return lambda: sensor.evaluate_tick(
-        dg.build_sensor_context(instance=instance, resources=resources, repository_def=repository)
-    )
+
+    def look() -> object:
+        with dg.build_sensor_context(instance=instance, resources=resources, repository_def=repository) as context:
+            return sensor.evaluate_tick(context)
+
+    return look
 
 
 JOBS: dict[str, Callable[[Path, str, int], Callable[[], object]]] = {
