@@ -150,9 +150,11 @@ class Engine:
                 pipeline.answer(outbox)
             except (ApiError, HeldChunksError) as error:
                 failure = error
+        with self.warehouse.connect():  # opening it anew takes longer than what is done with it here
             self._kinship.mark()
+            reports = self._reports(partitions, asked, pipeline.asked, frame)
         return RunReport(
-            partitions=self._reports(partitions, asked, pipeline.asked, frame),
+            partitions=reports,
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
             failure=failure,
             unfinished=pipeline.unfinished() if failure is not None else frozenset(),
@@ -231,7 +233,7 @@ class Engine:
                 answers.take_over(connection, question.target, question.schema.columns)
             projection.project(connection, [partition.key for partition in partitions])
             connection.commit()
-        self._kinship.begin()
+            self._kinship.begin()
         keys = [partition.key for partition in partitions]
         return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)
 

@@ -130,11 +130,15 @@ class Pipeline:
 
     def _collect_again(self) -> None:
         """Land what was collected once and the database lacks; look for what the API has withheld so far."""
-        landed = self.answers.landed()
-        for chunk_id, n_requests in sorted(self.ledger.sizes(self.name, CLOSED).items()):
-            if landed.get(chunk_id, 0) < n_requests:
-                self._repeat(self.collection.collect_again, chunk_id, here=self._is_here(self.ledger.chunk(chunk_id)))
-        for chunk_id in sorted(self.answers.without_results() - self.lacking.keys()):
+        with self.answers.opened():
+            landed, withheld = self.answers.landed(), self.answers.without_results()
+        sizes = self.ledger.sizes(self.name, CLOSED)
+        lacking = sorted(chunk_id for chunk_id, n in sizes.items() if landed.get(chunk_id, 0) < n)
+        for chunk_id in lacking:
+            self._repeat(self.collection.collect_again, chunk_id, here=self._is_here(self.ledger.chunk(chunk_id)))
+        if lacking:  # of which some may be withheld
+            withheld = self.answers.without_results()
+        for chunk_id in sorted(withheld - self.lacking.keys()):
             self._repeat(self.collection.look_again, chunk_id, here=self._is_here(self.ledger.chunk(chunk_id)))
 
     def _repeat(self, collect: Callable[..., None], chunk_id: str, *, here: bool) -> None:

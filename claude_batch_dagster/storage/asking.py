@@ -365,18 +365,19 @@ class Asking:
     def _write(self) -> None:
         """Put the questions of these partitions in place of those that stand there; rows that share a key make one."""
         connection, keys = self.reader.connection, listed(self._key_types)
-        found = zip(*self._found, strict=True) if self._found else [()] * len(FOUND)
-        hand_over(connection, "_cb_found", FOUND, dict(zip(FOUND, found, strict=True)))
-        connection.execute(
-            "UPDATE _cb_rows SET request_hash = f.found, error = f.problem FROM _cb_found AS f "
-            "WHERE _cb_rows._cb_place = f.place"
-        )
-        refused = {"refused": list(self._refused), "problem": list(self._refused.values())}
-        hand_over(connection, "_cb_refused", dict.fromkeys(refused, "VARCHAR"), refused)
-        connection.execute(
-            "UPDATE _cb_rows SET request_hash = NULL, error = f.problem FROM _cb_refused AS f "
-            "WHERE _cb_rows.request_hash = f.refused"
-        )
+        if self._found:
+            hand_over(connection, "_cb_found", FOUND, dict(zip(FOUND, zip(*self._found, strict=True), strict=True)))
+            connection.execute(
+                "UPDATE _cb_rows SET request_hash = f.found, error = f.problem FROM _cb_found AS f "
+                "WHERE _cb_rows._cb_place = f.place"
+            )
+        if self._refused:
+            refused = {"refused": list(self._refused), "problem": list(self._refused.values())}
+            hand_over(connection, "_cb_refused", dict.fromkeys(refused, "VARCHAR"), refused)
+            connection.execute(
+                "UPDATE _cb_rows SET request_hash = NULL, error = f.problem FROM _cb_refused AS f "
+                "WHERE _cb_rows.request_hash = f.refused"
+            )
         table = questions.questions_of(self.reader.target).sql
         connection.execute(
             f"DELETE FROM {table} WHERE rowid IN (SELECT q.rowid FROM {table} AS q JOIN _cb_partitions AS p "

@@ -124,5 +124,5 @@ def filled_tables(warehouse: Warehouse) -> dict[str, str]:
 
 
 def _exists(connection: duckdb.DuckDBPyConnection, table: TableName, *, column: str = "table_name") -> bool:
-    query = "SELECT 1 FROM information_schema.columns WHERE table_schema = ? AND table_name = ? AND column_name = ?"
+    query = "SELECT 1 FROM duckdb_columns() WHERE schema_name = ? AND table_name = ? AND column_name = ?"
     return connection.execute(query, [table.schema, table.table, column]).fetchone() is not None

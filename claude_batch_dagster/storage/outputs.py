@@ -8,7 +8,6 @@ import duckdb
 from claude_batch_dagster.core.outputs import BOOKKEEPING, OutputSchema, Structure
 from claude_batch_dagster.errors import OutputModelError
 from claude_batch_dagster.storage.names import TableName, quoted
-from claude_batch_dagster.storage.warehouse import first_line
 
 MARKERS = TableName("claude_batch", "landed_chunks")
 """Which chunks are in which table: written in the transaction that lands them."""
@@ -44,22 +43,21 @@ class OutputTable:
     def _add_missing_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
         described = connection.execute(f"DESCRIBE {self.target.sql}").fetchall()
         present = {name.lower(): kind for name, kind, *_ in described}
+        spelled = self._spelled(connection)
         for name, kind in self.columns.items():
             if name.lower() not in present:
                 connection.execute(f"ALTER TABLE {self.target.sql} ADD COLUMN {quoted(name)} {ddl(kind)}")
-            elif not self._castable(connection, present[name.lower()], ddl(kind)):
+            elif present[name.lower()] != spelled[name]:
                 raise OutputModelError(
                     f"column {name!r} of {self.target} is {present[name.lower()]}, the output model now wants "
                     f"{ddl(kind)}. Nothing was sent. Rename the field, or rename or drop the old column."
                 )
 
-    def _castable(self, connection: duckdb.DuckDBPyConnection, present: str, wanted: str) -> bool:
-        """Whether the column still is what it was created as, however DuckDB spells the type."""
-        try:
-            spelled = connection.execute(f"DESCRIBE SELECT NULL::{wanted}").fetchall()[0][1]
-        except duckdb.Error as error:  # pragma: no cover  (a type of ours that DuckDB does not know)
-            raise OutputModelError(f"the type {wanted} cannot be a column: {first_line(error)}") from error
-        return bool(spelled == present)
+    def _spelled(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """Return the type of each column as DuckDB spells it."""
+        nulls = ", ".join(f"NULL::{ddl(kind)}" for kind in self.columns.values())
+        described = connection.execute(f"DESCRIBE SELECT {nulls}").fetchall()
+        return {name: kind for name, (_, kind, *_) in zip(self.columns, described, strict=True)}
 
 
 def ddl(kind: Structure) -> str:

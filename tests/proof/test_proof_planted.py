@@ -141,6 +141,7 @@ def test_a_test_that_hangs_catches_nothing(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (ended.exit_code, ended.failures, ended.output) == (None, {}, "not done after 3 seconds")
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -230,8 +230,12 @@ def test_the_question_that_sql_names_is_the_one_that_is_sent(
     memory: duckdb.DuckDBPyConnection, texts: list[tuple[str, str]]
 ) -> None:
     """Whatever the text; and what Python takes for white space, SQL takes for white space."""
-    memory.execute("CREATE OR REPLACE TABLE docs (id INTEGER, title VARCHAR, text VARCHAR)")
-    memory.executemany("INSERT INTO docs VALUES (?, ?, ?)", [[n, *pair] for n, pair in enumerate(texts)])
+    titles, bodies = zip(*texts, strict=True)
+    memory.execute(
+        "CREATE OR REPLACE TABLE docs AS SELECT unnest(?::INTEGER[]) AS id, unnest(?::VARCHAR[]) AS title, "
+        "unnest(?::VARCHAR[]) AS text",
+        [list(range(len(texts))), list(titles), list(bodies)],
+    )
     builder = RequestBuilder(prompt=Template.parse("{title} of {text}"), base=BASE)
 
     found = asks(memory, prompt="{title} of {text}")
