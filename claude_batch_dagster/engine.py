@@ -27,6 +27,7 @@ from claude_batch_dagster.core.progress import Progress, Tempo
 from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.report import PartitionReport, Standing
 from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.core.submission import Submission
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError, UpstreamError
@@ -150,11 +151,8 @@ class Engine:
                 pipeline.answer(outbox)
             except (ApiError, HeldChunksError) as error:
                 failure = error
-        with self.warehouse.connect():  # opening it anew takes longer than what is done with it here
-            self._kinship.mark()
-            reports = self._reports(partitions, asked, pipeline.asked, frame)
         return RunReport(
-            partitions=reports,
+            partitions=self._end(partitions, asked, pipeline.asked, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
             failure=failure,
             unfinished=pipeline.unfinished() if failure is not None else frozenset(),
@@ -206,6 +204,16 @@ class Engine:
         finally:
             outbox.remove()
 
+    @with_room
+    def _end(
+        self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
+    ) -> list[PartitionReport]:
+        """Leave the mark of this run, and report, in one opening of the database."""
+        with self.warehouse.connect():
+            self._kinship.mark()
+            return self._reports(partitions, asked, sent, frame)
+
+    @with_room
     def _ask(
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
     ) -> tuple[Asked, AnswerStore]:

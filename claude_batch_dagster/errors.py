@@ -180,6 +180,19 @@ class WarehouseLockedError(WarehouseError):
         self.database, self.waited_seconds, self.reason = database, waited_seconds, reason
 
 
+class WarehouseMemoryError(WarehouseError):
+    """DuckDB needed more memory than it may take."""
+
+    def __init__(self, database: str, *, may_take_more: bool) -> None:
+        super().__init__(
+            f"DuckDB does not get the memory that it needs for {database!r}. It reads 2,048 rows at a time, documents "
+            "and answers included. Nothing that was paid for is lost: give it more (memory_limit in the "
+            "connection_config of the DuckDBResource, or a larger machine), or split large documents upstream, and "
+            "materialize again."
+        )
+        self.database, self.may_take_more = database, may_take_more
+
+
 class WarehouseCorruptError(WarehouseError):
     """The file is not a DuckDB database, or not one any more."""
 

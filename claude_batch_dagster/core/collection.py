@@ -10,6 +10,7 @@ from claude_batch_dagster.core.downloads import MAX_DOWNLOADS, Downloads, batch_
 from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Ledger, Requests, State
 from claude_batch_dagster.core.outcomes import gone, lack, recorded, word
 from claude_batch_dagster.core.ports import Answers, Batch, Clock, Lack, Locks, Receipt, place_of
+from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 from claude_batch_dagster.errors import ApiResponseError
 from claude_batch_dagster.wording import counted
@@ -84,10 +85,15 @@ class Collection:
                 held.enter_context(self.locks.hold(name))
             held.enter_context(self.answers.opened())
             for one in fetched:
-                chunk = self.ledger.chunk(one.chunk_id)
-                if chunk.state in {State.ENDED, State.SPOOLED} and self.downloads.has(chunk):
-                    self._land(chunk, one.batch, whatever=one.whatever)
+                self._land_one(one)
 
+    @with_room
+    def _land_one(self, fetched: Fetched) -> None:
+        chunk = self.ledger.chunk(fetched.chunk_id)
+        if chunk.state in {State.ENDED, State.SPOOLED} and self.downloads.has(chunk):
+            self._land(chunk, fetched.batch, whatever=fetched.whatever)
+
+    @with_room
     def _n_kept(self, chunk: ChunkRecord) -> int:
         """Return how many requests have a result on our disk."""
         if not self.downloads.has(chunk):
@@ -122,6 +128,7 @@ class Collection:
 
     # --- what is lacking later ---------------------------------------------------------------------
 
+    @with_room
     def collect_again(self, chunk_id: str, *, here: bool = True) -> None:
         """
         Land a chunk that the database lacks once more, at no cost: from the spool, or from the API as long as it can.
@@ -165,6 +172,7 @@ class Collection:
             self.downloads.append(chunk, {requests.custom_ids[place] for place in lacking})
         raise AssertionError(chunk)  # pragma: no cover  (the last try lands)
 
+    @with_room
     def look_again(self, chunk_id: str, *, here: bool = True) -> None:
         """
         Land results that nobody had until now, and that have turned up: they were paid for.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 
@@ -24,6 +24,7 @@ class Contents:
 
     connection: duckdb.DuckDBPyConnection
     upstream: Upstream
+    warehouse: Warehouse
 
     @classmethod
     @contextmanager
@@ -31,7 +32,7 @@ class Contents:
         """Open the database once for all that is asked; raise `UpstreamError` when the table cannot be read in time."""
         with warehouse.connect() as connection, _limited(connection):
             try:
-                yield cls(connection, upstream)
+                yield cls(connection, upstream, warehouse)
             except duckdb.InterruptException:
                 raise UpstreamError(
                     f"the upstream {upstream.shown_as} takes longer than {LONGEST_LOOK_SECONDS:.0f} s to look through, "
@@ -54,13 +55,21 @@ class Contents:
             "SELECT _cb_partition, concat_ws('-', count(*), bit_xor(hash(r)), sum(hash(r) % 1000000007)) "
             f"FROM {reader.own_rows(partitions)} AS r GROUP BY _cb_partition"
         )
-        return dict(self.connection.execute(query).fetchall())
+        return dict(self._rows(query))
 
     def keys(self, dimension: int = 0) -> list[str]:
         """Return the partition keys that the rows name in one dimension, in order."""
         expr, relation = self.upstream.rule.dimensions[dimension].expr, self.upstream.relation
         query = f"SELECT DISTINCT CAST(({expr}) AS VARCHAR) AS k FROM {relation} WHERE k IS NOT NULL ORDER BY k"
-        return [key for (key,) in self.connection.execute(query).fetchall()]
+        return [key for (key,) in self._rows(query)]
+
+    def _rows(self, query: str) -> list[Any]:
+        try:
+            return self.connection.execute(query).fetchall()
+        except duckdb.OutOfMemoryException:
+            if not self.warehouse.make_room(self.connection):
+                raise
+        return self.connection.execute(query).fetchall()
 
 
 @contextmanager

@@ -40,6 +40,9 @@ PATTERNS = frozenset("*?[")
 
 SMALLEST_BUFFER = 1 << 16
 
+LONGEST_LINE = 4_000_000
+"""Bytes of a line for which the database may take its memory, twelve times as many: no answer is nearly as long."""
+
 CUSTOM_ID = re.compile(rb'\{"custom_id": ?"([^"\\]+)"')
 """How a line begins, as the API writes it."""
 
@@ -179,8 +182,8 @@ class Landing:
         )
 
     def _lines(self, file: Path, longest: int) -> tuple[str, dict[str, str]]:
-        """Return what is read, with its values: the lines of the file, or nothing if the database cannot read them."""
-        if not self._can_read(file):
+        """Return what is read, with its values: the lines of the file, or nothing if the database should not."""
+        if longest > LONGEST_LINE or not self._can_read(file):
             return f"(SELECT NULL::VARCHAR AS custom_id, NULL::{RESULT} AS result WHERE false)", {}
         columns = f"{{custom_id: 'VARCHAR', result: '{RESULT}'}}"
         largest = f"maximum_object_size = {max(longest + 1, SMALLEST_BUFFER)}"

@@ -22,7 +22,8 @@ class Outbox:
     _closed: bool = False
 
     def __enter__(self) -> Self:
-        self._file = open_private(self.path)
+        self.remove()  # what was put in by who is doing it again
+        self._file, self._closed, self.n_requests = open_private(self.path), False, 0
         return self
 
     def __exit__(self, *_: object) -> None:

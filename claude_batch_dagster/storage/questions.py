@@ -22,22 +22,25 @@ def questions_of(target: TableName) -> TableName:
 
 def prepare(connection: duckdb.DuckDBPyConnection, target: TableName, key_types: Mapping[str, str]) -> bool:
     """
-    Create the table of questions, unless it is there with these key columns; return whether it was not there.
+    Create the table of questions, unless it is there with these key columns; return whether it held no question.
 
     With other ones nobody could compare its rows with those of today: it is made again, partition by partition.
     """
     table = questions_of(target)
+    is_new = True
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(SCHEMA)}")
     columns = {**key_types, **COLUMNS}
     found = _columns_of(connection, table)
     wanted = [
         (name, connection.execute(f"SELECT typeof(NULL::{kind})").fetchall()[0][0]) for name, kind in columns.items()
     ]
+    if found:
+        is_new = connection.execute(f"SELECT 1 FROM {table.sql} LIMIT 1").fetchone() is None
     if found and found != wanted:
         connection.execute(f"DROP TABLE {table.sql}")
     definitions = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
     connection.execute(f"CREATE TABLE IF NOT EXISTS {table.sql} ({definitions})")
-    return not found
+    return is_new
 
 
 def _columns_of(connection: duckdb.DuckDBPyConnection, table: TableName) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from claude_batch_dagster.errors import (
     WarehouseCorruptError,
     WarehouseError,
     WarehouseLockedError,
+    WarehouseMemoryError,
 )
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -24,7 +25,13 @@ LONGEST_PAUSE_SECONDS = 0.25
 """Not longer: those who come later would look more often, and get the file first."""
 
 MEMORY_LIMIT = "384MB"
-"""What DuckDB holds in memory, unless `config` says otherwise; more goes to files beside the database for a while."""
+"""
+What DuckDB holds in memory, unless `config` says otherwise; more goes to files beside the database for a while.
+
+Where that does not do, because single values are large, it may take what it takes by default: most of the machine's.
+"""
+
+UNLIMITED = "RESET memory_limit"
 
 MEMORY_SETTINGS = frozenset({"memory_limit", "max_memory"})
 
@@ -38,6 +45,14 @@ READ_ONLY = re.compile(
 """An error of the same kind as those that quote values, but without one."""
 
 
+@dataclass
+class _Room:
+    """What has been found out about the memory that is needed."""
+
+    is_lifted: bool = False
+    """Whether the limit did not do."""
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """One DuckDB database, by path."""
@@ -46,6 +61,7 @@ class Warehouse:
     config: Mapping[str, Any] = field(default_factory=dict)
     lock_timeout_seconds: float = 120.0
     """How long to wait for another process to let go of the file."""
+    _room: _Room = field(default_factory=_Room, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.database in {"", ":memory:"}:
@@ -59,16 +75,21 @@ class Warehouse:
         """
         Open the database, waiting for other processes; close it also when the body raises.
 
-        Raises `WarehouseLockedError` after `lock_timeout_seconds`, `WarehouseCorruptError` for a file that
-        is no database, `WarehouseError` for anything else DuckDB says. A signal in the midst of a statement raises
+        Raises `WarehouseLockedError` after `lock_timeout_seconds`, `WarehouseCorruptError` for a file that is no
+        database, `WarehouseMemoryError` for lack of memory, of which it may take more when it is opened the next
+        time, `WarehouseError` for anything else DuckDB says. A signal in the midst of a statement raises
         `KeyboardInterrupt`, whatever its handler has raised: DuckDB does not tell.
         """
         connection = self._open()
         try:
             connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-            if not MEMORY_SETTINGS.intersection(self.config):
-                connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+            if self._is_limited:
+                connection.execute(UNLIMITED if self._room.is_lifted else f"SET memory_limit = '{MEMORY_LIMIT}'")
             yield connection
+        except duckdb.OutOfMemoryException:
+            may_take_more = self._is_limited and not self._room.is_lifted
+            self._room.is_lifted = True
+            raise WarehouseMemoryError(self.database, may_take_more=may_take_more) from None
         except duckdb.Error as error:
             raise WarehouseError(f"DuckDB: {without_values(error)}") from None
         except RuntimeError as error:
@@ -77,6 +98,19 @@ class Warehouse:
             raise
         finally:
             connection.close()
+
+    def make_room(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Let DuckDB take more memory from here on; `False` if that is not for us to say, or done already."""
+        if not self._is_limited or self._room.is_lifted:
+            return False
+        self._room.is_lifted = True
+        connection.execute(UNLIMITED)
+        return True
+
+    @property
+    def _is_limited(self) -> bool:
+        """Whether it is for us to say how much memory DuckDB takes."""
+        return not MEMORY_SETTINGS.intersection(self.config)
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:

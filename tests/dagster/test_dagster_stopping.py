@@ -108,9 +108,9 @@ def stopping(world: "DagsterWorld", act: Act) -> Iterator[None]:
 
 
 def reading() -> bool:
-    """Tell whether the run, in the main thread, is at reading the upstream table."""
+    """Tell whether the run, in the main thread, is in the query that reads the upstream table."""
     frame = sys._current_frames().get(main_thread().ident or 0)  # noqa: SLF001  (documented, for such as this)
-    return frame is not None and Path(frame.f_code.co_filename).name == "upstream.py"
+    return frame is not None and frame.f_code.co_qualname == "Asking._read"
 
 
 def status(world: "DagsterWorld") -> str:
