@@ -1,7 +1,7 @@
 """Whether a question is asked, and asked again: by what came back for it so far, whoever asked it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -100,22 +100,29 @@ def next_attempt(past: Past | None, *, max_attempts: int) -> Attempt | None:
     return Attempt(past.attempt + 1, past.n_truncated)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Plan:
     """What to do for each question of a run: nothing, wait, or send it."""
 
-    open: frozenset[str]
-    """Questions that some row asks now, and that have no usable answer."""
-    past: Mapping[str, Past]
+    open: set[str] = field(default_factory=set)
+    """Questions that some row asks now, and that have no usable answer; those that were sent since have left."""
+    past: Mapping[str, Past] = field(default_factory=dict)
     """What came back for them so far; of those that were never answered, nothing."""
-    in_flight: Mapping[str, str]
+    in_flight: Mapping[str, str] = field(default_factory=dict)
     """The chunk that carries a question."""
-    max_attempts: int
+    known: set[str] = field(default_factory=set)
+    """Chunks that were looked at when the plan was made, or were sent since."""
+    max_attempts: int = 0
 
     @property
     def followed(self) -> frozenset[str]:
         """The chunks that carry open questions."""
         return frozenset(self.in_flight[question] for question in self.open & self.in_flight.keys())
+
+    def sent(self, chunk_id: str, questions: Iterable[str]) -> None:
+        """Take note that a chunk carries these questions: nothing in this plan sends them once more."""
+        self.known.add(chunk_id)
+        self.open.difference_update(questions)
 
     def attempt(self, question: str) -> Attempt | None:
         """Return the attempt to make now; None if there is none."""
@@ -127,7 +134,3 @@ class Plan:
     def unfinished(self) -> frozenset[str]:
         """The open questions whose last word is not spoken: on their way, or to be asked."""
         return frozenset(one for one in self.open if one in self.in_flight or self.attempt(one) is not None)
-
-
-NOTHING_TO_DO = Plan(open=frozenset(), past={}, in_flight={}, max_attempts=0)
-"""The plan before one is made."""

@@ -1,6 +1,6 @@
 """What a row signs on its way: the states of a chunk, the moves allowed, and the port of the ledger."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -122,27 +122,25 @@ class ChunkRecord:
     """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
 
 
-class RowRecord(NamedTuple):
-    """One row of one chunk, as it is written down before it is sent."""
-
-    chunk_id: str
-    ordinal: int
-    partition_key: str | None
-    key: str
-    custom_id: str
-    request_hash: str
-    attempt: int
-
-
 class Requests(NamedTuple):
     """The requests of one chunk in columns: place n of each is that of ordinal n."""
 
     partition_keys: Sequence[str | None]
-    custom_ids: Sequence[str]
     questions: Sequence[str]
     attempts: Sequence[int]
+    keys: Sequence[str]
+    custom_ids: Sequence[str]
     outcomes: Sequence[str | None]
     """The ledger's word for what came back; None until the chunk has come to its end."""
+
+
+class Claimed(NamedTuple):
+    """What the chunks of a pipeline have claimed, as of one moment."""
+
+    in_flight: Mapping[str, str]
+    """The questions on their way, each with the chunk that carries it."""
+    chunk_ids: frozenset[str]
+    """The chunks that carry questions, or have answered them: what they claim is known from here on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,12 +181,13 @@ class Ledger(Protocol):
     Each method is one transaction. Every method raises `LedgerError` when the store does not answer.
     """
 
-    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
+    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
         """
-        Write down a chunk and its rows, before anything of it is sent: this claims them.
+        Write down a chunk and its requests, before anything of it is sent: this claims their questions.
 
-        Raises `ClaimConflictError`, and writes nothing, if another chunk has a row's question on its way or has
-        answered it, or if another chunk of the pipeline is unconfirmed at the same place.
+        Raises `ClaimConflictError`, and writes nothing, if another chunk has a question of them on its way or has
+        answered it, or if another chunk of the pipeline is unconfirmed at the same place. Chunks that are `known`
+        are not looked at again: whoever made the choice has seen what they claim.
         """
 
     @property
@@ -216,14 +215,11 @@ class Ledger(Protocol):
     def unknown(self, chunk_ids: Iterable[str]) -> list[str]:
         """Return those of the chunks that this ledger has never heard of."""
 
-    def rows(self, chunk_id: str) -> list[RowRecord]:
-        """Return the rows of a chunk by ordinal."""
-
     def requests(self, chunk_id: str) -> Requests:
         """Return the requests of a chunk in columns."""
 
-    def in_flight(self, pipeline: str, states: Iterable[State], chunk_ids: Iterable[str] = ()) -> dict[str, str]:
-        """Return the questions in chunks of these states, and in these chunks, each with its chunk."""
+    def claimed(self, pipeline: str, *, lacking: Collection[str] = ()) -> Claimed:
+        """Return what is claimed now; questions of chunks that are `lacking` in the database count as on their way."""
 
     def has_earlier_names(self, pipeline: str) -> bool:
         """Whether rows of the pipeline were asked under hashes of an earlier version."""

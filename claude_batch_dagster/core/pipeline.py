@@ -6,7 +6,7 @@ from collections.abc import Collection as Members
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.attempts import FIRST, NOTHING_TO_DO, Attempt, Came, Plan
+from claude_batch_dagster.core.attempts import FIRST, Attempt, Came, Plan
 from claude_batch_dagster.core.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.collection import Collection, Fetched
 from claude_batch_dagster.core.ledger import (
@@ -90,7 +90,7 @@ class Pipeline:
     """Chunks that carry rows of this run and that it waits for, whoever sent them."""
     home: set[str] = field(default_factory=set)
     """Chunks brought home by this run."""
-    plan: Plan = NOTHING_TO_DO
+    plan: Plan = field(default_factory=Plan)
     """What was to be done when the round began, or when another run was last found to be faster."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
@@ -154,8 +154,8 @@ class Pipeline:
         return self.answers.partitions_of(self._plan().unfinished)
 
     def _plan(self) -> Plan:
-        in_flight = self.ledger.in_flight(self.name, OPEN, self.lacking.keys())
-        return self.answers.plan(in_flight, run_chunks=self.sent, max_attempts=self.max_attempts)
+        claimed = self.ledger.claimed(self.name, lacking=self.lacking.keys())
+        return self.answers.plan(claimed, run_chunks=self.sent, max_attempts=self.max_attempts)
 
     def _watch(self) -> bool:
         """Look for chunks that were let go: `True` if one turned up after all."""
@@ -264,7 +264,8 @@ class Pipeline:
         return Chunk(new_nonce(self.clock.now(), self.entropy(10)), rows)
 
     def _dispatch(self, chunk: Chunk, flying: set[str]) -> None:
-        self.submission.submit(chunk)
+        self.submission.submit(chunk, known=self.plan.known)
+        self.plan.sent(chunk.nonce, (row.question for row in chunk.rows))
         flying.add(chunk.nonce)
         self.sent.add(chunk.nonce)
         self.asked.update(row.partition_key for row in chunk.rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from claude_batch_dagster.core.attempts import Came, Plan
-from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
+from claude_batch_dagster.core.ledger import ChunkRecord, Claimed, Requests, Spend
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
@@ -236,12 +236,8 @@ class Answers(Protocol):
     def without_results(self) -> frozenset[str]:
         """Return the chunks with results to questions of this run that are withheld or gone, and may turn up."""
 
-    def plan(self, in_flight: Mapping[str, str], *, run_chunks: Collection[str], max_attempts: int) -> Plan:
-        """
-        Return what is to be done for the questions of this run.
-
-        `in_flight` are questions with the chunk that carries them; `run_chunks` are the chunks that the run has sent.
-        """
+    def plan(self, claimed: Claimed, *, run_chunks: Collection[str], max_attempts: int) -> Plan:
+        """Return what is to be done for the questions of this run; `run_chunks` are the chunks that it has sent."""
 
     def partitions_of(self, questions: Collection[str]) -> frozenset[str | None]:
         """Return the partitions of this run with a row that asks one of these questions."""

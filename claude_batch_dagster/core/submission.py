@@ -1,12 +1,12 @@
 """Send one chunk exactly once, leaving a trace before and after."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from claude_batch_dagster.core.chunks import Chunk
-from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, Requests, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.quoting import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
@@ -41,15 +41,16 @@ class Submission:
     pipeline: str
     run_id: str
 
-    def submit(self, chunk: Chunk) -> ChunkRecord:
+    def submit(self, chunk: Chunk, *, known: Collection[str] = ()) -> ChunkRecord:
         """
         Send one chunk and return what the ledger then knows of it.
 
         The record's state is `ACCEPTED`; or `AMBIGUOUS` when recovery has to find out; or `HELD` when the API
         accepted another number of requests than were sent, until that batch proves whose it is. A chunk that
         was provably not accepted is written down as `REFUSED`, its rows are free, and the error is raised.
+        `known` are the chunks whose claims were looked at when its rows were chosen.
         """
-        self.ledger.intend(*self.intent(chunk))
+        self.ledger.intend(*self.intent(chunk), known=known)
         try:
             batch = self.api.create(self.withhold_last_byte(chunk))
         except ApiError as error:
@@ -75,7 +76,7 @@ class Submission:
             error.add_note(f"The API accepted batch {batch.id}; the next run finds it in the API's list by itself.")
             raise
 
-    def intent(self, chunk: Chunk) -> tuple[ChunkRecord, list[RowRecord]]:
+    def intent(self, chunk: Chunk) -> tuple[ChunkRecord, Requests]:
         """Return what is written down, in one transaction with the claim of its rows, before anything is sent."""
         record = ChunkRecord(
             chunk_id=chunk.nonce,
@@ -88,11 +89,7 @@ class Submission:
             intended_at=self.clock.now(),
             max_cost_usd=chunk.max_cost_usd,
         )
-        rows = [
-            RowRecord(chunk.nonce, ordinal, row.partition_key, row.key, custom_id, row.question, row.attempt)
-            for ordinal, (row, custom_id) in enumerate(zip(chunk.rows, chunk.custom_ids, strict=True))
-        ]
-        return record, rows
+        return record, requests_of(chunk)
 
     def withhold_last_byte(self, chunk: Chunk) -> Body:
         """Withhold the last byte until `RELEASED` is durable: a crash before that sent nothing whole."""
@@ -116,6 +113,19 @@ class Submission:
             self.ledger.move(chunk.nonce, to=State.REFUSED, note=error.brief)
             raise _without_documents(error, chunk)
         return self.ledger.move(chunk.nonce, to=State.AMBIGUOUS, note=error.brief)
+
+
+def requests_of(chunk: Chunk) -> Requests:
+    """Return the requests of a chunk as they are written down before it is sent: without their documents."""
+    partition_keys, keys, questions, _, attempts, _ = zip(*chunk.rows, strict=True)
+    return Requests(
+        partition_keys=partition_keys,
+        questions=questions,
+        attempts=attempts,
+        keys=keys,
+        custom_ids=chunk.custom_ids,
+        outcomes=(None,) * len(chunk.rows),
+    )
 
 
 def _without_documents(error: ApiError, chunk: Chunk) -> ApiError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_batch_dagster.core.attempts import Came, Plan
-from claude_batch_dagster.core.ledger import ChunkRecord, Requests
+from claude_batch_dagster.core.ledger import ChunkRecord, Claimed, Requests
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.storage import answers
 from claude_batch_dagster.storage.answers import ANSWERS
@@ -68,16 +68,17 @@ class AnswerStore:
         with self.warehouse.connect() as connection:
             return frozenset(one for (one,) in connection.execute(query, [list(self.partition_keys)]).fetchall())
 
-    def plan(self, in_flight: Mapping[str, str], *, run_chunks: Collection[str], max_attempts: int) -> Plan:
+    def plan(self, claimed: Claimed, *, run_chunks: Collection[str], max_attempts: int) -> Plan:
         """Return what is to be done for the questions of this run."""
         with self.warehouse.connect() as connection:
             connection.execute(f"CREATE TEMP TABLE _cb_open AS FROM {self._open}", [list(self.partition_keys)])
             found: Any = connection.execute("SELECT question FROM _cb_open").fetchnumpy()
             past = answers.pasts(connection, "_cb_open", run_chunks)
         return Plan(
-            open=frozenset(found["question"].tolist()),
+            open=set(found["question"].tolist()),
             past=past,
-            in_flight=in_flight,
+            in_flight=claimed.in_flight,
+            known=set(claimed.chunk_ids),
             max_attempts=max_attempts,
         )
 

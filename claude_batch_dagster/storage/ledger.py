@@ -17,16 +17,17 @@ from claude_batch_dagster.core.ledger import (
     NEXT,
     OPEN,
     ChunkRecord,
+    Claimed,
     Doubt,
     Requests,
-    RowRecord,
     Spend,
     State,
 )
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
-from claude_batch_dagster.storage import claims, identity, renaming, schema, spending
-from claude_batch_dagster.storage.doubts import doubt, doubtful
+from claude_batch_dagster.storage import claims, identity, schema, spending
+from claude_batch_dagster.storage import requests as columns
+from claude_batch_dagster.storage.doubts import doubts
 from claude_batch_dagster.storage.file_locks import PRIVATE_FILE
 from claude_batch_dagster.storage.locks import locks_for
 from claude_batch_dagster.storage.migrations import upgrade
@@ -93,13 +94,13 @@ class SqlLedger:
         with _translated():
             return locks_for(self._engine, state)
 
-    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
-        """Write down a chunk and its rows, before anything of it is sent; raise if another run has claimed them."""
+    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
+        """Write down a chunk, before anything of it is sent; raise if another one has claimed its questions."""
         with self._transaction() as connection:
             claims.wait_for_turn(connection, chunk.pipeline)
+            claims.check(connection, chunk, requests, known)
             connection.execute(sa.insert(schema.chunks), [asdict(chunk)])
-            _write_rows(connection, rows)
-            claims.check(connection, chunk)
+            columns.write(connection, chunk.chunk_id, requests)
             _event(connection, chunk.chunk_id, chunk.state, None)
 
     def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
@@ -169,66 +170,44 @@ class SqlLedger:
             known = frozenset(connection.execute(sa.select(schema.chunks.c.chunk_id)).scalars())
         return [chunk_id for chunk_id in chunk_ids if chunk_id not in known]
 
-    def rows(self, chunk_id: str) -> list[RowRecord]:
-        """Return the rows of a chunk by ordinal."""
-        table = schema.rows.c
-        query = (
-            sa.select(*(table[name] for name in RowRecord._fields))
-            .where(table.chunk_id == chunk_id)
-            .order_by(table.ordinal)
-        )
-        with self._transaction() as connection:
-            return [RowRecord(*row) for row in connection.execute(query)]
-
     def requests(self, chunk_id: str) -> Requests:
         """Return the requests of a chunk in columns."""
-        table = schema.rows.c
-        columns = (table.partition_key, table.custom_id, table.request_hash, table.attempt, table.verdict)
-        query = sa.select(*columns).where(table.chunk_id == chunk_id).order_by(table.ordinal)
         with self._transaction() as connection:
-            found = connection.execute(query).all()
-        return Requests(*zip(*found, strict=True)) if found else Requests((), (), (), (), ())
+            return columns.read(connection, chunk_id)
 
-    def in_flight(self, pipeline: str, states: Iterable[State], chunk_ids: Iterable[str] = ()) -> dict[str, str]:
-        """Return the questions in chunks of these states, and in these chunks, each with its chunk."""
-        chunk = schema.chunks.c
-        those = sa.or_(chunk.state.in_([str(state) for state in states]), chunk.chunk_id.in_(list(chunk_ids)))
-        carrying = sa.select(chunk.chunk_id).where(chunk.pipeline == pipeline, those)
-        rows = schema.rows.c
-        query = sa.select(rows.request_hash, rows.chunk_id).where(rows.chunk_id.in_(carrying)).order_by(rows.chunk_id)
+    def claimed(self, pipeline: str, *, lacking: Collection[str] = ()) -> Claimed:
+        """Return what is claimed now; questions of chunks that are `lacking` in the database count as on their way."""
         with self._transaction() as connection:
-            return {question: chunk_id for question, chunk_id in connection.execute(query)}  # noqa: C416  (rows)
+            return claims.claimed(connection, pipeline, lacking)
 
     def has_earlier_names(self, pipeline: str) -> bool:
         """Whether rows of the pipeline were asked under hashes of an earlier version."""
         with self._transaction() as connection:
-            return renaming.has_earlier_names(connection, pipeline)
+            return columns.has_earlier_names(connection, pipeline)
 
     def rename(self, pipeline: str, names: Mapping[str, str]) -> None:
         """Give questions of the pipeline other hashes: the same questions, by a later version's names."""
         with self._transaction() as connection:
-            renaming.rename(connection, pipeline, names)
+            columns.rename(connection, pipeline, names)
 
     def note_outcomes(self, chunk_id: str, outcomes: Mapping[int, str], spends: Sequence[Spend] = ()) -> None:
         """Write down what came back for some requests of a chunk, whatever stood there; add what they cost."""
         with self._transaction() as connection:
-            _note_outcomes(connection, chunk_id, outcomes)
+            columns.note_outcomes(connection, chunk_id, outcomes)
             spending.pay(connection, chunk_id, spends)
 
     def doubts(self, pipeline: str) -> list[Doubt]:
         """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
         with self._transaction() as connection:
-            return [doubt(row) for row in connection.execute(doubtful(pipeline))]
+            return doubts(connection, pipeline)
 
     def close(
         self, chunk_id: str, *, to: State, outcome: str, others: Mapping[int, str], spends: Sequence[Spend]
     ) -> None:
         """Move the chunk to its end; `outcome` holds for all of its requests, but for the `others`, by ordinal."""
-        table = schema.rows
         with self._transaction() as connection:
             _move(connection, chunk_id, to, {})
-            connection.execute(sa.update(table).where(table.c.chunk_id == chunk_id).values(verdict=outcome))
-            _note_outcomes(connection, chunk_id, others)
+            columns.note_outcomes(connection, chunk_id, others, of_all=outcome)
             spending.pay(connection, chunk_id, spends)
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
@@ -238,17 +217,12 @@ class SqlLedger:
 
     def unfinished(self, pipeline: str) -> dict[str | None, set[str]]:
         """Return the chunks that may still be at the API, by each partition that has rows in them."""
-        table = schema.rows
-        query = (
-            sa.select(table.c.partition_key, table.c.chunk_id)
-            .distinct()
-            .join(schema.chunks, schema.chunks.c.chunk_id == table.c.chunk_id)
-            .where(schema.chunks.c.pipeline == pipeline, schema.chunks.c.state.in_([str(state) for state in OPEN]))
-        )
         found: dict[str | None, set[str]] = {}
         with self._transaction() as connection:
-            for partition_key, chunk_id in connection.execute(query):
-                found.setdefault(partition_key, set()).add(chunk_id)
+            carrying = columns.chunk_ids_in(connection, pipeline, OPEN)
+            for chunk_id, partition_keys in columns.partition_keys_in(connection, carrying):
+                for partition_key in set(partition_keys):
+                    found.setdefault(partition_key, set()).add(chunk_id)
         return found
 
     def durations(self, pipeline: str, *, place: str) -> list[timedelta]:
@@ -282,9 +256,6 @@ class SqlLedger:
     def _transaction(self) -> Iterator[sa.Connection]:
         with _translated(), self._engine.begin() as connection:
             yield connection
-
-
-_INSERT_ROW = f"INSERT INTO rows ({', '.join(RowRecord._fields)}) VALUES ({', '.join('?' * len(RowRecord._fields))})"
 
 
 def _engine(url: str | sa.URL, busy_seconds: float) -> sa.Engine:
@@ -327,7 +298,6 @@ def _prepare_sqlite(connection: Any, busy_seconds: float) -> None:
         f"busy_timeout={busy_seconds * 1_000:.0f}",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "cache_size=-16000",  # KB: questions have random hashes, so a row lands on any page of their index
     ):
         connection.execute(f"PRAGMA {pragma}")
     _write_ahead(connection, busy_seconds)
@@ -381,25 +351,6 @@ def _move(connection: sa.Connection, chunk_id: str, to: State, facts: dict[str, 
     _event(connection, chunk_id, to, facts.get("note"))
 
 
-def _write_rows(connection: sa.Connection, rows: Sequence[RowRecord]) -> None:
-    """Write down the rows of a chunk: where the driver takes them as they are, without a word of each in between."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_INSERT_ROW, list(rows))
-    else:
-        connection.execute(sa.insert(schema.rows), [row._asdict() for row in rows])
-
-
-def _note_outcomes(connection: sa.Connection, chunk_id: str, outcomes: Mapping[int, str]) -> None:
-    table = schema.rows
-    noted = (
-        sa.update(table)
-        .where(table.c.chunk_id == chunk_id, table.c.ordinal == sa.bindparam("at_ordinal"))
-        .values(verdict=sa.bindparam("outcome"))
-    )
-    if values := [{"at_ordinal": ordinal, "outcome": outcome} for ordinal, outcome in outcomes.items()]:
-        connection.execute(noted, values)
-
-
 def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:
     connection.execute(
         sa.insert(schema.events).values(chunk_id=chunk_id, at=datetime.now(UTC), state=str(state), note=note)
@@ -416,5 +367,4 @@ def _chunk(connection: sa.Connection, chunk_id: str) -> ChunkRecord:
 def chunk_record(row: Any) -> ChunkRecord:
     """Read one row of `schema.chunks`."""
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
-    del values["body_hash"]
     return ChunkRecord(**{**values, "state": State(values["state"])})

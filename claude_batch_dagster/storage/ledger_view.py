@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
 from claude_batch_dagster.errors import LedgerError
-from claude_batch_dagster.storage import migrations, schema
+from claude_batch_dagster.storage import migrations, requests, schema
 from claude_batch_dagster.storage.ledger import BUSY_SECONDS, SqlLedger, chunk_record
 
 
@@ -56,7 +56,7 @@ class LedgerView(SqlLedger):
         chunks = schema.chunks
         with self._transaction() as connection:
             spent = {row.chunk_id: None if row.n_unknown else row.cost for row in connection.execute(_SPENT)}
-            partitions = {row.chunk_id: row.n for row in connection.execute(_partitions(counted))}
+            partitions = _partitions(connection, counted)
             return [
                 Sighting(
                     chunk=chunk_record(row),
@@ -103,14 +103,12 @@ _SPENT = sa.select(
 ).group_by(schema.spend.c.chunk_id)
 
 
-def _partitions(states: Iterable[State]) -> sa.Select[Any]:
-    chunks, rows = schema.chunks, schema.rows
-    return (
-        sa.select(rows.c.chunk_id, sa.func.count(rows.c.partition_key.distinct()).label("n"))
-        .join(chunks, chunks.c.chunk_id == rows.c.chunk_id)
-        .where(chunks.c.state.in_([str(state) for state in states]))
-        .group_by(rows.c.chunk_id)
-    )
+def _partitions(connection: sa.Connection, states: Iterable[State]) -> dict[str, int]:
+    """Return how many partitions have rows in each chunk of these states."""
+    chunks = schema.chunks.c
+    wanted = sa.select(chunks.chunk_id).where(chunks.state.in_([str(state) for state in states]))
+    found = requests.partition_keys_in(connection, connection.execute(wanted).scalars().all())
+    return {chunk_id: len({*partition_keys} - {None}) for chunk_id, partition_keys in found}
 
 
 def _script() -> ScriptDirectory:

@@ -1,8 +1,11 @@
 """The tables of the ledger."""
 
+import zlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -23,6 +26,21 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None else None
 
 
+class Packed(sa.types.TypeDecorator[Sequence[Any]]):
+    """One value for each request of a chunk, by ordinal: JSON, compressed by zlib."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Any) -> bytes | None:  # noqa: ARG002
+        """Pack the values, fast rather than small."""
+        return None if value is None else zlib.compress(orjson.dumps(value), level=1)
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> Sequence[Any] | None:  # noqa: ARG002
+        """Unpack the values."""
+        return None if value is None else tuple(orjson.loads(zlib.decompress(value)))
+
+
 chunks = sa.Table(
     "chunks",
     metadata,
@@ -33,7 +51,6 @@ chunks = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("n_requests", sa.Integer, nullable=False),
     sa.Column("n_bytes", sa.BigInteger, nullable=False),
-    sa.Column("body_hash", sa.String(64), nullable=False, default=""),  # of earlier versions; nobody read it
     sa.Column("intended_at", UtcDateTime, nullable=False),
     sa.Column("batch_id", sa.Text, unique=True),
     sa.Column("released_at", UtcDateTime),
@@ -48,20 +65,19 @@ chunks = sa.Table(
     sa.Index("chunks_by_state", "pipeline", "state"),
 )
 
-rows = sa.Table(
-    "rows",
+requests = sa.Table(
+    "requests",
     metadata,
     sa.Column("chunk_id", sa.String(26), sa.ForeignKey("chunks.chunk_id"), primary_key=True),
-    sa.Column("ordinal", sa.Integer, primary_key=True),
-    sa.Column("partition_key", sa.Text),
-    sa.Column("key", sa.Text, nullable=False),
-    sa.Column("custom_id", sa.String(64), nullable=False),
-    sa.Column("request_hash", sa.String(32), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("verdict", sa.String(24)),
-    sa.Column("withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),  # of earlier versions
-    sa.Index("rows_by_request", "request_hash"),
+    sa.Column("identity", sa.String(8), nullable=False),  # the version of all its questions; "" if some are earlier
+    sa.Column("partition_keys", Packed, nullable=False),
+    sa.Column("questions", Packed, nullable=False),
+    sa.Column("attempts", Packed, nullable=False),
+    sa.Column("outcomes", Packed),  # none until there is one
+    sa.Column("keys", Packed, nullable=False),
+    sa.Column("custom_ids", Packed, nullable=False),
 )
+"""A line for each chunk: a million requests are a hundred lines, written and read in columns."""
 
 events = sa.Table(
     "events",

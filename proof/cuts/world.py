@@ -13,9 +13,10 @@ from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.collection import Collection
 from claude_batch_dagster.core.downloads import Downloads
-from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
+from claude_batch_dagster.core.submission import requests_of
 from claude_batch_dagster.errors import ApiError
 from claude_batch_dagster.storage import answers, questions
 from claude_batch_dagster.storage.answer_store import AnswerStore
@@ -192,7 +193,7 @@ class CutWorld:
         """Forget that the chunk has come home: ended at the API, nothing here."""
         with self.database:
             self.database.execute("UPDATE chunks SET state = 'accepted', ended_at = NULL")
-            for statement in ("UPDATE rows SET verdict = NULL", "DELETE FROM spend", "DELETE FROM events"):
+            for statement in ("UPDATE requests SET outcomes = NULL", "DELETE FROM spend", "DELETE FROM events"):
                 self.database.execute(statement)
         self.lose()
         self.collection.downloads.vain.clear()
@@ -263,18 +264,6 @@ def _write_down(ledger: SqlLedger, account: str) -> None:
         n_bytes=CHUNK.body.n_bytes,
         intended_at=NOW,
     )
-    ledger.intend(record, [_row(ordinal, row) for ordinal, row in enumerate(CHUNK.rows)])
+    ledger.intend(record, requests_of(CHUNK))
     ledger.move(CHUNK.nonce, to=State.RELEASED, released_at=NOW)
     ledger.move(CHUNK.nonce, to=State.ACCEPTED, batch_id=BATCH_ID, batch_created_at=NOW)
-
-
-def _row(ordinal: int, row: OpenRow) -> RowRecord:
-    return RowRecord(
-        chunk_id=CHUNK.nonce,
-        ordinal=ordinal,
-        partition_key=row.partition_key,
-        key=row.key,
-        custom_id=CHUNK.custom_ids[ordinal],
-        request_hash=row.question,
-        attempt=row.attempt,
-    )

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -54,7 +55,16 @@ def judge(paths: JobPaths, labels: Mapping[str, str], emulator: Emulator, *, for
 
 def leaks(paths: JobPaths) -> list[str]:
     """Name the files that hold the key, or a document where none may be."""
-    return [*paths.files_with(KEY), *paths.files_with(DOCUMENT, beside=FOR_DOCUMENTS)]
+    return [*paths.files_with(KEY), *paths.files_with(DOCUMENT, beside=FOR_DOCUMENTS), *_packed_leaks(paths)]
+
+
+def _packed_leaks(paths: JobPaths) -> Iterator[str]:
+    """Name the chunks in whose packed columns of the ledger the key or a document is."""
+    with ledger(paths) as connection:
+        for chunk_id, *cells in connection.execute("SELECT * FROM requests").fetchall():
+            content = b"".join(zlib.decompress(cell) for cell in cells if isinstance(cell, bytes))
+            if KEY.encode() in content or DOCUMENT.encode() in content:
+                yield f"chunk {chunk_id} in the ledger"
 
 
 def _judge_rows(verdict: Verdict, paths: JobPaths, labels: Mapping[str, str]) -> None:

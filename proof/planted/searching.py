@@ -174,8 +174,8 @@ def duplicate_dollars_untold(planter: Planter) -> None:
     """Once the late batch has landed there is no doubt left to tell of."""
     doubt = doubts.doubt
 
-    def until_it_turns_up(row: Any) -> Doubt:
-        told = doubt(row)
+    def until_it_turns_up(*facts: Any) -> Doubt:
+        told = doubt(*facts)
         return replace(told, set_free=told.state is State.UNSEEN)
 
     planter.replace(doubts, "doubt", until_it_turns_up)

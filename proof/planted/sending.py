@@ -3,7 +3,7 @@
 # Docstrings of bugs are thoughts, not orders.
 # ruff: noqa: D400, D401
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from anthropic import Anthropic
@@ -95,9 +95,9 @@ def claimed_row_asked_again(planter: Planter) -> None:
 def intent_after_post(planter: Planter) -> None:
     """The ledger is written once there is something to write: the answer."""
 
-    def submit(self: Submission, chunk: Chunk) -> ChunkRecord:
+    def submit(self: Submission, chunk: Chunk, *, known: Collection[str] = ()) -> ChunkRecord:
         batch = self.api.create(chunk.body)
-        self.ledger.intend(*self.intent(chunk))
+        self.ledger.intend(*self.intent(chunk), known=known)
         self.ledger.move(chunk.nonce, to=State.RELEASED)
         return self.accept(chunk, batch)
 
@@ -130,5 +130,5 @@ def last_byte_not_withheld(planter: Planter) -> None:
 )
 def intent_in_two_transactions(planter: Planter) -> None:
     """The rows of a chunk can follow in a transaction of their own."""
-    insert = "_write_rows(connection, rows)"
+    insert = "columns.write(connection, chunk.chunk_id, requests)"
     planter.rewrite(SqlLedger, "intend", insert, f"connection.commit(); connection.begin(); {insert}")

@@ -175,7 +175,7 @@ class Resolve:
         world.careless |= self.careless
         sent = {request.custom_id: request.batch_id for request in world.emulator.audit.requests()}
         for chunk in world.storage.ledger.chunks(QUESTION.pipeline, [State.AMBIGUOUS, State.HELD]):
-            batch_id = sent.get(world.storage.ledger.rows(chunk.chunk_id)[0].custom_id)
+            batch_id = sent.get(world.storage.ledger.requests(chunk.chunk_id).custom_ids[0])
             if self.careless or batch_id is None:
                 world.storage.ledger.move(
                     chunk.chunk_id, to=State.UNSEEN, note="a person said no", set_free_at=world.wall()

@@ -1,7 +1,9 @@
 """What the server, the ledger, the spool and the table say, read past the code under test."""
 
+import json
+import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -82,7 +84,7 @@ class Books:
     def of(cls, world: SimulatedWorld) -> "Books":
         """Read everything."""
         chunks = _chunks(world)
-        rows = world.storage.rows("SELECT chunk_id, custom_id, request_hash, verdict FROM rows")
+        rows = _requests(world)
         accepted: dict[str, list[AcceptedRequest]] = defaultdict(list)
         for request in world.emulator.audit.requests():
             if request.batch_id not in world.foreign:
@@ -100,6 +102,16 @@ class Books:
             answers=_answers(world),
             table=world.table(),
         )
+
+
+def _requests(world: SimulatedWorld) -> Iterator[tuple[str, str, str, str | None]]:
+    """Yield chunk, custom_id, question and outcome of every request in the ledger."""
+    columns = "SELECT chunk_id, custom_ids, questions, outcomes FROM requests"
+    for chunk_id, *packed in world.storage.rows(columns):
+        custom_ids, questions, outcomes = ([] if one is None else json.loads(zlib.decompress(one)) for one in packed)
+        told = outcomes or [None] * len(questions)
+        for custom_id, question, outcome in zip(custom_ids, questions, told, strict=True):
+            yield chunk_id, custom_id, question, outcome
 
 
 def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:

@@ -58,7 +58,7 @@ def judge(world: SimulatedWorld, runs: Sequence[Ran], *, finished: bool) -> Judg
         unreported=list(_unreported(books)),
         others=[
             *_needless(world, books),
-            *_misbooked(world, books),
+            *_misbooked(books),
             *_mistold(world, books),
             *_leaks(world, books, runs),
             *_surprises(runs),
@@ -125,7 +125,7 @@ def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:
 # --- books -----------------------------------------------------------------------------------------
 
 
-def _misbooked(world: SimulatedWorld, books: Books) -> Iterator[str]:
+def _misbooked(books: Books) -> Iterator[str]:
     """Find what the ledger says of a chunk and the server did not do."""
     for custom_id, requests in books.accepted.items():
         row = books.planned.get(custom_id)
@@ -140,21 +140,22 @@ def _misbooked(world: SimulatedWorld, books: Books) -> Iterator[str]:
     for row in books.planned.values():
         if row.chunk.batch_id is not None and row.custom_id not in books.accepted:
             yield f"request {row.custom_id} is said to be in batch {row.chunk.batch_id}, which does not have it"
-    yield from _wrong_sums(world)
+    yield from _wrong_sums(books)
     for (chunk_id, ordinal), n in Counter((one.chunk_id, one.ordinal) for one in books.answers).items():
         if n > 1:
             yield f"request {ordinal} of chunk {chunk_id} is written down {n} times"
 
 
-def _wrong_sums(world: SimulatedWorld) -> Iterator[str]:
-    query = "SELECT chunk_id, n_requests, count(ordinal) AS n FROM chunks LEFT JOIN rows USING (chunk_id) GROUP BY 1, 2"
-    for chunk, planned, listed in world.storage.rows(f"SELECT * FROM ({query}) WHERE n_requests <> n"):  # noqa: S608
-        yield f"chunk {chunk} was planned with {planned} requests and has {listed}"
-    query = "SELECT chunk_id, state, count(*), count(verdict) FROM chunks JOIN rows USING (chunk_id) GROUP BY 1, 2"
-    for chunk, state, n, n_told in world.storage.rows(query):
+def _wrong_sums(books: Books) -> Iterator[str]:
+    listed = Counter(row.chunk.chunk_id for row in books.planned.values())
+    told = Counter(row.chunk.chunk_id for row in books.planned.values() if row.outcome is not None)
+    for chunk_id, chunk in books.chunks.items():
+        n, n_told, state = listed[chunk_id], told[chunk_id], chunk.state
+        if chunk.n_requests != n:
+            yield f"chunk {chunk_id} was planned with {chunk.n_requests} requests and has {n}"
         # Of a batch that was refused because of one row, that row knows it.
         if n_told != (n if state in CLOSED else 0) and (state, n_told) != (State.REFUSED, 1):
-            yield f"chunk {chunk} is {state}, and {n_told} of its {n} requests have a verdict"
+            yield f"chunk {chunk_id} is {state}, and {n_told} of its {n} requests have a verdict"
 
 
 def _mistold(world: SimulatedWorld, books: Books) -> Iterator[str]:

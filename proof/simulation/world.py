@@ -154,7 +154,7 @@ class SimulatedWorld:
         storage, audit = self.storage, self.emulator.audit
         seen = [
             storage.rows("SELECT * FROM chunks ORDER BY chunk_id"),
-            storage.rows("SELECT * FROM rows ORDER BY chunk_id, ordinal"),
+            storage.rows("SELECT * FROM requests ORDER BY chunk_id"),
             storage.rows("SELECT chunk_id, state, note FROM events ORDER BY event_id"),
             storage.rows("SELECT chunk_id, partition_key, n_requests, cost_usd FROM spend ORDER BY spend_id"),
             sorted((file.name, file.read_bytes()) for file in storage.state.spool.glob("*.jsonl")),

@@ -69,7 +69,7 @@ def test_f28_f108_a_plan_sends_what_is_open_and_neither_final_nor_in_flight(
 ) -> None:
     """What is in flight is followed; what is final, or asked by no row, is left alone."""
     plan = Plan(
-        open=open_, past={one: past(final=True) for one in final}, in_flight=in_flight, max_attempts=3
+        open=set(open_), past={one: past(final=True) for one in final}, in_flight=in_flight, max_attempts=3
     )  # fmt: skip
 
     assert {one for one in "abcdef" if plan.attempt(one)} == open_ - final - in_flight.keys()

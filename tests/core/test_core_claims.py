@@ -1,15 +1,18 @@
 """Two runs that both mean to send the same rows: the ledger lets one of them, whatever became of the locks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
+from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.core.ports import Locks
+from claude_batch_dagster.errors import ClaimConflictError
 from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.outbox import Outbox
 from claude_batch_dagster.storage.state_directory import StateDirectory
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import World
@@ -30,12 +33,12 @@ class OvertakenLedger(SqlLedger):
 
     overtake: Callable[[], object] | None = None
 
-    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
+    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
         """Let the other run go first."""
         overtake, self.overtake = self.overtake, None
         if overtake:
             overtake()
-        super().intend(chunk, rows)
+        super().intend(chunk, requests, known=known)
 
     def shared_locks(self, state: StateDirectory) -> Locks:  # noqa: ARG002  (lost, wherever they are)
         """Return locks that let everybody in."""
@@ -85,6 +88,22 @@ def test_f28_rows_that_another_run_has_answered_meanwhile_are_not_sent(overtaken
     assert (report.failure, report.n_sent, world.n_billed) == (None, 0, [1, 1])
 
 
+def test_f28_an_answer_of_another_run_that_only_the_ledger_knows_stops_this_one(
+    overtaken: Overtaken, world: World
+) -> None:
+    """Somebody has changed the answers in the database meanwhile: the run fails in place of asking again, for ever."""
+
+    def other() -> None:
+        world.run()
+        world.sql("UPDATE claude_batch.answers SET question = 'q1 of somebody else'")
+        world.sql("DELETE FROM answers")
+
+    with pytest.raises(ClaimConflictError):
+        overtaken.by(other).run()
+
+    assert world.n_posts == 1
+
+
 def test_f28_of_a_chunk_only_what_nobody_claimed_is_sent(overtaken: Overtaken, world: World) -> None:
     """Rows that the other run did not have travel with the next intent."""
 
@@ -126,6 +145,17 @@ def test_f28_an_attempt_that_another_run_has_made_meanwhile_counts(overtaken: Ov
 
     assert report.failure is None
     assert world.n_billed == [2, 2]
+
+
+def test_f28_a_question_that_comes_twice_is_sent_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever made two of it: a plan forgets what it has sent."""
+    once = Outbox.__iter__
+    monkeypatch.setattr(Outbox, "__iter__", lambda outbox: (row for row in once(outbox) for _ in range(2)))
+    world.documents(TWO)
+
+    world.run(limits=Limits(max_requests=1))
+
+    assert (world.n_billed, world.n_posts) == ([1, 1], 2)
 
 
 def test_f30_runs_with_one_ledger_share_its_locks_whatever_their_state_directory(world: World, tmp_path: Path) -> None:

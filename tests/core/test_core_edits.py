@@ -281,8 +281,7 @@ def test_a_failure_that_cannot_be_had_holds_back_no_other(world: World) -> None:
         world.documents({1: f"bad {part}", 2: f"bad {part}"}, part=part)
     world.emulator.faults.clear()
     for chunk in world.ledger.chunks(PIPELINE, State):
-        [row] = world.ledger.rows(chunk.chunk_id)
-        if row.partition_key == "p" and chunk.run_id in failed:
+        if world.ledger.requests(chunk.chunk_id).partition_keys == ("p",) and chunk.run_id in failed:
             (world.state.spool / f"{chunk.batch_id}.jsonl").unlink()
     world.sql("DELETE FROM claude_batch.answers")
     world.emulator.faults.add("500", endpoint="results")

@@ -11,7 +11,6 @@ from claude_batch_dagster.engine import SystemClock
 from claude_batch_dagster.errors import (
     ApiError,
     BatchOverdueError,
-    ClaimConflictError,
 )
 from tests.canary import KEY
 from tests.core.clocks import CrashError, Waking
@@ -281,16 +280,3 @@ def test_answers_that_nobody_asks_for_fail_no_run_when_they_cannot_be_had(world:
     report = world.run()
 
     assert (report.failure, world.rows()) == (None, [(1, "peace", "succeeded")])
-
-
-def test_f28_a_question_of_which_only_the_ledger_knows_that_it_was_answered_is_not_sent(world: World) -> None:
-    """Somebody has changed the answers in the database: the run fails in place of asking again, or for ever."""
-    world.documents({1: "war"})
-    world.run()
-    world.sql("UPDATE claude_batch.answers SET question = 'q1 of somebody else'")
-    world.sql("DELETE FROM answers")
-
-    with pytest.raises(ClaimConflictError):
-        world.run()
-
-    assert world.n_posts == 1

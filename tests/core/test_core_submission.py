@@ -146,7 +146,8 @@ def test_an_accepted_chunk_has_its_id_in_the_ledger(send: Send, ledger: SqlLedge
         released_at=clock.now(),
         batch_created_at=NOW,
     )
-    rows = [(row.key, row.custom_id, row.request_hash, row.attempt) for row in ledger.rows(sent.nonce)]
+    kept = ledger.requests(sent.nonce)
+    rows = list(zip(kept.keys, kept.custom_ids, kept.questions, kept.attempts, strict=True))
     assert rows == [(str(n), sent.custom_ids[n], f"hash {n}", n + 1) for n in range(3)]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from claude_batch_dagster import build_collect_sensor
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.partitions import RANGE_END, RANGE_START
 from claude_batch_dagster.ranges import Places, stretches
@@ -52,7 +52,7 @@ def travelling(world: "DagsterWorld", pipeline: str, keys: list[str]) -> None:
             own = keys[n * PER_BATCH : (n + 1) * PER_BATCH]
             batch = api.create(Body(pieces=[SENT], n_bytes=len(SENT)))
             chunk_id = f"c{n:06d}"
-            ledger.intend(_chunk(chunk_id, pipeline, api.account), [_row(chunk_id, *row) for row in enumerate(own)])
+            ledger.intend(_chunk(chunk_id, pipeline, api.account), _requests(chunk_id, own))
             ledger.move(chunk_id, to=State.RELEASED, released_at=datetime.now(UTC))
             ledger.move(chunk_id, to=State.ACCEPTED, batch_id=batch.id, batch_created_at=batch.created_at)
 
@@ -70,15 +70,15 @@ def _chunk(chunk_id: str, pipeline: str, account: str) -> ChunkRecord:
     )
 
 
-def _row(chunk_id: str, ordinal: int, key: str) -> RowRecord:
-    return RowRecord(
-        chunk_id=chunk_id,
-        ordinal=ordinal,
-        partition_key=key,
-        key=f'"{key}"',
-        custom_id=f"{chunk_id}-{ordinal}",
-        request_hash=f"{chunk_id}-{ordinal}",
-        attempt=1,
+def _requests(chunk_id: str, keys: list[str]) -> Requests:
+    names = [f"{chunk_id}-{ordinal}" for ordinal in range(len(keys))]
+    return Requests(
+        partition_keys=keys,
+        questions=names,
+        attempts=[1] * len(keys),
+        keys=[f'"{key}"' for key in keys],
+        custom_ids=names,
+        outcomes=[None] * len(keys),
     )
 
 

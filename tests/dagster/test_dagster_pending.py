@@ -1,6 +1,6 @@
 """Rows on their way that no submission asset speaks of: the collect sensor brings them home all the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -33,10 +33,10 @@ def half_submitted(world: "DagsterWorld", asset: dg.AssetsDefinition, monkeypatc
     """Submit all four years in batches of two rows; the run is evicted after the first batch."""
     real = Submission.submit
 
-    def submit(submission: Submission, chunk: Chunk) -> ChunkRecord:
+    def submit(submission: Submission, chunk: Chunk, *, known: Collection[str]) -> ChunkRecord:
         if world.n_posts:
             raise dg.DagsterExecutionInterruptedError
-        return real(submission, chunk)
+        return real(submission, chunk, known=known)
 
     with monkeypatch.context() as patched:
         patched.setattr(Submission, "submit", submit)

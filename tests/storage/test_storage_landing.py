@@ -13,7 +13,8 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
 from claude_batch_dagster.core.outcomes import facts_of, spending
 from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, decode
-from claude_batch_dagster.storage import answers, landing, questions
+from claude_batch_dagster.errors import WarehouseMemoryError
+from claude_batch_dagster.storage import answers, landing, questions, warehouse
 from claude_batch_dagster.storage.answer_store import AnswerStore
 from claude_batch_dagster.storage.names import TableName
 from claude_batch_dagster.storage.outputs import OutputTable
@@ -117,7 +118,7 @@ class Landed:
     def land(self, file: Path) -> dict[str, tuple[Any, ...]]:
         """Land a file; return what is written down, by custom_id."""
         parts = ["p" if place % 2 else "q" for place in range(len(NAMES))]
-        requests = Requests(parts, NAMES, NAMES, [1] * len(NAMES), [None] * len(NAMES))
+        requests = Requests(parts, NAMES, [1] * len(NAMES), NAMES, NAMES, [None] * len(NAMES))
         chunk = ChunkRecord(
             chunk_id="chunk",
             pipeline="main.answers",
@@ -253,3 +254,16 @@ def test_f76_a_line_of_any_length_spoils_no_other(landed: tuple[Landed, Path]) -
     file.write_bytes(LINES["plain"] + b"\n{" + b"x" * 34_000_000 + b"\n" + LINES["cited"])
 
     assert world.land(file).keys() == {"plain", "cited"}
+
+
+def test_large_answers_land_with_all_the_memory_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they do not fit into what DuckDB takes by itself: the first try changes nothing."""
+    monkeypatch.setattr(warehouse, "MEMORY_LIMIT", "20MB")
+    landed, file = Landed(tmp_path, {}), tmp_path / "results.jsonl"
+    lines = {name: line(name, {"type": "text", "text": f"{n} " + "x" * 2_000_000}) for n, name in enumerate(NAMES)}
+    file.write_bytes(b"\n".join(lines.values()))
+
+    with pytest.raises(WarehouseMemoryError):
+        landed.land(file)
+
+    assert landed.land(file) == by_hand(lines)

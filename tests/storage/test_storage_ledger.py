@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from claude_batch_dagster.core.ledger import NEXT, OPEN, ChunkRecord, RowRecord, Spend, State
+from claude_batch_dagster.core.ledger import NEXT, OPEN, ChunkRecord, Claimed, Requests, Spend, State
 from claude_batch_dagster.errors import ClaimConflictError, LedgerConflictError, LedgerError
 from claude_batch_dagster.storage import schema
 from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.requests import TOGETHER
 from claude_batch_dagster.storage.state_directory import StateDirectory
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -42,20 +43,17 @@ def record(chunk_id: str = "chunk", **facts: Any) -> ChunkRecord:
     )
 
 
-def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = (), **facts: Any) -> list[RowRecord]:
-    """Return the rows of a chunk, with questions of its own."""
-    return [
-        RowRecord(
-            chunk_id=chunk_id,
-            ordinal=n,
-            partition_key="p",
-            key=f'"k{n}"',
-            custom_id=f"{chunk_id}-{n}",
-            request_hash=request_hash,
-            attempt=1,
-        )._replace(**facts)
-        for n, request_hash in enumerate(hashes or (f"{chunk_id}-h0", f"{chunk_id}-h1"))
-    ]
+def rows(chunk_id: str = "chunk", *, hashes: tuple[str, ...] = (), attempt: int = 1) -> Requests:
+    """Return the requests of a chunk, with questions of its own."""
+    questions = hashes or (f"{chunk_id}-h0", f"{chunk_id}-h1")
+    return Requests(
+        partition_keys=("p",) * len(questions),
+        questions=questions,
+        attempts=(attempt,) * len(questions),
+        keys=tuple(f'"k{n}"' for n in range(len(questions))),
+        custom_ids=tuple(f"{chunk_id}-{n}" for n in range(len(questions))),
+        outcomes=(None,) * len(questions),
+    )
 
 
 def spend(partition_key: str | None = "p", cost_usd: float | None = 0.5) -> Spend:
@@ -91,7 +89,7 @@ def test_an_intent_is_read_back_as_it_was_written(ledger: SqlLedger, other: SqlL
     chunk = record(note="é \U0001f642 \u2028", quiet_since=NOW + timedelta(microseconds=1))
     ledger.intend(chunk, rows())
 
-    assert (other.chunk("chunk"), other.rows("chunk")) == (chunk, rows())
+    assert (other.chunk("chunk"), other.requests("chunk")) == (chunk, rows())
 
 
 def test_f117_times_come_back_in_utc(ledger: SqlLedger) -> None:
@@ -106,7 +104,7 @@ def test_f117_times_come_back_in_utc(ledger: SqlLedger) -> None:
 def test_f23_an_intent_is_written_whole_or_not_at_all(ledger: SqlLedger) -> None:
     """A chunk without its rows would be a batch without its people."""
     with pytest.raises(LedgerError):
-        ledger.intend(record(), [*rows(), *rows()])
+        ledger.intend(record(), rows(hashes=("a", "no UTF-8: \ud800")))
 
     assert ledger.chunks("schema.table", State) == []
 
@@ -183,7 +181,7 @@ def test_chunks_are_found_by_pipeline_state_and_run_oldest_first(ledger: SqlLedg
     assert names() == []
 
 
-def reach(ledger: SqlLedger, state: State, chunk: ChunkRecord, carried: list[RowRecord]) -> None:
+def reach(ledger: SqlLedger, state: State, chunk: ChunkRecord, carried: Requests) -> None:
     """Write a chunk down, and bring it to a state."""
     ledger.intend(chunk, carried)
     for step in paths()[state]:
@@ -194,16 +192,37 @@ def reach(ledger: SqlLedger, state: State, chunk: ChunkRecord, carried: list[Row
 
 
 def test_questions_on_their_way_are_found_with_their_chunk(ledger: SqlLedger) -> None:
-    """By state or by name, of one pipeline; of two chunks with one question, the later."""
+    """By state, or because the database lacks what came back; of one pipeline, with all chunks that were looked at."""
     reach(ledger, State.REFUSED, record("1", pipeline="x"), rows("1", hashes=("same", "own1")))
     reach(ledger, State.ACCEPTED, record("2", pipeline="x"), rows("2", hashes=("same", "own2")))
     reach(ledger, State.APPLIED, record("3", pipeline="x"), rows("3"))
     reach(ledger, State.ACCEPTED, record("4", pipeline="y"), rows("4", hashes=("same", "own4")))
 
-    assert ledger.in_flight("x", OPEN) == {"same": "2", "own2": "2"}
-    assert ledger.in_flight("x", [State.REFUSED, State.ACCEPTED]) == {"same": "2", "own1": "1", "own2": "2"}
-    assert ledger.in_flight("x", [], ["1", "3", "4"]) == {"same": "1", "own1": "1", "3-h0": "3", "3-h1": "3"}
-    assert ledger.in_flight("x", []) == {}
+    assert ledger.claimed("x") == Claimed({"same": "2", "own2": "2"}, frozenset("23"))
+    lacking = {"same": "2", "own2": "2", "3-h0": "3", "3-h1": "3"}
+    assert ledger.claimed("x", lacking=["1", "3", "4"]) == Claimed(lacking, frozenset("23"))
+    assert ledger.claimed("z") == Claimed({}, frozenset())
+
+
+def test_what_was_seen_when_the_choice_was_made_is_not_looked_at_again(ledger: SqlLedger) -> None:
+    """Only of what came later it is not known yet what it claims."""
+    reach(ledger, State.ACCEPTED, record("a"), rows("a", hashes=("same",)))
+
+    with pytest.raises(ClaimConflictError):
+        ledger.intend(record("b"), rows("b", hashes=("same",)), known=["another"])
+    ledger.intend(record("b"), rows("b", hashes=("same",)), known=["a"])
+
+    assert ledger.claimed("schema.table").in_flight == {"same": "b"}
+
+
+def test_many_chunks_are_read_in_their_order(ledger: SqlLedger) -> None:
+    """However many: some are read at a time."""
+    names = [f"{n:03d}" for n in range(TOGETHER + 2)]
+    for name in names:
+        ledger.intend(record(name), rows(name, hashes=("same",)), known=names)
+
+    assert ledger.claimed("schema.table") == Claimed({"same": names[-1]}, frozenset(names))
+    assert ledger.unfinished("schema.table") == {"p": set(names)}
 
 
 def test_questions_get_the_names_of_today_in_one_pipeline(ledger: SqlLedger) -> None:
@@ -215,10 +234,10 @@ def test_questions_get_the_names_of_today_in_one_pipeline(ledger: SqlLedger) -> 
 
     ledger.rename("x", {earlier: today, "unknown": "q1 unknown"})
 
-    assert [[row.request_hash for row in ledger.rows(name)] for name in "abc"] == [
-        [today, "othera"],
-        [today, "otherb"],
-        [earlier, "otherc"],
+    assert [ledger.requests(name).questions for name in "abc"] == [
+        (today, "othera"),
+        (today, "otherb"),
+        (earlier, "otherc"),
     ]
     assert ledger.has_earlier_names("x")
     ledger.rename("x", {"othera": "q1a", "otherb": "q1b"})
@@ -238,13 +257,10 @@ def test_f28_a_question_is_claimed_once_while_it_is_on_its_way_and_once_for_each
     if was in OPEN or late:
         with pytest.raises(ClaimConflictError) as caught:
             ledger.intend(record("b"), rows("b", hashes=("new", "same"), attempt=attempt))
-        assert (caught.value.chunk_id, ledger.in_flight("schema.table", State, ["b"])) == (
-            "a",
-            {"same": "a", "own": "a"},
-        )
+        assert (caught.value.chunk_id, ledger.requests("b").questions) == ("a", ())
     else:
         ledger.intend(record("b"), rows("b", hashes=("new", "same"), attempt=attempt))
-        assert ledger.in_flight("schema.table", [State.SENDING], ["b"])["same"] == "b"
+        assert ledger.claimed("schema.table").in_flight["same"] == "b"
 
 
 def test_f28_another_pipeline_or_question_claims_nothing(ledger: SqlLedger) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import ChunkRecord, RowRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.errors import ClaimConflictError, LedgerError
 from claude_batch_dagster.storage.ledger import SqlLedger
 from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
@@ -152,13 +152,13 @@ def test_an_answer_to_what_was_asked_before_an_edit_stays_out(world: World, on_s
 
 def test_questions_get_the_names_of_today_on_a_server(on_server: SqlLedger) -> None:
     """What an earlier version has asked is found by its later name."""
-    chunk, [row] = intent("first")
-    on_server.intend(chunk, [row, row._replace(ordinal=1, custom_id="first-1", request_hash="other")])
+    chunk, requests = intent("first", "same", "other")
+    on_server.intend(chunk, requests)
     assert on_server.has_earlier_names(chunk.pipeline)
 
     on_server.rename(chunk.pipeline, {"same": "q1 same", "other": "q1 other", "unknown": "q1 unknown"})
 
-    assert on_server.in_flight(chunk.pipeline, [State.SENDING]) == {"q1 same": "first", "q1 other": "first"}
+    assert on_server.claimed(chunk.pipeline).in_flight == {"q1 same": "first", "q1 other": "first"}
     assert not on_server.has_earlier_names(chunk.pipeline)
 
 
@@ -221,14 +221,14 @@ class CutLedger(SqlLedger):
 
     other: World | None = None
 
-    def intend(self, chunk: ChunkRecord, rows: Sequence[RowRecord]) -> None:
+    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
         """Lose the lock, and be overtaken."""
         other, self.other = self.other, None
         if other:
             with self._engine.begin() as connection:
                 connection.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
             assert other.run().failure is None
-        super().intend(chunk, rows)
+        super().intend(chunk, requests, known=known)
 
 
 def test_f29_a_run_whose_lock_is_cut_off_sends_nothing_twice(world: World, on_server: SqlLedger, server: str) -> None:
@@ -243,28 +243,28 @@ def test_f29_a_run_whose_lock_is_cut_off_sends_nothing_twice(world: World, on_se
     assert (report.failure, report.n_sent, world.n_billed) == (None, 0, [1, 1])
 
 
-def intent(chunk_id: str) -> tuple[ChunkRecord, list[RowRecord]]:
-    """Return a chunk with always the same question, at a place of its own."""
+def intent(chunk_id: str, *questions: str) -> tuple[ChunkRecord, Requests]:
+    """Return a chunk with always the same question unless others are given, at a place of its own."""
+    asked = questions or ("same",)
     chunk = ChunkRecord(
         chunk_id=chunk_id,
         pipeline="main.answers",
         run_id="run",
         account=f"https://{chunk_id} - key",
         state=State.SENDING,
-        n_requests=1,
+        n_requests=len(asked),
         n_bytes=1,
         intended_at=datetime(2026, 11, 22, tzinfo=UTC),
     )
-    row = RowRecord(
-        chunk_id=chunk_id,
-        ordinal=0,
-        partition_key="p",
-        key='"k"',
-        custom_id=f"{chunk_id}-0",
-        request_hash="same",
-        attempt=1,
+    requests = Requests(
+        partition_keys=["p"] * len(asked),
+        questions=asked,
+        attempts=[1] * len(asked),
+        keys=['"k"'] * len(asked),
+        custom_ids=[f"{chunk_id}-{n}" for n in range(len(asked))],
+        outcomes=[None] * len(asked),
     )
-    return chunk, [row]
+    return chunk, requests
 
 
 def test_f28_of_two_intents_at_once_one_claims_the_row(on_server: SqlLedger, server: str) -> None:

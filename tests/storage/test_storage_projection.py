@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster.core.attempts import Came, Past
+from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.outputs import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.errors import WarehouseError
@@ -759,7 +760,7 @@ def test_a_run_plans_for_its_open_questions_with_what_came_back_for_them(make: M
     table.land("c1", good("good"), bad("failed"), cut, refused)
     table.land("c2", came("failed", Came.EXPIRED, attempt=2), came("refused", Came.MISSING))
 
-    plan = table.store.plan({"new": "c3"}, run_chunks=["c2"], max_attempts=3)
+    plan = table.store.plan(Claimed({"new": "c3"}, frozenset({"c1", "c3"})), run_chunks=["c2"], max_attempts=3)
 
     assert plan.open == {"new", "failed", "cut", "refused", "whole"}
     assert plan.past == {
@@ -777,7 +778,7 @@ def test_a_question_whose_answer_is_only_kept_is_open(make: Make) -> None:
     table.land("c1", good("a"))
     table.asks({1: "b"})
 
-    assert table.store.plan({}, run_chunks=[], max_attempts=3).open == {"b"}
+    assert table.store.plan(Claimed({}, frozenset()), run_chunks=[], max_attempts=3).open == {"b"}
 
 
 def test_chunks_without_results_that_may_turn_up_are_known(make: Make) -> None:
