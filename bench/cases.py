@@ -16,23 +16,23 @@ from pydantic import BaseModel
 from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
 from bench.memory import forget_peak, peak_mb
 from claude_batch_dagster.client import AnthropicBatches, output_format
-from claude_batch_dagster.core.chunks import Chunk, OpenRow
-from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.downloads import Downloads
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.submission import Submission
-from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.collecting.collection import Collection
+from claude_batch_dagster.core.collecting.downloads import Downloads
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
+from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.engine import SystemClock
-from claude_batch_dagster.storage import answers, questions
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import OutputTable
-from claude_batch_dagster.storage.projection import Projection
-from claude_batch_dagster.storage.spool import FileSpool
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.spool import FileSpool
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 NONCE = "0" * 26
 SYSTEM = "You classify documents. Choose the one label whose description fits best."

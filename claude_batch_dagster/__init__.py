@@ -4,15 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from claude_batch_dagster.assets import build_batch_asset, build_classification_asset
-    from claude_batch_dagster.checks import AbsoluteThresholds, Thresholds
-    from claude_batch_dagster.collect_sensor import build_collect_sensor
-    from claude_batch_dagster.core.requests import DEFAULT_MODEL
+    from claude_batch_dagster.assets.factories import build_batch_asset, build_classification_asset
+    from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
+    from claude_batch_dagster.assets.submission import build_submission_asset
+    from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
     from claude_batch_dagster.errors import ClaudeBatchError
-    from claude_batch_dagster.jobs import build_batch_job, build_batch_schedule
-    from claude_batch_dagster.new_documents_sensor import build_new_documents_sensor
     from claude_batch_dagster.resource import ClaudeBatchResource
-    from claude_batch_dagster.submission_asset import build_submission_asset
+    from claude_batch_dagster.runs.checks import AbsoluteThresholds, Thresholds
+    from claude_batch_dagster.sensors.collect import build_collect_sensor
+    from claude_batch_dagster.sensors.new_documents import build_new_documents_sensor
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -30,18 +30,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DEFAULT_MODEL": "core.requests",
-    "AbsoluteThresholds": "checks",
+    "DEFAULT_MODEL": "core.asking.requests",
+    "AbsoluteThresholds": "runs.checks",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",
-    "Thresholds": "checks",
-    "build_batch_asset": "assets",
-    "build_batch_job": "jobs",
-    "build_batch_schedule": "jobs",
-    "build_classification_asset": "assets",
-    "build_collect_sensor": "collect_sensor",
-    "build_new_documents_sensor": "new_documents_sensor",
-    "build_submission_asset": "submission_asset",
+    "Thresholds": "runs.checks",
+    "build_batch_asset": "assets.factories",
+    "build_batch_job": "assets.jobs",
+    "build_batch_schedule": "assets.jobs",
+    "build_classification_asset": "assets.factories",
+    "build_collect_sensor": "sensors.collect",
+    "build_new_documents_sensor": "sensors.new_documents",
+    "build_submission_asset": "assets.submission",
 }
 
 

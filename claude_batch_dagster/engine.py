@@ -12,39 +12,39 @@ from functools import partial
 import duckdb
 import pandas as pd
 
-from claude_batch_dagster.core.asked import Asked
+from claude_batch_dagster.core.asking.asked import Asked
+from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.canceling import Cancellation, cancel
-from claude_batch_dagster.core.chunks import Limits
-from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.doubts import NO_DOUBTS, doubts_by_partition, summed
-from claude_batch_dagster.core.downloads import Downloads
+from claude_batch_dagster.core.collecting.collection import Collection
+from claude_batch_dagster.core.collecting.downloads import Downloads
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
-from claude_batch_dagster.core.progress import Progress, Tempo
-from claude_batch_dagster.core.recovery import OnUnconfirmed, Recovery
-from claude_batch_dagster.core.report import PartitionReport, Standing
-from claude_batch_dagster.core.requests import RequestBuilder
+from claude_batch_dagster.core.reporting.doubts import NO_DOUBTS, doubts_by_partition, summed
+from claude_batch_dagster.core.reporting.progress import Progress, Tempo
+from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.core.room import with_room
-from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
+from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError, UpstreamError
-from claude_batch_dagster.storage import answers, questions
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.asking import Asking
-from claude_batch_dagster.storage.kinship import Kinship
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.outputs import OutputTable
-from claude_batch_dagster.storage.projection import Projection
-from claude_batch_dagster.storage.spool import FileSpool
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.statistics import Documents, standings
-from claude_batch_dagster.storage.upstream import FRAME, Reader, Upstream, encodable
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.asking import Asking
+from claude_batch_dagster.storage.duckdb.kinship import Kinship
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
+from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, Upstream, encodable
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.outbox import Outbox
+from claude_batch_dagster.storage.files.spool import FileSpool
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 
 class SystemClock:

@@ -12,14 +12,14 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from claude_batch_dagster.client import Anthropic, AnthropicBatches, HurriedBatches, check_base_url, new_client
-from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, Question
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import check_schemas
-from claude_batch_dagster.storage.outputs import MARKERS
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.names import check_schemas
+from claude_batch_dagster.storage.duckdb.outputs import MARKERS
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 PATIENCE_SECONDS = 15.0
 """How long a sensor waits for a file, the ledger or the API: Dagster ends a tick that takes 60 seconds."""

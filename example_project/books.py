@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claude_batch_dagster.core.ledger import TRAVELLING, State
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 PIPELINE = "public.classified_documents"
 

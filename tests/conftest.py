@@ -17,9 +17,9 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.simulation import fresh
 from tests.canary import KEY, Canary, keep_watch
 from tests.core.world import World

@@ -1,8 +1,8 @@
 """A result, as what it is judged by."""
 
-from claude_batch_dagster.core.judging import Judgeable
-from claude_batch_dagster.core.outcomes import facts_of
-from claude_batch_dagster.core.results import Result
+from claude_batch_dagster.core.collecting.judging import Judgeable
+from claude_batch_dagster.core.collecting.outcomes import facts_of
+from claude_batch_dagster.core.collecting.results import Result
 
 
 def judgeable(result: Result) -> Judgeable:

@@ -7,7 +7,7 @@ from claude_batch_dagster.cli.checkup import Finding, ok, problem, warning
 from claude_batch_dagster.cli.connection import KEY, api_key, connected
 from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.listing import SKEW
+from claude_batch_dagster.core.sending.listing import SKEW
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
 
 OFFICIAL = "https://api.anthropic.com"

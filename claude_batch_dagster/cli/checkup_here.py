@@ -12,10 +12,10 @@ from claude_batch_dagster.cli.places import HOW_TO_NAME_IT, Places
 from claude_batch_dagster.cli.surroundings import ledger_url
 from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, State
 from claude_batch_dagster.errors import ConfigurationError, LedgerError, WarehouseError, WarehouseLockedError
-from claude_batch_dagster.storage.kinship import filled_tables
-from claude_batch_dagster.storage.ledger_view import LedgerView
-from claude_batch_dagster.storage.state_directory import OTHERS_CAN_WRITE
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.kinship import filled_tables
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import OTHERS_CAN_WRITE
+from claude_batch_dagster.storage.ledger.view import LedgerView
 from claude_batch_dagster.wording import counted
 
 PACKAGES = ("claude-batch-dagster", "anthropic", "dagster", "duckdb", "SQLAlchemy")

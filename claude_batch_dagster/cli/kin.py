@@ -4,10 +4,10 @@ import click
 
 from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.errors import ConfigurationError, StrangeLedgerError
-from claude_batch_dagster.storage.kinship import Kinship, filled_tables
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.kinship import Kinship, filled_tables
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 LOCK_TIMEOUT_SECONDS = 10.0
 """How long a person waits for a run to let go of the DuckDB file."""

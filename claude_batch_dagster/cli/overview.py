@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
 from claude_batch_dagster.core.ports import RETENTION, place_of
-from claude_batch_dagster.storage.ledger_view import Sighting
+from claude_batch_dagster.storage.ledger.view import Sighting
 
 OLD = timedelta(days=20)
 """From this age on results should be brought home soon."""

@@ -14,11 +14,11 @@ from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.cli.surroundings import locked, working
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, State
 from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock
-from claude_batch_dagster.core.recovery import Recovery
+from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 UNSURE = frozenset({*UNCONFIRMED, State.HELD, State.UNSEEN})
 """States of chunks whose batch may yet be found at the API."""

@@ -13,10 +13,10 @@ from claude_batch_dagster.cli.surroundings import locked, working
 from claude_batch_dagster.cli.telling import dollars, requests
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi
-from claude_batch_dagster.core.recovery import OTHER_KEY, Recovery
+from claude_batch_dagster.core.sending.recovery import OTHER_KEY, Recovery
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, ConfigurationError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 IN_DOUBT = frozenset({State.AMBIGUOUS, State.HELD})
 

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from claude_batch_dagster.cli.places import HOW_TO_NAME_IT, Places
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.ledger_view import LedgerView
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.view import LedgerView
 
 PATIENCE_SECONDS = 2.0
 """How long a lock is waited for in silence."""

@@ -6,9 +6,10 @@ from collections.abc import Collection as Members
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from claude_batch_dagster.core.asking.requests import widened
 from claude_batch_dagster.core.attempts import FIRST, Attempt, Came, Plan
-from claude_batch_dagster.core.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
-from claude_batch_dagster.core.collection import Collection, Fetched
+from claude_batch_dagster.core.collecting.collection import Collection, Fetched
+from claude_batch_dagster.core.collecting.outcomes import rejected, word
 from claude_batch_dagster.core.ledger import (
     AT_THE_API,
     CLOSED,
@@ -20,12 +21,11 @@ from claude_batch_dagster.core.ledger import (
     Ledger,
     State,
 )
-from claude_batch_dagster.core.outcomes import rejected, word
 from claude_batch_dagster.core.ports import Answers, Batch, BatchApi, Clock, Locks, place_of
-from claude_batch_dagster.core.progress import Progress
-from claude_batch_dagster.core.recovery import Recovery, settled
-from claude_batch_dagster.core.requests import widened
-from claude_batch_dagster.core.submission import Submission, culprit_of
+from claude_batch_dagster.core.reporting.progress import Progress
+from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
+from claude_batch_dagster.core.sending.recovery import Recovery, settled
+from claude_batch_dagster.core.sending.submission import Submission, culprit_of
 from claude_batch_dagster.core.waiting import Look, Pace, look
 from claude_batch_dagster.errors import (
     ApiError,

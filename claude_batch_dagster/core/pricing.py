@@ -7,7 +7,7 @@ from operator import mul
 import genai_prices
 from genai_prices.types import PriceCalculation, TieredPrices
 
-from claude_batch_dagster.core.results import Usage
+from claude_batch_dagster.core.collecting.results import Usage
 
 FEMTO = 10**15
 """Parts of a US dollar in which rates are whole numbers."""

@@ -11,12 +11,12 @@ from unittest.mock import patch
 import orjson
 
 from claude_batch_dagster.client import CREATE_TIMEOUT_SECONDS, AnthropicBatches, new_client
-from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Clock
-from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.answers.cells import NO_TLS, REFUSED, SILENCE, Cell
 from proof.answers.rules import HOLD, Outcome, rule
 from proof.answers.scripts import script

@@ -10,25 +10,25 @@ from pathlib import Path
 import duckdb
 
 from claude_batch_dagster.client import AnthropicBatches, new_client
-from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
-from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.downloads import Downloads
+from claude_batch_dagster.core.collecting.collection import Collection
+from claude_batch_dagster.core.collecting.downloads import Downloads
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
-from claude_batch_dagster.core.submission import requests_of
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.sending.submission import requests_of
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.storage import answers, questions
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.answers import ANSWERS
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import MARKERS, OutputTable
-from claude_batch_dagster.storage.projection import Projection
-from claude_batch_dagster.storage.questions import questions_of
-from claude_batch_dagster.storage.spool import FileSpool
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.spool import FileSpool
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.answers.server import ScriptedServer, scripted
 from proof.canary import KEY
 from proof.cuts.results import N_ROWS, Note, expected, lines

@@ -18,7 +18,7 @@ NONSENSE = "BinaryOperator_BitOr"
 
 def mutants(files: Sequence[str]) -> list[MutationSpec]:
     """Return all mutants of these files of the core, or of all files; their paths are relative to the project."""
-    paths = [ROOT / CORE / file for file in files] or sorted((ROOT / CORE).glob("*.py"))
+    paths = [ROOT / CORE / file for file in files] or sorted((ROOT / CORE).rglob("*.py"))
     with use_db(":memory:", WorkDB.Mode.create) as database:
         init(paths, database, {})
         specs = [spec for item in database.work_items for spec in item.mutations]

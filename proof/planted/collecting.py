@@ -6,16 +6,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from claude_batch_dagster.core import collection
-from claude_batch_dagster.core.downloads import Downloads
+from claude_batch_dagster.core.collecting import collection
+from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import AnswerRecord, Batch
-from claude_batch_dagster.storage import answers, state_directory
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.landing import Landing
-from claude_batch_dagster.storage.outputs import mark_landed
-from claude_batch_dagster.storage.projection import Projection
+from claude_batch_dagster.storage.duckdb import answers
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.landing import Landing
+from claude_batch_dagster.storage.duckdb.outputs import mark_landed
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.files import state_directory
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise

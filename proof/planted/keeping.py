@@ -12,13 +12,13 @@ from filelock import FileLock, Timeout
 
 from claude_batch_dagster.core import ledger as core_ledger
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.storage import claims, locks
-from claude_batch_dagster.storage import ledger as storage_ledger
-from claude_batch_dagster.storage.file_locks import FileLocks
-from claude_batch_dagster.storage.kinship import Kinship
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.spool import FileSpool
-from claude_batch_dagster.storage.state_directory import open_private
+from claude_batch_dagster.storage.duckdb.kinship import Kinship
+from claude_batch_dagster.storage.files.file_locks import FileLocks
+from claude_batch_dagster.storage.files.spool import FileSpool
+from claude_batch_dagster.storage.files.state_directory import open_private
+from claude_batch_dagster.storage.ledger import claims, locks
+from claude_batch_dagster.storage.ledger import sql_ledger as storage_ledger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise

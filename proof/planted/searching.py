@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core import listing, recovery
 from claude_batch_dagster.core.ledger import ChunkRecord, Doubt, State
-from claude_batch_dagster.core.listing import Listing, Walk
 from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Page
-from claude_batch_dagster.core.recovery import Recovery
+from claude_batch_dagster.core.sending import listing, recovery
+from claude_batch_dagster.core.sending.listing import Listing, Walk
+from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.storage import doubts
+from claude_batch_dagster.storage.ledger import doubts
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise

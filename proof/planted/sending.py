@@ -9,15 +9,17 @@ from typing import Any
 from anthropic import Anthropic
 
 from claude_batch_dagster import client
-from claude_batch_dagster.core import attempts, collection, submission
+from claude_batch_dagster.core import attempts
 from claude_batch_dagster.core.attempts import Attempt, Plan, next_attempt
-from claude_batch_dagster.core.chunks import Chunk
+from claude_batch_dagster.core.collecting import collection
+from claude_batch_dagster.core.collecting.outcomes import lack
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.outcomes import lack
 from claude_batch_dagster.core.ports import Body
-from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission
+from claude_batch_dagster.core.sending import submission
+from claude_batch_dagster.core.sending.chunks import Chunk
+from claude_batch_dagster.core.sending.submission import DEFINITE_NO, Sent, Submission
 from claude_batch_dagster.errors import ApiError, ApiRefusedError
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise

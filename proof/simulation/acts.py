@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.recovery import Recovery
+from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.errors import ApiError
 from proof.simulation.jobs import QUESTION
 from proof.simulation.runs import Order, Ran, run

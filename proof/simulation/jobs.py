@@ -7,13 +7,13 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from claude_batch_dagster.client import output_format
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.partitions import PartitionRule
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.core.asking.partitions import PartitionRule
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.engine import Question
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.upstream import Upstream
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.upstream import Upstream
 from proof.canary import DOCUMENT
 
 LONGEST_LAG = 600

@@ -9,8 +9,8 @@ from typing import Any
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch, Body, Page
 from claude_batch_dagster.errors import LedgerError, SpoolError
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.spool import FileSpool
+from claude_batch_dagster.storage.files.outbox import Outbox
+from claude_batch_dagster.storage.files.spool import FileSpool
 from proof.simulation.gate import LOCAL, PIECE, REMOTE, CrashError, Gate
 
 

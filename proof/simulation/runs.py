@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
 
-from claude_batch_dagster.core.chunks import Limits
-from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi
+from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
 from claude_batch_dagster.errors import ClaudeBatchError
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.files.outbox import Outbox
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
 from proof.simulation.jobs import QUESTION
 from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool

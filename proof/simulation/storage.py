@@ -11,10 +11,10 @@ from typing import Any
 
 import duckdb
 
-from claude_batch_dagster.storage import schema
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger import schema
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 CONFIG = {"threads": 1, "memory_limit": "8GB"}  # it is in memory, and what was dropped stays there for a while
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (a private folder is made in it)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import duckdb
 
 from claude_batch_dagster.errors import WarehouseLockedError
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from proof.simulation.gate import LOCAL, Gate
 from proof.simulation.turns import Turns
 

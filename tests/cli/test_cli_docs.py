@@ -10,10 +10,10 @@ import click
 import pytest
 
 from claude_batch_dagster.cli import COMMANDS, main
-from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.emulator import Emulator, ManualClock
 from claude_batch_dagster.engine import Pacing
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from tests.cli.conftest import Program
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"

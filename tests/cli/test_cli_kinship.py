@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from claude_batch_dagster.errors import StrangeLedgerError
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.cli.conftest import FOUR, Program
 from tests.core.world import World
 

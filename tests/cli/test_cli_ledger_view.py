@@ -4,7 +4,7 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import LedgerError
-from claude_batch_dagster.storage.ledger_view import LedgerView
+from claude_batch_dagster.storage.ledger.view import LedgerView
 from tests.cli.conftest import Program
 
 

@@ -17,7 +17,7 @@ from claude_batch_dagster.cli import COMMANDS, main
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.engine import Pacing
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE

@@ -8,18 +8,18 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster.client import AnthropicBatches, new_client, output_format
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Clock
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.templates import Template
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport, serving
 from claude_batch_dagster.engine import Engine, Pacing, Question
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.upstream import Upstream
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.upstream import Upstream
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.canary import KEY, marked
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.chunks import (
+from claude_batch_dagster.core.asking.keys import canonical_key
+from claude_batch_dagster.core.asking.requests import widened
+from claude_batch_dagster.core.sending.chunks import (
     MAX_CUSTOM_ID,
     NONCE_LENGTH,
     Chunk,
@@ -18,8 +20,6 @@ from claude_batch_dagster.core.chunks import (
     custom_id,
     new_nonce,
 )
-from claude_batch_dagster.core.keys import canonical_key
-from claude_batch_dagster.core.requests import widened
 from claude_batch_dagster.errors import ConfigurationError
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)

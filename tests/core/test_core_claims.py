@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch_dagster.core.chunks import Limits
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.core.ports import Locks
+from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.errors import ClaimConflictError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.outbox import Outbox
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import World
 

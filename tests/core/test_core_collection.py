@@ -13,26 +13,26 @@ import orjson
 import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
-from claude_batch_dagster.core.collection import Collection
-from claude_batch_dagster.core.downloads import MAX_DOWNLOADS, Downloads
+from claude_batch_dagster.core.collecting.collection import Collection
+from claude_batch_dagster.core.collecting.downloads import MAX_DOWNLOADS, Downloads
+from claude_batch_dagster.core.collecting.results import Usage
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, Clock
 from claude_batch_dagster.core.pricing import cost
-from claude_batch_dagster.core.results import Usage
-from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.verdicts import CLAIMED
 from claude_batch_dagster.errors import ApiUnreachableError, CredentialError, WarehouseLockedError
-from claude_batch_dagster.storage import answers, questions
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.landing import Landing
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import OutputTable
-from claude_batch_dagster.storage.projection import Projection
-from claude_batch_dagster.storage.spool import FileSpool
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.landing import Landing
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.spool import FileSpool
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.canary import DOCUMENT, KEY, marked
 from tests.core.clocks import CrashError
 from tests.core.world import BASE, PIPELINE, SCHEMA, World

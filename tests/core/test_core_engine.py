@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from claude_batch_dagster.core.asked import Asked
-from claude_batch_dagster.core.chunks import Limits
+from claude_batch_dagster.core.asking.asked import Asked
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.partitions import Partition
-from claude_batch_dagster.core.progress import Progress
+from claude_batch_dagster.core.reporting.progress import Progress
+from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.errors import (
     UpstreamError,
 )

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from claude_batch_dagster.core.fingerprints import fingerprint
-from claude_batch_dagster.core.requests import PromptFunction, RequestBuilder
-from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.core.asking.fingerprints import fingerprint
+from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
 
 BASE = {"model": "m", "max_tokens": 1}
 GREETING = "Hello"

@@ -23,11 +23,11 @@ from pydantic import (
     create_model,
 )
 
-from claude_batch_dagster.assets import label_model
-from claude_batch_dagster.core.identity import LENGTH, VERSION, canonical, digest, question_hash
-from claude_batch_dagster.core.meaning import meaning
-from claude_batch_dagster.core.requests import PromptFunction, RequestBuilder
-from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.assets.factories import label_model
+from claude_batch_dagster.core.asking.identity import LENGTH, VERSION, canonical, digest, question_hash
+from claude_batch_dagster.core.asking.meaning import meaning
+from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
 
 BASE = {"model": "claude-haiku-5-5", "max_tokens": 100}
 

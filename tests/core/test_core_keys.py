@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.keys import canonical_key, key_values
+from claude_batch_dagster.core.asking.keys import canonical_key, key_values
 
 SCALARS = st.one_of(st.text(), st.integers(-(2**63), 2**63 - 1), st.booleans())
 

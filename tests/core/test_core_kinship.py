@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from claude_batch_dagster.core.asked import Asked
+from claude_batch_dagster.core.asking.asked import Asked
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import StrangeLedgerError
-from claude_batch_dagster.storage.kinship import Kinship
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.duckdb.kinship import Kinship
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import World
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from claude_batch_dagster.core.doubts import Doubts
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.report import PartitionReport
+from claude_batch_dagster.core.reporting.doubts import Doubts
+from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.emulator import Fault
 from claude_batch_dagster.errors import HeldChunksError
 from tests.core.clocks import CrashError, Waking

@@ -9,8 +9,8 @@ import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.listing import list_since
 from claude_batch_dagster.core.ports import Batch, Clock, Counts, Page
+from claude_batch_dagster.core.sending.listing import list_since
 from claude_batch_dagster.errors import ApiResponseError
 from tests.core.world import PIPELINE, World
 

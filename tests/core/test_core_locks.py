@@ -11,8 +11,8 @@ import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch, Body, Page
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.world import PIPELINE, World
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import ApiResponseError
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError, Shifted, Waking
 from tests.core.world import World
 

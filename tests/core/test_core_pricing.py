@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.chunks import Chunk, OpenRow
+from claude_batch_dagster.core.collecting.results import Usage
 from claude_batch_dagster.core.pricing import Cost, Size, cost, most
-from claude_batch_dagster.core.results import Usage
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
 
 MILLION = 1_000_000
 

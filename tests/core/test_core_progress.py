@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.progress import MIN_BATCHES, Progress, Tempo
+from claude_batch_dagster.core.reporting.progress import MIN_BATCHES, Progress, Tempo
 from tests.core.world import World
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

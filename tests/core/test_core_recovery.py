@@ -12,14 +12,14 @@ import pytest
 from anthropic.types import MessageParam
 
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Batch, Body, Clock, Page
-from claude_batch_dagster.core.recovery import MIN_SILENT_LISTINGS, OnUnconfirmed, Recovery, settled
-from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.sending.recovery import MIN_SILENT_LISTINGS, OnUnconfirmed, Recovery, settled
+from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.canary import marked
 from tests.core.clocks import Shifted
 from tests.core.world import BASE, PIPELINE

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core import requests
-from claude_batch_dagster.core.requests import (
+from claude_batch_dagster.core.asking import requests
+from claude_batch_dagster.core.asking.requests import (
     FORBIDDEN,
     RejectedRowError,
     Request,
@@ -16,7 +16,7 @@ from claude_batch_dagster.core.requests import (
     default_thinking,
     widened,
 )
-from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.errors import ConfigurationError
 
 BASE = {"model": "claude-haiku-5-5", "max_tokens": 100, "system": "Be short."}

@@ -6,10 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.judging import judge
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.pricing import cost
-from claude_batch_dagster.core.results import (
+from claude_batch_dagster.core.collecting.judging import judge
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.results import (
     Canceled,
     Errored,
     Expired,
@@ -18,6 +17,7 @@ from claude_batch_dagster.core.results import (
     Usage,
     decode,
 )
+from claude_batch_dagster.core.pricing import cost
 from tests.judged import judgeable
 
 JSON = st.recursive(

@@ -6,12 +6,12 @@ from dataclasses import replace
 import duckdb
 import pytest
 
-from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.errors import WarehouseMemoryError
-from claude_batch_dagster.storage import warehouse
-from claude_batch_dagster.storage.contents import Contents
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import warehouse
+from claude_batch_dagster.storage.duckdb.contents import Contents
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.world import World
 
 LITTLE = "24MB"

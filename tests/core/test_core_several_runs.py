@@ -5,15 +5,15 @@ from datetime import timedelta
 import anthropic
 import pytest
 
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.canceling import Cancellation
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.errors import (
     ApiError,
     BatchUnseenError,
     HeldChunksError,
 )
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.canary import KEY
 from tests.core.clocks import CrashError, Waking, die
 from tests.core.world import TEN, TEN_GOOD, World

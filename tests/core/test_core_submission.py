@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from claude_batch_dagster.core.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, Body, Clock, Counts, Page
-from claude_batch_dagster.core.submission import DEFINITE_NO, Sent, Submission, classify, culprit_of
+from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
+from claude_batch_dagster.core.sending.submission import DEFINITE_NO, Sent, Submission, classify, culprit_of
 from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
@@ -19,8 +19,8 @@ from claude_batch_dagster.errors import (
     LedgerConflictError,
     LedgerError,
 )
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.templates import Template, as_text
+from claude_batch_dagster.core.asking.templates import Template, as_text
 from claude_batch_dagster.errors import TemplateError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from claude_batch_dagster.core.partitions import Partition
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.engine import RunReport
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import TEN, World

@@ -5,9 +5,9 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster.core.attempts import Came
-from claude_batch_dagster.core.judging import COMPLETE, Judgeable, Told, judge
+from claude_batch_dagster.core.collecting.judging import COMPLETE, Judgeable, Told, judge
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ledger import NEXT, OPEN, State
-from claude_batch_dagster.core.outputs import OutputSchema
 from claude_batch_dagster.core.verdicts import TRANSIENT, Verdict
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claude_batch_dagster.storage.landing import Landing
+from claude_batch_dagster.storage.duckdb.landing import Landing
 from tests.core.clocks import CrashError
 from tests.core.world import World
 

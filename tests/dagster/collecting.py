@@ -10,7 +10,7 @@ import pytest
 
 from claude_batch_dagster import build_collect_sensor, build_submission_asset
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.partitions import RANGE_END, RANGE_START
+from claude_batch_dagster.runs.partitions import RANGE_END, RANGE_START
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from claude_batch_dagster import Thresholds, check_targets, materialization
+from claude_batch_dagster import Thresholds
+from claude_batch_dagster.runs import check_targets, materialization
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

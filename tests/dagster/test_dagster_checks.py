@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster import AbsoluteThresholds, Thresholds
-from claude_batch_dagster.checks import Check, checks, results
-from claude_batch_dagster.core.doubts import Doubts
-from claude_batch_dagster.core.report import PartitionReport, Standing
+from claude_batch_dagster.core.reporting.doubts import Doubts
+from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.runs.checks import Check, checks, results
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

@@ -13,8 +13,8 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 
 from claude_batch_dagster import build_collect_sensor, build_new_documents_sensor, build_submission_asset
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.partitions import RANGE_END, RANGE_START
-from claude_batch_dagster.ranges import stretches
+from claude_batch_dagster.runs.partitions import RANGE_END, RANGE_START
+from claude_batch_dagster.runs.ranges import stretches
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld, FrameIOManager

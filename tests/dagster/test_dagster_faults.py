@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import materialization
-from claude_batch_dagster.core.report import PartitionReport, Standing
-from claude_batch_dagster.metadata import partition_metadata
+from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
+from claude_batch_dagster.runs import materialization
+from claude_batch_dagster.runs.metadata import partition_metadata
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

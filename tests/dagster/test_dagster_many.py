@@ -12,8 +12,8 @@ from claude_batch_dagster import build_collect_sensor
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.core.ports import Body
-from claude_batch_dagster.partitions import RANGE_END, RANGE_START
-from claude_batch_dagster.ranges import Places, stretches
+from claude_batch_dagster.runs.partitions import RANGE_END, RANGE_START
+from claude_batch_dagster.runs.ranges import Places, stretches
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

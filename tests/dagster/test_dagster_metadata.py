@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.metadata import bars
+from claude_batch_dagster.runs.metadata import bars
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

@@ -8,9 +8,9 @@ import pytest
 
 from claude_batch_dagster import build_submission_asset
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.chunks import Chunk
 from claude_batch_dagster.core.ledger import ChunkRecord
-from claude_batch_dagster.core.submission import Submission
+from claude_batch_dagster.core.sending.chunks import Chunk
+from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.dagster.collecting import NOTHING, Kept, died, keys, launch, overtaken, tick
 

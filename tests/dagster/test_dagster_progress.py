@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import build_submission_asset, run_log
+from claude_batch_dagster import build_submission_asset
 from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.runs import log as run_log
 from tests.core.world import Label
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from claude_batch_dagster import build_batch_schedule
-from claude_batch_dagster.partitions import RANGE_END, RANGE_START
+from claude_batch_dagster.runs.partitions import RANGE_END, RANGE_START
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

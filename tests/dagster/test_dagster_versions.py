@@ -11,8 +11,8 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from claude_batch_dagster import materialization
-from claude_batch_dagster import versions as versions_module
+from claude_batch_dagster.runs import materialization
+from claude_batch_dagster.runs import versions as versions_module
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld

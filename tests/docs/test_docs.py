@@ -13,10 +13,10 @@ import duckdb
 import pytest
 
 import claude_batch_dagster
+from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING
 from claude_batch_dagster.core.ledger import NEXT, State
-from claude_batch_dagster.core.listing import list_since
-from claude_batch_dagster.core.outputs import BOOKKEEPING
-from claude_batch_dagster.core.recovery import Recovery
+from claude_batch_dagster.core.sending.listing import list_since
+from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.core.verdicts import Verdict
 from tests.canary import KEY, marked
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from claude_batch_dagster import build_batch_schedule, build_classification_asset, build_new_documents_sensor
-from claude_batch_dagster.partitions import PartitionExpr
+from claude_batch_dagster.runs.partitions import PartitionExpr
 from tests.live.documents import write_parts
 from tests.live.families import LABELS, Family
 

@@ -9,9 +9,9 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.answers.cells import BATCH, CUT_OFF, ENVELOPE, HTML, OTHER_COUNT, REFUSED, Cell, cells
 from proof.answers.rules import HALVE, HOLD, REPEAT, SEARCH, STOP, WAIT, rule
 from tests.core.world import World

@@ -11,17 +11,17 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.assets import CLASSIFICATION_PROMPT, CLASSIFICATION_SYSTEM
+from claude_batch_dagster.assets.factories import CLASSIFICATION_PROMPT, CLASSIFICATION_SYSTEM
 from claude_batch_dagster.client import AnthropicBatches
-from claude_batch_dagster.core.chunks import Limits, chunked
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.partitions import Partition, PartitionRule
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.templates import Template
-from claude_batch_dagster.storage.asking import Asking
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.upstream import Reader, Upstream
+from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.sending.chunks import Limits, chunked
+from claude_batch_dagster.storage.duckdb.asking import Asking
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
+from claude_batch_dagster.storage.files.outbox import Outbox
 from tests.core.clocks import CrashError
 from tests.core.world import BASE, World
 

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import UNCONFIRMED, State
-from claude_batch_dagster.core.partitions import Partition
 from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.emulator import EmulatorTransport
 from claude_batch_dagster.engine import Engine, RunReport
@@ -103,7 +103,7 @@ def test_f109_one_run_that_is_started_twice_keeps_its_documents_apart(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second start reads other documents than the first is still writing down: neither spoils the other's."""
-    monkeypatch.setattr("claude_batch_dagster.storage.upstream.WINDOW", 2)
+    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.upstream.WINDOW", 2)
     long = {n: f"war {n} " + "x" * 30_000 for n in range(5)}
     world.documents(long)
     reports: list[RunReport] = []

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import strategies as st
 
 from claude_batch_dagster.client import AnthropicBatches, new_client
-from claude_batch_dagster.core.judging import judge
-from claude_batch_dagster.core.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.judging import judge
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ports import Batch, Body
-from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, decode
-from claude_batch_dagster.core.submission import culprit_of
+from claude_batch_dagster.core.sending.submission import culprit_of
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError
 from proof.answers.server import Script, scripted
 from proof.canary import KEY

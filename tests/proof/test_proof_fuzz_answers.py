@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from claude_batch_dagster.core.attempts import Came
-from claude_batch_dagster.core.outputs import InvalidOutputError, OutputSchema
+from claude_batch_dagster.core.collecting.outputs import InvalidOutputError, OutputSchema
 from claude_batch_dagster.core.ports import AnswerRecord
-from claude_batch_dagster.storage import answers, questions
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import OutputTable
-from claude_batch_dagster.storage.projection import GOOD as SUCCEEDED
-from claude_batch_dagster.storage.projection import Projection
-from claude_batch_dagster.storage.questions import questions_of
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.projection import GOOD as SUCCEEDED
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.proof.fuzzing import SEED, fuzz, n_examples, spoil
 
 pytestmark = pytest.mark.verify

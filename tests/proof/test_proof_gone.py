@@ -10,9 +10,9 @@ from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.emulator import Emulator, serving
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.answers.server import scripted
 from proof.canary import KEY
 from tests.core.world import World

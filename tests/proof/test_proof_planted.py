@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from claude_batch_dagster.core import chunks, ledger
-from claude_batch_dagster.core.requests import Request
-from claude_batch_dagster.storage import ledger as storage_ledger
+from claude_batch_dagster.core import ledger
+from claude_batch_dagster.core.asking.requests import Request
+from claude_batch_dagster.core.sending import chunks
+from claude_batch_dagster.storage.ledger import sql_ledger as storage_ledger
 from proof.findings import FOLDER, Finding
 from proof.planted import suite
 from proof.planted.__main__ import main
@@ -117,7 +118,7 @@ def test_planted_bugs_are_caught_and_what_is_no_bug_is_not() -> None:
         "nonsense": "it is nonsense rather than a bug: NameError: name 'length' is not defined",
     }
     assert "could not be run: " in unplanted
-    assert "claude_batch_dagster.core.chunks defines no chunk_up" in unplanted
+    assert "claude_batch_dagster.core.sending.chunks defines no chunk_up" in unplanted
     assert all("assert" in outcomes[bug.name].said for bug in QUICK)
 
 

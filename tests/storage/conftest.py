@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 
 @pytest.fixture

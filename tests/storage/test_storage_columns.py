@@ -3,8 +3,8 @@
 import duckdb
 import pytest
 
-from claude_batch_dagster.storage import columns
-from claude_batch_dagster.storage.columns import FEW, hand_over
+from claude_batch_dagster.storage.duckdb import columns
+from claude_batch_dagster.storage.duckdb.columns import FEW, hand_over
 
 TYPES = {
     "number": "BIGINT",

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.chunks import OpenRow
+from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.errors import SpoolError, StateDirectoryError
-from claude_batch_dagster.storage.outbox import Outbox
-from claude_batch_dagster.storage.spool import FileSpool
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.outbox import Outbox
+from claude_batch_dagster.storage.files.spool import FileSpool
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
 
 HOSTILE = ["../x", "/etc/passwd", "a/../../b", "", ".", "..", "a\nb", "a" * 300, "é" * 200, "x'; --", "CON", "a\x00b"]
 
@@ -267,7 +267,7 @@ def test_f118_no_run_or_lock_name_leads_out_of_the_folder(state: StateDirectory,
 
 HOLDER = """
 import sys
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
 with StateDirectory.open(sys.argv[1]).hold(sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()

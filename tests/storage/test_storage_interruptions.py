@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.storage.test_storage_ledger import record, rows
 
 pytestmark = pytest.mark.verify

@@ -9,17 +9,17 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
+from claude_batch_dagster.core.collecting.outcomes import facts_of, spending
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
-from claude_batch_dagster.core.outcomes import facts_of, spending
-from claude_batch_dagster.core.outputs import OutputSchema
-from claude_batch_dagster.core.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.errors import WarehouseMemoryError
-from claude_batch_dagster.storage import answers, landing, questions, warehouse
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.names import TableName
-from claude_batch_dagster.storage.outputs import OutputTable
-from claude_batch_dagster.storage.projection import Projection
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, landing, questions, warehouse
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 TARGET, KEY_TYPES = TableName("main", "answers"), {"id": "INTEGER"}

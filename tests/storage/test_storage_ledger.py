@@ -18,10 +18,10 @@ from alembic.migration import MigrationContext
 
 from claude_batch_dagster.core.ledger import NEXT, OPEN, ChunkRecord, Claimed, Requests, Spend, State
 from claude_batch_dagster.errors import ClaimConflictError, LedgerConflictError, LedgerError
-from claude_batch_dagster.storage import schema
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.requests import TOGETHER
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger import schema
+from claude_batch_dagster.storage.ledger.requests import TOGETHER
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 

@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.errors import ClaimConflictError, LedgerError
-from claude_batch_dagster.storage.ledger import SqlLedger
-from claude_batch_dagster.storage.locks import AdvisoryLocks, key_of
-from claude_batch_dagster.storage.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.locks import AdvisoryLocks, key_of
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests import canary
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import World
@@ -102,7 +102,7 @@ def test_a_run_keeps_its_books_on_a_server(world: World, on_server: SqlLedger) -
 
 OPEN = """
 import sys
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 print("ready", flush=True)
 sys.stdin.readline()
 print(SqlLedger(sys.argv[1]).ledger_id)
@@ -184,7 +184,7 @@ def test_f29_a_holder_that_dies_frees_its_lock(locks: AdvisoryLocks, server: str
     """The end of the session is what ends it: killed with SIGKILL, it is free at once."""
     code = (
         "import sys, time, sqlalchemy as sa\n"
-        "from claude_batch_dagster.storage.locks import AdvisoryLocks\n"
+        "from claude_batch_dagster.storage.ledger.locks import AdvisoryLocks\n"
         "with AdvisoryLocks(sa.create_engine(sys.argv[1])).hold('pipeline'):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"

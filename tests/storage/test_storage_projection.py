@@ -14,18 +14,18 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster.core.attempts import Came, Past
+from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ledger import Claimed
-from claude_batch_dagster.core.outputs import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.errors import WarehouseError
-from claude_batch_dagster.storage import answers, questions
-from claude_batch_dagster.storage.answer_store import AnswerStore
-from claude_batch_dagster.storage.answers import ANSWERS
-from claude_batch_dagster.storage.names import TableName, listed, quoted
-from claude_batch_dagster.storage.outputs import MARKERS, OutputTable
-from claude_batch_dagster.storage.projection import WINDOW, Projection
-from claude_batch_dagster.storage.questions import questions_of
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.names import TableName, listed, quoted
+from claude_batch_dagster.storage.duckdb.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.projection import WINDOW, Projection
+from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.clocks import CrashError
 from tests.storage.wide import Wide
 

@@ -21,8 +21,9 @@ from alembic.script import ScriptDirectory
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import LedgerError
-from claude_batch_dagster.storage import migrations, schema
-from claude_batch_dagster.storage.ledger import SqlLedger
+from claude_batch_dagster.storage import migrations
+from claude_batch_dagster.storage.ledger import schema
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.world import PIPELINE, World
 from tests.storage.golden import contents, make
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from claude_batch_dagster.core.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.names import quoted
-from claude_batch_dagster.storage.upstream import Reader, Upstream
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.names import quoted
+from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.storage.test_storage_asking import TARGET, Found, asks
 
 YEAR = Partition(key="2026", start=datetime(2026, 1, 1), end=datetime(2027, 1, 1))  # noqa: DTZ001  (as Dagster's rule)

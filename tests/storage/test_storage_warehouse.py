@@ -17,7 +17,7 @@ from claude_batch_dagster.errors import (
     WarehouseError,
     WarehouseLockedError,
 )
-from claude_batch_dagster.storage.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 HOLDER = """
 import sys, duckdb
@@ -192,7 +192,7 @@ def test_f86_a_file_that_is_let_go_in_time_is_opened(tmp_path: Path, monkeypatch
             if len(pauses) == 9:
                 let_go()
 
-        monkeypatch.setattr("claude_batch_dagster.storage.warehouse.time.sleep", sleep)
+        monkeypatch.setattr("claude_batch_dagster.storage.duckdb.warehouse.time.sleep", sleep)
         with warehouse.connect() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 

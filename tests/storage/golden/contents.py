@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from claude_batch_dagster.client import output_format
-from claude_batch_dagster.core.chunks import custom_id, new_nonce
-from claude_batch_dagster.core.identity import earlier_hash
-from claude_batch_dagster.core.requests import RequestBuilder
-from claude_batch_dagster.core.templates import Template
+from claude_batch_dagster.core.asking.identity import earlier_hash
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.sending.chunks import custom_id, new_nonce
 from tests.core.world import PIPELINE, Label
 
 PROMPT = "Label: {text}"

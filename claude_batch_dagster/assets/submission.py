@@ -1,0 +1,93 @@
+"""Submitting without waiting: `<name>_submission` materializes as soon as its rows are at the API."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from claude_batch_dagster.assets.declarations import Declaration, declaration_of
+from claude_batch_dagster.assets.sources import FRAME_INPUT, whole_frame
+from claude_batch_dagster.engine import Submitted
+from claude_batch_dagster.runs.log import RunLog
+from claude_batch_dagster.runs.partitions import partitions_of
+from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
+
+
+def build_submission_asset(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """
+    Declare `<name>_submission`: it sends the rows of `<name>` and is done, so no worker waits for Claude.
+
+    Backfill it in place of `<name>`, and switch on the sensor of `build_collect_sensor`, which materializes
+    `<name>` for partitions whose batches have ended. Rows travel, and are paid for, exactly as they would with
+    `<name>` itself: the two may be mixed. It waits only while `max_requests_in_flight` are out, or while it is not
+    known whether a batch was accepted; a person who terminates it then cancels the batches that it has sent.
+
+    Args:
+        asset: What `build_batch_asset` or `build_classification_asset` returned.
+
+    Raises:
+        ConfigurationError: `asset` is another one.
+
+    """
+    declared = declaration_of(asset)
+    return _declare(declared, submission_key(declared))
+
+
+def submission_key(declared: Declaration) -> dg.AssetKey:
+    """Return the key of the submission asset: beside the asset, `_submission` behind its name."""
+    *prefix, name = declared.spec.key.path
+    return dg.AssetKey([*prefix, f"{name}_submission"])
+
+
+def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
+    spec = dg.AssetSpec(
+        key,
+        deps=declared.source.deps,
+        description=f"The rows of `{declared.spec.key.to_user_string()}` at the Message Batches API. Materializing it "
+        "submits them and does not wait; the collect sensor brings the answers home.",
+        group_name=declared.spec.group_name,
+        code_version=declared.spec.code_version,
+        owners=declared.spec.owners,
+        kinds={"claude"},
+        partitions_def=declared.spec.partitions_def,
+    )
+
+    def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[dg.MaterializeResult[Any]]:
+        frame = whole_frame(frames[FRAME_INPUT]) if frames else None
+        resource = getattr(context.resources, declared.resource_key)
+        engine = resource.open_engine(declared.question, run_id=context.run.run_id)
+        log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
+        engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
+        try:
+            submitted = engine.submit(partitions_of(context), frame)
+        except INTERRUPTIONS as interruption:
+            stop(context, engine, on_terminate=resource.on_terminate)
+            raise dg.DagsterExecutionInterruptedError from interruption
+        finally:
+            engine.close()
+        _tell(context, key, submitted)
+        yield dg.MaterializeResult(asset_key=key)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (dg.BetaWarning, dg.PreviewWarning))
+        return dg.multi_asset(
+            name=key.to_python_identifier(),
+            specs=[spec],
+            ins=declared.source.ins,
+            required_resource_keys={declared.resource_key},
+            backfill_policy=declared.backfill_policy,
+        )(body)
+
+
+def _tell(context: dg.AssetExecutionContext, key: dg.AssetKey, submitted: Submitted) -> None:
+    for partition_key in submitted.partition_keys:
+        metadata = {
+            "claude_batch/requests_sent": submitted.n_asked[partition_key],
+            "claude_batch/upstream_rows": submitted.n_expected[partition_key],
+            "claude_batch/batch_ids": list(submitted.batch_ids),
+        }
+        if partition_key is None:
+            context.add_asset_metadata(metadata, asset_key=key)
+        else:
+            context.add_asset_metadata(metadata, asset_key=key, partition_key=partition_key)

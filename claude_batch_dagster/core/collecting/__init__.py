@@ -1,0 +1,1 @@
+"""What comes back: downloads, results, outcomes, and what an answer is worth today."""

@@ -1,0 +1,321 @@
+"""From the text of an answer to validated columns."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from functools import cached_property
+from itertools import chain, repeat
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, RootModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from claude_batch_dagster.core.asking.expressible import check_expressible
+from claude_batch_dagster.core.asking.keys import INT64
+from claude_batch_dagster.errors import OutputModelError
+
+BOOKKEEPING: Mapping[str, str] = {
+    "status": "VARCHAR",
+    "error": "VARCHAR",
+    "partition_key": "VARCHAR",
+    "batch_id": "VARCHAR",
+    "custom_id": "VARCHAR",
+    "request_hash": "VARCHAR",
+    "model": "VARCHAR",
+    "stop_reason": "VARCHAR",
+    "input_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
+    "cost_usd": "DOUBLE",
+    "attempt": "INTEGER",
+    "answered_at": "TIMESTAMP WITH TIME ZONE",
+}
+"""The columns that follow the key and the output fields, with their SQL types."""
+
+BOOKKEEPING_MEANING: Mapping[str, str] = {
+    "status": "What became of the row: succeeded, invalid, truncated, refused, errored, expired, canceled, "
+    "missing, rejected or blocked.",
+    "error": "What happened and what to do, in one sentence; null for a plain success.",
+    "partition_key": "Dagster partition key of the row; null without partitions.",
+    "batch_id": "The Message Batch that carried the row.",
+    "custom_id": "The request within the batch.",
+    "request_hash": "Hash of what was asked.",
+    "model": "The model that answered.",
+    "stop_reason": "Why the model stopped.",
+    "input_tokens": "Tokens of the request, cached ones included.",
+    "output_tokens": "Tokens of the answer, thinking included.",
+    "cost_usd": "Cost of this answer in US dollars at batch prices; 0 for an answer shared with an equal request.",
+    "attempt": "How often this question had been asked when this came back.",
+    "answered_at": "When the batch ended.",
+}
+"""One sentence for each bookkeeping column."""
+
+SQL_TYPES: Mapping[Any, str] = {
+    str: "VARCHAR",
+    bool: "BOOLEAN",
+    int: "BIGINT",
+    float: "DOUBLE",
+    Decimal: "DECIMAL(38,10)",
+    date: "DATE",
+    datetime: "TIMESTAMP WITH TIME ZONE",
+    time: "TIME",
+    UUID: "UUID",
+}
+
+ALWAYS_FITTING = frozenset({"VARCHAR", "BOOLEAN", "DOUBLE", "DATE", "TIMESTAMP WITH TIME ZONE", "TIME", "UUID"})
+"""Types whose columns have room for whatever pydantic lets pass."""
+
+MAX_DECIMAL = 10**28 - 1
+"""The largest number that `DECIMAL(38,10)` holds in any case."""
+
+MAX_EXPONENT = 1_000
+"""DuckDB reads none far beyond it (32,768), of 0 and of numbers that round to 0 either."""
+
+MISSPELLED = frozenset({"literal_error", "enum", "union_tag_invalid"})
+"""Errors of pydantic that a difference in capitalization alone can cause."""
+
+Structure = str | list[Any] | dict[str, Any]
+"""A SQL type as DuckDB's JSON functions write it: `"BIGINT"`, `["VARCHAR"]`, `{"x": "DOUBLE"}`."""
+
+
+class InvalidOutputError(Exception):
+    """The answer does not fit the output model; the message says where."""
+
+
+@dataclass(frozen=True)
+class OutputSchema:
+    """A pydantic model as columns of a table, and as the judge of answers."""
+
+    model: type[BaseModel]
+
+    def __post_init__(self) -> None:
+        given: Any = self.model  # not everybody checks types
+        if not (isinstance(given, type) and issubclass(given, BaseModel)):
+            raise OutputModelError(f"output= takes a pydantic model, a class derived from BaseModel; got {given!r}.")
+
+    @cached_property
+    def columns(self) -> dict[str, Structure]:
+        """Name and SQL type of each output field, in order."""
+        if issubclass(self.model, RootModel):
+            raise OutputModelError(
+                f"the output model {self.model.__name__} is not an object with fields; wrap it in one."
+            )
+        try:
+            return _columns_of(self.model)
+        except RecursionError:
+            raise OutputModelError(
+                f"the output model {self.model.__name__} refers to itself, so it cannot be laid out as columns. "
+                "Nest models to a fixed depth."
+            ) from None
+
+    @cached_property
+    def categorical(self) -> str | None:
+        """The first field with a closed list of values: the one whose distribution is worth a look."""
+        for name, field in self.model.model_fields.items():
+            kind = field.annotation
+            closed = isinstance(kind, type) and issubclass(kind, (Enum, bool))
+            if closed or get_origin(kind) is Literal:
+                return name
+        return None
+
+    def meaning(self, name: str) -> str | None:
+        """Say what a field holds: its description, and its values if their list is closed and not described there."""
+        field = self.model.model_fields[name]
+        described = field.description or ""
+        values = [str(value) for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+        listed = "" if all(value in described for value in values) else f"One of: {', '.join(values)}."
+        return " ".join(part for part in (described, listed) if part) or None
+
+    def check(self, *, keys: tuple[str, ...]) -> None:
+        """Raise `OutputModelError` if columns would collide (names differ in more than case)."""
+        seen: dict[str, str] = {}
+        groups = {"key": keys, "output field": tuple(self.columns), "bookkeeping column": tuple(BOOKKEEPING)}
+        for group, names in groups.items():
+            for name in names:
+                if other := seen.get(name.lower()):
+                    raise OutputModelError(
+                        f"the {group} {name!r} collides with the {other} of that name in the output table "
+                        "(DuckDB ignores case). Rename it."
+                    )
+                seen[name.lower()] = group
+        if not self.columns:
+            raise OutputModelError(f"the output model {self.model.__name__} has no fields; add at least one.")
+        check_expressible(self._json_schema)
+
+    def encoded(self, text: str) -> str:
+        """
+        Return the answer's fields as JSON, as `validate` has them.
+
+        Raises `InvalidOutputError`.
+        """
+        if (encode := self.encode_plain) is not None:
+            with suppress(ValidationError):
+                return encode(text)
+        return orjson.dumps(self.validate(text)).decode()
+
+    @cached_property
+    def encode_plain(self) -> Callable[[str], str] | None:
+        """
+        What makes JSON of the fields of an answer that fits as it is, or raises pydantic's `ValidationError`.
+
+        None for a model of which it takes more than pydantic's own two passes.
+        """
+        if not self._is_plain:
+            return None
+        validate = self.model.__pydantic_validator__.validate_json
+        write = self.model.__pydantic_serializer__.to_json
+        return lambda text: write(validate(text), by_alias=False).decode()
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether every answer that fits the model fits its columns, as the model's own JSON."""
+        decorators = self.model.__pydantic_decorators__
+        computed = (decorators.computed_fields, decorators.model_serializers, decorators.field_serializers)
+        others = self.model.model_config.get("extra") == "allow" or any(computed)
+        return not others and all(isinstance(kind, str) and kind in ALWAYS_FITTING for kind in self.columns.values())
+
+    def validate(self, text: str) -> dict[str, Any]:
+        """
+        Return the answer's fields as JSON values.
+
+        The capitalization of enum values is not guaranteed by the API (Claude docs, "Structured
+        outputs"), so an answer that only differs in it is accepted. Raises `InvalidOutputError`.
+        """
+        try:
+            answer = self.model.model_validate_json(text)
+        except ValidationError as error:
+            answer = self._validate_tolerantly(text, error)
+        dumped = answer.model_dump(mode="json", by_alias=False)
+        values = {name: dumped.get(name) for name in self.columns}
+        for name, kind in self.columns.items():
+            if not _holds(kind, values[name]):
+                raise InvalidOutputError(f"field {name!r}: a number in it does not fit into the table")
+        return values
+
+    def _validate_tolerantly(self, text: str, error: ValidationError) -> BaseModel:
+        if MISSPELLED.intersection(problem["type"] for problem in error.errors()):
+            recased = _recased(from_json(text), self._json_schema, self._json_schema.get("$defs", {}))
+            try:
+                return self.model.model_validate_json(to_json(recased, inf_nan_mode="constants"))
+            except ValidationError as still_wrong:
+                error = still_wrong
+        raise InvalidOutputError(self._problem(error)) from None
+
+    def _problem(self, error: ValidationError) -> str:
+        """Say where and how an answer is wrong, without repeating what it says: not even names it made up."""
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in self._names)
+        what = _meaning(first)
+        return f"field {where!r}: {what}" if where else what
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Names of fields, at any depth, as answers spell them."""
+        objects = (self._json_schema, *self._json_schema.get("$defs", {}).values())
+        return frozenset(name for schema in objects for name in schema.get("properties", {}))
+
+    @cached_property
+    def _json_schema(self) -> dict[str, Any]:
+        return self.model.model_json_schema()
+
+
+def sql_type(annotation: Any) -> Structure:
+    """Return the SQL type of a Python annotation; JSON for what has no closer match."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return sql_type(arguments[0])
+    if origin is Literal:
+        return _common({type(value) for value in arguments})
+    if origin in (Union, UnionType):
+        kinds = [sql_type(argument) for argument in arguments if argument is not NoneType]
+        return kinds[0] if all(kind == kinds[0] for kind in kinds) else "JSON"
+    if origin in (list, set, frozenset) and arguments:
+        return [sql_type(arguments[0])]
+    if isinstance(annotation, type):
+        return _sql_type_of_class(annotation)
+    return "JSON"
+
+
+def _sql_type_of_class(annotation: type) -> Structure:
+    if annotation in SQL_TYPES:
+        return SQL_TYPES[annotation]
+    if issubclass(annotation, Enum):
+        return _common({type(member.value) for member in annotation})
+    if issubclass(annotation, BaseModel) and annotation.model_fields:
+        return _columns_of(annotation)
+    return "JSON"
+
+
+def _columns_of(model: type[BaseModel]) -> dict[str, Structure]:
+    return {name: sql_type(field.annotation) for name, field in model.model_fields.items() if not field.exclude}
+
+
+def _common(kinds: set[type]) -> str:
+    return SQL_TYPES.get(kinds.pop(), "JSON") if len(kinds) == 1 else "JSON"
+
+
+def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
+    """Return the value with every enum string spelled as the schema spells it."""
+    if reference := schema.get("$ref"):
+        return _recased(value, definitions.get(str(reference).rsplit("/", 1)[-1], {}), definitions)
+    for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        value = _recased(value, branch, definitions)
+    match value:
+        case str():
+            allowed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+            spelled = {str(item).lower(): item for item in allowed}
+            return spelled.get(value.lower(), value)
+        case list():
+            kinds = chain(schema.get("prefixItems", ()), repeat(schema.get("items", {})))
+            return [_recased(item, kind, definitions) for item, kind in zip(value, kinds, strict=False)]
+        case dict():
+            properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+            other = others if isinstance(others, dict) else {}
+            return {name: _recased(item, properties.get(name, other), definitions) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _meaning(problem: ErrorDetails) -> str:
+    match problem:
+        case {"type": "json_invalid"}:
+            return "the answer is not JSON"
+        case {"type": "union_tag_invalid", "ctx": {"expected_tags": expected}}:
+            return f"its kind should be one of {expected}"
+        case _:
+            return problem["msg"]
+
+
+def _holds(kind: Structure, value: Any) -> bool:
+    """Whether a column of this type has room for a JSON value."""
+    match kind, value:
+        case "BIGINT", int():
+            return value in INT64
+        case "DECIMAL(38,10)", str() | int() | float():
+            number = Decimal(str(value))
+            return (
+                number.is_finite()
+                and abs(number) <= MAX_DECIMAL
+                and abs(int(number.as_tuple().exponent)) <= MAX_EXPONENT
+            )
+        case "JSON", _:
+            return _is_plain_json(value)
+        case [item], list():
+            return all(_holds(item, one) for one in value)
+        case dict(), dict():
+            return all(_holds(field, value.get(name)) for name, field in kind.items())
+        case _:
+            return True
+
+
+def _is_plain_json(value: Any) -> bool:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True

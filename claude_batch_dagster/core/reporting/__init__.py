@@ -1,0 +1,1 @@
+"""What is said of a run and of its partitions in the end."""

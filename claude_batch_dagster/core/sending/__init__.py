@@ -1,0 +1,1 @@
+"""What goes to the API, once: chunks, their submission, and what is looked for after a crash."""

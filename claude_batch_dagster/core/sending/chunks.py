@@ -1,0 +1,204 @@
+"""Rows that travel together: exactly one batch."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from claude_batch_dagster.core.asking.requests import widened
+from claude_batch_dagster.core.ports import Body
+from claude_batch_dagster.core.pricing import Size, most
+from claude_batch_dagster.errors import ConfigurationError
+
+OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
+ENVELOPE = b'{"custom_id":"%b","params":%b}'
+PIECE_BYTES = 1 << 18
+"""Of how many bytes a piece of the body is, about."""
+
+ENVELOPE_BYTES = 100
+"""Bytes around each request's params, `custom_id` of full length included; rounded up."""
+
+MESSAGES = b',"messages":'
+"""Before it stands, in most params, what all requests share."""
+
+STEP_BYTES = 256
+"""To what the size of a request is rounded up when it is priced before it is answered."""
+
+NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+NONCE_LENGTH = 26
+PLAIN_KEY = re.compile(r'"?([A-Za-z0-9_-]+)"?')
+"""A key that can be a part of a custom_id as it stands."""
+
+MAX_CUSTOM_ID = 64
+"""Length allowed of a custom_id, `[A-Za-z0-9_-]{1,64}` (Claude docs, "Message Batches")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much goes into one batch."""
+
+    max_requests: int = 10_000
+    """At most 100,000 (Claude docs, "Message Batches")."""
+    max_bytes: int = 64_000_000
+    """Bytes of the encoded body; the API takes 256 MB."""
+    max_usd: float | None = None
+    """US dollars that all of it can cost at most; None for no limit. A request that can cost more travels alone."""
+
+    def allow(self, *, n_requests: int, n_bytes: int, usd: float) -> bool:
+        """Whether this much may go into one batch."""
+        within = n_requests <= self.max_requests and n_bytes <= self.max_bytes
+        return within and (self.max_usd is None or usd <= self.max_usd)
+
+
+class OpenRow(NamedTuple):
+    """A row, and the question that it asks: it stands for all that ask the same."""
+
+    partition_key: str | None
+    """Dagster's partition key; None for an asset without partitions."""
+    key: str
+    """The row's key as canonical JSON: `"a"` and `1` and `["a",1]` stay apart."""
+    question: str
+    """Hash of what is asked; a wider `max_tokens` does not change it."""
+    params: bytes
+    """The request, as it will be sent."""
+    attempt: int = 1
+    n_truncated: int = 0
+    """How many answers to it were cut off: it is to be asked with so much more room."""
+
+    @property
+    def max_cost_usd(self) -> float:
+        """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
+        size = _size(_measure(widened(self.params, n_truncated=self.n_truncated)))
+        price = most(size)
+        if price is None:
+            raise ConfigurationError(
+                f"the price of the model {size.model!r} is not known, so max_unconfirmed_usd cannot be kept. Leave it "
+                "out, and limit batches with max_requests_per_batch."
+            )
+        return price
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A batch to be, its nonce in every custom_id: the proof that a batch found at the API is ours."""
+
+    nonce: str
+    rows: Sequence[OpenRow]
+
+    @cached_property
+    def custom_ids(self) -> tuple[str, ...]:
+        """One custom_id for each row, unique by construction."""
+        return tuple(custom_id(self.nonce, ordinal, row.key) for ordinal, row in enumerate(self.rows))
+
+    @property
+    def body(self) -> Body:
+        """The create call's body, each request encoded once."""
+        return Body(pieces=self._pieces(), n_bytes=self._n_bytes)
+
+    @property
+    def max_cost_usd(self) -> float | None:
+        """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
+        sizes = Counter(_measure(row.params) for row in self.rows)
+        prices = [(most(_size(measured)), n) for measured, n in sizes.items()]
+        return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
+
+    @cached_property
+    def _n_bytes(self) -> int:
+        n = len(self.rows)
+        envelopes = len(OPENING) + len(CLOSING) + n * len(ENVELOPE % (b"", b"")) + max(0, n - 1) * len(BETWEEN)
+        params = sum(len(row.params) for row in self.rows)
+        return envelopes + params + sum(map(len, self.custom_ids))
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the body in pieces that are worth a system call each."""
+        between, waiting, n_waiting = OPENING, list[bytes](), 0
+        for name, row in zip(self.custom_ids, self.rows, strict=True):
+            if n_waiting > PIECE_BYTES:
+                yield b"".join(waiting)
+                waiting, n_waiting = [], 0
+            waiting += (between, ENVELOPE % (name.encode(), row.params))
+            n_waiting += len(waiting[-1])
+            between = BETWEEN
+        yield b"".join([*waiting, CLOSING])
+
+
+class _Measured(NamedTuple):
+    """All that the price of a request depends on: most of a chunk have few different ones."""
+
+    model: str
+    max_tokens: int
+    n_steps: int
+    cached: bool
+
+
+def _measure(params: bytes) -> _Measured:
+    """Measure a request; its size is rounded up, so that many have the same."""
+    shared, _, _ = params.partition(MESSAGES)
+    model, max_tokens = _shared_settings(shared) or _settings(orjson.loads(params))
+    return _Measured(model, max_tokens, -(-len(params) // STEP_BYTES), b'"cache_control"' in params)
+
+
+def _size(one: _Measured) -> Size:
+    n_bytes = one.n_steps * STEP_BYTES
+    return Size(model=one.model, n_bytes=n_bytes, max_tokens=one.max_tokens, cached=one.cached)
+
+
+@lru_cache(maxsize=128)
+def _shared_settings(shared: bytes) -> tuple[str, int] | None:
+    """Read model and limit off the part of the params that all requests share; None if they are not in it."""
+    try:
+        params = orjson.loads(shared + b"}")
+    except orjson.JSONDecodeError:
+        return None
+    return _settings(params) if {"model", "max_tokens"} <= params.keys() else None
+
+
+def _settings(params: Mapping[str, Any]) -> tuple[str, int]:
+    limit = params.get("max_tokens")
+    return str(params.get("model")), limit if isinstance(limit, int) else 0
+
+
+def new_nonce(now: datetime, entropy: bytes) -> str:
+    """
+    Return 26 characters: 48 bits of milliseconds, then 80 bits of `entropy` (10 bytes).
+
+    Nonces sort by time of intent, so of two answers to one row the later question is known.
+    """
+    number = int(now.timestamp() * 1000) << 80 | int.from_bytes(entropy[:10])
+    return "".join(NONCE_ALPHABET[number >> 5 * place & 31] for place in reversed(range(NONCE_LENGTH)))
+
+
+def custom_id(nonce: str, ordinal: int, key: str) -> str:
+    """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
+    plain = PLAIN_KEY.fullmatch(key)
+    slug = plain[1] if plain else _slug(key)
+    return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")
+
+
+def _slug(key: str) -> str:
+    value = json.loads(key)
+    text = "-".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
+
+
+def chunked(rows: Iterable[OpenRow], limits: Limits) -> Iterator[list[OpenRow]]:
+    """Fill chunks to the limits, in order; the last takes what is left."""
+    chunk: list[OpenRow] = []
+    n_bytes, usd = 0, 0.0
+    for row in rows:
+        size = len(row.params) + ENVELOPE_BYTES
+        price = 0.0 if limits.max_usd is None else row.max_cost_usd
+        if chunk and not limits.allow(n_requests=len(chunk) + 1, n_bytes=n_bytes + size, usd=usd + price):
+            yield chunk
+            chunk, n_bytes, usd = [], 0, 0.0
+        chunk.append(row)
+        n_bytes += size
+        usd += price
+    if chunk:
+        yield chunk

@@ -1,0 +1,127 @@
+"""One run of the asset, as Dagster sees it: progress, materializations, checks, and how it stops."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from claude_batch_dagster.core.reporting.report import PartitionReport
+from claude_batch_dagster.engine import Question, RunReport
+from claude_batch_dagster.resource import ClaudeBatchResource
+from claude_batch_dagster.runs.check_targets import targets
+from claude_batch_dagster.runs.checks import Check, evaluations, results
+from claude_batch_dagster.runs.log import RunLog
+from claude_batch_dagster.runs.metadata import partition_metadata
+from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
+from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
+from claude_batch_dagster.runs.versions import DATA_VERSION, INTERNALS, data_version, version_tags
+from claude_batch_dagster.wording import counted
+
+
+@dataclass
+class Materialization:
+    """Runs the engine for the partitions of one Dagster run and tells Dagster what came of it."""
+
+    context: dg.AssetExecutionContext
+    resource: ClaudeBatchResource
+    question: Question
+    checks: Sequence[Check]
+
+    def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
+        """Yield what a Dagster asset body yields."""
+        engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
+        log = RunLog(self.context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
+        engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
+        try:
+            report = engine.run(partitions_of(self.context), frame)
+        except INTERRUPTIONS as interruption:
+            stop(self.context, engine, on_terminate=self.resource.on_terminate)
+            raise dg.DagsterExecutionInterruptedError from interruption
+        finally:
+            engine.close()
+        yield from self._events(report)
+
+    # --- events ------------------------------------------------------------------------------------
+
+    def _events(self, report: RunReport) -> Iterator[Any]:
+        key, context = self.context.asset_key, self.context
+        done = [
+            part
+            for part in report.partitions
+            # After a failure books may not balance: rows that share, or are to be restored, wait for the next run.
+            if report.failure is None or (part.partition_key not in report.unfinished and part.balanced)
+        ]
+        ranged = context.assets_def.partitions_def is not None and not context.has_partition_key
+        tags = self._tags(done) if ranged or report.failure else None  # asked for while nothing is logged yet
+        if report.failure is None:
+            yield self._result(done, tags)  # the materializations that Dagster makes of it are logged when this goes on
+        else:
+            self._log_materializations(done, tags or [{DATA_VERSION: self._version([part]).value} for part in done])
+        if ranged:
+            self._log_evaluations(done)
+        if ranged or done:
+            yield from results(key, self.checks, report.partitions)
+        if report.failure:
+            raise self._failure(report, n_done=len(done)) from report.failure
+
+    def _tags(self, parts: Sequence[PartitionReport]) -> Sequence[Mapping[str, str]] | None:
+        """Return the tags of each partition's materialization; None if this Dagster has them from elsewhere."""
+        if INTERNALS is None:
+            return None
+        try:
+            return version_tags(self.context, [self._version([part]) for part in parts], INTERNALS)
+        except Exception as error:  # noqa: BLE001  (nobody knows what a later Dagster raises)
+            self.context.log.debug("Partitions of this run share one data version, since Dagster said: %s", error)
+            return None
+
+    def _result(
+        self, done: Sequence[PartitionReport], tags: Sequence[Mapping[str, str]] | None
+    ) -> dg.MaterializeResult[Any]:
+        """Return the asset's result, of which Dagster makes the materializations unless there are tags to log them."""
+        key = self.context.asset_key
+        if INTERNALS is not None and tags is not None:
+            self._log_materializations(done, tags)
+            return dg.MaterializeResult(asset_key=key, metadata={INTERNALS.silent: True})
+        for part in done:
+            self._add_metadata(part)
+        return dg.MaterializeResult(asset_key=key, data_version=self._version(done))
+
+    def _log_materializations(self, parts: Sequence[PartitionReport], tags: Sequence[Mapping[str, str]]) -> None:
+        """Log each materialization with the version of this very partition: a result has one for all of a range."""
+        context = self.context
+        for part, versions in zip(parts, tags, strict=True):
+            dimensions = dimension_tags(context.assets_def.partitions_def, part.partition_key)
+            context.log_event(
+                dg.AssetMaterialization(
+                    context.asset_key,
+                    partition=part.partition_key,
+                    metadata=partition_metadata(part),
+                    tags={**versions, **dimensions},
+                )
+            )
+
+    def _log_evaluations(self, parts: Sequence[PartitionReport]) -> None:
+        """Log the checks of each partition once its materialization is logged: a check is of the one it points to."""
+        context = self.context
+        judged = targets(context, [part.partition_key for part in parts])
+        for evaluation in evaluations(context.asset_key, self.checks, parts, judged):
+            context.log_event(evaluation)
+
+    def _version(self, parts: Sequence[PartitionReport]) -> dg.DataVersion:
+        return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
+
+    def _add_metadata(self, part: PartitionReport) -> None:
+        metadata = partition_metadata(part)
+        if part.partition_key is None:
+            self.context.add_asset_metadata(metadata, asset_key=self.context.asset_key)
+        else:
+            self.context.add_asset_metadata(
+                metadata, asset_key=self.context.asset_key, partition_key=part.partition_key
+            )
+
+    def _failure(self, report: RunReport, *, n_done: int) -> dg.Failure:
+        many = "partitions are complete. The others are not"
+        of = counted(len(report.partitions), "partition is complete", many)
+        return dg.Failure(f"{n_done} of {of}: {report.failure}", allow_retries=False)

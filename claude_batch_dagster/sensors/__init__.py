@@ -1,0 +1,1 @@
+"""Start by themselves: where batches have ended, and where documents are new."""

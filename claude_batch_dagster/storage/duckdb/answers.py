@@ -1,0 +1,117 @@
+"""What came back for each question: facts, whoever asked, and whatever they are asked for today."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+import duckdb
+
+from claude_batch_dagster.core.attempts import Again, Came, Past, again
+from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.core.sending.chunks import NONCE_LENGTH
+from claude_batch_dagster.storage.duckdb.columns import hand_over
+from claude_batch_dagster.storage.duckdb.names import TableName, quoted
+
+ANSWERS = TableName("claude_batch", "answers")
+
+COLUMNS = {
+    "question": "VARCHAR",
+    "chunk_id": "VARCHAR",
+    "ordinal": "INTEGER",
+    "attempt": "INTEGER",
+    "came": "VARCHAR",
+    "text": "VARCHAR",
+    "sanitized": "BOOLEAN",
+    "detail": "VARCHAR",
+    "explanation": "VARCHAR",
+    "model": "VARCHAR",
+    "input_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
+    "cost_usd": "DOUBLE",
+    "batch_id": "VARCHAR",
+    "custom_id": "VARCHAR",
+    "answered_at": "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the table of answers, unless it is there."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(ANSWERS.schema)}")
+    definitions = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {ANSWERS.sql} ({definitions})")
+
+
+def land(connection: duckdb.DuckDBPyConnection, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
+    """
+    Write down what came back for a chunk, within the transaction of the connection. Doing it again changes nothing.
+
+    What came later takes the place of what was there, except that nothing takes the place of a Message.
+    """
+    names = [field.name for field in fields(AnswerRecord)]
+    columns = zip(*map(attrgetter(*names), records), strict=True) if records else [()] * len(names)
+    values: dict[str, Sequence[Any]] = dict(zip(names, columns, strict=True))
+    values["answered_at"] = [at and at.isoformat() for at in values["answered_at"]]
+    hand_over(connection, "_cb_fresh", COLUMNS, values)
+    land_from(connection, chunk_id, "_cb_fresh")
+
+
+def land_from(connection: duckdb.DuckDBPyConnection, chunk_id: str, table: str) -> None:
+    """Write down what stands in a temporary table, as `land` does."""
+    connection.execute(
+        f"DELETE FROM {ANSWERS.sql} WHERE chunk_id = ? AND came <> '{Came.SUCCEEDED}' "
+        f"AND ordinal IN (SELECT ordinal FROM {table})",
+        [chunk_id],
+    )
+    columns = ", ".join(f"f.{name}" for name in COLUMNS)
+    connection.execute(
+        f"INSERT INTO {ANSWERS.sql} BY NAME SELECT {columns} FROM {table} AS f "
+        f"ANTI JOIN (SELECT ordinal FROM {ANSWERS.sql} WHERE chunk_id = ?) AS a ON a.ordinal = f.ordinal",
+        [chunk_id],
+    )
+
+
+def take_over(connection: duckdb.DuckDBPyConnection, target: TableName, fields: Collection[str]) -> None:
+    """Write down the good answers that a table shows which was filled before answers were kept; by field of output."""
+    text = f"to_json(struct_pack({', '.join(f'{quoted(name)} := {quoted(name)}' for name in fields)}))::VARCHAR"
+    nonce, ordinal = f"left(custom_id, {NONCE_LENGTH})", f"substring(custom_id, {NONCE_LENGTH + 2}, 5)"
+    connection.execute(
+        f"INSERT INTO {ANSWERS.sql} BY NAME SELECT request_hash AS question, {nonce} AS chunk_id, "
+        f"try_cast({ordinal} AS INTEGER) AS ordinal, coalesce(attempt, 1) AS attempt, '{Came.SUCCEEDED}' AS came, "
+        f"{text} AS text, false AS sanitized, coalesce(stop_reason, 'end_turn') AS detail, model, input_tokens, "
+        f"output_tokens, cost_usd, batch_id, custom_id, answered_at FROM {target.sql} AS t "
+        f"ANTI JOIN {ANSWERS.sql} AS a USING (custom_id) "
+        f"WHERE status = '{Came.SUCCEEDED}' AND request_hash IS NOT NULL AND custom_id IS NOT NULL "
+        "QUALIFY row_number() OVER (PARTITION BY custom_id ORDER BY cost_usd DESC NULLS LAST) = 1"
+    )
+
+
+def landed(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return of how many requests of each chunk it is written down what came back."""
+    return dict(connection.execute(f"SELECT chunk_id, count(*) FROM {ANSWERS.sql} GROUP BY chunk_id").fetchall())
+
+
+def pasts(connection: duckdb.DuckDBPyConnection, questions: str, run_chunks: Collection[str]) -> dict[str, Past]:
+    """
+    Return what came back so far for questions without a usable answer.
+
+    `questions` is a query of them, in a column `question`; `run_chunks` are the chunks that the present run has sent.
+    """
+    found = connection.execute(
+        f"SELECT question, max(attempt), count(*) FILTER (came = '{Came.SUCCEEDED}'), "
+        f"count(*) FILTER (came = '{Came.SUCCEEDED}' AND detail = 'max_tokens'), "
+        "count(*) FILTER (list_contains($run_chunks::VARCHAR[], chunk_id)), "
+        "list(DISTINCT struct_pack(came := came, detail := detail)) "
+        f"FROM {ANSWERS.sql} SEMI JOIN {questions} USING (question) GROUP BY question",
+        {"run_chunks": list(run_chunks)},
+    ).fetchall()
+    return {
+        question: Past(
+            attempt=attempt,
+            n_paid=n_paid,
+            n_truncated=n_truncated,
+            n_this_run=n_this_run,
+            final=any(again(Came(one["came"]), one["detail"]) is Again.NEVER for one in came),
+        )
+        for question, attempt, n_paid, n_truncated, n_this_run, came in found
+    }

@@ -1,0 +1,78 @@
+"""The output table in DuckDB: its columns, and how it comes to be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema, Structure
+from claude_batch_dagster.errors import OutputModelError
+from claude_batch_dagster.storage.duckdb.names import TableName, quoted
+
+MARKERS = TableName("claude_batch", "landed_chunks")
+"""Which chunks are in which table: written in the transaction that lands them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputTable:
+    """The table of answers of one asset."""
+
+    target: TableName
+    key_types: Mapping[str, str]
+    """SQL types of the key columns, as upstream has them."""
+    schema: OutputSchema
+
+    @property
+    def columns(self) -> dict[str, Structure]:
+        """Every column with its type: the key, the output fields, the bookkeeping."""
+        return {**self.key_types, **self.schema.columns, **BOOKKEEPING}
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Create the table, or add columns it lacks. Definitions stay out of data transactions."""
+        for schema in (self.target.schema, MARKERS.schema):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {MARKERS.sql} "
+            "(chunk_id VARCHAR, table_name VARCHAR, landed_at TIMESTAMP WITH TIME ZONE, "
+            "PRIMARY KEY (chunk_id, table_name))"
+        )
+        definitions = ", ".join(f"{quoted(name)} {ddl(kind)}" for name, kind in self.columns.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {self.target.sql} ({definitions})")
+        self._add_missing_columns(connection)
+
+    def _add_missing_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
+        described = connection.execute(f"DESCRIBE {self.target.sql}").fetchall()
+        present = {name.lower(): kind for name, kind, *_ in described}
+        spelled = self._spelled(connection)
+        for name, kind in self.columns.items():
+            if name.lower() not in present:
+                connection.execute(f"ALTER TABLE {self.target.sql} ADD COLUMN {quoted(name)} {ddl(kind)}")
+            elif present[name.lower()] != spelled[name]:
+                raise OutputModelError(
+                    f"column {name!r} of {self.target} is {present[name.lower()]}, the output model now wants "
+                    f"{ddl(kind)}. Nothing was sent. Rename the field, or rename or drop the old column."
+                )
+
+    def _spelled(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """Return the type of each column as DuckDB spells it."""
+        nulls = ", ".join(f"NULL::{ddl(kind)}" for kind in self.columns.values())
+        described = connection.execute(f"DESCRIBE SELECT {nulls}").fetchall()
+        return {name: kind for name, (_, kind, *_) in zip(self.columns, described, strict=True)}
+
+
+def ddl(kind: Structure) -> str:
+    """Write a type as DuckDB's column definitions do: `["BIGINT"]` is `BIGINT[]`."""
+    match kind:
+        case str():
+            return kind
+        case [item]:
+            return f"{ddl(item)}[]"
+        case dict():
+            return f"STRUCT({', '.join(f'{quoted(name)} {ddl(field)}' for name, field in kind.items())})"
+        case _:  # pragma: no cover  (no other structure is made)
+            raise OutputModelError(f"{kind!r} is not a column type")
+
+
+def mark_landed(connection: duckdb.DuckDBPyConnection, target: TableName, chunk_id: str) -> None:
+    """Remember that a chunk is in the table, within the transaction that lands it."""
+    connection.execute(f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", [chunk_id, str(target)])

@@ -1,0 +1,182 @@
+"""Read the upstream rows of some partitions, in one snapshot, from DuckDB or a DataFrame."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.errors import UpstreamError
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.warehouse import without_values
+
+WINDOW = 2_000
+"""Rows fetched at a time."""
+
+FRAME = "_claude_batch_frame"
+"""The name under which a DataFrame is queried."""
+
+KEY_TYPE = re.compile(
+    r"VARCHAR|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UUID|DATE|TIME.*|DECIMAL.*|DOUBLE|FLOAT|BOOLEAN|ENUM.*"
+)
+"""Column types that can be keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """Where the documents are, and which columns matter."""
+
+    relation: str
+    """SQL that can stand behind FROM: a quoted table, or a query in parentheses."""
+    shown_as: str
+    """What messages call it."""
+    key: tuple[str, ...]
+    rule: PartitionRule
+    sample_columns: tuple[str, ...] = ()
+    """Columns to show in sample rows: none, unless documents may be seen in the UI."""
+    frame: pd.DataFrame | None = None
+    """The rows themselves, when an IO manager handed them over; `relation` is then `FRAME`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads one upstream with one open connection. The caller closes it before anything slow."""
+
+    connection: duckdb.DuckDBPyConnection
+    upstream: Upstream
+    target: TableName
+
+    # --- what is there -----------------------------------------------------------------------------
+
+    def types(self) -> dict[str, str]:
+        """Return the SQL type of each upstream column."""
+        try:
+            described = self.connection.execute(f"DESCRIBE SELECT * FROM {self.upstream.relation}").fetchall()
+        except duckdb.Error as error:
+            raise UpstreamError(
+                f"the upstream {self.upstream.shown_as} cannot be read: {without_values(error)}. "
+                "Nothing was sent. Materialize it first, or say with sql= where it is."
+            ) from error
+        return {name: kind for name, kind, *_ in described}
+
+    def check_columns(self, types: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+        """Return the SQL types of the key columns; raise `UpstreamError` for a column that is missing, or is no key."""
+        folded = {name.lower(): kind for name, kind in types.items()}
+        roles = {"key": self.upstream.key, "prompt": columns, "sample": self.upstream.sample_columns}
+        for role, name in ((role, name) for role, names in roles.items() for name in names):
+            if name.lower() not in folded:
+                raise UpstreamError(
+                    f"the {role} needs column {name!r}, which the upstream {self.upstream.shown_as} does not have. "
+                    f"Nothing was sent. Its columns are: {', '.join(types)}."
+                )
+        key_types = {name: folded[name.lower()] for name in self.upstream.key}
+        for name, kind in key_types.items():
+            if not KEY_TYPE.fullmatch(kind):
+                raise UpstreamError(
+                    f"key column {name!r} is of type {kind}, which cannot be a key. Nothing was sent. "
+                    "Cast it to VARCHAR upstream or with sql=."
+                )
+        return {name: "VARCHAR" if kind.startswith("ENUM") else kind for name, kind in key_types.items()}
+
+    def has_target(self) -> bool:
+        """Whether the output table is there."""
+        query = (
+            "SELECT 1 FROM duckdb_tables() "
+            "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+        )
+        return bool(self.connection.execute(query, [self.target.schema, self.target.table]).fetchone())
+
+    def own_rows(self, partitions: Sequence[Partition]) -> str:
+        """Return a query for the upstream rows of these partitions, each with its `_cb_partition`."""
+        self.list_partitions(partitions)
+        joins, conditions = [], ["TRUE"]
+        for n, rule in enumerate(self.upstream.rule.dimensions):
+            if rule.expr is None:
+                continue
+            starts = {partition.dimensions[n].start for partition in partitions} - {None}
+            moment = self.moment(rule)
+            if not starts:
+                conditions.append(f"CAST(({rule.expr}) AS VARCHAR) = _cb_p._cb_key{n}")
+            elif len(starts) == 1:
+                conditions.append(f"{moment} >= _cb_p._cb_start{n} AND {moment} < _cb_p._cb_end{n}")
+            else:
+                self._find_windows(moment, n)
+                joins.append(f"JOIN _cb_moments{n} AS _cb_m{n} ON _cb_m{n}._cb_moment = {moment}")
+                conditions.append(f"_cb_p._cb_start{n} = _cb_m{n}._cb_start")
+        return (
+            f"(SELECT _cb_p._cb_partition, u.* FROM {self.upstream.relation} AS u {' '.join(joins)}, "
+            f"_cb_partitions AS _cb_p WHERE {' AND '.join(conditions)})"
+        )
+
+    def list_partitions(self, partitions: Sequence[Partition]) -> None:
+        """Write the partitions into a table, with what a row must have in each dimension."""
+        columns = ["unnest($keys::VARCHAR[]) AS _cb_partition"]
+        values: dict[str, Sequence[Any]] = {"keys": [partition.key for partition in partitions]}
+        for n, _ in enumerate(self.upstream.rule.dimensions):
+            parts = [partition.dimensions[n] for partition in partitions]
+            columns += [
+                f"unnest($keys{n}::VARCHAR[]) AS _cb_key{n}",
+                f"unnest($starts{n}::TIMESTAMP[]) AS _cb_start{n}",
+                f"unnest($ends{n}::TIMESTAMP[]) AS _cb_end{n}",
+            ]
+            values[f"keys{n}"] = [part.key for part in parts]
+            values[f"starts{n}"] = [part.start for part in parts]
+            values[f"ends{n}"] = [part.end for part in parts]
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE _cb_partitions AS SELECT {', '.join(columns)}", values)
+
+    def _find_windows(self, moment: str, n: int) -> None:
+        """Write down in which window each moment is: joined by ranges, DuckDB would sort the documents themselves."""
+        windows = f"(SELECT DISTINCT _cb_start{n} AS _cb_start, _cb_end{n} AS _cb_end FROM _cb_partitions)"
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_moments{n} AS SELECT m._cb_moment, w._cb_start "
+            f"FROM (SELECT DISTINCT {moment} AS _cb_moment FROM {self.upstream.relation}) AS m "
+            f"JOIN {windows} AS w ON m._cb_moment >= w._cb_start AND m._cb_moment < w._cb_end"
+        )
+
+    def moment(self, rule: PartitionRule) -> str:
+        """Return the SQL of the moment that decides in which window a row is, without zone."""
+        expr = rule.expr
+        try:
+            described = self.connection.execute(f"DESCRIBE SELECT ({expr}) FROM {self.upstream.relation}").fetchall()
+        except duckdb.Error as error:
+            raise UpstreamError(
+                f"partition_expr {expr!r} does not work on the upstream {self.upstream.shown_as}: "
+                f"{without_values(error)}. Nothing was sent."
+            ) from error
+        zoned = described[0][1] == "TIMESTAMP WITH TIME ZONE"
+        return f"(({expr}) AT TIME ZONE '{rule.timezone}')" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
+
+
+def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame, frozenset[str]]:
+    """
+    Return the frame with text columns that are not UTF-8 as bytes, and the names of those columns.
+
+    DuckDB refuses a whole frame for one lone surrogate. Bytes it takes, and `_decoded` makes text of
+    them again, so that only the row with the surrogate is rejected. In a key column such a value is NULL.
+    """
+    frame = frame.rename(columns=str)
+    broken = frozenset(
+        str(name)
+        for name, values in frame.items()
+        if values.dtype == object and not all(_encodes(value) for value in values)
+    )
+    keys = broken.intersection(key)
+    recoded: dict[str, Any] = {
+        name: [value.encode(errors="surrogatepass") if isinstance(value, str) else value for value in frame[name]]
+        for name in broken - keys
+    }
+    emptied: dict[str, Any] = {name: [value if _encodes(value) else None for value in frame[name]] for name in keys}
+    return frame.assign(**recoded, **emptied), broken - keys
+
+
+def _encodes(value: Any) -> bool:
+    if not isinstance(value, str):
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

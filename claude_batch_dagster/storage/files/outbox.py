@@ -1,0 +1,60 @@
+"""The requests that one run may have to send, on disk, so that memory does not grow with the table."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Self
+
+import orjson
+
+from claude_batch_dagster.core.sending.chunks import OpenRow
+from claude_batch_dagster.storage.files.state_directory import open_private
+
+
+@dataclass
+class Outbox:
+    """Written once, while the upstream table is open; read once for each round of sending."""
+
+    path: Path
+    n_requests: int = 0
+    _file: IO[bytes] | None = field(default=None, repr=False)
+    _closed: bool = False
+
+    def __enter__(self) -> Self:
+        self.remove()  # what was put in by who is doing it again
+        self._file, self._closed, self.n_requests = open_private(self.path), False, 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the file's name away: it holds documents, which must not outlive this process."""
+        self._closed = True
+        with suppress(OSError):  # where an open file keeps its name, `remove` takes it away
+            self.path.unlink()
+
+    def add(self, rows: Sequence[OpenRow]) -> None:
+        """Put some rows in."""
+        if self._file is None or self._closed:
+            raise ValueError("the outbox is closed")
+        if rows:
+            *heads, params, _, _ = zip(*rows, strict=True)
+            self._file.write(orjson.dumps([*heads, list(map(len, params))]) + b"\n")
+            self._file.writelines(params)
+        self.n_requests += len(rows)
+
+    def __iter__(self) -> Iterator[OpenRow]:
+        file = self._file
+        if file is None:
+            return
+        file.seek(0)
+        for head in iter(file.readline, b""):
+            *columns, sizes = orjson.loads(head)
+            for partition_key, key, question, size in zip(*columns, sizes, strict=True):
+                yield OpenRow(partition_key, key, question, file.read(size))
+
+    def remove(self) -> None:
+        """Let go of the file, and with it of the documents."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What was sent, to whom, and what came of it: SQLite or Postgres, through SQLAlchemy."""
