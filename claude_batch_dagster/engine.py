@@ -19,6 +19,8 @@ from claude_batch_dagster.core.canceling import Cancellation, cancel
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.dispatch import Dispatch
+from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
@@ -152,8 +154,8 @@ class Engine:
             except (ApiError, HeldChunksError) as error:
                 failure = error
         return RunReport(
-            partitions=self._end(partitions, asked, pipeline.asked, frame),
-            n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.sent),
+            partitions=self._end(partitions, asked, pipeline.dispatch.asked, frame),
+            n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.following.sent),
             failure=failure,
             unfinished=pipeline.unfinished() if failure is not None else frozenset(),
         )
@@ -175,7 +177,7 @@ class Engine:
         return Submitted(
             partition_keys=[partition.key for partition in partitions],
             n_expected=asked.n_keys,
-            n_asked=pipeline.asked,
+            n_asked=pipeline.dispatch.asked,
             batch_ids=[chunk.batch_id for chunk in chunks if chunk.batch_id],
         )
 
@@ -193,7 +195,7 @@ class Engine:
         if self.pipeline is None:
             return Cancellation()
         self.ledger.dispose()  # an interruption may have left a transaction open, which would lock this out
-        return cancel(self.pipeline, run_id=self.run_id, partition_keys=self.partition_keys, is_over=is_over)
+        return cancel(self.pipeline.following, run_id=self.run_id, partition_keys=self.partition_keys, is_over=is_over)
 
     @contextmanager
     def _outbox(self) -> Iterator[Outbox]:
@@ -288,12 +290,34 @@ class Engine:
         return Reader(connection=connection, upstream=upstream, target=self.question.target)
 
     def _pipeline(self, store: AnswerStore) -> Pipeline:
-        name, pacing = self.question.pipeline, self.pacing
+        following = self._following(store)
         return Pipeline(
+            following=following,
+            dispatch=Dispatch(
+                following=following,
+                submission=Submission(
+                    api=self.api,
+                    ledger=self.ledger,
+                    clock=self.clock,
+                    pipeline=self.question.pipeline,
+                    run_id=self.run_id,
+                ),
+                answers=store,
+                entropy=os.urandom,
+                limits=self.pacing.limits,
+                max_requests_in_flight=self.pacing.max_requests_in_flight,
+                max_attempts=self.question.max_attempts,
+            ),
+            answers=store,
+        )
+
+    def _following(self, store: AnswerStore) -> Following:
+        name, pacing, locks = self.question.pipeline, self.pacing, self.ledger.shared_locks(self.state)
+        return Following(
             name=name,
             api=self.api,
             ledger=self.ledger,
-            locks=self.ledger.shared_locks(self.state),
+            locks=locks,
             clock=self.clock,
             recovery=Recovery(
                 api=self.api,
@@ -303,9 +327,6 @@ class Engine:
                 quiet_period=pacing.quiet_period,
                 on_unconfirmed=pacing.on_unconfirmed,
             ),
-            submission=Submission(
-                api=self.api, ledger=self.ledger, clock=self.clock, pipeline=name, run_id=self.run_id
-            ),
             collection=Collection(
                 downloads=Downloads(
                     api=self.api, spool=FileSpool(self.state.spool), clock=self.clock, on_trouble=self.on_trouble
@@ -313,13 +334,8 @@ class Engine:
                 ledger=self.ledger,
                 answers=store,
                 clock=self.clock,
-                locks=self.ledger.shared_locks(self.state),
+                locks=locks,
             ),
-            answers=store,
-            entropy=os.urandom,
-            limits=pacing.limits,
-            max_requests_in_flight=pacing.max_requests_in_flight,
-            max_attempts=self.question.max_attempts,
             pace=Pace(
                 first_seconds=pacing.poll_seconds,
                 longest_seconds=pacing.max_poll_seconds,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.errors import ApiError
 
 
@@ -20,7 +20,7 @@ class Cancellation:
 
 
 def cancel(
-    pipeline: Pipeline, *, run_id: str, partition_keys: AbstractSet[str | None], is_over: Callable[[str], bool]
+    following: Following, *, run_id: str, partition_keys: AbstractSet[str | None], is_over: Callable[[str], bool]
 ) -> Cancellation:
     """
     Ask the API to stop what this run has sent, and what it waits for that nobody else has a use for.
@@ -32,18 +32,18 @@ def cancel(
     def is_needed(chunk: ChunkRecord) -> bool:
         if chunk.run_id == run_id:
             return False
-        parts = set(pipeline.ledger.requests(chunk.chunk_id).partition_keys)
+        parts = set(following.ledger.requests(chunk.chunk_id).partition_keys)
         return not (parts <= partition_keys and is_over(chunk.run_id))
 
     done = Cancellation()
-    for chunk in (pipeline.ledger.chunk(chunk_id) for chunk_id in sorted(pipeline.followed | pipeline.sent)):
+    for chunk in (following.ledger.chunk(chunk_id) for chunk_id in sorted(following.followed | following.sent)):
         if chunk.state not in {State.ACCEPTED, State.ADOPTED} or not chunk.batch_id:
             continue
         if is_needed(chunk):
             done.left.append(chunk.batch_id)
             continue
         try:
-            pipeline.api.cancel(chunk.batch_id)
+            following.api.cancel(chunk.batch_id)
             done.canceled.append(chunk.batch_id)
         except ApiError as error:
             done.failures.append(error)

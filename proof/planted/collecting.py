@@ -66,7 +66,7 @@ def restored_uncounted(planter: Planter) -> None:
 )
 def dead_runs_not_collected(planter: Planter) -> None:
     """A run brings home what it asks for itself."""
-    planter.rewrite(Pipeline, "_begin", "self._collect_ended()", "pass")
+    planter.rewrite(Pipeline, "_begin", "self.following.collect_ended()", "pass")
 
 
 @breaks(

@@ -6,7 +6,7 @@ from typing import Any
 
 from claude_batch_dagster.core import canceling
 from claude_batch_dagster.core.canceling import Cancellation
-from claude_batch_dagster.core.pipeline import Pipeline
+from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ports import Batch
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -22,11 +22,11 @@ NEEDED = "tests/core/test_core_several_runs.py::test_f63_a_batch_that_others_nee
 def batches_of_others_canceled(planter: Planter) -> None:
     """Who terminates a run wants its batches to stop, all of them."""
 
-    def cancel(pipeline: Pipeline, **_: Any) -> Cancellation:
-        chunks = [pipeline.ledger.chunk(chunk_id) for chunk_id in sorted(pipeline.followed | pipeline.sent)]
+    def cancel(following: Following, **_: Any) -> Cancellation:
+        chunks = [following.ledger.chunk(chunk_id) for chunk_id in sorted(following.followed | following.sent)]
         canceled = [chunk.batch_id for chunk in chunks if chunk.batch_id]
         for batch_id in canceled:
-            pipeline.api.cancel(batch_id)
+            following.api.cancel(batch_id)
         return Cancellation(canceled=canceled)
 
     planter.replace(canceling, "cancel", cancel)

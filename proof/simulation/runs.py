@@ -86,10 +86,10 @@ class SimulatedEngine(Engine):
 
     def _pipeline(self, store: AnswerStore) -> Pipeline:
         pipeline = super()._pipeline(store)
-        pipeline.entropy = self.entropy.randbytes
+        pipeline.dispatch.entropy = self.entropy.randbytes
         spool = GatedSpool(self.state.spool, gate=self.gate)
-        collection = pipeline.collection
-        pipeline.collection = replace(collection, downloads=replace(collection.downloads, spool=spool))
+        collection = pipeline.following.collection
+        pipeline.following.collection = replace(collection, downloads=replace(collection.downloads, spool=spool))
         return pipeline
 
 

@@ -1,0 +1,165 @@
+"""Send what a plan says: whatever the API refuses for a while, and whatever other runs do meanwhile."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from claude_batch_dagster.core.asking.requests import widened
+from claude_batch_dagster.core.attempts import FIRST, Attempt, Came, Plan
+from claude_batch_dagster.core.collecting.outcomes import rejected, word
+from claude_batch_dagster.core.following import Following
+from claude_batch_dagster.core.ledger import OPEN
+from claude_batch_dagster.core.ports import Answers
+from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
+from claude_batch_dagster.core.sending.submission import Submission, culprit_of
+from claude_batch_dagster.errors import (
+    ApiError,
+    ApiRefusedError,
+    ApiUnreachableError,
+    ClaimConflictError,
+    CredentialError,
+    SpendLimitError,
+)
+
+MAX_FAILURES = 8
+"""How often a chunk that provably was not accepted is offered before the run gives up."""
+
+FULL_QUEUE_SECONDS = 8.0
+"""Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
+
+
+@dataclass(kw_only=True)
+class Dispatch:
+    """What one run sends for one output table, a round at a time."""
+
+    following: Following
+    submission: Submission
+    answers: Answers
+    entropy: Callable[[int], bytes]
+    limits: Limits = field(default_factory=Limits)
+    max_requests_in_flight: int = 100_000
+    max_attempts: int = 3
+    asked: Counter[str | None] = field(default_factory=Counter)
+    """Requests sent by this run, by partition."""
+    plan: Plan = field(default_factory=Plan)
+    """What was to be done when the round began, or when another run was last found to be faster."""
+    lacking: dict[str, ApiError] = field(default_factory=dict)
+    """Chunks that were paid for, and that the database lacks for now, each with the reason."""
+
+    def look(self) -> Plan:
+        """Look at what there is to do now."""
+        claimed = self.following.ledger.claimed(self.following.name, lacking=self.lacking.keys())
+        return self.answers.plan(claimed, run_chunks=self.following.sent, max_attempts=self.max_attempts)
+
+    def send(self, rows: Iterable[OpenRow]) -> set[str]:
+        """Send what may be sent; return the chunks that now carry questions of ours."""
+        plan = self.plan = self.look()
+        flying = set(plan.followed - self.lacking.keys())
+        for group in chunked(_askable(rows, plan), self.limits):
+            self.following.make_room(len(group), most=self.max_requests_in_flight)
+            self._offer(group, flying)
+        return flying
+
+    def _offer(self, group: Sequence[OpenRow], flying: set[str]) -> None:
+        """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
+        for n_failures in range(1, MAX_FAILURES + 1):
+            try:
+                self._submit_when_clear(group, flying)
+            except (CredentialError, SpendLimitError):
+                raise
+            except ApiRefusedError as error:
+                if error.status == 413 and len(group) > 1:  # noqa: PLR2004  (content too large)
+                    middle = len(group) // 2
+                    self._offer(group[:middle], flying)
+                    self._offer(group[middle:], flying)
+                    return
+                if error.status != 429 or n_failures == MAX_FAILURES:  # noqa: PLR2004  (a full queue, a rate limit)
+                    raise
+                self._wait_out(error, at_least=FULL_QUEUE_SECONDS * 2**n_failures)
+            except ApiUnreachableError as error:
+                if n_failures == MAX_FAILURES:
+                    raise
+                self._wait_out(error)
+            else:
+                self.following.pace.restart()
+                return
+
+    def _wait_out(self, error: ApiError, *, at_least: float = 0.0) -> None:
+        self.following.on_trouble(error)
+        self.following.collect_ended()
+        told = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
+        self.following.pace.pause(self.following.clock, at_least=at_least if told is None else told)
+
+    def _submit_when_clear(self, group: Sequence[OpenRow], flying: set[str]) -> None:
+        """Send a chunk once nothing of this pipeline is unconfirmed."""
+        while True:
+            with self.following.locks.hold(self.following.name):
+                if self.following.is_clear() and self._submit(group, flying):
+                    return
+                self.following.tell_unconfirmed()
+            self.following.collect_ended()
+            self.following.pace.pause(self.following.clock)
+
+    def _submit(self, group: Sequence[OpenRow], flying: set[str]) -> bool:
+        """
+        Reserve the questions that no other run has reserved meanwhile, and send them.
+
+        `False` if another run was faster: look again, and wait for what that run has sent.
+        """
+        plan = self.plan
+        rows = [_numbered(row, due) for row in group if (due := plan.attempt(row.question))]
+        try:
+            if rows:
+                self._send_chunk(rows, flying)
+        except ClaimConflictError as error:
+            faster = self.following.ledger.chunk(error.chunk_id)
+            before, plan = plan, self.look()
+            self.plan = plan
+            flying |= {plan.in_flight[one.question] for one in group if one.question in plan.in_flight}
+            nothing_new = all(plan.attempt(one.question) == before.attempt(one.question) for one in group)
+            if faster.state not in OPEN and nothing_new:
+                raise  # the ledger knows an attempt that the database does not: asking again and again would not help
+            return False
+        return True
+
+    def _send_chunk(self, rows: Sequence[OpenRow], flying: set[str]) -> None:
+        """Send rows; without the one that the API finds at fault, if it names one."""
+        chunk = self._chunk_of(rows)
+        try:
+            self._dispatch(chunk, flying)
+        except ApiRefusedError as error:
+            culprit = culprit_of(error, len(rows))
+            if culprit is None:
+                raise
+            if rest := [one for ordinal, one in enumerate(rows) if ordinal != culprit]:
+                self._dispatch(self._chunk_of(rest), flying)
+            # Only now: had the rest been refused as well, that row would not have been the reason.
+            self.following.ledger.note_outcomes(chunk.nonce, {culprit: word(Came.REJECTED)})
+            refused, one = self.following.ledger.chunk(chunk.nonce), rows[culprit]
+            fact = rejected(refused, question=one.question, attempt=one.attempt, ordinal=culprit)
+            self.answers.land(chunk.nonce, [fact])
+
+    def _chunk_of(self, rows: Sequence[OpenRow]) -> Chunk:
+        return Chunk(new_nonce(self.following.clock.now(), self.entropy(10)), rows)
+
+    def _dispatch(self, chunk: Chunk, flying: set[str]) -> None:
+        self.submission.submit(chunk, known=self.plan.known)
+        self.plan.sent(chunk.nonce, (row.question for row in chunk.rows))
+        flying.add(chunk.nonce)
+        self.following.sent.add(chunk.nonce)
+        self.asked.update(row.partition_key for row in chunk.rows)
+        self.following.report()
+
+
+def _askable(rows: Iterable[OpenRow], plan: Plan) -> Iterator[OpenRow]:
+    """Pass on the rows to ask, those whose answers were cut off with more room."""
+    for row in rows if plan.open else ():
+        if attempt := plan.attempt(row.question):
+            yield row._replace(n_truncated=attempt.n_truncated) if attempt.n_truncated else row
+
+
+def _numbered(row: OpenRow, due: Attempt) -> OpenRow:
+    """Return the row as it is sent: its request with as much room as it needs by now."""
+    if due is FIRST:
+        return row
+    return row._replace(params=widened(row.params, n_truncated=due.n_truncated), attempt=due.number)
