@@ -4,44 +4,39 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import duckdb
 import pandas as pd
 
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.canceling import Cancellation, cancel
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.dispatch import Dispatch
 from claude_batch_dagster.core.following import Following
-from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
-from claude_batch_dagster.core.reporting.doubts import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
-from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
+from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.waiting import Pace
-from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError, UpstreamError
-from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
+from claude_batch_dagster.question import Question
+from claude_batch_dagster.reports import Reports
+from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.kinship import Kinship
-from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
-from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, Upstream, encodable
+from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool
@@ -59,23 +54,6 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
         time.sleep(seconds)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a definition asks of which rows, and where the answers go."""
-
-    target: TableName
-    upstream: Upstream
-    builder: RequestBuilder
-    schema: OutputSchema
-    max_attempts: int = 3
-    """How often a row is asked in one run, if its failures cost nothing."""
-
-    @property
-    def pipeline(self) -> str:
-        """The name under which the ledger keeps the chunks of this table."""
-        return str(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +191,14 @@ class Engine:
         """Leave the mark of this run, and report, in one opening of the database."""
         with self.warehouse.connect():
             self._kinship.mark()
-            return self._reports(partitions, asked, sent, frame)
+            return Reports(
+                question=self.question,
+                warehouse=self.warehouse,
+                ledger=self.ledger,
+                clock=self.clock,
+                account=self.api.account,
+                run_id=self.run_id,
+            ).of(partitions, asked, sent, frame)
 
     @with_room
     def _ask(
@@ -250,44 +235,6 @@ class Engine:
     @property
     def _kinship(self) -> Kinship:
         return Kinship(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
-
-    def _standings(
-        self, partitions: Sequence[Partition], frame: pd.DataFrame | None
-    ) -> tuple[dict[str | None, Standing], Counter[str | None]]:
-        """Return what the output table holds of each partition, and how many rows it must hold, as of one moment."""
-        with suppress(UpstreamError), self.warehouse.connect() as connection:
-            connection.begin()
-            n_expected = questions.counted(connection, self.question.target)
-            return self._held(connection, partitions, self._reader(connection, frame)), n_expected
-        with self.warehouse.connect() as connection:  # upstream is gone, and with it the documents beside the samples
-            connection.begin()
-            n_expected = questions.counted(connection, self.question.target)
-            return self._held(connection, partitions, None), n_expected
-
-    def _held(
-        self, connection: duckdb.DuckDBPyConnection, partitions: Sequence[Partition], reader: Reader | None
-    ) -> dict[str | None, Standing]:
-        """Return what the output table holds, with samples of documents if there is a reader."""
-        question, upstream = self.question, self.question.upstream
-        documents = None
-        if reader is not None and upstream.sample_columns:
-            documents = Documents(reader.own_rows(partitions), upstream.key, upstream.sample_columns)
-        return standings(
-            connection,
-            question.target,
-            [partition.key for partition in partitions],
-            label=question.schema.categorical,
-            shown=[*upstream.key, *question.schema.columns, "status"],
-            documents=documents,
-        )
-
-    def _reader(self, connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame | None) -> Reader:
-        """Read from the upstream table, or from what an IO manager handed over."""
-        upstream = self.question.upstream
-        if frame is not None:
-            connection.register(FRAME, encodable(frame, key=upstream.key)[0])
-            upstream = replace(upstream, relation=FRAME)
-        return Reader(connection=connection, upstream=upstream, target=self.question.target)
 
     def _pipeline(self, store: AnswerStore) -> Pipeline:
         following = self._following(store)
@@ -344,53 +291,3 @@ class Engine:
             on_progress=self.on_progress,
             on_trouble=self.on_trouble,
         )
-
-    def _oldest_open_days(self) -> float:
-        """Return the age of the oldest batch whose results are, or may be, only at the API, in days; 0 if none is."""
-        there = [State.ACCEPTED, State.ADOPTED, State.ENDED, State.AMBIGUOUS, State.HELD]
-        waiting = self.ledger.chunks(self.question.pipeline, there)
-        created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
-        return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
-
-    def _reports(
-        self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
-    ) -> list[PartitionReport]:
-        question = self.question
-        standing, n_expected = self._standings(partitions, frame)
-        place = place_of(self.api.account)  # what an emulator answered was never paid
-        ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
-        now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
-        shown = {batch_id for one in standing.values() for batch_id in one.batch_ids}
-        chunks = {chunk.batch_id: chunk for chunk in self.ledger.with_batches(shown)}
-        doubted = self.ledger.doubts(question.pipeline)
-        doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
-        oldest_open_days = self._oldest_open_days()
-        nothing = Spend(
-            partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
-        )
-        return [
-            PartitionReport(
-                partition_key=key,
-                n_expected=n_expected[key],
-                n_asked=sent[key],
-                n_shared=asked.n_shared[key],
-                standing=standing[key],
-                cost_usd=ever.get(key, nothing).cost_usd,
-                live_cost_usd=ever.get(key, nothing).live_cost_usd,
-                run_cost_usd=now.get(key, nothing).cost_usd,
-                seconds_to_answer=_duration(
-                    [chunks[batch_id] for batch_id in standing[key].batch_ids if batch_id in chunks]
-                ),
-                doubts=doubts.get(key, NO_DOUBTS),
-                table_doubts=table_doubts,
-                oldest_open_days=oldest_open_days,
-            )
-            for key in standing
-        ]
-
-
-def _duration(chunks: Sequence[ChunkRecord]) -> float | None:
-    ends = [chunk.ended_at for chunk in chunks if chunk.ended_at]
-    if not ends:
-        return None
-    return (max(ends) - min(chunk.intended_at for chunk in chunks)).total_seconds()

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from claude_batch_dagster.client import Anthropic, AnthropicBatches, HurriedBatches, check_base_url, new_client
 from claude_batch_dagster.core.sending.chunks import Limits
-from claude_batch_dagster.engine import Engine, Pacing, Question
+from claude_batch_dagster.engine import Engine, Pacing
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.question import Question
 from claude_batch_dagster.storage.duckdb.names import check_schemas
 from claude_batch_dagster.storage.duckdb.outputs import MARKERS
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse

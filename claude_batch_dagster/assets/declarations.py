@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from claude_batch_dagster.assets.sources import Source
-from claude_batch_dagster.engine import Question
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.question import Question
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ from claude_batch_dagster.core.asking.requests import (
 )
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
-from claude_batch_dagster.engine import Question
 from claude_batch_dagster.errors import ConfigurationError, TemplateError
+from claude_batch_dagster.question import Question
 from claude_batch_dagster.runs.checks import (
     COMPLETE,
     ERROR_RATE,

@@ -8,7 +8,8 @@ import dagster as dg
 import pandas as pd
 
 from claude_batch_dagster.core.reporting.report import PartitionReport
-from claude_batch_dagster.engine import Question, RunReport
+from claude_batch_dagster.engine import RunReport
+from claude_batch_dagster.question import Question
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
 from claude_batch_dagster.runs.checks import Check, evaluations, results

@@ -11,7 +11,7 @@ from claude_batch_dagster.core.asking.partitions import PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
-from claude_batch_dagster.engine import Question
+from claude_batch_dagster.question import Question
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.upstream import Upstream
 from proof.canary import DOCUMENT

@@ -14,7 +14,8 @@ from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport, serving
-from claude_batch_dagster.engine import Engine, Pacing, Question
+from claude_batch_dagster.engine import Engine, Pacing
+from claude_batch_dagster.question import Question
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.upstream import Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse

@@ -17,7 +17,8 @@ from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
-from claude_batch_dagster.engine import Engine, Pacing, Question, RunReport
+from claude_batch_dagster.engine import Engine, Pacing, RunReport
+from claude_batch_dagster.question import Question
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.upstream import Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse

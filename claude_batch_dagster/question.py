@@ -1,0 +1,25 @@
+"""What one definition asks: of which rows, how, and where the answers go."""
+
+from dataclasses import dataclass
+
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.storage.duckdb.names import TableName
+from claude_batch_dagster.storage.duckdb.upstream import Upstream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a definition asks of which rows, and where the answers go."""
+
+    target: TableName
+    upstream: Upstream
+    builder: RequestBuilder
+    schema: OutputSchema
+    max_attempts: int = 3
+    """How often a row is asked in one run, if its failures cost nothing."""
+
+    @property
+    def pipeline(self) -> str:
+        """The name under which the ledger keeps the chunks of this table."""
+        return str(self.target)
