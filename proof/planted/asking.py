@@ -9,6 +9,7 @@ from dataclasses import replace
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.rendering import Rendering
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise
@@ -54,8 +55,8 @@ def emulator_taken_for_claude(planter: Planter) -> None:
 )
 def shared_question_asked_twice(planter: Planter) -> None:
     """A row without an answer has to be asked."""
-    planter.replace(Asking, "_not_put", lambda _, asking: list(asking))
-    planter.rewrite(Asking, "_render", "GROUP BY request_hash", "GROUP BY _cb_place")
+    planter.replace(Rendering, "_not_put", lambda _, asking: list(asking))
+    planter.rewrite(Rendering, "render", "GROUP BY request_hash", "GROUP BY _cb_place")
 
 
 @breaks(

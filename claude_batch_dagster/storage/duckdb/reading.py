@@ -1,0 +1,153 @@
+"""Read an upstream once: key, question and partition of each row, in the one query that evaluates it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from claude_batch_dagster.core.asking.identity import LENGTH, VERSION
+from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.errors import UpstreamError
+from claude_batch_dagster.storage.duckdb.names import listed, quoted
+from claude_batch_dagster.storage.duckdb.shape import Shape
+from claude_batch_dagster.storage.duckdb.upstream import Reader
+from claude_batch_dagster.storage.duckdb.warehouse import without_values
+
+FILLED = r"[^\p{Z}\t-\r\x1c-\x1f\x85]"
+"""A character that is no white space, as Python sees it."""
+
+FLOATING = frozenset({"FLOAT", "DOUBLE"})
+"""Types with values that are no key: NaN and infinity."""
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """Lays out the rows of some partitions: `_cb_read` with their documents, `_cb_rows` with what they ask."""
+
+    reader: Reader
+    shape: Shape
+    partitions: Sequence[Partition]
+    placed: str = field(default="TRUE", init=False)
+    """How a row that was read and a place in the partitions belong together."""
+
+    def read(self) -> None:
+        """Read every row; raise `UpstreamError` when a value cannot be read."""
+        try:
+            self._read()
+        except duckdb.DataError as error:
+            shown = self.reader.upstream.shown_as
+            raise UpstreamError(
+                f"a value of the upstream {shown} cannot be read as partition_expr or sql= say: "
+                f"{without_values(error)}. Nothing was sent. Use try_cast, or mend the value upstream."
+            ) from None
+        self._place()
+
+    def _read(self) -> None:
+        """Read every row once: its key and question, and its columns unless the question has a good answer."""
+        reader, columns = self.reader, self.shape.columns
+        dimensions, conditions, values = self._dimensions()
+        names = self.shape.names
+        templated = isinstance(self.shape.builder.prompt, Template)
+        texts = [self.shape.as_text(name) if templated else f"u.{quoted(name)}" for name in columns]
+        laid = [*dimensions, *self._keys(), *(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))]
+        size = " + ".join(["0", *(f"coalesce(strlen(r.{name}::VARCHAR), 0)" for name in names)])
+        kept = ", ".join(f"CASE WHEN g._cb_good IS NULL THEN r.{name} END AS {name}" for name in names)
+        reader.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
+            f"g._cb_good IS NOT NULL AS _cb_answered, {size} AS _cb_size, {kept} FROM "
+            f"(SELECT *, row_number() OVER () AS _cb_place, {self._question(names)} AS _cb_question "
+            f"FROM (SELECT {', '.join(laid)} "
+            f"FROM {reader.upstream.relation} AS u WHERE {' AND '.join(conditions)})) AS r "
+            f"LEFT JOIN ({good_answers(self.reader)}) AS g ON g._cb_good = r._cb_question",
+            values,
+        )
+
+    def _question(self, names: Sequence[str]) -> str:
+        """Return the SQL of a row's question; NULL where Python has to say it, or why there is none."""
+        if not self.shape.in_sql:
+            return "NULL::VARCHAR"
+        hashed = ", ".join(f"':', strlen({name}), ':', {name}" for name in names)
+        filled = " OR ".join(f"regexp_matches({name}, '{FILLED}')" for name in names)
+        there = " AND ".join(f"{name} IS NOT NULL" for name in (quoted(self.reader.upstream.key[0]), *names))
+        return (
+            f"CASE WHEN {there} AND ({filled}) THEN "
+            f"left(concat('{VERSION}', sha256(concat('{self.shape.builder.definition}', {hashed}))), {LENGTH}) END"
+        )
+
+    def _keys(self) -> Iterator[str]:
+        """Yield the key columns as the output table has them: without one of them a row has none."""
+        names = self.reader.upstream.key
+        missing = " OR ".join(
+            f"u.{quoted(name)} IS NULL" + (f" OR NOT isfinite(u.{quoted(name)})" * (self.shape.kind(name) in FLOATING))
+            for name in names
+        )
+        for name in names:
+            value = f"CASE WHEN {missing} THEN NULL ELSE u.{quoted(name)} END"
+            yield f"CAST({value} AS {self.shape.key_types[name]}) AS {quoted(name)}"
+
+    def _dimensions(self) -> tuple[list[str], list[str], dict[str, Any]]:
+        """Return what places a row in each dimension, and what a row must have to be read at all."""
+        self.reader.list_partitions(self.partitions)
+        laid: list[str] = []
+        conditions, values = ["TRUE"], dict[str, Any]()
+        for n, rule in enumerate(self.reader.upstream.rule.dimensions):
+            if rule.expr is None:
+                continue
+            parts = [partition.dimensions[n] for partition in self.partitions]
+            starts = [part.start for part in parts if part.start]
+            if starts:
+                moment = self.reader.moment(rule)
+                values |= {f"from{n}": min(starts), f"until{n}": max(part.end for part in parts if part.end)}
+                conditions.append(f"({moment} IS NULL OR ({moment} >= $from{n} AND {moment} < $until{n}))")
+            else:
+                self.reader.moment(rule)  # raises if the expression does not work
+                moment = f"CAST(({rule.expr}) AS VARCHAR)"
+                conditions.append(f"({moment} IS NULL OR {moment} IN (SELECT _cb_key{n} FROM _cb_partitions))")
+            laid.append(f"{moment} AS _cb_d{n}")
+        return laid, conditions, values
+
+    def _place(self) -> None:
+        """Find the partition of each row, by the different moments and keys that there are."""
+        dimensions = [
+            (n, any(partition.dimensions[n].start for partition in self.partitions))
+            for n, rule in enumerate(self.reader.upstream.rule.dimensions)
+            if rule.expr is not None
+        ]
+        names = [f"_cb_d{n}" for n, _ in dimensions]
+        different = f"(SELECT DISTINCT {', '.join(names)} FROM _cb_read)" if names else "(SELECT 1)"
+        within = [
+            f"v._cb_d{n} >= p._cb_start{n} AND v._cb_d{n} < p._cb_end{n}" if windows else f"v._cb_d{n} = p._cb_key{n}"
+            for n, windows in dimensions
+        ]
+        connection = self.reader.connection
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_places AS SELECT {''.join(f'v.{name}, ' for name in names)}"
+            f"p._cb_partition FROM {different} AS v JOIN _cb_partitions AS p ON {' AND '.join(within) or 'TRUE'}"
+        )
+        self.placed = " AND ".join(f"r.{name} = l.{name}" for name in names) or "TRUE"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _cb_rows AS SELECT r._cb_place, l._cb_partition AS partition_key, "
+            f"{listed(self.shape.key_types, 'r.')}, r._cb_question AS request_hash, r._cb_answered, "
+            f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self.placed}"
+        )
+
+    def n_homeless(self) -> int:
+        """Return how many rows name no partition at all."""
+        exprs = [n for n, rule in enumerate(self.reader.upstream.rule.dimensions) if rule.expr is not None]
+        if not exprs:
+            return 0
+        nowhere = " OR ".join(f"_cb_d{n} IS NULL" for n in exprs)
+        return int(self.reader.connection.execute(f"SELECT count(*) FROM _cb_read WHERE {nowhere}").fetchall()[0][0])
+
+
+def good_answers(reader: Reader) -> str:
+    """Return a query of the questions to which the output table holds a good answer."""
+    if not reader.has_target():
+        return "SELECT NULL::VARCHAR AS _cb_good WHERE false"
+    return (
+        f"SELECT DISTINCT request_hash AS _cb_good FROM {reader.target.sql} "
+        f"WHERE status = '{Verdict.SUCCEEDED}' AND request_hash IS NOT NULL"
+    )

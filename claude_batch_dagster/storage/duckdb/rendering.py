@@ -1,0 +1,170 @@
+"""Render what may have to be sent, one row for each question, and find out what SQL could not say of a row."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from claude_batch_dagster.core.asking.identity import VERSION, earlier_hash
+from claude_batch_dagster.core.asking.keys import NO_KEY, canonical_key
+from claude_batch_dagster.core.asking.requests import RejectedRowError, Request
+from claude_batch_dagster.core.sending.chunks import OpenRow
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.storage.duckdb.columns import hand_over
+from claude_batch_dagster.storage.duckdb.names import listed
+from claude_batch_dagster.storage.duckdb.reading import good_answers
+from claude_batch_dagster.storage.duckdb.shape import Shape
+from claude_batch_dagster.storage.duckdb.upstream import Reader
+
+BLOCK = 2_000
+"""Rows that are rendered together at least."""
+
+WINDOW_BYTES = 16_000_000
+"""Bytes of documents that are rendered together at most, but for one block."""
+
+NO_KEY_ERROR = "the key is NULL or not UTF-8, so the row cannot be told from others; fill it upstream"
+
+N_RENDERED_TWICE = 5
+"""Rows of which a prompt function must make the same request twice, before any is sent."""
+
+
+@dataclass(kw_only=True)
+class Rendering:
+    """Renders rows that were read, in windows of bounded size."""
+
+    reader: Reader
+    shape: Shape
+    put: Callable[[Sequence[OpenRow]], None]
+    """Takes what may have to be sent: one row for each question."""
+    is_renamed: bool
+    """Whether the ledger knows questions by hashes of an earlier version."""
+    found: list[tuple[int, str | None, str | None]] = field(default_factory=list, init=False)
+    """Place, question and problem of rows of which Python knows better than SQL."""
+    refused: dict[str, str] = field(default_factory=dict, init=False)
+    """Questions that cannot be asked after all, each with the reason."""
+    earlier: dict[str, str] = field(default_factory=dict, init=False)
+    """Hashes of an earlier version, with those of today for the same questions."""
+    _rendered: set[str] = field(default_factory=set, init=False)
+    _n_rendered_twice: int = field(default=0, init=False)
+
+    def render(self) -> None:
+        """Render one row for each question without a good answer, and find out what SQL could not say."""
+        names = self.shape.names
+        keys = listed(self.shape.key_types)
+        whole = "SELECT _cb_place FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NULL"
+        first = "SELECT min(_cb_place) FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NOT NULL"
+        wanted = (
+            f"{whole} UNION ALL {first} GROUP BY request_hash"
+            if self.shape.in_sql
+            else "SELECT _cb_place FROM _cb_rows"
+        )
+        connection = self.reader.connection
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place, partition_key, request_hash, {keys} "
+            f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place)"
+        )
+        for start, end in self._windows():
+            within = f"_cb_place BETWEEN {start} AND {end}"
+            self._render_these(
+                connection.execute(
+                    f"SELECT w._cb_place, w.partition_key, w.request_hash, {listed(self.shape.key_types, 'w.')}, "
+                    f"{', '.join(names)} FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
+                    f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place) ORDER BY w._cb_place"
+                ).fetchall()
+            )
+
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Yield first and last place of rows that are rendered together: thousands, unless they are large."""
+        blocks = self.reader.connection.execute(
+            f"SELECT _cb_place // {BLOCK} AS block, sum(_cb_size) FROM _cb_read SEMI JOIN _cb_wanted USING (_cb_place) "
+            "GROUP BY block ORDER BY block"
+        ).fetchall()
+        start, end, n_bytes = None, 0, 0
+        for block, size_of_block in blocks:
+            if start is not None and n_bytes + size_of_block > WINDOW_BYTES:
+                yield start, end
+                start, n_bytes = None, 0
+            start = block * BLOCK if start is None else start
+            end, n_bytes = (block + 1) * BLOCK - 1, n_bytes + size_of_block
+        if start is not None:
+            yield start, end
+
+    def _render_these(self, window: Sequence[tuple[Any, ...]]) -> None:
+        n_keys = len(self.shape.key_types)
+        asking = []
+        for place, partition_key, question, *cells in window:
+            request = self._request(place, question, cells[:n_keys], cells[n_keys:])
+            if request is None:
+                continue
+            if self._looks_back:
+                self.earlier[earlier_hash(request.params, asked_of=self.shape.builder.asked_of)] = request.request_hash
+            key = canonical_key(cells[:n_keys]) or NO_KEY
+            asking.append(OpenRow(partition_key, key, request.request_hash, request.params))
+        self.put(asking if self.shape.in_sql else self._not_put(asking))
+
+    def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
+        """Render a row; note what SQL did not know of it."""
+        if key[0] is None:
+            self.found.append((place, None, NO_KEY_ERROR))
+            return None
+        try:
+            if question is not None:
+                return self.shape.builder.build_known(cells, question)
+            request = self._built(self._row(cells))
+        except RejectedRowError as error:
+            if question is None:
+                self.found.append((place, None, str(error)))
+            else:  # whoever asks the same asks in vain
+                self.refused[question] = str(error)
+            return None
+        self.found.append((place, request.request_hash, None))
+        return request
+
+    def _row(self, cells: Sequence[Any]) -> dict[str, Any]:
+        row = dict(zip(self.shape.columns, cells, strict=True))
+        for name in self.shape.recoded.intersection(row):
+            if row[name] is not None:
+                row[name] = row[name].decode(errors="surrogatepass")
+        return row
+
+    @cached_property
+    def _renders_twice(self) -> bool:
+        """Whether a function makes the requests, which may make another one each time."""
+        return self.shape.builder.columns is None
+
+    def _built(self, row: Mapping[str, Any]) -> Request:
+        request = self.shape.builder.build(row)
+        if self._renders_twice and self._n_rendered_twice < N_RENDERED_TWICE:
+            self._n_rendered_twice += 1
+            if self.shape.builder.build(row) != request:
+                raise ConfigurationError(
+                    "the prompt function makes two different requests from one row (does it use the time, or chance?), "
+                    "so every materialization would pay anew. Nothing was sent; make it depend on the row alone."
+                )
+        return request
+
+    def _not_put(self, asking: Sequence[OpenRow]) -> list[OpenRow]:
+        """Return what has no good answer and was not put yet; of questions that Python said it is known only now."""
+        asked = {"question": [row.question for row in asking]}
+        hand_over(self.reader.connection, "_cb_asked", {"question": "VARCHAR"}, asked)
+        query = f"SELECT _cb_good FROM ({good_answers(self.reader)}) SEMI JOIN _cb_asked ON _cb_good = question"
+        known = {name for (name,) in self.reader.connection.execute(query).fetchall()} | self._rendered
+        new = dict[str, OpenRow]()
+        for row in asking:
+            if row.question not in known:
+                new.setdefault(row.question, row)
+        self._rendered.update(new)
+        return list(new.values())
+
+    @cached_property
+    def _looks_back(self) -> bool:
+        """Whether somebody knows questions by hashes of an earlier version."""
+        return self.is_renamed or self._has_earlier_names
+
+    @property
+    def _has_earlier_names(self) -> bool:
+        """Whether the output table has answers to questions by hashes of an earlier version."""
+        if not self.reader.has_target():
+            return False
+        query = f"SELECT 1 FROM {self.reader.target.sql} WHERE request_hash NOT LIKE '{VERSION}%' LIMIT 1"
+        return self.reader.connection.execute(query).fetchone() is not None
