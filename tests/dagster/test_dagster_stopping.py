@@ -110,7 +110,7 @@ def stopping(world: "DagsterWorld", act: Act) -> Iterator[None]:
 def reading() -> bool:
     """Tell whether the run, in the main thread, is in the query that reads the upstream table."""
     frame = sys._current_frames().get(main_thread().ident or 0)  # noqa: SLF001  (documented, for such as this)
-    return frame is not None and frame.f_code.co_qualname == "Asking._read"
+    return frame is not None and frame.f_code.co_qualname == "Reading._read"
 
 
 def status(world: "DagsterWorld") -> str:

@@ -22,10 +22,11 @@ from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
-from claude_batch_dagster.storage.duckdb.asking import BLOCK, Asking
+from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.questions import counted, questions_of
+from claude_batch_dagster.storage.duckdb.rendering import BLOCK
 from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
@@ -402,7 +403,7 @@ def test_f4_what_a_rejected_twin_asks_is_asked_for_others(ask: Ask, docs: Callab
 
 def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also across windows and partitions: one document is kept, for the row that stands first."""
-    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.asking.WINDOW_BYTES", 1)
+    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.rendering.WINDOW_BYTES", 1)
     n = BLOCK + 1_001
     run(
         "CREATE TABLE docs AS SELECT range AS id, if(range % 1000 = 0, 'same', 't' || range) AS text, "  # noqa: S608
