@@ -47,12 +47,14 @@ def travelling(world: "DagsterWorld", pipeline: str, keys: list[str]) -> None:
         opened.claude_batch.open_ledger() as ledger,
         opened.claude_batch.open_api() as api,
     ):
+        known = set[str]()
         for n in range(N_BATCHES):
             world.emulator.pace.batch_seconds = 0 if n < N_ENDED else 36_000
             own = keys[n * PER_BATCH : (n + 1) * PER_BATCH]
             batch = api.create(Body(pieces=[SENT], n_bytes=len(SENT)))
             chunk_id = f"c{n:06d}"
-            ledger.intend(_chunk(chunk_id, pipeline, api.account), _requests(chunk_id, own))
+            ledger.intend(_chunk(chunk_id, pipeline, api.account), _requests(chunk_id, own), known=known)
+            known.add(chunk_id)
             ledger.move(chunk_id, to=State.RELEASED, released_at=datetime.now(UTC))
             ledger.move(chunk_id, to=State.ACCEPTED, batch_id=batch.id, batch_created_at=batch.created_at)
 

@@ -1,6 +1,7 @@
 """One `dagster dev` for all live tests of a session, an emulator behind it, and what a test sees of both."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,21 @@ def live_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert list(in_files(home)) == []
 
 
+_RUNNING = ExitStack()
+
+
 @pytest.fixture(scope="session")
 def shared_dev(live_home: Path, served_emulator: tuple[Emulator, str]) -> Iterator[LiveDev]:
     """Return the one `dagster dev`, for tests that leave it as it was."""
-    with running_dev(live_home, served_emulator[1]) as dev:
-        yield dev
+    with _RUNNING:
+        yield _RUNNING.enter_context(running_dev(live_home, served_emulator[1]))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End it after the last test that is live: it works on, and others have a use for the processor."""
+    if nextitem is None or nextitem.path.parent != Path(__file__).parent:
+        _RUNNING.close()
 
 
 @pytest.fixture

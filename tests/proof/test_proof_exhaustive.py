@@ -25,13 +25,13 @@ def test_f11_f23_f33_f34_f50_f78_f85_f97_a_fault_at_any_call_costs_nothing_and_l
     """
     Die before or after any call, or lose any request or answer: billed once, answered, and the books balance.
 
-    In bad surroundings at every other call; the others are under `make soak`.
+    At every second call, in bad surroundings at every fourth; the others are under `make soak`.
     """
-    step = 1 if job == "2 chunks" else 2
+    step = 2 if job == "2 chunks" else 4
     tally = exhaustive.every_single(job, storage, REMOTE, step=step)
 
     assert tally.failures == []
-    assert tally.n_schedules > (250 if step == 1 else 100)
+    assert tally.n_schedules > 200 / step
     assert tally.counts["crashes"] >= 20 / step
 
 
@@ -45,10 +45,10 @@ def test_f24_f51_f86_f87_trouble_of_storage_at_any_call_costs_nothing_and_loses_
 
     The run fails, and the next one makes it good.
     """
-    tally = exhaustive.every_single("2 chunks", storage, frozenset({fault}))
+    tally = exhaustive.every_single("2 chunks", storage, frozenset({fault}), step=3)
 
     assert tally.failures == []
-    assert tally.n_executed > 80
+    assert tally.n_executed > 30
 
 
 def test_every_call_of_a_run_is_a_point(storage: SurvivingStorage) -> None:
@@ -79,7 +79,7 @@ def test_crashes_that_leave_the_same_behind_have_the_same_future(storage: Surviv
             else None
         ),
     )
-    for schedules in alike.values():
+    for schedules in list(alike.values())[::3]:
         ends = {
             (len(outcome.runs), outcome.end)
             for outcome in (execute(one, storage) for one in schedules[:: len(schedules) - 1 or 1])

@@ -16,7 +16,7 @@ from proof.scratch import scratch
 
 pytestmark = pytest.mark.verify
 
-N_KILLS, N_PARTS = 50, 5
+N_KILLS, N_PARTS = 30, 3
 FIRST_SEED = 80
 """From here on ten jobs in a row are killed in every way there is."""
 
