@@ -51,9 +51,9 @@ def measured(sound: Path, core: Path, asked: Sequence[str]) -> Reach:
     by_line: dict[tuple[str, int], list[str]] = {}
     by_file: dict[str, set[str]] = defaultdict(set)
     for path in sorted(data.measured_files()):
-        if Path(path).parent != sound / core:
+        if not Path(path).is_relative_to(sound / core):
             continue
-        file = Path(path).name
+        file = str(Path(path).relative_to(sound / core))
         for line, contexts in data.contexts_by_lineno(path).items():
             tests = {context.rpartition("|")[0] for context in contexts} - {""}
             by_file[file] |= tests

@@ -48,7 +48,8 @@ def _challenge(spec: MutationSpec, copy: Path, reach: Reach) -> Tried | None:
     """Run the quickest tests first, up to the first that fails; None if it is no Python. An endless loop is noticed."""
     path = copy / spec.module_path.relative_to(ROOT)
     operator = get_operator(spec.operator_name)(**spec.operator_args)
-    tests = reach.tests(path.name, spec.start_pos[0], spec.end_pos[0])
+    file = str(spec.module_path.relative_to(ROOT / CORE))
+    tests = reach.tests(file, spec.start_pos[0], spec.end_pos[0])
     with use_mutation(path, operator, spec.occurrence) as (before, after):
         if not _is_python(after):
             return None
@@ -57,7 +58,7 @@ def _challenge(spec: MutationSpec, copy: Path, reach: Reach) -> Tried | None:
         killed = bool(tests) and _fail(copy, tests)
     old, new = _change(before, after)
     name = spec.operator_name.rpartition("/")[2]
-    return Tried(file=path.name, line=spec.start_pos[0], operator=name, old=old, new=new, killed=killed)
+    return Tried(file=file, line=spec.start_pos[0], operator=name, old=old, new=new, killed=killed)
 
 
 def _copy(to: Path) -> None:

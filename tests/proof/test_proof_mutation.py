@@ -21,7 +21,7 @@ FOUND: dict[str, Any] = {
 
 def test_the_same_seed_draws_the_same_mutants() -> None:
     """Of each file that is asked for, in an order of chance; another seed draws others."""
-    specs = mutants(["chunks.py", "verdicts.py"])
+    specs = mutants(["sending/chunks.py", "verdicts.py"])
     first, again, other = drawn(specs, 20, 1), drawn(specs, 20, 1), drawn(specs, 20, 2)
 
     assert first == again != other
@@ -42,7 +42,7 @@ def test_the_page_has_the_figures_and_every_survivor() -> None:
 def test_a_mutant_that_matters_is_killed_and_one_that_does_not_survives() -> None:
     """A loop over the rows that never turns is noticed; an estimate of 257 bytes in place of 256 is not."""
     chosen = {("ZeroIterationForLoop", 1): True, ("NumberReplacer", 2): False}
-    by_name = {(spec.operator_name.partition("/")[2], spec.occurrence): spec for spec in mutants(["chunks.py"])}
+    by_name = {(spec.operator_name.partition("/")[2], spec.occurrence): spec for spec in mutants(["sending/chunks.py"])}
 
     tried = run_all([by_name[one] for one in chosen], CHUNKS, seconds=3_600)
 
