@@ -169,6 +169,15 @@ def test_every_step_of_the_recovery_is_a_function_of_that_name() -> None:
     assert callable(list_since)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_code_that_a_page_names_are_there(page: Path) -> None:
+    """And those of a room that it points into: what has moved is found where it is now."""
+    named = set(re.findall(r"`(claude_batch_dagster/[\w/.]+)`", page.read_text()))
+
+    assert [path for path in sorted(named) if not (REPOSITORY / path).exists()] == []
+    assert len(named) > 15 or page.name != "how-it-works.md"
+
+
 def test_arrows_between_rooms_point_one_way() -> None:
     """Front door, client and storage, core, errors: nothing imports against the order."""
     done = subprocess.run(
