@@ -221,7 +221,6 @@ class Engine:
             )
             key_types = asking.look()
             OutputTable(target=question.target, key_types=key_types, schema=question.schema).prepare(connection)
-            answers.prepare(connection)
             projection = Projection(target=question.target, key_types=key_types, schema=question.schema)
             asked = asking.ask()
             if asking.is_new:

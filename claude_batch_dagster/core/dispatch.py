@@ -1,14 +1,14 @@
 """Send what a plan says: whatever the API refuses for a while, and whatever other runs do meanwhile."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.requests import widened
 from claude_batch_dagster.core.attempts import FIRST, Attempt, Came, Plan
 from claude_batch_dagster.core.collecting.outcomes import rejected, word
 from claude_batch_dagster.core.following import Following
-from claude_batch_dagster.core.ledger import OPEN
+from claude_batch_dagster.core.ledger import OPEN, Made
 from claude_batch_dagster.core.ports import Answers
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission, culprit_of
@@ -43,13 +43,17 @@ class Dispatch:
     """Requests sent by this run, by partition."""
     plan: Plan = field(default_factory=Plan)
     """What was to be done when the round began, or when another run was last found to be faster."""
+    made: Mapping[str, Made] = field(default_factory=dict)
+    """The ledger's own memory of attempts at what is open: what it knows and the database does not is not sent."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
 
     def look(self) -> Plan:
         """Look at what there is to do now."""
         claimed = self.following.ledger.claimed(self.following.name, lacking=self.lacking.keys())
-        return self.answers.plan(claimed, run_chunks=self.following.sent, max_attempts=self.max_attempts)
+        plan = self.answers.plan(claimed, run_chunks=self.following.sent, max_attempts=self.max_attempts)
+        self.made = self.following.ledger.made(self.following.name, plan.open) if plan.open else {}
+        return plan
 
     def send(self, rows: Iterable[OpenRow]) -> set[str]:
         """Send what may be sent; return the chunks that now carry questions of ours."""
@@ -109,6 +113,7 @@ class Dispatch:
         plan = self.plan
         rows = [_numbered(row, due) for row in group if (due := plan.attempt(row.question))]
         try:
+            self._check_made(rows)
             if rows:
                 self._send_chunk(rows, flying)
         except ClaimConflictError as error:
@@ -121,6 +126,13 @@ class Dispatch:
                 raise  # the ledger knows an attempt that the database does not: asking again and again would not help
             return False
         return True
+
+    def _check_made(self, rows: Iterable[OpenRow]) -> None:
+        """Raise `ClaimConflictError` if the ledger knows this attempt at a question, or a later one, to be made."""
+        for row in rows:
+            made = self.made.get(row.question)
+            if made and made.number >= row.attempt:
+                raise ClaimConflictError(made.chunk_id, "it has answered rows of this one")
 
     def _send_chunk(self, rows: Sequence[OpenRow], flying: set[str]) -> None:
         """Send rows; without the one that the API finds at fault, if it names one."""

@@ -1,6 +1,7 @@
 """What a row signs on its way: the states of a chunk, the moves allowed, and the port of the ledger."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -134,6 +135,13 @@ class Requests(NamedTuple):
     """The ledger's word for what came back; None until the chunk has come to its end."""
 
 
+class Made(NamedTuple):
+    """The latest attempt at a question that the ledger knows to have come to its end."""
+
+    number: int
+    chunk_id: str
+
+
 class Claimed(NamedTuple):
     """What the chunks of a pipeline have claimed, as of one moment."""
 
@@ -220,6 +228,9 @@ class Ledger(Protocol):
 
     def claimed(self, pipeline: str, *, lacking: Collection[str] = ()) -> Claimed:
         """Return what is claimed now; questions of chunks that are `lacking` in the database count as on their way."""
+
+    def made(self, pipeline: str, questions: AbstractSet[str]) -> dict[str, Made]:
+        """Return the attempts at these questions that have come to their end, whatever the database knows of them."""
 
     def has_earlier_names(self, pipeline: str) -> bool:
         """Whether rows of the pipeline were asked under hashes of an earlier version."""

@@ -1,6 +1,6 @@
 """The way of a row, from a question to a verdict in the table."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from claude_batch_dagster.core.dispatch import Dispatch
@@ -36,6 +36,7 @@ class Pipeline:
         while flying := self.dispatch.send(rows):
             self.following.followed |= flying
             self.following.wait(flying)
+            self._collect_lacking(self.answers.landed())  # the database was free for hours: it may be another one
         if self.following.watch():
             self.following.collect_ended()
         for chunk_id in sorted(self.dispatch.lacking.keys() & self.dispatch.plan.followed):
@@ -57,14 +58,18 @@ class Pipeline:
         """Land what was collected once and the database lacks; look for what the API has withheld so far."""
         with self.answers.opened():
             landed, withheld = self.answers.landed(), self.answers.without_results()
-        sizes = self.following.ledger.sizes(self.following.name, CLOSED)
-        lacking = sorted(chunk_id for chunk_id, n in sizes.items() if landed.get(chunk_id, 0) < n)
-        for chunk_id in lacking:
-            self._repeat(self.following.collection.collect_again, chunk_id)
-        if lacking:  # of which some may be withheld
+        if self._collect_lacking(landed):  # of which some may be withheld
             withheld = self.answers.without_results()
         for chunk_id in sorted(withheld - self.dispatch.lacking.keys()):
             self._repeat(self.following.collection.look_again, chunk_id)
+
+    def _collect_lacking(self, landed: Mapping[str, int]) -> bool:
+        """Land what was collected once, by the ledger's word, and the database lacks; `True` if there is any."""
+        sizes = self.following.ledger.sizes(self.following.name, CLOSED)
+        lacking = {chunk_id for chunk_id, n in sizes.items() if landed.get(chunk_id, 0) < n}
+        for chunk_id in sorted(lacking - self.dispatch.lacking.keys()):
+            self._repeat(self.following.collection.collect_again, chunk_id)
+        return bool(lacking)
 
     def _repeat(self, collect: Callable[..., None], chunk_id: str) -> None:
         here = self.following.is_here(self.following.ledger.chunk(chunk_id))

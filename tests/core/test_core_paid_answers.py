@@ -1,20 +1,30 @@
 """Answers that were paid for come back: after a loss, a prompt that is reverted, a clock that is wrong."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from claude_batch_dagster.core.asking.identity import earlier_hash
 from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.reporting.progress import Progress
 from claude_batch_dagster.engine import SystemClock
 from claude_batch_dagster.errors import (
     ApiError,
     BatchOverdueError,
+    ClaimConflictError,
 )
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.ledger import schema
 from tests.canary import KEY
 from tests.core.clocks import CrashError, Waking
-from tests.core.world import TEN, TEN_GOOD, World
+from tests.core.world import PIPELINE, TEN, TEN_GOOD, World
+
+TWO = {1: "a text of war", 2: "a text of peace"}
 
 # --- answers that were paid for come back ----------------------------------------------------------
 
@@ -280,3 +290,69 @@ def test_answers_that_nobody_asks_for_fail_no_run_when_they_cannot_be_had(world:
     report = world.run()
 
     assert (report.failure, world.rows()) == (None, [(1, "peace", "succeeded")])
+
+
+def test_f28_a_question_of_which_only_the_ledger_knows_that_it_was_answered_is_not_sent(world: World) -> None:
+    """Somebody has changed the answers in the database: the run fails in place of asking again, or for ever."""
+    world.documents({1: "war"})
+    world.run()
+    world.sql("UPDATE claude_batch.answers SET question = 'q1 of somebody else'")
+    world.sql("DELETE FROM answers")
+
+    with pytest.raises(ClaimConflictError):
+        world.run()
+
+    assert world.n_posts == 1
+
+
+def test_f90_answers_that_vanish_while_a_run_waits_are_landed_again(world: World) -> None:
+    """The database is free for hours meanwhile: somebody puts a backup back, and nothing is paid for again."""
+    world.documents(TWO)
+    lost = list[Any]()
+
+    def lose(_: Progress) -> None:
+        if not lost and world.states() == [State.APPLIED]:
+            lost.append(world.sql("DELETE FROM claude_batch.answers"))
+            world.sql("DELETE FROM answers")
+
+    report = world.run(on_progress=lose)
+
+    assert lost
+    assert (report.failure, world.n_billed) == (None, [1, 1])
+    assert set(world.statuses().values()) == {"succeeded"}
+
+
+def test_f108_runs_of_two_databases_with_one_ledger_pay_once(world: World, tmp_path: Path) -> None:
+    """The second waits for what the first has sent, and lands it in its own database too."""
+    world.documents(TWO)
+    other = replace(world, warehouse=Warehouse(str(tmp_path / "other.duckdb")))
+    other.documents(TWO)
+    with pytest.raises(CrashError):
+        world.run(clock=Waking.never(world.clock))
+
+    report = other.run(clock=Waking(world.clock, world.run))
+
+    assert (report.failure, world.n_billed) == (None, [1, 1])
+    assert set(world.statuses().values()) == set(other.statuses().values()) == {"succeeded"}
+
+
+def test_answers_that_landed_under_earlier_names_are_found_by_those_of_today(world: World) -> None:
+    """A run of one partition lands what an earlier version has asked for another one, which is run later."""
+    world.documents({1: TWO[1]}, part="p")
+    world.documents({2: TWO[2]}, part="q")
+    with pytest.raises(CrashError):
+        world.run("p", "q", clock=Waking.never(world.clock))
+    builder = replace(world.engine().question.builder, asked_of=world.api.answerer)
+    requests = [builder.build({"text": text}) for (text,) in world.sql("SELECT text FROM docs")]
+    names = {one.request_hash: earlier_hash(one.params, asked_of=builder.asked_of) for one in requests}
+    [chunk] = world.ledger.chunks(PIPELINE, State)
+    asked = world.ledger.requests(chunk.chunk_id).questions
+    with world.ledger._engine.begin() as connection:  # noqa: SLF001  (as 0.1.0 would have written it)
+        earlier = tuple(names[question] for question in asked)
+        connection.execute(sa.update(schema.requests).values(questions=earlier, identity=""))
+    world.sql('DELETE FROM claude_batch."main.answers"')
+
+    first, second = world.run("p"), world.run("q")
+
+    assert (first.failure, second.failure, world.n_billed) == (None, None, [1, 1])
+    assert [*world.statuses("p").values(), *world.statuses("q").values()] == ["succeeded"] * 2

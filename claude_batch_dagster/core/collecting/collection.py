@@ -123,7 +123,7 @@ class Collection:
             self.downloads.repeat(chunk, n_found=n_found)
 
     def _write_off(self, chunk: ChunkRecord) -> None:
-        self._land_gone(chunk, self.ledger.requests(chunk.chunk_id))
+        self._land_gone(chunk)
         self.ledger.close(chunk.chunk_id, to=State.LOST, outcome=GONE, others={}, spends=[])
 
     # --- what is lacking later ---------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Collection:
             chunk = self.ledger.chunk(chunk_id)
             self._check_place(chunk, here=here)
             if chunk.state is State.LOST or not (self.downloads.has(chunk) or self.downloads.again(chunk)):
-                self._land_gone(chunk, self.ledger.requests(chunk_id))
+                self._land_gone(chunk)
                 return
             n_lacking = self._land_again(chunk)
         if n_lacking:
@@ -191,7 +191,7 @@ class Collection:
             if kept or (not old and self.downloads.again(chunk)):
                 self._land_found(chunk, withheld if old else set())
             elif old:
-                self._land_gone(chunk, requests, withheld)
+                self._land_gone(chunk, withheld)
 
     def _land_found(self, chunk: ChunkRecord, gone_if_lacking: set[int]) -> None:
         with self._receipt(chunk) as (requests, receipt):
@@ -209,19 +209,22 @@ class Collection:
     @contextmanager
     def _receipt(self, chunk: ChunkRecord) -> Iterator[tuple[Requests, Receipt]]:
         """Read the results that are on our disk."""
-        requests = self.ledger.requests(chunk.chunk_id)
-        file = self.downloads.spool.file(batch_id_of(chunk))
-        with self.answers.receive(chunk, requests, file, self.clock.now()) as receipt:
-            if receipt.is_contradictory:
-                text = f"batch {chunk.batch_id} has two different results for one row"
-                self.downloads.on_trouble(ApiResponseError(text))
-            yield requests, receipt
+        with self.answers.opened():  # first: until then another run may give questions their names of today
+            requests = self.ledger.requests(chunk.chunk_id)
+            file = self.downloads.spool.file(batch_id_of(chunk))
+            with self.answers.receive(chunk, requests, file, self.clock.now()) as receipt:
+                if receipt.is_contradictory:
+                    text = f"batch {chunk.batch_id} has two different results for one row"
+                    self.downloads.on_trouble(ApiResponseError(text))
+                yield requests, receipt
 
-    def _land_gone(self, chunk: ChunkRecord, requests: Requests, places: set[int] | None = None) -> None:
+    def _land_gone(self, chunk: ChunkRecord, places: set[int] | None = None) -> None:
         """Write down of all requests, or of some, that nobody has their results any more."""
-        whole = range(chunk.n_requests) if places is None else sorted(places)
-        outcomes = {place: gone(requests.outcomes[place]) for place in whole}
-        self.answers.land(chunk.chunk_id, recorded(chunk, requests, outcomes, self.clock.now()))
+        with self.answers.opened():  # first, as above
+            requests = self.ledger.requests(chunk.chunk_id)
+            whole = range(chunk.n_requests) if places is None else sorted(places)
+            outcomes = {place: gone(requests.outcomes[place]) for place in whole}
+            self.answers.land(chunk.chunk_id, recorded(chunk, requests, outcomes, self.clock.now()))
 
     def _check_place(self, chunk: ChunkRecord, *, here: bool) -> None:
         """Raise if results would have to be asked for where they cannot be: silence there proves nothing."""

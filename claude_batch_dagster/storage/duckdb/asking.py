@@ -8,7 +8,8 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.storage.duckdb import questions
+from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.duckdb.names import listed, quoted
 from claude_batch_dagster.storage.duckdb.reading import Reading, good_answers
@@ -51,6 +52,7 @@ class Asking:
         key_types = reader.check_columns(types, needed)
         self.shape = Shape(builder=self.builder, types=types, key_types=key_types, recoded=recoded)
         self.is_new = questions.prepare(reader.connection, reader.target, key_types)
+        answers.prepare(reader.connection)
         return key_types
 
     def ask(self) -> Asked:
@@ -81,6 +83,9 @@ class Asking:
         self.reader.connection.execute(
             f"UPDATE {self.reader.target.sql} AS t SET request_hash = n.today FROM _cb_names AS n "
             "WHERE t.request_hash = n.earlier"
+        )
+        self.reader.connection.execute(
+            f"UPDATE {ANSWERS.sql} AS a SET question = n.today FROM _cb_names AS n WHERE a.question = n.earlier"
         )
 
     def _write(self, rendered: Rendering) -> None:

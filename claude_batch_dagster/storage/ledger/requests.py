@@ -1,12 +1,13 @@
 """What each request of a chunk asks, and in one word what came back: columns of the ledger, written and read whole."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import sqlalchemy as sa
 
 from claude_batch_dagster.core.asking.identity import VERSION
-from claude_batch_dagster.core.ledger import Requests, State
+from claude_batch_dagster.core.ledger import Made, Requests, State
 from claude_batch_dagster.storage.ledger.schema import chunks, requests
 
 TOGETHER = 50
@@ -54,6 +55,16 @@ def questions_in(connection: sa.Connection, chunk_ids: Collection[str]) -> dict[
     return found
 
 
+def made_in(connection: sa.Connection, chunk_ids: Collection[str], questions: AbstractSet[str]) -> dict[str, Made]:
+    """Return the latest attempt at each of these questions in some chunks."""
+    found: dict[str, Made] = {}
+    for chunk_id, asked, attempts in _columns(connection, chunk_ids, requests.c.questions, requests.c.attempts):
+        for question, number in zip(asked, attempts, strict=True):
+            if question in questions and (question not in found or found[question].number <= number):
+                found[question] = Made(number, chunk_id)
+    return found
+
+
 def partition_keys_in(
     connection: sa.Connection, chunk_ids: Collection[str]
 ) -> Iterator[tuple[str, tuple[str | None, ...]]]:
@@ -85,7 +96,7 @@ def rename(connection: sa.Connection, pipeline: str, names: Mapping[str, str]) -
     """Write the hashes of today in place of the earlier ones, which are the keys of `names`."""
     for chunk_id in connection.execute(_earlier(pipeline)).scalars().all():
         known = requests.c.chunk_id == chunk_id
-        before = connection.execute(sa.select(requests.c.questions).where(known)).scalar_one()
+        before = connection.execute(sa.select(requests.c.questions).where(known).with_for_update()).scalar_one()
         after = tuple(names.get(question, question) for question in before)
         if after != before:
             connection.execute(sa.update(requests).where(known).values(questions=after, identity=_version(after)))

@@ -51,6 +51,8 @@ chunks = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("n_requests", sa.Integer, nullable=False),
     sa.Column("n_bytes", sa.BigInteger, nullable=False),
+    # Of earlier versions; nobody reads it, and SQLite drops no column before 3.35.
+    sa.Column("body_hash", sa.String(64), nullable=False, default=""),
     sa.Column("intended_at", UtcDateTime, nullable=False),
     sa.Column("batch_id", sa.Text, unique=True),
     sa.Column("released_at", UtcDateTime),

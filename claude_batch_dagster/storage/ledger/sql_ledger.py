@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from claude_batch_dagster.core.ledger import (
+    CLOSED,
     NEXT,
     OPEN,
     ChunkRecord,
     Claimed,
     Doubt,
+    Made,
     Requests,
     Spend,
     State,
@@ -179,6 +182,11 @@ class SqlLedger:
         """Return what is claimed now; questions of chunks that are `lacking` in the database count as on their way."""
         with self._transaction() as connection:
             return claims.claimed(connection, pipeline, lacking)
+
+    def made(self, pipeline: str, questions: AbstractSet[str]) -> dict[str, Made]:
+        """Return the attempts at these questions that have come to their end, whatever the database knows of them."""
+        with self._transaction() as connection:
+            return columns.made_in(connection, columns.chunk_ids_in(connection, pipeline, CLOSED), questions)
 
     def has_earlier_names(self, pipeline: str) -> bool:
         """Whether rows of the pipeline were asked under hashes of an earlier version."""
@@ -367,4 +375,5 @@ def _chunk(connection: sa.Connection, chunk_id: str) -> ChunkRecord:
 def chunk_record(row: Any) -> ChunkRecord:
     """Read one row of `schema.chunks`."""
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
+    del values["body_hash"]
     return ChunkRecord(**{**values, "state": State(values["state"])})

@@ -1,4 +1,4 @@
-"""Requests in columns, a line for each chunk in place of one for each request; what nobody reads any more goes."""
+"""Requests in columns, a line for each chunk in place of one for each request."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,6 @@ def upgrade() -> None:
     for line in _lines(connection):
         connection.execute(sa.insert(requests).values(**line))
     op.drop_table("rows")
-    op.drop_column("chunks", "body_hash")
 
 
 def _lines(connection: sa.Connection) -> Iterator[dict[str, Any]]:
