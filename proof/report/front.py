@@ -57,7 +57,7 @@ REPEAT = """\
 
 ```sh
 make test      # on every change, under 5 minutes: the tests, and a share of each proof
-make verify    # on every push, under 20 minutes: faults at every call, new random seeds drawn from the commit,
+make verify    # on every push, half an hour: faults at every call, new random seeds drawn from the commit,
                # killed runs, races, cut results, planted bugs
 make soak      # the tests that take long
 make proof     # all of it, for hours, and a mutation tool over core/; writes these pages

@@ -22,6 +22,7 @@ from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
+from claude_batch_dagster.storage.duckdb import questions
 from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
@@ -743,3 +744,14 @@ def test_a_table_with_earlier_names_is_renamed_though_the_ledger_has_none(
     run(f"UPDATE answers SET request_hash = '{earlier('a')}'")  # noqa: S608
 
     assert ask().counts() == (1, 1, 1, 0, 0, 0)
+
+
+def test_a_table_of_questions_is_new_until_one_is_written_down(memory: duckdb.DuckDBPyConnection) -> None:
+    """A run that dies between creating it and its first commit leaves it as new as it was: old answers are not lost."""
+    target = TableName("main", "never asked")
+
+    assert [questions.prepare(memory, target, {"id": "INTEGER"}) for _ in range(2)] == [True, True]
+
+    memory.execute(f"INSERT INTO {questions_of(target).sql} (id, request_hash) VALUES (1, 'q1')")  # noqa: S608
+    assert not questions.prepare(memory, target, {"id": "INTEGER"})
+    assert not questions.prepare(memory, target, {"id": "VARCHAR"})

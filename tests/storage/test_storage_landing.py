@@ -267,3 +267,12 @@ def test_large_answers_land_with_all_the_memory_there_is(tmp_path: Path, monkeyp
         landed.land(file)
 
     assert landed.land(file) == by_hand(lines)
+
+
+def test_a_line_of_megabytes_lands_in_little_memory(tmp_path: Path) -> None:
+    """The database would reserve twelve times as much as it is long; so it is read with care, and so are the others."""
+    landed, file = Landed(tmp_path, {"memory_limit": "150MB", "threads": 1}), tmp_path / "results.jsonl"
+    lines = {**LINES, "plain": line("plain", {"type": "text", "text": "x" * 12_000_000})}
+    file.write_bytes(b"\n".join(lines.values()))
+
+    assert landed.land(file) == by_hand(lines)
