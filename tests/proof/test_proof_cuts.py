@@ -11,7 +11,7 @@ from proof.cuts.framings import FRAMINGS, Framing, download
 from proof.cuts.world import WHOLE, CutApi, cut_world, served_cut_world
 from proof.scratch import scratch
 
-SHARE = 67
+SHARE = 199
 """Of the bytes far from a line's end, every so many-th is a cut here; each of them under `make soak`."""
 
 N_PARTS = 4

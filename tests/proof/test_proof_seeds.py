@@ -6,7 +6,7 @@ from proof.simulation import fresh, seeds
 from proof.simulation.drawing import draw
 from proof.simulation.storage import SurvivingStorage
 
-N_FEW, N_NEW = 60, 80
+N_FEW, N_NEW = 60, 40
 
 
 @pytest.mark.parametrize("seed", range(N_FEW))

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import duckdb
+import orjson
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -27,7 +28,7 @@ from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.questions import counted, questions_of
-from claude_batch_dagster.storage.duckdb.rendering import BLOCK
+from claude_batch_dagster.storage.duckdb.rendering import BLOCK, LARGE_BYTES
 from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
@@ -297,6 +298,36 @@ def test_a_row_that_is_too_large_is_rejected_wherever_it_stands(
     assert {problem.split(" is ")[0] for problem in found.problems.values()} == {"the request"}
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    ["{text}", "{{}} %s $1 ? 'é' \"{text}\" \\ {id}: {text}", "\0{id}\n{text}{text}", "🦜 " * 3_000 + "{text}"],
+)
+def test_what_sql_renders_is_what_python_renders(ask: Ask, prompt: str) -> None:
+    """Whatever a document and a template hold, and whichever of the two renders a row, the same is asked."""
+    texts = [chr(n) + "x" for n in (*range(0x100), 0x2028, 0xFFFF, 0x1F99C)]
+    texts += ["{id} {{text}} %(id)s $before ' \" \\", "é" * LARGE_BYTES, '"' * LARGE_BYTES, "🦜" * (LARGE_BYTES // 4)]
+    builder = RequestBuilder(prompt=Template.parse(prompt), base=BASE)
+    built = [builder.build({"id": n, "text": text}) for n, text in enumerate(texts)]
+
+    found = ask(prompt=prompt, frame=pd.DataFrame({"id": range(len(texts)), "text": texts}))
+
+    assert {row.key: (row.question, orjson.loads(row.params)) for row in found.put} == {
+        str(n): (request.request_hash, orjson.loads(request.params)) for n, request in enumerate(built)
+    }
+
+
+def test_a_template_that_says_a_value_a_thousand_times_may_make_requests_too_large(
+    ask: Ask, docs: Callable[..., None]
+) -> None:
+    """Of such requests the size of the document says little, so each is measured."""
+    docs(f"(1, 'a'), (2, '{'x' * 15_000}')")
+
+    found = ask(prompt="{text}" * 2_200)
+
+    assert found.sent == [(None, "1")]
+    assert found.problems[2].startswith("the request is 33,000,")
+
+
 # --- keys ------------------------------------------------------------------------------------------
 
 
@@ -462,12 +493,14 @@ def test_twins_whose_answer_stands_are_not_asked(
     assert (found.sent, found.counts()) == ([], (2, 1, 1, 0, 0, 0))
 
 
+@pytest.mark.parametrize("n", [1, LARGE_BYTES + 1])
 def test_an_answered_row_is_not_rendered(
-    ask: Ask, docs: Callable[..., None], run: Run, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, docs: Callable[..., None], run: Run, monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
     """Nor is one that asks what another asks: a run with nothing new takes no time for its documents."""
-    docs("(1, 'a'), (2, 'b'), (3, 'b'), (4, 'a')")
-    answered(run, ("1", None, "succeeded", "a"))
+    a, b = "a" * n, "b" * n
+    docs(f"(1, '{a}'), (2, '{b}'), (3, '{b}'), (4, '{a}')")
+    answered(run, ("1", None, "succeeded", a))
     rendered = list[Any]()
     build = RequestBuilder.build_known
 
@@ -478,7 +511,7 @@ def test_an_answered_row_is_not_rendered(
     monkeypatch.setattr(RequestBuilder, "build_known", watched)
     found = ask()
 
-    assert (rendered, found.sent) == (["b"], [(None, "2")])
+    assert (rendered, found.sent) == ([b][: n // LARGE_BYTES], [(None, "2")])
 
 
 def test_without_an_output_table_every_question_is_new(ask: Ask, docs: Callable[..., None]) -> None:

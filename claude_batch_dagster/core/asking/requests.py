@@ -17,6 +17,9 @@ DEFAULT_MODEL = "claude-haiku-5-5"
 REQUEST_BYTES = 32_000_000
 """The largest body of one Messages call, in bytes (Claude docs, "API errors": 32 MB)."""
 
+MOST_ESCAPED = 6
+"""Bytes that one byte of a text can become in JSON, at most."""
+
 PromptFunction = Callable[[Mapping[str, Any]], str | Mapping[str, Any]]
 """Takes a row by column name; returns the user message, or params to lay over the defaults."""
 
@@ -109,6 +112,15 @@ class RequestBuilder:
         assert isinstance(template, Template)  # noqa: S101  (of what a function makes nobody knows the question)
         return Request(_within_limit(self._asking(template.join(values))), question)
 
+    def always_fits(self, n_bytes: int) -> bool:
+        """Whether every request is small enough, as long as no value of the template has more bytes than that."""
+        template = self.prompt
+        if not isinstance(template, Template):
+            return False
+        n_values = sum(place is not None for _, place in template.parts)
+        most = MOST_ESCAPED * (len(template.source.encode()) + n_bytes * n_values)
+        return sum(map(len, self.around)) + most <= REQUEST_BYTES
+
     @cached_property
     def definition(self) -> str:
         """A digest of what is asked of every row: with the row's values, it makes the question."""
@@ -116,6 +128,13 @@ class RequestBuilder:
         # What was not said stays out of it, so that a setting of a later version makes no other question.
         said = {name: value for name, value in (self.asked or self.base).items() if value is not None}
         return digest(canonical({"asked": _as_json(said), "asked_of": self.asked_of, "prompt": source}))
+
+    @cached_property
+    def around(self) -> tuple[bytes, bytes]:
+        """What stands before and after the message in every request that is made of a template."""
+        shared = {**self.base, "messages": [{"role": "user", "content": 0}]}
+        before, _, after = orjson.dumps(shared).rpartition(b"0")
+        return before, after
 
     def _encoded(self, params: Mapping[str, Any] | str) -> bytes:
         try:
@@ -138,15 +157,8 @@ class RequestBuilder:
         """Encode a request for one message: what all of them share was encoded once."""
         if not message.strip():
             raise RejectedRowError("nothing to ask about: the prompt is empty")
-        before, after = self._around
+        before, after = self.around
         return b"%b%b%b" % (before, self._encoded(message), after)
-
-    @cached_property
-    def _around(self) -> tuple[bytes, bytes]:
-        """What stands before and after the message in every request."""
-        shared = {**self.base, "messages": [{"role": "user", "content": 0}]}
-        before, _, after = orjson.dumps(shared).rpartition(b"0")
-        return before, after
 
     def _laid_over(self, message: object) -> dict[str, Any]:
         """Return the params of a request for which a function has made some."""

@@ -4,9 +4,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
@@ -74,7 +75,8 @@ class OpenRow(NamedTuple):
     @property
     def max_cost_usd(self) -> float:
         """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
-        size = _size(_measure(widened(self.params, n_truncated=self.n_truncated)))
+        [measured] = _measured([widened(self.params, n_truncated=self.n_truncated)])
+        size = _size(measured)
         price = most(size)
         if price is None:
             raise ConfigurationError(
@@ -104,7 +106,7 @@ class Chunk:
     @property
     def max_cost_usd(self) -> float | None:
         """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
-        sizes = Counter(_measure(row.params) for row in self.rows)
+        sizes = Counter(_measured(row.params for row in self.rows))
         prices = [(most(_size(measured)), n) for measured, n in sizes.items()]
         return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
@@ -128,35 +130,37 @@ class Chunk:
         yield b"".join([*waiting, CLOSING])
 
 
-class _Measured(NamedTuple):
-    """All that the price of a request depends on: most of a chunk have few different ones."""
-
-    model: str
-    max_tokens: int
-    n_steps: int
-    cached: bool
+_Measured = tuple[tuple[str, int], int, bool]
+"""All that the price of a request depends on: model and limit, size in steps, whether it asks for caching."""
 
 
-def _measure(params: bytes) -> _Measured:
-    """Measure a request; its size is rounded up, so that many have the same."""
-    shared, _, _ = params.partition(MESSAGES)
-    model, max_tokens = _shared_settings(shared) or _settings(orjson.loads(params))
-    return _Measured(model, max_tokens, -(-len(params) // STEP_BYTES), b'"cache_control"' in params)
+def _measured(requests: Iterable[bytes]) -> Iterator[_Measured]:
+    """Measure requests, whose sizes are rounded up, so that many have the same."""
+    before, settings = None, ("", 0)
+    for params in requests:
+        if before is None or not params.startswith(before):
+            before, settings = _settings_before_messages(params)
+        yield settings, -(-len(params) // STEP_BYTES), b'"cache_control"' in params
 
 
 def _size(one: _Measured) -> Size:
-    n_bytes = one.n_steps * STEP_BYTES
-    return Size(model=one.model, n_bytes=n_bytes, max_tokens=one.max_tokens, cached=one.cached)
+    (model, max_tokens), n_steps, cached = one
+    return Size(model=model, n_bytes=n_steps * STEP_BYTES, max_tokens=max_tokens, cached=cached)
 
 
-@lru_cache(maxsize=128)
-def _shared_settings(shared: bytes) -> tuple[str, int] | None:
-    """Read model and limit off the part of the params that all requests share; None if they are not in it."""
-    try:
-        params = orjson.loads(shared + b"}")
-    except orjson.JSONDecodeError:
-        return None
-    return _settings(params) if {"model", "max_tokens"} <= params.keys() else None
+def _settings_before_messages(params: bytes) -> tuple[bytes | None, tuple[str, int]]:
+    """
+    Read model and limit off a request.
+
+    Also returns what other requests with the same settings begin with, messages and all; None if the settings stand
+    behind the messages.
+    """
+    shared, messages, _ = params.partition(MESSAGES)
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(shared + b"}")
+        if {"model", "max_tokens"} <= found.keys():
+            return shared + messages, _settings(found)
+    return None, _settings(orjson.loads(params))
 
 
 def _settings(params: Mapping[str, Any]) -> tuple[str, int]:
@@ -176,9 +180,12 @@ def new_nonce(now: datetime, entropy: bytes) -> str:
 
 def custom_id(nonce: str, ordinal: int, key: str) -> str:
     """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
-    plain = PLAIN_KEY.fullmatch(key)
-    slug = plain[1] if plain else _slug(key)
-    return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")
+    if key.isalnum() and key.isascii():  # as most are
+        slug = key
+    else:
+        plain = PLAIN_KEY.fullmatch(key)
+        slug = (plain[1] if plain else _slug(key)).strip("-")
+    return f"{nonce}-{ordinal:05d}-{slug}"[:MAX_CUSTOM_ID].rstrip("-")
 
 
 def _slug(key: str) -> str:
@@ -194,11 +201,10 @@ def chunked(rows: Iterable[OpenRow], limits: Limits) -> Iterator[list[OpenRow]]:
     for row in rows:
         size = len(row.params) + ENVELOPE_BYTES
         price = 0.0 if limits.max_usd is None else row.max_cost_usd
-        if chunk and not limits.allow(n_requests=len(chunk) + 1, n_bytes=n_bytes + size, usd=usd + price):
+        n_bytes, usd = n_bytes + size, usd + price
+        if chunk and not limits.allow(n_requests=len(chunk) + 1, n_bytes=n_bytes, usd=usd):
             yield chunk
-            chunk, n_bytes, usd = [], 0, 0.0
+            chunk, n_bytes, usd = [], size, price
         chunk.append(row)
-        n_bytes += size
-        usd += price
     if chunk:
         yield chunk

@@ -117,12 +117,11 @@ class Submission:
 
 def requests_of(chunk: Chunk) -> Requests:
     """Return the requests of a chunk as they are written down before it is sent: without their documents."""
-    partition_keys, keys, questions, _, attempts, _ = zip(*chunk.rows, strict=True)
     return Requests(
-        partition_keys=partition_keys,
-        questions=questions,
-        attempts=attempts,
-        keys=keys,
+        partition_keys=tuple([row.partition_key for row in chunk.rows]),
+        questions=tuple([row.question for row in chunk.rows]),
+        attempts=tuple([row.attempt for row in chunk.rows]),
+        keys=tuple([row.key for row in chunk.rows]),
         custom_ids=chunk.custom_ids,
         outcomes=(None,) * len(chunk.rows),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from claude_batch_dagster.core.asking.identity import VERSION, earlier_hash
 from claude_batch_dagster.core.asking.keys import NO_KEY, canonical_key
 from claude_batch_dagster.core.asking.requests import RejectedRowError, Request
+from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.duckdb.columns import hand_over
@@ -21,6 +22,11 @@ BLOCK = 2_000
 
 WINDOW_BYTES = 16_000_000
 """Bytes of documents that are rendered together at most, but for one block."""
+
+LARGE_BYTES = 16_000
+"""Bytes of documents in a row from which on it is rendered alone: SQL holds thousands at once, several times each."""
+
+EVERY_ROW = "true"
 
 NO_KEY_ERROR = "the key is NULL or not UTF-8, so the row cannot be told from others; fill it upstream"
 
@@ -49,7 +55,6 @@ class Rendering:
 
     def render(self) -> None:
         """Render one row for each question without a good answer, and find out what SQL could not say."""
-        names = self.shape.names
         keys = listed(self.shape.key_types)
         whole = "SELECT _cb_place FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NULL"
         first = "SELECT min(_cb_place) FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NOT NULL"
@@ -63,36 +68,69 @@ class Rendering:
             f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place, partition_key, request_hash, {keys} "
             f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place)"
         )
-        for start, end in self._windows():
+        for start, end, n_alone in self._windows():
             within = f"_cb_place BETWEEN {start} AND {end}"
-            self._render_these(
-                connection.execute(
-                    f"SELECT w._cb_place, w.partition_key, w.request_hash, {listed(self.shape.key_types, 'w.')}, "
-                    f"{', '.join(names)} FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
-                    f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place) ORDER BY w._cb_place"
-                ).fetchall()
+            window = (
+                f"FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
+                f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place)"
             )
+            self._render_together(f"{window} WHERE NOT {self._alone} ORDER BY w._cb_place")
+            if n_alone:
+                self._render_alone(f"{window} WHERE {self._alone} ORDER BY w._cb_place")
 
-    def _windows(self) -> Iterator[tuple[int, int]]:
-        """Yield first and last place of rows that are rendered together: thousands, unless they are large."""
+    @cached_property
+    def _alone(self) -> str:
+        """The SQL condition of rows that Python renders: all but those of which SQL knows the whole request."""
+        together = self.shape.in_sql and not self._looks_back and self.shape.builder.always_fits(LARGE_BYTES)
+        return f"(w.request_hash IS NULL OR r._cb_size > {LARGE_BYTES})" if together else EVERY_ROW
+
+    def _windows(self) -> Iterator[tuple[int, int, int]]:
+        """Yield first and last place of rows that are rendered together, and how many of them are rendered alone."""
         blocks = self.reader.connection.execute(
-            f"SELECT _cb_place // {BLOCK} AS block, sum(_cb_size) FROM _cb_read SEMI JOIN _cb_wanted USING (_cb_place) "
-            "GROUP BY block ORDER BY block"
+            f"SELECT w._cb_place // {BLOCK} AS block, sum(_cb_size), count(*) FILTER ({self._alone}) "
+            "FROM _cb_wanted AS w JOIN _cb_read AS r USING (_cb_place) GROUP BY block ORDER BY block"
         ).fetchall()
-        start, end, n_bytes = None, 0, 0
-        for block, size_of_block in blocks:
+        start, end, n_bytes, n_alone = None, 0, 0, 0
+        for block, size_of_block, n in blocks:
             if start is not None and n_bytes + size_of_block > WINDOW_BYTES:
-                yield start, end
-                start, n_bytes = None, 0
+                yield start, end, n_alone
+                start, n_bytes, n_alone = None, 0, 0
             start = block * BLOCK if start is None else start
-            end, n_bytes = (block + 1) * BLOCK - 1, n_bytes + size_of_block
+            end, n_bytes, n_alone = (block + 1) * BLOCK - 1, n_bytes + size_of_block, n_alone + n
         if start is not None:
-            yield start, end
+            yield start, end, n_alone
 
-    def _render_these(self, window: Sequence[tuple[Any, ...]]) -> None:
+    def _render_together(self, window: str) -> None:
+        """Let SQL render a window: requests in which nothing but the message differs."""
+        template, (before, after) = self.shape.builder.prompt, self.shape.builder.around
+        if self._alone == EVERY_ROW or not isinstance(template, Template):
+            return
+        values, message = {"before": before.decode(), "after": after.decode()}, []
+        for n, (literal, place) in enumerate(template.parts):
+            values[f"literal{n}"] = literal
+            message += [f"$literal{n}::VARCHAR", *([] if place is None else [self.shape.names[place]])]
+        found = self.reader.connection.execute(
+            "SELECT w.partition_key, w.request_hash, "
+            f"encode(concat($before::VARCHAR, to_json(concat({', '.join(message)}))::VARCHAR, $after::VARCHAR)), "
+            f"{listed(self.shape.key_types, 'w.')} {window}",
+            values,
+        ).fetchall()
+        self.put(
+            [
+                OpenRow(partition_key, canonical_key(key) or NO_KEY, question, params)
+                for partition_key, question, params, *key in found
+            ]
+        )
+
+    def _render_alone(self, window: str) -> None:
+        """Render a window row by row."""
         n_keys = len(self.shape.key_types)
+        rows = self.reader.connection.execute(
+            f"SELECT w._cb_place, w.partition_key, w.request_hash, {listed(self.shape.key_types, 'w.')}, "
+            f"{', '.join(self.shape.names)} {window}"
+        ).fetchall()
         asking = []
-        for place, partition_key, question, *cells in window:
+        for place, partition_key, question, *cells in rows:
             request = self._request(place, question, cells[:n_keys], cells[n_keys:])
             if request is None:
                 continue

@@ -49,8 +49,7 @@ class Outbox:
         file.seek(0)
         for head in iter(file.readline, b""):
             *columns, sizes = orjson.loads(head)
-            for partition_key, key, question, size in zip(*columns, sizes, strict=True):
-                yield OpenRow(partition_key, key, question, file.read(size))
+            yield from map(OpenRow, *columns, map(file.read, sizes))
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""
