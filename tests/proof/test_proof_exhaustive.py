@@ -1,4 +1,4 @@
-"""The real engine, stopped at the calls it makes: a few on every change, more on every push, all and in pairs in `make soak`."""
+"""The real engine, stopped at the calls it makes: a few on every change, more on every push, all in `make soak`."""
 
 import pytest
 
