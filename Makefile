@@ -24,7 +24,7 @@ test: $(STAMP) ## Run the tests of every change: under 5 minutes
 	$(BIN)/pytest -n 3 --dist loadfile -m "not verify and not soak"
 
 verify: check ## Run all that is proved on every push, random lives of this commit among it: half an hour
-	$(BIN)/pytest -n 4 --dist loadfile -m "not soak"
+	$(BIN)/pytest -n 5 --dist loadfile -m "not soak"
 
 coverage: $(STAMP) ## Run what `make verify` runs and count the lines and branches it reaches (a third slower)
 	$(BIN)/pytest -n 4 --dist loadfile -m "not soak" --cov --cov-report=term --cov-fail-under=95

@@ -4,6 +4,7 @@ The whole job, from a table of documents to a table of answers: `python -m bench
 The API is a server in another process. What is measured is the time of this process's processor, once all is imported.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from urllib.request import urlopen
 
 import dagster as dg
 import duckdb
@@ -22,7 +24,11 @@ from dagster_duckdb import DuckDBResource
 from bench.cases import ReasonedAnswer, answers_of, base_params, keep
 from bench.corpus import WORDS
 from bench.memory import forget_peak, peak_mb
+from bench.server import FIRST_BATCH
 from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_new_documents_sensor
+
+BEGAN = "BENCH_BEGAN"
+"""The environment variable that says when a process was started."""
 
 PER_BATCH = 100_000
 DOCUMENTS = (
@@ -156,13 +162,20 @@ JOBS: dict[str, Callable[[Path, str, int], Callable[[], object]]] = {
 
 
 def measured(name: str, folder: Path, url: str, parts: int) -> dict[str, float]:
-    """Run one job; return seconds of the processor and of the clock, and the most memory that this process had."""
+    """
+    Run one job; return seconds of the processor and of the clock, and the most memory that this process had.
+
+    `until_sent` are the seconds from the start of the process until the API has a batch, or until the end without one.
+    """
     run = JOBS[name](folder, url, parts)
     forget_peak()
     began, at = time.process_time(), time.perf_counter()
     run()
-    seconds, wall = time.process_time() - began, time.perf_counter() - at
-    return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb()}
+    seconds, wall, ended = time.process_time() - began, time.perf_counter() - at, time.time()
+    with urlopen(url + FIRST_BATCH) as answer:  # noqa: S310  (our own server)
+        first = orjson.loads(answer.read()) or ended
+    until_sent = first - float(os.environ.get(BEGAN, "nan"))
+    return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb(), "until_sent": until_sent}
 
 
 def main() -> None:
@@ -188,7 +201,10 @@ def main() -> None:
 
 def _step(*arguments: object) -> str:
     command = [sys.executable, "-m", "bench.jobs", *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603  (our own module)
+    environment = {**os.environ, BEGAN: str(time.time())}
+    done = subprocess.run(  # noqa: S603  (our own module)
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
     return done.stdout.strip().rpartition("\n")[2]
 
 

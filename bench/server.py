@@ -6,6 +6,7 @@ A server that takes batches and answers them at once, in a process of its own: i
 
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,9 @@ from bench.corpus import batch, result_line
 
 NAMED = re.compile(rb'"custom_id": ?"([^"]+)"')
 PATH = "/v1/messages/batches"
+FIRST_BATCH = "/first_batch"
+"""Where it says when the first batch came: seconds since the epoch, or nothing if none has come."""
+
 PIECE_LINES = 500
 
 
@@ -28,9 +32,11 @@ class Batches(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     held: Mapping[str, list[str]] = {}
     numbers = count(1)
+    first_at: float | None = None
 
     def do_POST(self) -> None:
         """Take a batch."""
+        type(self).first_at = self.first_at or time.time()
         body = self.rfile.read(int(self.headers["content-length"]))
         names = [name.decode() for name in NAMED.findall(body)]
         batch_id = f"msgbatch_01bench{next(self.numbers):016d}"
@@ -41,7 +47,9 @@ class Batches(BaseHTTPRequestHandler):
         """Say that a batch has ended, hand out its results, or list what there is."""
         rest = self.path.removeprefix(PATH).strip("/")
         batch_id, _, part = rest.partition("/")
-        if not self.path.startswith(PATH):
+        if self.path == FIRST_BATCH:
+            self._say(self.first_at)
+        elif not self.path.startswith(PATH):
             self._say({"type": "error", "error": {"type": "not_found_error", "message": "not here"}}, status=404)
         elif part == "results":
             self._stream(self.held[batch_id])

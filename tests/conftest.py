@@ -112,7 +112,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
     yield
     sizes = Counter(together_with(item.nodeid) for item in items)
-    items.sort(key=lambda item: (not is_live(item), -sizes[together_with(item.nodeid)]))
+    long = {together_with(item.nodeid) for item in items if item.get_closest_marker("verify")}
+    items.sort(
+        key=lambda item: (
+            not is_live(item),
+            (group := together_with(item.nodeid)) not in long,
+            -sizes[group],
+        )
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -71,7 +71,7 @@ class Case:
             if not is_here(chunk, api):
                 raise ConfigurationError(f"chunk {chunk.chunk_id} cannot be proved: {elsewhere(chunk)}")
             batch, recovery = api.retrieve(batch_id), self._recovery(api)
-            proof = recovery.prove(batch, chunk.chunk_id)
+            proof = recovery.evidence.prove(batch, chunk.chunk_id)
             if proof is None:
                 return self._cannot_tell(batch)
             if not proof:
@@ -129,15 +129,15 @@ class Case:
             return [f"It was not looked for once more: {error}."]
 
     def _lookalikes(self, api: BatchApi) -> Iterator[str]:
-        chunk, recovery = self.chunk, self._recovery(api)
+        chunk, evidence = self.chunk, self._recovery(api).evidence
         if chunk.batch_id:
             batches = iter([api.retrieve(chunk.batch_id)])
         else:
-            batches = recovery.candidates(chunk, recovery.list_for([chunk]))
-        if not recovery.can_see(chunk):
+            batches = evidence.candidates(chunk, evidence.list_for([chunk]))
+        if not evidence.can_see(chunk):
             yield f"It was {OTHER_KEY}."
         for batch in batches:
-            proof = recovery.prove(batch, chunk.chunk_id)
+            proof = evidence.prove(batch, chunk.chunk_id)
             if proof:
                 raise ClaudeBatchError(
                     f"chunk {chunk.chunk_id} was sent: batch {batch.id} carries its custom_ids. Nothing was set free. "

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from claude_batch_dagster.core.collecting import collection
+from claude_batch_dagster.core.collecting import again
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.pipeline import Pipeline
@@ -54,7 +54,7 @@ def matched_by_order(planter: Planter) -> None:
 )
 def restored_uncounted(planter: Planter) -> None:
     """What is fetched to fill the table again is what had filled it."""
-    planter.replace(collection, "lacking_in", lambda *_: set())
+    planter.replace(again, "lacking_in", lambda *_: set())
 
 
 @breaks(

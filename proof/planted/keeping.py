@@ -16,8 +16,7 @@ from claude_batch_dagster.storage.duckdb.kinship import Kinship
 from claude_batch_dagster.storage.files.file_locks import FileLocks
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import open_private
-from claude_batch_dagster.storage.ledger import claims, locks
-from claude_batch_dagster.storage.ledger import sql_ledger as storage_ledger
+from claude_batch_dagster.storage.ledger import claims, locks, opening
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -88,13 +87,13 @@ def moves_without_condition(planter: Planter) -> None:
 @breaks(Promise.ON_DISK_BEFORE_NAMED, caught_by=(f"{LEDGER}::test_f98_every_commit_reaches_the_disk",))
 def ledger_not_synced(planter: Planter) -> None:
     """WAL is safe enough without a sync at every commit, and much faster."""
-    prepare = storage_ledger._prepare_sqlite  # noqa: SLF001  (where SQLite is told how to write)
+    prepare = opening._prepare_sqlite  # noqa: SLF001  (where SQLite is told how to write)
 
     def quickly(connection: Any, busy_seconds: float) -> None:
         prepare(connection, busy_seconds)
         connection.execute("PRAGMA synchronous=OFF")
 
-    planter.replace(storage_ledger, "_prepare_sqlite", quickly)
+    planter.replace(opening, "_prepare_sqlite", quickly)
 
 
 @breaks(Promise.ON_DISK_BEFORE_NAMED, caught_by=(f"{FILES}::test_results_are_on_disk_before_they_have_their_name",))

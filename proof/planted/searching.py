@@ -12,6 +12,7 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import ChunkRecord, Doubt, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Page
 from claude_batch_dagster.core.sending import listing, recovery
+from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import Listing, Walk
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.errors import ApiError
@@ -48,23 +49,23 @@ def released_taken_for_sending(planter: Planter) -> None:
 )
 def adopted_by_count(planter: Planter) -> None:
     """A new batch of exactly our size, just after our call: whose else should it be?"""
-    prove = Recovery.prove
+    prove = Evidence.prove
 
-    def generously(self: Recovery, batch: Batch, nonce: str) -> bool | None:
+    def generously(self: Evidence, batch: Batch, nonce: str) -> bool | None:
         return None if prove(self, batch, nonce) is None else True
 
-    planter.replace(Recovery, "prove", generously)
+    planter.replace(Evidence, "prove", generously)
 
 
 @breaks(Promise.SEARCHED_BEFORE_SENT_AGAIN, caught_by=(DIED,))
 def running_candidate_is_silence(planter: Planter) -> None:
     """A batch that has not ended cannot be proved ours, so it is no candidate."""
-    candidates = Recovery.candidates
+    candidates = Evidence.candidates
 
-    def ended(self: Recovery, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
+    def ended(self: Evidence, chunk: ChunkRecord, listing: Listing) -> Iterator[Batch]:
         return (batch for batch in candidates(self, chunk, listing) if batch.ended)
 
-    planter.replace(Recovery, "candidates", ended)
+    planter.replace(Evidence, "candidates", ended)
 
 
 @breaks(
@@ -160,7 +161,7 @@ def steps_of_the_clock_forgotten(planter: Planter) -> None:
 )
 def silence_of_another_key(planter: Planter) -> None:
     """A key is rotated now and then, and the base URL is the same: so is what it sees."""
-    planter.replace(Recovery, "can_see", lambda *_: True)
+    planter.replace(Evidence, "can_see", lambda *_: True)
 
 
 @breaks(Promise.REPORTED, caught_by=(LATE,))

@@ -183,7 +183,7 @@ class Resolve:
                 continue
             with suppress(ApiError):
                 recovery, batch = recovery_of(world), world.api().retrieve(batch_id)
-                if recovery.prove(batch, chunk.chunk_id):
+                if recovery.evidence.prove(batch, chunk.chunk_id):
                     recovery.adopt(chunk, batch)
         return []
 

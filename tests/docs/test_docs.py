@@ -15,6 +15,7 @@ import pytest
 import claude_batch_dagster
 from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING
 from claude_batch_dagster.core.ledger import NEXT, State
+from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import list_since
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.core.verdicts import Verdict
@@ -165,7 +166,8 @@ def test_every_step_of_the_recovery_is_a_function_of_that_name() -> None:
     """Who knows the steps of the story finds each in the code: list, prove, adopt, listen, watch."""
     steps = {"settle", "reconcile", "candidates", "prove", "adopt", "listen", "let_go", "watch"}
 
-    assert steps <= {name for name, _ in inspect.getmembers(Recovery, inspect.isfunction)}
+    there = {name for one in (Recovery, Evidence) for name, _ in inspect.getmembers(one, inspect.isfunction)}
+    assert steps <= there
     assert callable(list_since)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from claude_batch_dagster.core import ledger
 from claude_batch_dagster.core.asking.requests import Request
 from claude_batch_dagster.core.sending import chunks
-from claude_batch_dagster.storage.ledger import sql_ledger as storage_ledger
+from claude_batch_dagster.storage.ledger import chunks as stored_chunks
 from proof.findings import FOLDER, Finding
 from proof.planted import suite
 from proof.planted.__main__ import main
@@ -35,7 +35,7 @@ def harmless(planter: Planter) -> None:
 @breaks(Promise.PAID_ONCE, caught_by=FILLED)
 def nonsense(planter: Planter) -> None:
     """Write what no developer would have kept."""
-    planter.rewrite(chunks, "chunked", "n_bytes += size", "n_bytes += length")
+    planter.rewrite(chunks, "chunked", "n_bytes + size", "n_bytes + length")
 
 
 @breaks(Promise.PAID_ONCE, caught_by=FILLED)
@@ -69,11 +69,11 @@ def test_what_a_module_defines_is_replaced_wherever_it_was_imported() -> None:
     """A constant, here, in the module that has imported it before."""
     was, planter = ledger.NEXT, Planter()
     planter.replace(ledger, "NEXT", {})
-    planted = [vars(module)["NEXT"] for module in (ledger, storage_ledger)]
+    planted = [vars(module)["NEXT"] for module in (ledger, stored_chunks)]
     planter.undo()
 
     assert planted == [{}, {}]
-    assert all(vars(module)["NEXT"] is was for module in (ledger, storage_ledger))
+    assert all(vars(module)["NEXT"] is was for module in (ledger, stored_chunks))
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,8 @@ class Projection:
     def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> None:
         """Bring the rows in a scope up to date, of which there is something to be told."""
         self._find_due(connection, scope, told)
-        if self._any_due(connection):
-            self._judge(connection)
-            self._choose(connection)
+        if _any(connection, "_cb_due LIMIT 1"):
+            self._choose(connection, self._judge(connection))
             self._replace(connection)
 
     # --- what is due -------------------------------------------------------------------------------
@@ -102,30 +101,24 @@ class Projection:
             f"WHERE NOT coalesce(t.{GOOD} AND t.error IS NULL AND t.request_hash = q.request_hash, false) AND {told}"
         )
 
-    @staticmethod
-    def _any_due(connection: duckdb.DuckDBPyConnection) -> bool:
-        return connection.execute("SELECT 1 FROM _cb_due LIMIT 1").fetchone() is not None
-
     # --- what came back ----------------------------------------------------------------------------
 
-    def _judge(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Judge what came back for questions of due rows: what is the same is judged once."""
+    def _judge(self, connection: duckdb.DuckDBPyConnection) -> str:
+        """Judge what came back for questions of due rows; return a query of it, with the verdicts."""
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE _cb_came AS SELECT a.* FROM {ANSWERS.sql} AS a "
+            "CREATE OR REPLACE TEMP TABLE _cb_came AS "
+            f"SELECT row_number() OVER () - 1 AS place, a.* FROM {ANSWERS.sql} AS a "
             "SEMI JOIN _cb_due AS d ON a.question = d.request_hash"
         )
-        connection.execute(
-            "CREATE OR REPLACE TEMP TABLE _cb_different AS "
-            f"SELECT row_number() OVER () AS place, * FROM (SELECT DISTINCT {listed(TOLD)} FROM _cb_came)"
-        )
+        different, joined = self._different(connection)
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE _cb_verdicts AS SELECT NULL::BIGINT AS place, NULL::VARCHAR AS status, "
             "NULL::VARCHAR AS error, json_transform_strict('null', $structure) AS answer WHERE false",
             {"structure": self._structure},
         )
-        for start in range(0, _count(connection, "_cb_different"), WINDOW):
+        for start in range(0, _count(connection, different), WINDOW):
             found = connection.execute(
-                f"SELECT place, {listed(TOLD)} FROM _cb_different WHERE place > ? AND place <= ?",
+                f"SELECT place, {listed(TOLD)} FROM {different} WHERE place >= ? AND place < ?",
                 [start, start + WINDOW],
             ).fetchall()
             columns = zip(*self._judgements(found), strict=True)
@@ -135,6 +128,23 @@ class Projection:
                 "FROM _cb_judged",
                 {"structure": self._structure},
             )
+        return f"SELECT a.* EXCLUDE (place), j.status, j.error, j.answer FROM _cb_came AS a {joined}"
+
+    @staticmethod
+    def _different(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+        """
+        Return what is to be judged, each with a place, and how what came back is joined with the verdicts.
+
+        What is the same is judged once, unless hardly anything is the same.
+        """
+        if _any(connection, "_cb_came HAVING 2 * approx_count_distinct(text) > count(*)"):
+            return "_cb_came", "JOIN _cb_verdicts AS j ON j.place = a.place"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE _cb_different AS "
+            f"SELECT row_number() OVER () - 1 AS place, * FROM (SELECT DISTINCT {listed(TOLD)} FROM _cb_came)"
+        )
+        same = " AND ".join(f"a.{name} IS NOT DISTINCT FROM d.{name}" for name in TOLD)
+        return "_cb_different", f"JOIN _cb_different AS d ON {same} JOIN _cb_verdicts AS j ON j.place = d.place"
 
     @cached_property
     def _structure(self) -> str:
@@ -154,15 +164,14 @@ class Projection:
 
     # --- what they show ----------------------------------------------------------------------------
 
-    def _choose(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _choose(self, connection: duckdb.DuckDBPyConnection, judged: str) -> None:
         """Lay out what each due row is to show: the first good answer to its question, or the latest failure."""
-        same = " AND ".join(f"a.{name} IS NOT DISTINCT FROM d.{name}" for name in TOLD)
-        best = (
-            "SELECT a.*, j.status, j.error, j.answer FROM _cb_came AS a "
-            f"JOIN _cb_different AS d ON {same} JOIN _cb_verdicts AS j USING (place) "
-            f"QUALIFY row_number() OVER (PARTITION BY question ORDER BY (j.{GOOD}) DESC, "
-            f"CASE WHEN j.{GOOD} THEN chunk_id END, chunk_id DESC) = 1"
-        )
+        best = judged
+        if _any(connection, "_cb_came HAVING count(*) > count(DISTINCT question)"):
+            best += (
+                f" QUALIFY row_number() OVER (PARTITION BY question ORDER BY (j.{GOOD}) DESC, "
+                f"CASE WHEN j.{GOOD} THEN chunk_id END, chunk_id DESC) = 1"
+            )
         answer = "".join(f"b.answer.{quoted(name)} AS {quoted(name)}, " for name in self.schema.columns)
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_new AS WITH best AS ({best}) "
@@ -213,5 +222,10 @@ class Projection:
         return " AND ".join(f"{one}.{quoted(name)} IS NOT DISTINCT FROM {other}.{quoted(name)}" for name in names)
 
 
+def _any(connection: duckdb.DuckDBPyConnection, source: str) -> bool:
+    return connection.execute(f"SELECT 1 FROM {source}").fetchone() is not None
+
+
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+    """Return how many places there are in a table."""
+    return int(connection.execute(f"SELECT coalesce(max(place) + 1, 0) FROM {table}").fetchall()[0][0])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from claude_batch_dagster.core.asking.identity import VERSION, earlier_hash
@@ -74,7 +75,7 @@ class Rendering:
                 f"FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
                 f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place)"
             )
-            self._render_together(f"{window} WHERE NOT {self._alone} ORDER BY w._cb_place")
+            self._render_together(f"{window} WHERE NOT {self._alone}")
             if n_alone:
                 self._render_alone(f"{window} WHERE {self._alone} ORDER BY w._cb_place")
 
@@ -110,15 +111,16 @@ class Rendering:
             values[f"literal{n}"] = literal
             message += [f"$literal{n}::VARCHAR", *([] if place is None else [self.shape.names[place]])]
         found = self.reader.connection.execute(
-            "SELECT w.partition_key, w.request_hash, "
+            "SELECT w._cb_place, w.partition_key, w.request_hash, "
             f"encode(concat($before::VARCHAR, to_json(concat({', '.join(message)}))::VARCHAR, $after::VARCHAR)), "
             f"{listed(self.shape.key_types, 'w.')} {window}",
             values,
         ).fetchall()
+        found.sort(key=itemgetter(0))  # rather here than in SQL, which would move the documents to sort them
         self.put(
             [
                 OpenRow(partition_key, canonical_key(key) or NO_KEY, question, params)
-                for partition_key, question, params, *key in found
+                for _, partition_key, question, params, *key in found
             ]
         )
 

@@ -17,7 +17,9 @@ from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage import migrations
 from claude_batch_dagster.storage.ledger import requests, schema
-from claude_batch_dagster.storage.ledger.sql_ledger import BUSY_SECONDS, SqlLedger, chunk_record
+from claude_batch_dagster.storage.ledger.chunks import chunk_record
+from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
