@@ -11,7 +11,7 @@ from typing import Any
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ledger import ChunkRecord, Doubt, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Clock, Page
-from claude_batch_dagster.core.sending import listing, recovery
+from claude_batch_dagster.core.sending import evidence, listing, recovery
 from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import Listing, Walk
 from claude_batch_dagster.core.sending.recovery import Recovery
@@ -149,7 +149,7 @@ def cached_list_counts(planter: Planter) -> None:
 )
 def steps_of_the_clock_forgotten(planter: Planter) -> None:
     """How far our clock is off now tells how far it was off then."""
-    planter.replace(recovery, "STEP", timedelta(0))
+    planter.replace(evidence, "STEP", timedelta(0))
 
 
 @breaks(
