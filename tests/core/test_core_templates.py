@@ -54,6 +54,12 @@ def test_f13_only_plain_names_of_columns_are_taken(placeholder: str) -> None:
         Template.parse(f"Summarize {placeholder}")
 
 
+def test_half_a_surrogate_pair_is_refused() -> None:
+    """It is no text: every row would be rejected for it."""
+    with pytest.raises(TemplateError, match=r"character 10 is half of a surrogate pair. Remove it"):
+        Template.parse("Summarize \ud800{text}")
+
+
 @pytest.mark.parametrize("source", ["{", "}", "{text", "a } b", "{text}}", "{text!}", "{text[}"])
 def test_f14_unbalanced_braces_are_refused_with_the_way_to_write_them(source: str) -> None:
     """The message says how to write a brace that is part of the text."""

@@ -24,8 +24,8 @@ def test_every_session_that_was_run_has_passed() -> None:
     """With all tests of `make test`, and none of them failed."""
     found = load()
 
+    assert set(SESSIONS) - set(found) <= {"3.14 newest"}, "all but that one can be run where this was made"
     assert set(found) <= set(SESSIONS)
-    assert len(found) > 1
     assert {name: one.verdict for name, one in found.items() if one.failed or not one.passed or one.selected} == {}
 
 

@@ -28,7 +28,7 @@ from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.questions import counted, questions_of
-from claude_batch_dagster.storage.duckdb.rendering import BLOCK, LARGE_BYTES
+from claude_batch_dagster.storage.duckdb.rendering import BLOCK, LARGE_BYTES, Rendering
 from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
@@ -94,6 +94,7 @@ def asks(
     rule: PartitionRule = PartitionRule(expr=None),  # noqa: B008  (it cannot change)
     prompt: str | PromptFunction = "{text}",
     frame: pd.DataFrame | None = None,
+    base: Mapping[str, Any] = BASE,
     rename: Callable[[Mapping[str, str]], None] | None = None,
     prepared: bool = True,
 ) -> Found:
@@ -105,7 +106,7 @@ def asks(
     asking = Asking(
         reader=Reader(connection=connection, upstream=upstream, target=TARGET),
         partitions=partitions or (WHOLE,),
-        builder=RequestBuilder(prompt=Template.parse(prompt) if isinstance(prompt, str) else prompt, base=BASE),
+        builder=RequestBuilder(prompt=Template.parse(prompt) if isinstance(prompt, str) else prompt, base=base),
         put=put.extend,
         rename=rename,
     )
@@ -263,9 +264,10 @@ def test_f10_bytes_are_asked_as_the_text_that_they_are(ask: Ask, docs: Callable[
     assert found.problems[2] == "the text cannot be encoded as UTF-8 JSON (UnicodeDecodeError)"
 
 
-def test_f10_rows_beside_a_lone_surrogate_ask_what_they_ask_without_it(ask: Ask) -> None:
+@pytest.mark.parametrize("kind", ["object", "string[python]"])
+def test_f10_rows_beside_a_lone_surrogate_ask_what_they_ask_without_it(ask: Ask, kind: Any) -> None:
     """Its own row is rejected alone; the others are not asked anew for it."""
-    texts = pd.Series(["ok", "half \ud83d", None, "\U0001f642"], dtype=object)
+    texts = pd.Series(["ok", "half \ud83d", None, "\U0001f642"], dtype=kind)
 
     found = ask(frame=pd.DataFrame({"id": range(4), "text": texts}))
 
@@ -289,8 +291,9 @@ def test_a_row_that_is_too_large_is_rejected_wherever_it_stands(
     ask: Ask, docs: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it stands twice: each row has its reason."""
-    monkeypatch.setattr(requests, "REQUEST_BYTES", 200)
-    docs(f"(1, '{'x' * 200}'), (2, 'ok'), (3, '{'x' * 200}'), (4, '{'x' * 200}'), (4, '{'x' * 200}')")
+    monkeypatch.setattr(requests, "REQUEST_BYTES", LARGE_BYTES)
+    large = "x" * LARGE_BYTES
+    docs(f"(1, '{large}'), (2, 'ok'), (3, '{large}'), (4, '{large}'), (4, '{large}')")
 
     found = ask()
 
@@ -311,21 +314,30 @@ def test_what_sql_renders_is_what_python_renders(ask: Ask, prompt: str) -> None:
 
     found = ask(prompt=prompt, frame=pd.DataFrame({"id": range(len(texts)), "text": texts}))
 
-    assert {row.key: (row.question, orjson.loads(row.params)) for row in found.put} == {
-        str(n): (request.request_hash, orjson.loads(request.params)) for n, request in enumerate(built)
-    }
+    assert sorted((int(row.key), row.question, orjson.loads(row.params)["messages"]) for row in found.put) == [
+        (n, request.request_hash, orjson.loads(request.params)["messages"]) for n, request in enumerate(built)
+    ]
+    assert {row.params.partition(b'"messages"')[0] for row in found.put} == {b'{"model":"m","max_tokens":1,'}
 
 
-def test_a_template_that_says_a_value_a_thousand_times_may_make_requests_too_large(
-    ask: Ask, docs: Callable[..., None]
+@pytest.mark.parametrize(
+    ("prompt", "base"),
+    [
+        ("x" * LARGE_BYTES + "{text}", BASE),
+        ("{text}", {**BASE, "system": "x" * LARGE_BYTES}),
+        ("{text}" * 2_200, BASE),
+    ],
+    ids=["template", "system", "many times"],
+)
+def test_large_requests_are_rendered_alone_whatever_makes_them_large(
+    ask: Ask, docs: Callable[..., None], monkeypatch: pytest.MonkeyPatch, prompt: str, base: Mapping[str, Any]
 ) -> None:
-    """Of such requests the size of the document says little, so each is measured."""
-    docs(f"(1, 'a'), (2, '{'x' * 15_000}')")
+    """SQL would hold thousands of them at once."""
+    docs("(1, 'a b'), (2, 'c d')")
+    monkeypatch.setattr(Rendering, "_render_together", lambda *_: None)
 
-    found = ask(prompt="{text}" * 2_200)
-
-    assert found.sent == [(None, "1")]
-    assert found.problems[2].startswith("the request is 33,000,")
+    assert ask(prompt=prompt, base=base).sent == [(None, "1"), (None, "2")]
+    assert ask(prompt="{text}").sent == []
 
 
 # --- keys ------------------------------------------------------------------------------------------

@@ -17,9 +17,6 @@ DEFAULT_MODEL = "claude-haiku-5-5"
 REQUEST_BYTES = 32_000_000
 """The largest body of one Messages call, in bytes (Claude docs, "API errors": 32 MB)."""
 
-MOST_ESCAPED = 6
-"""Bytes that one byte of a text can become in JSON, at most."""
-
 PromptFunction = Callable[[Mapping[str, Any]], str | Mapping[str, Any]]
 """Takes a row by column name; returns the user message, or params to lay over the defaults."""
 
@@ -111,15 +108,6 @@ class RequestBuilder:
         template = self.prompt
         assert isinstance(template, Template)  # noqa: S101  (of what a function makes nobody knows the question)
         return Request(_within_limit(self._asking(template.join(values))), question)
-
-    def always_fits(self, n_bytes: int) -> bool:
-        """Whether every request is small enough, as long as no value of the template has more bytes than that."""
-        template = self.prompt
-        if not isinstance(template, Template):
-            return False
-        n_values = sum(place is not None for _, place in template.parts)
-        most = MOST_ESCAPED * (len(template.source.encode()) + n_bytes * n_values)
-        return sum(map(len, self.around)) + most <= REQUEST_BYTES
 
     @cached_property
     def definition(self) -> str:

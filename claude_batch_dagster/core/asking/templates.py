@@ -28,6 +28,12 @@ class Template:
         """Read a template; raise `TemplateError` for anything but plain names of columns."""
         parts: list[tuple[str, str | None]] = []
         try:
+            source.encode()
+        except UnicodeEncodeError as error:
+            raise TemplateError(
+                f"the prompt template cannot be sent: character {error.start} is half of a surrogate pair. Remove it."
+            ) from None
+        try:
             for literal, name, spec, conversion in Formatter().parse(source):
                 if name is not None:
                     _check_plain(name, spec, conversion)

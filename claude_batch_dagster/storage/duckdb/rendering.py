@@ -22,10 +22,10 @@ BLOCK = 2_000
 """Rows that are rendered together at least."""
 
 WINDOW_BYTES = 16_000_000
-"""Bytes of documents that are rendered together at most, but for one block."""
+"""Bytes of requests that are rendered together at most, but for one block."""
 
-LARGE_BYTES = 16_000
-"""Bytes of documents in a row from which on it is rendered alone: SQL holds thousands at once, several times each."""
+LARGE_BYTES = 5_000
+"""Bytes of a request from which on it is rendered alone: SQL holds thousands at once, several times each."""
 
 EVERY_ROW = "true"
 
@@ -82,13 +82,24 @@ class Rendering:
     @cached_property
     def _alone(self) -> str:
         """The SQL condition of rows that Python renders: all but those of which SQL knows the whole request."""
-        together = self.shape.in_sql and not self._looks_back and self.shape.builder.always_fits(LARGE_BYTES)
-        return f"(w.request_hash IS NULL OR r._cb_size > {LARGE_BYTES})" if together else EVERY_ROW
+        if not self.shape.in_sql or self._looks_back:
+            return EVERY_ROW
+        return f"(w.request_hash IS NULL OR {self._n_bytes} > {LARGE_BYTES})"
+
+    @cached_property
+    def _n_bytes(self) -> str:
+        """The SQL of the bytes of a row's request, about: documents count as often as the template says them."""
+        builder, n_times = self.shape.builder, 1
+        shared = sum(map(len, builder.around))
+        if isinstance(builder.prompt, Template):
+            shared += len(builder.prompt.source.encode())
+            n_times = max(1, sum(place is not None for _, place in builder.prompt.parts))
+        return f"({shared} + {n_times} * r._cb_size)"
 
     def _windows(self) -> Iterator[tuple[int, int, int]]:
         """Yield first and last place of rows that are rendered together, and how many of them are rendered alone."""
         blocks = self.reader.connection.execute(
-            f"SELECT w._cb_place // {BLOCK} AS block, sum(_cb_size), count(*) FILTER ({self._alone}) "
+            f"SELECT w._cb_place // {BLOCK} AS block, sum({self._n_bytes}), count(*) FILTER ({self._alone}) "
             "FROM _cb_wanted AS w JOIN _cb_read AS r USING (_cb_place) GROUP BY block ORDER BY block"
         ).fetchall()
         start, end, n_bytes, n_alone = None, 0, 0, 0

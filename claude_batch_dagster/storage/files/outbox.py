@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 from typing import IO, Self
 
@@ -49,7 +50,7 @@ class Outbox:
         file.seek(0)
         for head in iter(file.readline, b""):
             *columns, sizes = orjson.loads(head)
-            yield from map(OpenRow, *columns, map(file.read, sizes))
+            yield from starmap(OpenRow, zip(*columns, map(file.read, sizes), strict=True))
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""
