@@ -72,6 +72,7 @@ def test_f57_what_was_canceled_or_ended_elsewhere_is_left_as_it_is(
     assert program.chunk == chunk
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("chosen", ["pipeline", "batch", "yes"])
 def test_whoever_says_which_is_not_asked(program: Program, client: anthropic.Anthropic, chosen: str) -> None:
     """By table, by batch, or with --yes."""

@@ -131,6 +131,7 @@ def test_a_batch_that_was_let_go_and_turns_up_after_an_edit_does_not_undo_it(wor
     assert world.rows() == [(1, "peace", "succeeded")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("text", ["peace", "war"])
 def test_a_row_that_shares_a_question_gets_its_verdict_though_the_other_keeps_an_older_answer(
     world: World, text: str

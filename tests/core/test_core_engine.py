@@ -188,6 +188,7 @@ def test_f107_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
 # --- what comes back -------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", ["errored", "expired", "canceled"])
 def test_f57_f58_f59_failed_rows_are_asked_again_within_the_run(world: World, fault: str) -> None:
     """Only they, with the next attempt; each is billed once."""
@@ -200,6 +201,7 @@ def test_f57_f58_f59_failed_rows_are_asked_again_within_the_run(world: World, fa
     assert sorted(attempt for (attempt,) in world.rows("attempt")) == [1] * 7 + [2] * 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", ["errored", "expired"])
 def test_f115_what_keeps_failing_is_given_up_for_this_run_and_taken_up_by_the_next(world: World, fault: str) -> None:
     """Three attempts a run, and the verdict says what to do."""

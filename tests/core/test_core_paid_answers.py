@@ -80,6 +80,7 @@ def test_failures_and_shared_answers_come_back_too(world: World) -> None:
     assert (world.rows("id, label, status, error, request_hash"), world.n_posts) == (before, 1)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", ["500", "connect_error", "429"])
 def test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run(world: World, fault: str) -> None:
     """Trouble on the way is no proof that the API has lost them."""

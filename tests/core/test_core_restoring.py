@@ -64,6 +64,7 @@ def test_f69_f90_answers_that_the_api_holds_back_come_with_a_later_run(emptied: 
     assert emptied.n_billed == [1] * N
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("n_kept", [0, 1, N - 1])
 def test_f90_a_file_of_the_spool_that_lacks_rows_is_completed(world: World, n_kept: int) -> None:
     """Somebody cut it, or the disk did: the ledger knows what was in it, and the API has it for 29 days."""

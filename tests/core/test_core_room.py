@@ -33,6 +33,7 @@ def large(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world.let_go()
 
 
+@pytest.mark.verify
 def test_large_documents_are_asked_with_all_the_memory_there_is(large: World) -> None:
     """Each once, though the first try to read them was given up."""
     report = large.run()

@@ -217,6 +217,7 @@ def test_f108_a_run_of_another_partition_shares_no_rows_and_lands_what_it_finds(
     assert world.n_posts == 4
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_f62_what_a_dead_run_sent_is_collected_by_the_next(world: World, at: int) -> None:
     """Whenever it died while waiting: its batches come home, and nothing is sent twice."""
@@ -303,6 +304,7 @@ def test_f63_a_run_that_only_sends_cancels_what_it_has_sent_and_nothing_else(wor
     assert {*done.canceled, other} == set(submitted.batch_ids)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("sent_for", "ended", "stopped"),
     [

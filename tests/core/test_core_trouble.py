@@ -22,6 +22,7 @@ from tests.core.world import TEN, TEN_GOOD, World
 # --- trouble while sending -------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("fault", "seconds"), [("429", 30), ("429", 10**9), ("429_no_retry_after", None), ("connect_error", None)]
 )

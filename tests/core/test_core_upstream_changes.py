@@ -79,6 +79,7 @@ def test_two_runs_at_once_both_balance(world: World, changed: Mapping[int, str],
     assert world.n_billed == [1] * len({**TEN, **changed})
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("changed", [LESS, MORE], ids=["F95-deleted", "added"])
 def test_a_run_with_nothing_to_ask_balances_beside_one_that_has_read_later(
     world: World, changed: Mapping[int, str]
@@ -128,6 +129,7 @@ def test_f95_partitions_of_one_run_balance_each_by_itself(world: World) -> None:
     assert world.n_billed == [1] * 6
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("left", [{1: "war"}, {2: "war"}, {2: "war", 3: ""}], ids=["sharer", "leader", "sharer-asks"])
 def test_f95_of_rows_that_share_an_answer_or_have_none_those_that_are_deleted_go(
     world: World, left: Mapping[int, str]
@@ -144,6 +146,7 @@ def test_f95_of_rows_that_share_an_answer_or_have_none_those_that_are_deleted_go
     assert world.n_billed == [1]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("change", ["DELETE FROM docs WHERE id IS NULL", "UPDATE docs SET id = NULL WHERE id = 2"])
 def test_f95_rows_without_a_key_are_one_row_as_long_as_there_is_one(world: World, change: str) -> None:
     """They share one row of the table, which goes with the last of them."""

@@ -74,6 +74,7 @@ def test_f72_a_row_says_it_again_after_an_edit_that_was_taken_back(withheld: Wor
     assert sorted(error or "" for (error,) in withheld.rows("error")) == ["", kept]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("together", [True, False])
 def test_f72_rows_that_share_the_question_say_it_and_get_the_answer(withheld: World, together: bool) -> None:  # noqa: FBT001
     """Rows of another partition, materialized with the first or by itself, again and again."""
@@ -89,6 +90,7 @@ def test_f72_rows_that_share_the_question_say_it_and_get_the_answer(withheld: Wo
     assert (errors(withheld, "q"), withheld.n_billed) == (set(), [1, 1])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("spool", ["kept", "deleted"])
 def test_f72_an_answer_that_never_turned_up_is_given_up_with_the_results(withheld: World, spool: str) -> None:
     """After 29 days nobody has it any more; every row that asked the question says so, also one that shares it."""

@@ -248,6 +248,7 @@ def test_where_one_price_is_not_known_the_sum_is_not_known(landed: tuple[Landed,
     assert (spend.n_requests, spend.cost_usd, spend.live_cost_usd) == (2, None, None)
 
 
+@pytest.mark.sampled
 def test_f76_a_line_of_any_length_spoils_no_other(landed: tuple[Landed, Path]) -> None:
     """Longer than what the database reads unless it is told to: two of its buffers of 16 MB."""
     world, file = landed
@@ -256,6 +257,7 @@ def test_f76_a_line_of_any_length_spoils_no_other(landed: tuple[Landed, Path]) -
     assert world.land(file).keys() == {"plain", "cited"}
 
 
+@pytest.mark.verify
 def test_large_answers_land_with_all_the_memory_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Together they do not fit into what DuckDB takes by itself: the first try changes nothing."""
     monkeypatch.setattr(warehouse, "MEMORY_LIMIT", "20MB")

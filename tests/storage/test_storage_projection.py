@@ -550,6 +550,7 @@ def test_an_answer_outlives_the_row_that_has_asked_for_it(make: Make, run: Run) 
     assert run("SELECT id, partition_key, label, cost_usd FROM answers") == [(2, "q", "war", 0.5)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("parts", [["p"], ["q"], ["p", "q", None]], ids=str)
 def test_making_it_again_changes_nothing(make: Make, run: Run, parts: list[str | None]) -> None:
     """Whichever partition is brought up to date, and however often: good, kept, failed, shared and rejected rows."""
@@ -607,6 +608,7 @@ def test_an_answer_of_unknown_price_is_of_unknown_price_wherever_it_is_shown(mak
     assert run("SELECT input_tokens, cost_usd FROM answers ORDER BY id") == [(9, None), (0, None)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("record", [good("a", "truce"), good("a", sanitized=True)], ids=["failed", "mended"])
 @pytest.mark.parametrize("part", ["p", "q"])
 def test_what_an_answer_cost_stays_in_the_table_when_one_of_its_partitions_is_made_again(

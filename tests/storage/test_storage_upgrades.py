@@ -179,6 +179,7 @@ def breaking_at(n: int) -> Iterator[None]:
         sa.event.remove(sa.Engine, "before_cursor_execute", look)
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # what breaks off in mid-opening leaves one
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_f113_an_upgrade_that_breaks_off_leaves_the_old_ledger(
