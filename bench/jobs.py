@@ -173,9 +173,10 @@ def measured(name: str, folder: Path, url: str, parts: int) -> dict[str, float]:
     run()
     seconds, wall, ended = time.process_time() - began, time.perf_counter() - at, time.time()
     with urlopen(url + FIRST_BATCH) as answer:  # noqa: S310  (our own server)
-        first = orjson.loads(answer.read()) or ended
-    until_sent = first - float(os.environ.get(BEGAN, "nan"))
-    return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb(), "until_sent": until_sent}
+        first = orjson.loads(answer.read())
+    started = float(os.environ[BEGAN])
+    sent = first if first and first > started else ended  # `again` sends nothing: what came came before
+    return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb(), "until_sent": sent - started}
 
 
 def main() -> None:

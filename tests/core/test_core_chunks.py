@@ -74,6 +74,13 @@ def price_of(group: Sequence[OpenRow]) -> float:
     return Chunk(NONCE, rows).max_cost_usd or 0.0
 
 
+def test_each_request_is_priced_by_its_own_limit() -> None:
+    """A limit that begins with the digits of the one before is another one."""
+    rows = [priced(limit) for limit in (1, 10, 100, 1)]
+
+    assert Chunk(NONCE, rows).max_cost_usd == pytest.approx(sum(row.max_cost_usd for row in rows))
+
+
 @given(
     rows=st.lists(st.builds(priced, st.integers(1, 9_000), n_truncated=st.integers(0, 2)), max_size=30),
     max_usd=st.floats(0.001, 0.2),

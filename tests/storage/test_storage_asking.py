@@ -321,19 +321,19 @@ def test_what_sql_renders_is_what_python_renders(ask: Ask, prompt: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "base"),
+    ("prompt", "base", "n"),
     [
-        ("x" * LARGE_BYTES + "{text}", BASE),
-        ("{text}", {**BASE, "system": "x" * LARGE_BYTES}),
-        ("{text}" * 2_200, BASE),
+        ("x" * LARGE_BYTES + "{text}", BASE, 1),
+        ("{text}", {**BASE, "system": "x" * LARGE_BYTES}, 1),
+        ("{text} or {text}", BASE, LARGE_BYTES // 2),
     ],
-    ids=["template", "system", "many times"],
+    ids=["template", "system", "twice"],
 )
 def test_large_requests_are_rendered_alone_whatever_makes_them_large(
-    ask: Ask, docs: Callable[..., None], monkeypatch: pytest.MonkeyPatch, prompt: str, base: Mapping[str, Any]
+    ask: Ask, docs: Callable[..., None], monkeypatch: pytest.MonkeyPatch, prompt: str, base: Mapping[str, Any], n: int
 ) -> None:
     """SQL would hold thousands of them at once."""
-    docs("(1, 'a b'), (2, 'c d')")
+    docs(f"(1, '{'a' * n}'), (2, '{'b' * n}')")
     monkeypatch.setattr(Rendering, "_render_together", lambda *_: None)
 
     assert ask(prompt=prompt, base=base).sent == [(None, "1"), (None, "2")]

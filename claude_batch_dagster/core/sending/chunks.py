@@ -180,12 +180,9 @@ def new_nonce(now: datetime, entropy: bytes) -> str:
 
 def custom_id(nonce: str, ordinal: int, key: str) -> str:
     """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
-    if key.isalnum() and key.isascii():  # as most are
-        slug = key
-    else:
-        plain = PLAIN_KEY.fullmatch(key)
-        slug = (plain[1] if plain else _slug(key)).strip("-")
-    return f"{nonce}-{ordinal:05d}-{slug}"[:MAX_CUSTOM_ID].rstrip("-")
+    plain = PLAIN_KEY.fullmatch(key)
+    slug = plain[1] if plain else _slug(key)
+    return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")
 
 
 def _slug(key: str) -> str:

@@ -165,26 +165,15 @@ def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame,
     )
     keys = broken.intersection(key)
     recoded: dict[str, Any] = {
-        name: [
-            value.encode(errors="surrogatepass") if isinstance(value, str) else value for value in _plain(frame[name])
-        ]
+        name: [value.encode(errors="surrogatepass") if isinstance(value, str) else value for value in frame[name]]
         for name in broken - keys
     }
-    emptied: dict[str, Any] = {
-        name: [value if _encodes(value) else None for value in _plain(frame[name])] for name in keys
-    }
+    emptied: dict[str, Any] = {name: [value if _encodes(value) else None for value in frame[name]] for name in keys}
     return frame.assign(**recoded, **emptied), broken - keys
 
 
 def _may_hold_text(values: "pd.Series[Any]") -> bool:
     return values.dtype == object or isinstance(values.dtype, pd.StringDtype)
-
-
-def _plain(values: "pd.Series[Any]") -> list[Any]:
-    """Return the values as Python has them: where a text is missing, None."""
-    if not isinstance(values.dtype, pd.StringDtype):
-        return list(values)
-    return [value if isinstance(value, str) else None for value in values]
 
 
 def _encodes(value: Any) -> bool:
