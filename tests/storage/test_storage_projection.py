@@ -18,7 +18,7 @@ from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSche
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.errors import WarehouseError
-from claude_batch_dagster.storage.duckdb import answers, questions
+from claude_batch_dagster.storage.duckdb import answers, projection, questions
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.names import TableName, listed, quoted
@@ -264,6 +264,35 @@ def test_more_answers_than_a_window_are_all_judged(make: Make, run: Run) -> None
     table.land("c1", *(came(f"q{i}", Came.SUCCEEDED, text=f'{{"number": {i}}}', detail="end_turn") for i in range(n)))
 
     assert run("SELECT count(*), count(DISTINCT id), bool_and(id = number) FROM answers") == [(n, n, True)]
+
+
+def test_answers_that_are_alike_are_judged_once_in_however_many_windows(
+    make: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight different ones, three of each, five at a time."""
+
+    class Named(BaseModel):
+        name: str
+
+    monkeypatch.setattr(projection, "WINDOW", 5)
+    judged = list[str]()
+    encode = OutputSchema(Named).encode_plain
+    assert encode is not None
+
+    def watched(text: str) -> str:
+        judged.append(text)
+        return encode(text)
+
+    monkeypatch.setattr(OutputSchema, "encode_plain", staticmethod(watched))
+    table = make(Named)
+    table.ask({key: f"q{key}" for key in range(24)})
+
+    table.land(
+        "c1", *(came(f"q{i}", Came.SUCCEEDED, text=f'{{"name": "{i % 8}"}}', detail="end_turn") for i in range(24))
+    )
+
+    assert run("SELECT count(*), bool_and((id % 8)::VARCHAR = name) FROM answers") == [(24, True)]
+    assert len(judged) == 8
 
 
 class CutWarehouse(Warehouse):
