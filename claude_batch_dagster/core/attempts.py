@@ -1,9 +1,10 @@
 """Whether a question is asked, and asked again: by what came back for it so far, whoever asked it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from claude_batch_dagster.core.verdicts import MAX_PAID_ATTEMPTS, TRANSIENT
 
@@ -102,35 +103,62 @@ def next_attempt(past: Past | None, *, max_attempts: int) -> Attempt | None:
 
 @dataclass(kw_only=True)
 class Plan:
-    """What to do for each question of a run: nothing, wait, or send it."""
+    """What to do for each question of a run that has no usable answer: send it, wait for it, or nothing any more."""
 
-    open: set[str] = field(default_factory=set)
-    """Questions that some row asks now, and that have no usable answer; those that were sent since have left."""
-    past: Mapping[str, Past] = field(default_factory=dict)
-    """What came back for them so far; of those that were never answered, nothing."""
+    new: set[str] = field(default_factory=set)
+    """Questions to be asked for the first time."""
+    again: dict[str, Attempt] = field(default_factory=dict)
+    """Questions to be asked once more."""
     in_flight: Mapping[str, str] = field(default_factory=dict)
-    """The chunk that carries a question."""
+    """Questions that are on their way, each with the chunk that carries it."""
     known: set[str] = field(default_factory=set)
     """Chunks that were looked at when the plan was made, or were sent since."""
-    max_attempts: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        questions: set[str],
+        *,
+        past: Mapping[str, Past],
+        in_flight: Mapping[str, str],
+        known: Iterable[str],
+        max_attempts: int,
+    ) -> Self:
+        """
+        Plan for questions without a usable answer; the set is the plan's from then on.
+
+        `past` is what came back for them so far, `in_flight` what any run has on its way, whoever asks for it.
+        """
+        carried = {question: chunk_id for question, chunk_id in in_flight.items() if question in questions}
+        attempts = {one: next_attempt(before, max_attempts=max_attempts) for one, before in past.items()}
+        again = {
+            one: attempt for one, attempt in attempts.items() if attempt and one in questions and one not in carried
+        }
+        questions.difference_update(carried, attempts)
+        return cls(new=questions, again=again, in_flight=carried, known=set(known))
+
+    @property
+    def due(self) -> AbstractSet[str]:
+        """The questions to be sent; those that were sent since the plan was made have left."""
+        return self.new | self.again.keys() if self.again else self.new
 
     @property
     def followed(self) -> frozenset[str]:
-        """The chunks that carry open questions."""
-        return frozenset(self.in_flight[question] for question in self.open & self.in_flight.keys())
-
-    def sent(self, chunk_id: str, questions: Iterable[str]) -> None:
-        """Take note that a chunk carries these questions: nothing in this plan sends them once more."""
-        self.known.add(chunk_id)
-        self.open.difference_update(questions)
-
-    def attempt(self, question: str) -> Attempt | None:
-        """Return the attempt to make now; None if there is none."""
-        if question not in self.open or question in self.in_flight:
-            return None
-        return next_attempt(self.past.get(question), max_attempts=self.max_attempts)
+        """The chunks that carry questions of this run."""
+        return frozenset(self.in_flight.values())
 
     @property
     def unfinished(self) -> frozenset[str]:
-        """The open questions whose last word is not spoken: on their way, or to be asked."""
-        return frozenset(one for one in self.open if one in self.in_flight or self.attempt(one) is not None)
+        """The questions whose last word is not spoken: on their way, or to be asked."""
+        return frozenset(self.new).union(self.again, self.in_flight)
+
+    def attempt(self, question: str) -> Attempt | None:
+        """Return the attempt to make now; None if there is none."""
+        return FIRST if question in self.new else self.again.get(question)
+
+    def sent(self, chunk_id: str, questions: Collection[str]) -> None:
+        """Take note that a chunk carries these questions: nothing in this plan sends them once more."""
+        self.known.add(chunk_id)
+        self.new.difference_update(questions)
+        for question in questions if self.again else ():
+            self.again.pop(question, None)

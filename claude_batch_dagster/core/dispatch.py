@@ -44,7 +44,7 @@ class Dispatch:
     plan: Plan = field(default_factory=Plan)
     """What was to be done when the round began, or when another run was last found to be faster."""
     made: Mapping[str, Made] = field(default_factory=dict)
-    """The ledger's own memory of attempts at what is open: what it knows and the database does not is not sent."""
+    """The ledger's own memory of attempts at what is due: what it knows and the database does not is not sent."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
 
@@ -52,14 +52,14 @@ class Dispatch:
         """Look at what there is to do now."""
         claimed = self.following.ledger.claimed(self.following.name, lacking=self.lacking.keys())
         plan = self.answers.plan(claimed, run_chunks=self.following.sent, max_attempts=self.max_attempts)
-        self.made = self.following.ledger.made(self.following.name, plan.open) if plan.open else {}
+        self.made = self.following.ledger.made(self.following.name, due) if (due := plan.due) else {}
         return plan
 
     def send(self, rows: Iterable[OpenRow]) -> set[str]:
         """Send what may be sent; return the chunks that now carry questions of ours."""
         plan = self.plan = self.look()
         flying = set(plan.followed - self.lacking.keys())
-        for group in chunked(_askable(rows, plan), self.limits):
+        for group in chunked(_askable(rows, plan), self.limits.shared_by(len(plan.due))):
             self.following.make_room(len(group), most=self.max_requests_in_flight)
             self._offer(group, flying)
         return flying
@@ -111,7 +111,7 @@ class Dispatch:
         `False` if another run was faster: look again, and wait for what that run has sent.
         """
         plan = self.plan
-        rows = [_numbered(row, due) for row in group if (due := plan.attempt(row.question))]
+        rows = _numbered(group, plan)
         try:
             self._check_made(rows)
             if rows:
@@ -129,7 +129,7 @@ class Dispatch:
 
     def _check_made(self, rows: Iterable[OpenRow]) -> None:
         """Raise `ClaimConflictError` if the ledger knows this attempt at a question, or a later one, to be made."""
-        for row in rows:
+        for row in rows if self.made else ():
             made = self.made.get(row.question)
             if made and made.number >= row.attempt:
                 raise ClaimConflictError(made.chunk_id, "it has answered rows of this one")
@@ -156,7 +156,7 @@ class Dispatch:
 
     def _dispatch(self, chunk: Chunk, flying: set[str]) -> None:
         self.submission.submit(chunk, known=self.plan.known)
-        self.plan.sent(chunk.nonce, (row.question for row in chunk.rows))
+        self.plan.sent(chunk.nonce, [row.question for row in chunk.rows])
         flying.add(chunk.nonce)
         self.following.sent.add(chunk.nonce)
         self.asked.update(row.partition_key for row in chunk.rows)
@@ -165,13 +165,21 @@ class Dispatch:
 
 def _askable(rows: Iterable[OpenRow], plan: Plan) -> Iterator[OpenRow]:
     """Pass on the rows to ask, those whose answers were cut off with more room."""
-    for row in rows if plan.open else ():
-        if attempt := plan.attempt(row.question):
+    for row in rows if plan.due else ():
+        if row.question in plan.new:
+            yield row
+        elif attempt := plan.again.get(row.question):
             yield row._replace(n_truncated=attempt.n_truncated) if attempt.n_truncated else row
 
 
-def _numbered(row: OpenRow, due: Attempt) -> OpenRow:
-    """Return the row as it is sent: its request with as much room as it needs by now."""
+def _numbered(rows: Sequence[OpenRow], plan: Plan) -> Sequence[OpenRow]:
+    """Return those of the rows that are due, as they are sent: each request with as much room as it needs by now."""
+    if plan.new.issuperset([row.question for row in rows]):
+        return rows
+    return [_repeated(row, due) for row in rows if (due := plan.attempt(row.question))]
+
+
+def _repeated(row: OpenRow, due: Attempt) -> OpenRow:
     if due is FIRST:
         return row
     return row._replace(params=widened(row.params, n_truncated=due.n_truncated), attempt=due.number)

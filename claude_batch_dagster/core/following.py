@@ -32,9 +32,6 @@ from claude_batch_dagster.errors import (
 OVERDUE = timedelta(hours=25)
 """Batches end after 24 hours; an hour later is strange."""
 
-LANDED_TOGETHER = 10
-"""Chunks that land while the database is held once: opening and closing it takes as long as landing one."""
-
 MAX_UNSEEN = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
 
@@ -180,11 +177,9 @@ class Following:
         return fetched, hidden
 
     def _land(self, fetched: Sequence[Fetched]) -> None:
-        """Land what is on our disk; the database is held for a few chunks at a time."""
-        for start in range(0, len(fetched), LANDED_TOGETHER):
-            together = fetched[start : start + LANDED_TOGETHER]
-            self.collection.land(together)
-            self.home |= {one.chunk_id for one in together if self.collection.is_home(one.chunk_id)}
+        """Land what is on our disk."""
+        self.collection.land(fetched)
+        self.home |= {one.chunk_id for one in fetched if self.collection.is_home(one.chunk_id)}
 
     def _is_overdue(self, batch: Batch) -> bool:
         age = self.clock.now() - batch.created_at

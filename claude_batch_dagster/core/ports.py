@@ -140,6 +140,9 @@ class Spool(Protocol):
     def has(self, batch_id: str) -> bool:
         """Whether results of the batch are kept."""
 
+    def n_bytes(self, batch_id: str) -> int:
+        """Return the size of what is kept of the batch; 0 for nothing."""
+
     def discard(self, batch_id: str) -> None:
         """Forget the results of the batch, so that they are downloaded again."""
 
@@ -205,11 +208,17 @@ class Receipt(Protocol):
 
     def land(self, without: Mapping[int, Lack]) -> None:
         """
-        Write down what came back, and let it be shown by every row that asks for it now: one short transaction.
+        Let what came back be written down when the landing ends.
 
         `without` are requests that have no result, by ordinal, and why; of others that have none, nothing is said.
-        Doing it again changes nothing.
         """
+
+
+class Landing(Protocol):
+    """Chunks that land together: each is read, and then all of them are written down in one short transaction."""
+
+    def receive(self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime) -> Receipt:
+        """Read the results of a chunk from a file of the spool. What is asked of it is asked before the next one."""
 
 
 class Answers(Protocol):
@@ -218,10 +227,12 @@ class Answers(Protocol):
     def opened(self) -> AbstractContextManager[None]:
         """Keep the database open, so that what lands meanwhile opens it at no cost."""
 
-    def receive(
-        self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime
-    ) -> AbstractContextManager[Receipt]:
-        """Read the results of a chunk from a file of the spool; the database is open as long as the context is."""
+    def landing(self) -> AbstractContextManager[Landing]:
+        """
+        Let chunks land: what is to be written down is, in one transaction, when the context ends without an error.
+
+        Every row that asks for it now shows it then. Doing it again changes nothing.
+        """
 
     def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         """

@@ -13,9 +13,9 @@ from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import AnswerRecord, Batch
 from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.landing import Landing
 from claude_batch_dagster.storage.duckdb.outputs import mark_landed
 from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.receipt import SpooledReceipt
 from claude_batch_dagster.storage.files import state_directory
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -42,7 +42,7 @@ def results_not_counted(planter: Planter) -> None:
 @breaks(Promise.COUNTED, caught_by=(f"{COLLECTION}::test_f74_results_in_any_order_are_joined_by_custom_id",))
 def matched_by_order(planter: Planter) -> None:
     """Results come in the order of the requests."""
-    planter.rewrite(Landing, "_match", "USING (custom_id)", "ON l.rowid = s.ordinal")
+    planter.rewrite(SpooledReceipt, "_match", "USING (custom_id)", "ON l.rowid = s.ordinal")
 
 
 @breaks(
@@ -104,7 +104,7 @@ def marker_first(planter: Planter) -> None:
 
     def in_two_steps(self: AnswerStore, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         with self.warehouse.connect() as connection:
-            mark_landed(connection, self.target, chunk_id)
+            mark_landed(connection, self.target, [chunk_id])
         land(self, chunk_id, records)
 
     planter.replace(AnswerStore, "land", in_two_steps)
@@ -116,7 +116,7 @@ def marker_first(planter: Planter) -> None:
 )
 def what_came_back_erases_its_neighbours(planter: Planter) -> None:
     """Failures that a chunk had before are out of date once more of it comes."""
-    planter.rewrite(answers, "land_from", "AND ordinal IN (SELECT ordinal FROM {table})", "")
+    planter.rewrite(answers, "land", "AND (chunk_id, ordinal) IN (SELECT (chunk_id, ordinal) FROM {GATHERED})", "")
 
 
 @breaks(
@@ -125,7 +125,7 @@ def what_came_back_erases_its_neighbours(planter: Planter) -> None:
 )
 def message_forgotten(planter: Planter) -> None:
     """What came later is what counts."""
-    planter.rewrite(answers, "land_from", "AND came <> '{Came.SUCCEEDED}' ", "")
+    planter.rewrite(answers, "land", "AND came <> '{Came.SUCCEEDED}' ", "")
 
 
 @breaks(Promise.NOTHING_LOST, caught_by=(f"{BETTER}[bad-after-good]",))

@@ -10,7 +10,7 @@ from anthropic import Anthropic
 
 from claude_batch_dagster import client
 from claude_batch_dagster.core import attempts
-from claude_batch_dagster.core.attempts import Attempt, Plan, next_attempt
+from claude_batch_dagster.core.attempts import Plan
 from claude_batch_dagster.core.collecting import collection
 from claude_batch_dagster.core.collecting.outcomes import lack
 from claude_batch_dagster.core.ledger import ChunkRecord, State
@@ -67,12 +67,7 @@ def lost_answer_is_a_no(planter: Planter) -> None:
 )
 def in_flight_asked_again(planter: Planter) -> None:
     """What has no answer is asked."""
-
-    def attempt(self: Plan, question: str) -> Attempt | None:
-        past = self.past.get(question)
-        return next_attempt(past, max_attempts=self.max_attempts) if question in self.open else None
-
-    planter.replace(Plan, "attempt", attempt)
+    planter.rewrite(Plan, "of", "difference_update(carried, attempts)", "difference_update(attempts)")
 
 
 @breaks(

@@ -61,17 +61,29 @@ NAMES = st.sampled_from("abcdef")
 
 @given(
     open_=st.frozensets(NAMES),
+    failed=st.frozensets(NAMES),
     final=st.frozensets(NAMES),
+    sent=st.frozensets(NAMES),
     in_flight=st.dictionaries(NAMES, st.sampled_from(["chunk 1", "chunk 2"])),
 )
 def test_f28_f108_a_plan_sends_what_is_open_and_neither_final_nor_in_flight(
-    open_: frozenset[str], final: frozenset[str], in_flight: dict[str, str]
+    open_: frozenset[str],
+    failed: frozenset[str],
+    final: frozenset[str],
+    sent: frozenset[str],
+    in_flight: dict[str, str],
 ) -> None:
     """What is in flight is followed; what is final, or asked by no row, is left alone."""
-    plan = Plan(
-        open=set(open_), past={one: past(final=True) for one in final}, in_flight=in_flight, max_attempts=3
-    )  # fmt: skip
+    before = {one: past(final=True) for one in final} | {one: past(4) for one in failed - final}
+    plan = Plan.of(set(open_), past=before, in_flight=in_flight, known=["chunk 0"], max_attempts=3)
 
-    assert {one for one in "abcdef" if plan.attempt(one)} == open_ - final - in_flight.keys()
+    due = open_ - final - in_flight.keys()
+    assert {one for one in "abcdef" if plan.attempt(one)} == plan.due == due
+    assert plan.new == due - failed
+    assert plan.again == dict.fromkeys(due & failed, Attempt(5, 0))
     assert plan.followed == {chunk for one, chunk in in_flight.items() if one in open_}
     assert plan.unfinished == {one for one in open_ if one in in_flight or one not in final}
+
+    plan.sent("chunk 3", sorted(sent))
+    assert plan.due == due - sent
+    assert plan.known == {"chunk 0", "chunk 3"}

@@ -62,6 +62,15 @@ def test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed(
         assert chunk.body.n_bytes <= max_bytes or len(group) == 1
 
 
+@pytest.mark.parametrize(
+    ("n", "most"), [(0, 1_000), (1_000, 1_000), (8_000, 1_000), (8_001, 1_001), (40_000, 5_000), (10**6, 10_000)]
+)
+def test_what_is_much_is_shared_by_several_batches(n: int, most: int) -> None:
+    """So that the first answers come soon; what the user has said stays the limit."""
+    assert Limits().shared_by(n).max_requests == most
+    assert Limits(max_requests=500).shared_by(n).max_requests == 500
+
+
 def priced(max_tokens: int, *, model: str = "claude-haiku-5-5", n_truncated: int = 0) -> OpenRow:
     """Return a candidate whose answer may have so many tokens."""
     params = orjson.dumps({"model": model, "max_tokens": max_tokens, "messages": []})

@@ -314,7 +314,7 @@ def crash(*_: Any, **__: Any) -> Any:
     ("where", "method", "left"),
     [
         pytest.param(FileSpool, "write", State.ENDED, id="F78-before-the-download"),
-        pytest.param(Landing, "land", State.SPOOLED, id="F85-before-the-landing"),
+        pytest.param(Landing, "write", State.SPOOLED, id="F85-before-the-landing"),
         pytest.param(SqlLedger, "close", State.SPOOLED, id="F97-after-the-landing"),
     ],
 )

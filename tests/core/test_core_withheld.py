@@ -146,7 +146,7 @@ def test_f72_a_crash_before_a_withheld_answer_lands_counts_what_it_cost_once(
 
     withheld.emulator.faults.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(Landing, "land", die)
+        patch.setattr(Landing, "write", die)
         with pytest.raises(CrashError):
             withheld.run()
 

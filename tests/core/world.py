@@ -77,16 +77,18 @@ class World:
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run SQL on the warehouse."""
-        with self.warehouse.transaction() as connection:
+        with self.warehouse.connect() as connection:
             return connection.execute(statement, list(values)).fetchall()
 
     def documents(self, texts: Mapping[Any, str | None], *, part: str = "p") -> None:
         """Put documents upstream, in place of all of their partition, each with the canary in it."""
         rows = [list(texts), list(map(marked, texts.values())), part]
-        with self.warehouse.transaction() as connection:
+        with self.warehouse.connect() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS docs (id INTEGER, text VARCHAR, part VARCHAR)")
+            connection.begin()
             connection.execute("DELETE FROM docs WHERE part = ?", [part])
             connection.execute("INSERT INTO docs SELECT unnest(?::INTEGER[]), unnest(?::VARCHAR[]), ?", rows)
+            connection.commit()
 
     def engine(
         self, *, prompt: str | PromptFunction = "Label: {text}", base: Mapping[str, Any] | None = None, **options: Any

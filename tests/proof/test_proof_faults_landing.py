@@ -48,14 +48,14 @@ def full_disk(n_bytes: int) -> Iterator[None]:
 def test_f87_a_disk_that_is_full_when_answers_land_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the batch lands, its results stay in the spool, and the next run lands them without the API."""
     world.documents(FOUR)
-    land = Landing.land
+    write = Landing.write
 
-    def land_on_a_full_disk(landing: Landing, *arguments: Any) -> None:
+    def write_on_a_full_disk(landing: Landing) -> None:
         with full_disk(wal(world.warehouse).stat().st_size):
-            land(landing, *arguments)
+            write(landing)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Landing, "land", land_on_a_full_disk)
+        patch.setattr(Landing, "write", write_on_a_full_disk)
         with pytest.raises(WarehouseError):
             world.run()
     world.let_go()

@@ -13,7 +13,7 @@ def run(warehouse: Warehouse) -> Callable[[str], Any]:
     """Return a function that runs SQL on the warehouse."""
 
     def run(sql: str) -> Any:
-        with warehouse.transaction() as connection:
+        with warehouse.connect() as connection:
             return connection.execute(sql).fetchall()
 
     return run

@@ -14,7 +14,7 @@ from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
 from claude_batch_dagster.errors import WarehouseMemoryError
-from claude_batch_dagster.storage.duckdb import answers, landing, questions, warehouse
+from claude_batch_dagster.storage.duckdb import answers, questions, receipt, warehouse
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
@@ -130,10 +130,11 @@ class Landed:
             intended_at=NOW,
             batch_id="msgbatch_1",
         )
-        with self.store.receive(chunk, requests, file, NOW) as receipt:
-            receipt.land({})
-            self.lacking = {NAMES[place] for place in receipt.lacking}
-            self.spends, self.contradictory = receipt.spends(), receipt.is_contradictory
+        with self.store.landing() as landing:
+            received = landing.receive(chunk, requests, file, NOW)
+            received.land({})
+            self.lacking = {NAMES[place] for place in received.lacking}
+            self.spends, self.contradictory = received.spends(), received.is_contradictory
         with self.warehouse.connect() as connection:
             found = connection.execute(
                 f"SELECT custom_id, {', '.join(FACTS)} FROM claude_batch.answers ORDER BY ordinal"  # noqa: S608
@@ -228,7 +229,7 @@ def test_only_the_odd_line_is_read_with_care(landed: tuple[Landed, Path], monkey
         read.append(result.custom_id)
         return result
 
-    monkeypatch.setattr(landing, "decode", watched)
+    monkeypatch.setattr(receipt, "decode", watched)
     file.write_bytes(b"\n".join(LINES.values()))
     world.land(file)
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import permutations
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import duckdb
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.attempts import Came, Past
+from claude_batch_dagster.core.attempts import Attempt, Came
 from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
@@ -74,7 +74,7 @@ class Table:
     def ask(self, asked: Mapping[Any, str | None], *, part: str | None = "p", problem: str = "too large") -> None:
         """Let the rows of a partition ask questions, in place of those before; None is a row with a problem."""
         table = questions_of(self.projection.target).sql
-        with self.warehouse.transaction() as connection:
+        with self.warehouse.connect() as connection:
             connection.execute(f"DELETE FROM {table} WHERE partition_key IS NOT DISTINCT FROM ?", [part])  # noqa: S608
             for key, question in asked.items():
                 values = [*(key if isinstance(key, tuple) else (key,)), part, question, None if question else problem]
@@ -82,7 +82,7 @@ class Table:
 
     def project(self, *parts: str | None) -> None:
         """Bring partitions up to date, as a run does when it begins."""
-        with self.warehouse.transaction() as connection:
+        with self.warehouse.connect() as connection:
             self.projection.project(connection, parts or ("p",))
 
     def asks(self, asked: Mapping[Any, str | None], **options: Any) -> None:
@@ -299,20 +299,34 @@ class CutWarehouse(Warehouse):
     """A database whose user dies just before a transaction is through."""
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Do all of it, and die."""
-        with super().transaction() as connection:
-            yield connection
-            raise CrashError
+        with super().connect() as connection:
+            yield cast("duckdb.DuckDBPyConnection", Uncommitted(connection))
+
+
+class Uncommitted:
+    """A connection whose user dies before a transaction is through."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        """Do what the connection does."""
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        """Do it not."""
+        raise CrashError
 
 
 class DyingWarehouse(Warehouse):
     """A database whose user dies as soon as a transaction is through."""
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Commit, and die."""
-        with super().transaction() as connection:
+        with super().connect() as connection:
             yield connection
         raise CrashError
 
@@ -451,7 +465,7 @@ def test_an_answer_from_before_answers_were_kept_is_shared(make: Make, run: Run,
     table.land("c1", good("a", cost_usd=0.5))
     run(f"DELETE FROM {ANSWERS.sql}")  # noqa: S608
 
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
         answers.take_over(connection, TableName("main", "answers"), ["label"])
     table.asks({1: "a", 2: "a"})
 
@@ -793,13 +807,23 @@ def test_a_run_plans_for_its_open_questions_with_what_came_back_for_them(make: M
 
     plan = table.store.plan(Claimed({"new": "c3"}, frozenset({"c1", "c3"})), run_chunks=["c2"], max_attempts=3)
 
-    assert plan.open == {"new", "failed", "cut", "refused", "whole"}
-    assert plan.past == {
-        "failed": Past(attempt=2, n_paid=0, n_truncated=0, n_this_run=1, final=False),
-        "cut": Past(attempt=1, n_paid=1, n_truncated=1, n_this_run=0, final=False),
-        "refused": Past(attempt=1, n_paid=1, n_truncated=0, n_this_run=1, final=True),
-    }
-    assert (dict(plan.in_flight), set(plan.followed), plan.max_attempts) == ({"new": "c3"}, {"c3"}, 3)
+    assert plan.new == {"whole"}
+    assert plan.again == {"failed": Attempt(3, n_truncated=0), "cut": Attempt(2, n_truncated=1)}
+    assert (dict(plan.in_flight), set(plan.followed), plan.known) == ({"new": "c3"}, {"c3"}, {"c1", "c3"})
+
+
+def test_what_came_back_in_this_run_is_counted_apart(make: Make) -> None:
+    """A failure that cost nothing is repeated three times a run."""
+    table = make()
+    table.asks({1: "expired"})
+    for n in range(3):
+        table.land(f"c{n}", came("expired", Came.EXPIRED, attempt=n + 1))
+
+    def again(run_chunks: list[str]) -> dict[str, Attempt]:
+        return table.store.plan(Claimed({}, frozenset()), run_chunks=run_chunks, max_attempts=3).again
+
+    assert again(["c0", "c1"]) == {"expired": Attempt(4, n_truncated=0)}
+    assert again(["c0", "c1", "c2"]) == {}
 
 
 def test_a_question_whose_answer_is_only_kept_is_open(make: Make) -> None:
@@ -809,7 +833,7 @@ def test_a_question_whose_answer_is_only_kept_is_open(make: Make) -> None:
     table.land("c1", good("a"))
     table.asks({1: "b"})
 
-    assert table.store.plan(Claimed({}, frozenset()), run_chunks=[], max_attempts=3).open == {"b"}
+    assert table.store.plan(Claimed({}, frozenset()), run_chunks=[], max_attempts=3).due == {"b"}
 
 
 def test_chunks_without_results_that_may_turn_up_are_known(make: Make) -> None:

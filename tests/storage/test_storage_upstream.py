@@ -158,7 +158,7 @@ def test_f117_times_with_a_zone_are_read_in_the_zone_of_the_partitions(
 )
 def test_f118_f119_any_partition_key_is_only_a_value(read: Read, run: Run, warehouse: Warehouse, name: str) -> None:
     """Hostile partition keys select their own rows and nothing else."""
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
         connection.execute(
             "CREATE TABLE docs AS SELECT unnest([1, 2]) AS id, 't' || id AS text, unnest([?, 'z']) AS part", [name]
         )

@@ -80,7 +80,7 @@ def test_f107_a_file_that_another_process_makes_meanwhile_is_not_made_anew(
 ) -> None:
     """Two that see no file both make one: the first stays, with what was put into it, and no draft is left."""
     warehouse = Warehouse(str(tmp_path / "w.duckdb"))
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS n")
     monkeypatch.setattr(Path, "exists", lambda _: False)
 
@@ -113,11 +113,12 @@ def test_a_database_in_memory_is_refused(database: str) -> None:
 
 def test_f85_a_transaction_happens_whole_or_not_at_all(warehouse: Warehouse) -> None:
     """What a body did before it raised is undone, and its own exception comes through."""
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS n")
 
     def fail() -> None:
-        with warehouse.transaction() as connection:
+        with warehouse.connect() as connection:
+            connection.begin()
             connection.execute("INSERT INTO t VALUES (2)")
             raise KeyError
 
@@ -213,11 +214,11 @@ def test_f86_a_connection_of_this_process_with_other_settings_is_waited_for_too(
 
 def test_threads_of_one_process_share_the_file(warehouse: Warehouse) -> None:
     """Connections set up alike do not shut each other out."""
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
         connection.execute("CREATE TABLE t (n INTEGER)")
 
     def insert(n: int) -> None:
-        with warehouse.transaction() as connection:
+        with warehouse.connect() as connection:
             connection.execute("INSERT INTO t VALUES (?)", [n])
 
     threads = [threading.Thread(target=insert, args=(n,)) for n in range(4)]
@@ -242,7 +243,7 @@ def test_f89_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: b
 
 def test_f89_a_damaged_database_is_told_from_a_locked_one(warehouse: Warehouse) -> None:
     """A checksum that does not fit stops the run at once."""
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT range AS n FROM range(1000)")
     path = Path(warehouse.database)
     content = bytearray(path.read_bytes())

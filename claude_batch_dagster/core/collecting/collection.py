@@ -1,6 +1,6 @@
 """Collect a chunk: raw bytes to the spool, each request its result, what came back to the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,20 +10,45 @@ from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.again import Again
 from claude_batch_dagster.core.collecting.outcomes import lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving, lock_of
-from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, State
-from claude_batch_dagster.core.ports import Batch
+from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Spend, State
+from claude_batch_dagster.core.ports import Batch, Landing
 from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.core.verdicts import GONE
+from claude_batch_dagster.errors import WarehouseError
+
+LANDED_TOGETHER = 100_000
+"""Requests that land together: each landing looks at the whole table once."""
+
+BYTES_TOGETHER = 1 << 26
+"""Bytes of results that land together; a chunk with more lands alone."""
 
 
 class Fetched(NamedTuple):
     """A chunk whose results are on our disk."""
 
     chunk_id: str
+    n_requests: int
+    n_bytes: int
     batch: Batch | None
     """What the API shows of it."""
     whatever: bool
     """Whether they land also when they are not whole."""
+
+
+class _Received(NamedTuple):
+    """What the ledger is told of a chunk once it has landed."""
+
+    chunk_id: str
+    others: Mapping[int, str]
+    """Outcomes of requests that did not succeed."""
+    spends: Sequence[Spend]
+
+
+class _Wanting(NamedTuple):
+    """A chunk whose results are not enough."""
+
+    chunk: ChunkRecord
+    n_found: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +88,7 @@ class Collection(Receiving):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
             if chunk.state is State.SPOOLED:
                 kept = self.downloads.has(chunk)  # unless somebody has deleted it
-                return Fetched(chunk_id, batch, kept) if kept or self.downloads.fetch(chunk) else None
+                return self._fetched(chunk, batch, whatever=kept) if kept or self.downloads.fetch(chunk) else None
             if chunk.state not in {State.ACCEPTED, State.ADOPTED, State.ENDED}:
                 return None
             n_kept = self._n_kept(chunk)
@@ -76,23 +101,61 @@ class Collection(Receiving):
                 ended_at = batch.ended_at if batch is not None else None
                 chunk = self.ledger.move(chunk.chunk_id, to=State.ENDED, ended_at=ended_at or self.clock.now())
             ready = chunk.state is State.ENDED and (whole or are_gone or self.downloads.fetch(chunk))
-            return Fetched(chunk_id, batch, are_gone) if ready else None
+            return self._fetched(chunk, batch, whatever=are_gone) if ready else None
+
+    def _fetched(self, chunk: ChunkRecord, batch: Batch | None, *, whatever: bool) -> Fetched:
+        return Fetched(chunk.chunk_id, chunk.n_requests, self.downloads.n_bytes(chunk), batch, whatever)
 
     def land(self, fetched: Sequence[Fetched]) -> None:
         """Write down what came back for some chunks; what is not enough is downloaded again, the next time."""
-        with ExitStack() as held:
-            # All locks, in one order for all runs, before the database: else two runs could wait for each other.
-            for name in sorted({lock_of(one.chunk_id) for one in fetched}):
-                held.enter_context(self.locks.hold(name))
-            held.enter_context(self.answers.opened())
-            for one in fetched:
-                self._land_one(one)
+        for together in in_groups(fetched):
+            with ExitStack() as held:
+                # All locks, in one order for all runs, before the database: else two runs could wait for each other.
+                for name in sorted({lock_of(one.chunk_id) for one in together}):
+                    held.enter_context(self.locks.hold(name))
+                held.enter_context(self.answers.opened())
+                try:
+                    self._land(together)
+                except WarehouseError:
+                    if len(together) == 1:
+                        raise
+                    self._land_one_by_one(together)
+
+    def _land_one_by_one(self, fetched: Sequence[Fetched]) -> None:
+        """Land all but those that cannot, and raise what the last of these met."""
+        failure: WarehouseError | None = None
+        for one in fetched:
+            try:
+                self._land([one])
+            except WarehouseError as error:
+                failure = error
+        if failure:
+            raise failure
 
     @with_room
-    def _land_one(self, fetched: Fetched) -> None:
-        chunk = self.ledger.chunk(fetched.chunk_id)
-        if chunk.state in {State.ENDED, State.SPOOLED} and self.downloads.has(chunk):
-            self._land(chunk, fetched.batch, whatever=fetched.whatever)
+    def _land(self, together: Sequence[Fetched]) -> None:
+        received, wanting = list[_Received](), list[_Wanting]()
+        with self.answers.landing() as landing:
+            for one in together:
+                chunk = self.ledger.chunk(one.chunk_id)
+                if chunk.state not in {State.ENDED, State.SPOOLED} or not self.downloads.has(chunk):
+                    continue
+                match self._receive(chunk, one, landing):
+                    case _Received() as whole:
+                        received.append(whole)
+                    case lacking:
+                        wanting.append(lacking)
+        # A crash here is harmless: the database remembers the chunks, and the ledger catches up.
+        for each in received:
+            self.ledger.close(
+                each.chunk_id,
+                to=State.APPLIED,
+                outcome=word(Came.SUCCEEDED),
+                others=each.others,
+                spends=each.spends,
+            )
+        for chunk, n_found in wanting:
+            self.downloads.repeat(chunk, n_found=n_found)
 
     @with_room
     def _n_kept(self, chunk: ChunkRecord) -> int:
@@ -102,27 +165,33 @@ class Collection(Receiving):
         with self.receipt(chunk) as (_, receipt):
             return receipt.n_requests - len(receipt.lacking)
 
-    def _land(self, chunk: ChunkRecord, batch: Batch | None, *, whatever: bool) -> None:
-        """Write down what came back, if it is enough, or `whatever` it is; else let it be downloaded again."""
-        with self.receipt(chunk) as (requests, receipt):
-            n_found = receipt.n_requests - len(receipt.lacking)
-            if enough := whatever or self.downloads.is_enough(chunk, n_found=n_found):
-                if chunk.state is State.ENDED:
-                    self.ledger.move(chunk.chunk_id, to=State.SPOOLED)
-                withheld = batch is None or batch.counts.succeeded > receipt.n_succeeded
-                without = {place: lack(requests.outcomes[place], withheld=withheld) for place in receipt.lacking}
-                receipt.land(without)
-                # A crash here is harmless: the database remembers the chunk, and the ledger catches up.
-                self.ledger.close(
-                    chunk.chunk_id,
-                    to=State.APPLIED,
-                    outcome=word(Came.SUCCEEDED),
-                    others={**receipt.outcomes(), **{place: word(one.came) for place, one in without.items()}},
-                    spends=receipt.spends(),
-                )
-        if not enough:
-            self.downloads.repeat(chunk, n_found=n_found)
+    def _receive(self, chunk: ChunkRecord, fetched: Fetched, landing: Landing) -> _Received | _Wanting:
+        """Let land what came back, if it is enough, or whatever it is."""
+        requests, receipt = self.read(chunk, landing)
+        n_found = receipt.n_requests - len(receipt.lacking)
+        if not (fetched.whatever or self.downloads.is_enough(chunk, n_found=n_found)):
+            return _Wanting(chunk, n_found)
+        if chunk.state is State.ENDED:
+            self.ledger.move(chunk.chunk_id, to=State.SPOOLED)
+        withheld = fetched.batch is None or fetched.batch.counts.succeeded > receipt.n_succeeded
+        without = {place: lack(requests.outcomes[place], withheld=withheld) for place in receipt.lacking}
+        receipt.land(without)
+        others = {**receipt.outcomes(), **{place: word(one.came) for place, one in without.items()}}
+        return _Received(chunk.chunk_id, others, receipt.spends())
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         self.land_gone(chunk)
         self.ledger.close(chunk.chunk_id, to=State.LOST, outcome=GONE, others={}, spends=[])
+
+
+def in_groups(fetched: Sequence[Fetched]) -> Iterator[list[Fetched]]:
+    """Fill groups of chunks that land together, in order."""
+    group, n_requests, n_bytes = list[Fetched](), 0, 0
+    for one in fetched:
+        n_requests, n_bytes = n_requests + one.n_requests, n_bytes + one.n_bytes
+        if group and (n_requests > LANDED_TOGETHER or n_bytes > BYTES_TOGETHER):
+            yield group
+            group, n_requests, n_bytes = [], one.n_requests, one.n_bytes
+        group.append(one)
+    if group:
+        yield group

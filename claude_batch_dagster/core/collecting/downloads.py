@@ -39,6 +39,10 @@ class Downloads:
         """Whether results of the chunk are on our disk, whole or not."""
         return self.spool.has(batch_id_of(chunk))
 
+    def n_bytes(self, chunk: ChunkRecord) -> int:
+        """Return how much is on our disk of the chunk's results."""
+        return self.spool.n_bytes(batch_id_of(chunk))
+
     def fetch(self, chunk: ChunkRecord) -> bool:
         """Download the results; `False` means: not yet, look again later."""
         try:

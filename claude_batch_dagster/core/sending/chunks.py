@@ -5,10 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -33,11 +33,20 @@ STEP_BYTES = 256
 
 NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 NONCE_LENGTH = 26
+N_SHARES = 8
+"""In how many batches requests travel, as long as they fit, and none of the batches is small."""
+
+SMALLEST_SHARE = 1_000
+"""Requests that make up a batch that is not small."""
+
 PLAIN_KEY = re.compile(r'"?([A-Za-z0-9_-]+)"?')
 """A key that can be a part of a custom_id as it stands."""
 
 MAX_CUSTOM_ID = 64
 """Length allowed of a custom_id, `[A-Za-z0-9_-]{1,64}` (Claude docs, "Message Batches")."""
+
+LONGEST_SLUG = MAX_CUSTOM_ID - NONCE_LENGTH - len("-00000-")
+"""Length of a key that is a part of it as a whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,16 @@ class Limits:
         """Whether this much may go into one batch."""
         within = n_requests <= self.max_requests and n_bytes <= self.max_bytes
         return within and (self.max_usd is None or usd <= self.max_usd)
+
+    def shared_by(self, n_requests: int) -> Self:
+        """
+        Return the limits of batches that share this many requests.
+
+        Several batches answer sooner than one, of which nothing can be had before its last request is answered; but
+        each batch takes calls of its own, so there are few, and none is small.
+        """
+        share = max(SMALLEST_SHARE, -(-n_requests // N_SHARES))
+        return replace(self, max_requests=min(self.max_requests, share))
 
 
 class OpenRow(NamedTuple):
@@ -180,6 +199,8 @@ def new_nonce(now: datetime, entropy: bytes) -> str:
 
 def custom_id(nonce: str, ordinal: int, key: str) -> str:
     """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
+    if len(key) <= LONGEST_SLUG and key.isalnum() and key.isascii():  # most are numbers
+        return f"{nonce}-{ordinal:05d}-{key}"
     plain = PLAIN_KEY.fullmatch(key)
     slug = plain[1] if plain else _slug(key)
     return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")

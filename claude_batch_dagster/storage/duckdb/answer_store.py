@@ -3,12 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from claude_batch_dagster.core.attempts import Came, Plan
-from claude_batch_dagster.core.ledger import ChunkRecord, Claimed, Requests
+from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.answers import ANSWERS
@@ -39,20 +37,17 @@ class AnswerStore:
             yield
 
     @contextmanager
-    def receive(self, chunk: ChunkRecord, requests: Requests, file: Path, now: datetime) -> Iterator[Landing]:
-        """Read the results of a chunk from a file of the spool; the database is open as long as the context is."""
+    def landing(self) -> Iterator[Landing]:
+        """Let chunks land: all of them when the context ends, or none if it ends with an error."""
         with self.warehouse.connect() as connection:
-            landing = Landing(
-                connection=connection, projection=self.projection, chunk=chunk, requests=requests, now=now
-            )
-            landing.read(file)
+            landing = Landing(connection=connection, projection=self.projection)
             yield landing
+            landing.write()
 
     def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         """Write down what came back for a chunk, and show it in every row that asks for it now."""
-        with self.warehouse.transaction() as connection:
-            answers.land(connection, chunk_id, records)
-            self.projection.show(connection, chunk_id)
+        with self.landing() as landing:
+            landing.add(chunk_id, records)
 
     def landed(self) -> Mapping[str, int]:
         """Return of how many requests of each chunk it is written down what came back."""
@@ -74,11 +69,11 @@ class AnswerStore:
             connection.execute(f"CREATE TEMP TABLE _cb_open AS FROM {self._open}", [list(self.partition_keys)])
             found: Any = connection.execute("SELECT question FROM _cb_open").fetchnumpy()
             past = answers.pasts(connection, "_cb_open", run_chunks)
-        return Plan(
-            open=set(found["question"].tolist()),
+        return Plan.of(
+            set(found["question"].tolist()),
             past=past,
             in_flight=claimed.in_flight,
-            known=set(claimed.chunk_ids),
+            known=claimed.chunk_ids,
             max_attempts=max_attempts,
         )
 

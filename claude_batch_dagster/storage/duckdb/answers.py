@@ -1,6 +1,6 @@
 """What came back for each question: facts, whoever asked, and whatever they are asked for today."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -14,6 +14,9 @@ from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.duckdb.names import TableName, quoted
 
 ANSWERS = TableName("claude_batch", "answers")
+
+GATHERED = "_cb_gathered"
+"""A temporary view of what is to be written down next."""
 
 COLUMNS = {
     "question": "VARCHAR",
@@ -42,32 +45,32 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE TABLE IF NOT EXISTS {ANSWERS.sql} ({definitions})")
 
 
-def land(connection: duckdb.DuckDBPyConnection, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
-    """
-    Write down what came back for a chunk, within the transaction of the connection. Doing it again changes nothing.
-
-    What came later takes the place of what was there, except that nothing takes the place of a Message.
-    """
+def lay_out(connection: duckdb.DuckDBPyConnection, records: Sequence[AnswerRecord], table: str) -> None:
+    """Lay out what came back in a temporary table."""
     names = [field.name for field in fields(AnswerRecord)]
     columns = zip(*map(attrgetter(*names), records), strict=True) if records else [()] * len(names)
     values: dict[str, Sequence[Any]] = dict(zip(names, columns, strict=True))
     values["answered_at"] = [at and at.isoformat() for at in values["answered_at"]]
-    hand_over(connection, "_cb_fresh", COLUMNS, values)
-    land_from(connection, chunk_id, "_cb_fresh")
+    hand_over(connection, table, COLUMNS, values)
 
 
-def land_from(connection: duckdb.DuckDBPyConnection, chunk_id: str, table: str) -> None:
-    """Write down what stands in a temporary table, as `land` does."""
+def land(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+    """
+    Write down what temporary tables hold, within the transaction of the connection. Doing it again changes nothing.
+
+    What came later takes the place of what was there, except that nothing takes the place of a Message.
+    """
+    typed = ", ".join(f"{name}::{kind} AS {name}" for name, kind in COLUMNS.items())
+    together = " UNION ALL ".join(f"SELECT {typed} FROM {table}" for table in tables)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {GATHERED} AS {together}")
+    there = f"chunk_id BETWEEN (SELECT min(chunk_id) FROM {GATHERED}) AND (SELECT max(chunk_id) FROM {GATHERED})"
     connection.execute(
-        f"DELETE FROM {ANSWERS.sql} WHERE chunk_id = ? AND came <> '{Came.SUCCEEDED}' "
-        f"AND ordinal IN (SELECT ordinal FROM {table})",
-        [chunk_id],
+        f"DELETE FROM {ANSWERS.sql} WHERE {there} AND came <> '{Came.SUCCEEDED}' "
+        f"AND (chunk_id, ordinal) IN (SELECT (chunk_id, ordinal) FROM {GATHERED})"
     )
-    columns = ", ".join(f"f.{name}" for name in COLUMNS)
     connection.execute(
-        f"INSERT INTO {ANSWERS.sql} BY NAME SELECT {columns} FROM {table} AS f "
-        f"ANTI JOIN (SELECT ordinal FROM {ANSWERS.sql} WHERE chunk_id = ?) AS a ON a.ordinal = f.ordinal",
-        [chunk_id],
+        f"INSERT INTO {ANSWERS.sql} BY NAME SELECT f.* FROM {GATHERED} AS f "
+        f"ANTI JOIN (SELECT chunk_id, ordinal FROM {ANSWERS.sql} WHERE {there}) AS a USING (chunk_id, ordinal)"
     )
 
 

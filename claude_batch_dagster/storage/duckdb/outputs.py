@@ -1,6 +1,6 @@
 """The output table in DuckDB: its columns, and how it comes to be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -73,6 +73,8 @@ def ddl(kind: Structure) -> str:
             raise OutputModelError(f"{kind!r} is not a column type")
 
 
-def mark_landed(connection: duckdb.DuckDBPyConnection, target: TableName, chunk_id: str) -> None:
-    """Remember that a chunk is in the table, within the transaction that lands it."""
-    connection.execute(f"INSERT OR REPLACE INTO {MARKERS.sql} VALUES (?, ?, now())", [chunk_id, str(target)])
+def mark_landed(connection: duckdb.DuckDBPyConnection, target: TableName, chunk_ids: Sequence[str]) -> None:
+    """Remember that chunks are in the table, within the transaction that lands them."""
+    connection.execute(
+        f"INSERT OR REPLACE INTO {MARKERS.sql} SELECT unnest(?::VARCHAR[]), ?, now()", [list(chunk_ids), str(target)]
+    )

@@ -65,14 +65,15 @@ class Projection:
         )
         self._show(connection, scope, told)
 
-    def show(self, connection: duckdb.DuckDBPyConnection, chunk_id: str) -> None:
-        """Bring the rows up to date, of whatever partition, that ask now what a chunk has answered."""
+    def show(self, connection: duckdb.DuckDBPyConnection, chunk_ids: Sequence[str]) -> None:
+        """Bring the rows up to date, of whatever partition, that ask now what these chunks have answered."""
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE _cb_scope AS SELECT question FROM {ANSWERS.sql} WHERE chunk_id = ?",
-            [chunk_id],
+            f"CREATE OR REPLACE TEMP TABLE _cb_scope AS SELECT question FROM {ANSWERS.sql} "
+            "WHERE chunk_id BETWEEN $first AND $last AND chunk_id IN (SELECT unnest($chunk_ids::VARCHAR[]))",
+            {"first": min(chunk_ids), "last": max(chunk_ids), "chunk_ids": list(chunk_ids)},
         )
         self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
-        mark_landed(connection, self.target, chunk_id)
+        mark_landed(connection, self.target, chunk_ids)
 
     def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> None:
         """Bring the rows in a scope up to date, of which there is something to be told."""

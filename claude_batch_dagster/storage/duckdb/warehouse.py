@@ -112,14 +112,6 @@ class Warehouse:
         """Whether it is for us to say how much memory DuckDB takes."""
         return not MEMORY_SETTINGS.intersection(self.config)
 
-    @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the database for one transaction: all of it happens, or nothing."""
-        with self.connect() as connection:
-            connection.begin()
-            yield connection
-            connection.commit()
-
     def _open(self) -> duckdb.DuckDBPyConnection:
         self._create()
         began, pause = time.monotonic(), FIRST_PAUSE_SECONDS

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,12 @@ class FileSpool:
     def has(self, batch_id: str) -> bool:
         """Whether results of the batch are kept."""
         return self._path(batch_id).exists()
+
+    def n_bytes(self, batch_id: str) -> int:
+        """Return the size of what is kept of the batch; 0 for nothing."""
+        with suppress(FileNotFoundError):
+            return self._path(batch_id).stat().st_size
+        return 0
 
     def discard(self, batch_id: str) -> None:
         """Forget the results of the batch, so that they are downloaded again."""
