@@ -1,9 +1,11 @@
 """The cases. Each returns the seconds of the part that is measured; run one as `python -m bench.cases NAME ROWS`."""
 
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -16,25 +18,32 @@ from pydantic import BaseModel
 from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
 from bench.memory import forget_peak, peak_mb
 from claude_batch_dagster.client import AnthropicBatches, output_format
+from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
-from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
+from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.engine import SystemClock
 from claude_batch_dagster.storage.duckdb import answers, questions
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.asking import Asking
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.reading import Reading
+from claude_batch_dagster.storage.duckdb.rendering import Rendering
+from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 NONCE = "0" * 26
+TABLE = TableName("public", "answers")
 SYSTEM = "You classify documents. Choose the one label whose description fits best."
 
 
@@ -67,35 +76,52 @@ def base_params(model: type[Answer] = Answer) -> dict[str, object]:
     }
 
 
-def submit_plain(n: int, folder: Path) -> float:  # noqa: ARG001  (a case takes what cases take)
+def submit_plain(n: int, folder: Path) -> float:
     """Submit through the SDK's `messages.batches.create`: no ledger, nothing durable."""
-    documents = [text(row) for row in range(n)]
     sdk, params = client(CannedApi(n)), base_params()
-    forget_peak()
-    began = time.perf_counter()
-    requests = [
-        {"custom_id": f"row-{row}", "params": {**params, "messages": [{"role": "user", "content": document}]}}
-        for row, document in enumerate(documents)
-    ]
-    sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]
-    return time.perf_counter() - began
+    with documents(n, folder).connect() as connection:
+        forget_peak()
+        began = time.perf_counter()
+        requests = [
+            {"custom_id": f"row-{key}", "params": {**params, "messages": [{"role": "user", "content": document}]}}
+            for key, document in connection.execute("SELECT id, text FROM documents").fetchall()
+        ]
+        sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]
+        return time.perf_counter() - began
 
 
 def submit_ours(n: int, folder: Path) -> float:
-    """Render, write the intent with every row to the ledger, and send through the gate."""
-    documents = [text(row) for row in range(n)]
+    """From what each row asks: render, keep on disk, write intents to the ledger, send by 10,000 through the gate."""
     ledger = SqlLedger(f"sqlite:///{folder / 'ledger.sqlite'}")
     api = AnthropicBatches(client(CannedApi(n)))
     submission = Submission(api=api, ledger=ledger, clock=SystemClock(), pipeline="bench", run_id="run")
-    forget_peak()
-    began = time.perf_counter()
     builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
-    requests = [builder.build_known([document], f"{row:032d}") for row, document in enumerate(documents)]
-    passengers = [
-        OpenRow(None, str(row), request.request_hash, request.params, 1) for row, request in enumerate(requests)
-    ]
-    submission.submit(Chunk(NONCE, passengers))
-    return time.perf_counter() - began
+    upstream = Upstream(relation="documents", shown_as="documents", key=("id",), rule=PartitionRule(expr=None))
+    outbox, partitions = Outbox(folder / "outbox"), [Partition(key=None)]
+    with documents(n, folder).connect() as connection:
+        reader = Reader(connection=connection, upstream=upstream, target=TABLE)
+        asking = Asking(reader=reader, partitions=partitions, builder=builder, put=outbox.add)
+        asking.look()
+        Reading(reader=reader, shape=asking.shape, partitions=partitions).read()
+        forget_peak()
+        began = time.perf_counter()
+        with outbox:
+            Rendering(reader=reader, shape=asking.shape, put=outbox.add, is_renamed=False).render()
+        for rows in chunked(outbox, Limits()):
+            submission.submit(Chunk(new_nonce(datetime.now(UTC), os.urandom(10)), rows))
+        seconds = time.perf_counter() - began
+        outbox.remove()
+    return seconds
+
+
+def documents(n: int, folder: Path) -> Warehouse:
+    """Write a table of documents, and return its database."""
+    frame = pd.DataFrame({"id": range(n), "text": [text(row) for row in range(n)]})
+    database = folder / "documents.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        connection.register("frame", frame)
+        connection.execute("CREATE TABLE documents AS SELECT id, text::VARCHAR AS text FROM frame")
+    return Warehouse(str(database))
 
 
 def collect_plain(n: int, folder: Path, model: type[Answer] = Answer) -> float:
@@ -142,7 +168,7 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     api = AnthropicBatches(client(CannedApi(n, results)))
     Submission(api=api, ledger=ledger, clock=clock, pipeline="bench", run_id="run").submit(chunk)
     del chunk
-    warehouse, target = Warehouse(str(folder / "ours.duckdb")), TableName("public", "answers")
+    warehouse, target = Warehouse(str(folder / "ours.duckdb")), TABLE
     key_types, schema = {"id": "BIGINT"}, OutputSchema(model)
     with warehouse.connect() as connection:
         OutputTable(target=target, key_types=key_types, schema=schema).prepare(connection)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 import httpx2
@@ -66,11 +67,12 @@ def batch(
 
 
 class CannedApi(httpx2.BaseTransport):
-    """Accepts one batch and hands out prepared results: the work of the client is all that is measured."""
+    """Accepts batches and hands out prepared results: the work of the client is all that is measured."""
 
     def __init__(self, n_requests: int, results: Path | None = None) -> None:
         self.results = results
         self.batch = batch(BATCH_ID, n_requests, ended=bool(results))
+        self.batch_ids = chain([BATCH_ID], map("msgbatch_01another{:014d}".format, count()))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Read the request to its end and answer."""
@@ -80,7 +82,8 @@ class CannedApi(httpx2.BaseTransport):
             assert self.results is not None  # noqa: S101  (nobody asks for what has not ended)
             headers = {"content-type": "application/x-jsonl", "content-length": str(self.results.stat().st_size)}
             return httpx2.Response(200, headers=headers, stream=Pieces(self.results))
-        return httpx2.Response(200, json=self.batch)
+        batch_id = next(self.batch_ids) if request.method == "POST" else BATCH_ID
+        return httpx2.Response(200, json={**self.batch, "id": batch_id})
 
 
 class Pieces(httpx2.SyncByteStream):

@@ -117,10 +117,22 @@ def _range(parts: int) -> dict[str, str]:
     return span if parts > 1 else {}
 
 
+def _instance(folder: Path) -> dg.DagsterInstance:
+    """Return an instance that has seen a run: its tables are there, as they are where people work."""
+
+    @dg.asset
+    def earlier() -> None:
+        """Nothing."""
+
+    instance = dg.DagsterInstance.local_temp(str(folder))
+    dg.materialize([earlier], instance=instance)
+    return instance
+
+
 def ours(folder: Path, url: str, parts: int) -> Callable[[], object]:
     """Materialize the asset, with its checks, metadata and events."""
     asset, resources = _declared(folder, url, parts)
-    instance = dg.DagsterInstance.local_temp(str(folder))
+    instance = _instance(folder)
     return lambda: dg.materialize([asset], resources=resources, instance=instance, tags=_range(parts))
 
 
@@ -134,7 +146,7 @@ def empty(folder: Path, url: str, parts: int) -> Callable[[], object]:
     def answers() -> None:
         """Nothing."""
 
-    instance = dg.DagsterInstance.local_temp(str(folder))
+    instance = _instance(folder)
     return lambda: dg.materialize([answers], instance=instance, tags=_range(parts))
 
 
@@ -142,7 +154,7 @@ def tick(folder: Path, url: str, parts: int) -> Callable[[], object]:
     """Let the sensor of new documents look once at a table with as many partitions."""
     asset, resources = _declared(folder, url, parts)
     sensor = build_new_documents_sensor(asset)
-    instance = dg.DagsterInstance.local_temp(str(folder))
+    instance = _instance(folder)
     repository = dg.Definitions(assets=[asset], sensors=[sensor], resources=resources).get_repository_def()
 
     def look() -> object:
