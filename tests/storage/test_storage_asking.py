@@ -100,6 +100,10 @@ def asks(
 ) -> Found:
     """Ask what the rows of partitions ask, as a run does; `prepared` is whether it has made the output table."""
     put: list[OpenRow] = []
+
+    def take(*columns: Sequence[Any]) -> None:
+        put.extend(map(OpenRow, *columns))
+
     upstream = Upstream(
         relation=relation if frame is None else FRAME, shown_as="table docs", key=tuple(key), rule=rule, frame=frame
     )
@@ -107,7 +111,7 @@ def asks(
         reader=Reader(connection=connection, upstream=upstream, target=TARGET),
         partitions=partitions or (WHOLE,),
         builder=RequestBuilder(prompt=Template.parse(prompt) if isinstance(prompt, str) else prompt, base=base),
-        put=put.extend,
+        put=take,
         rename=rename,
     )
     key_types = asking.look()

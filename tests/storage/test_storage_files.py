@@ -168,8 +168,9 @@ def test_what_goes_into_the_outbox_comes_out_each_time(
     asking = [OpenRow(partition, key, "hash", params) for partition, key, params in rows]
     outbox = Outbox(tmp_path / "outbox.jsonl")
     with outbox:
-        outbox.add(asking[:2])
-        outbox.add(asking[2:])
+        for some in (asking[:2], asking[2:]):
+            columns = (tuple(getattr(row, name) for row in some) for name in OpenRow._fields[:4])
+            outbox.add(*columns)
 
     read = (list(outbox), list(outbox), outbox.n_requests - len(rows))
     outbox.remove()
@@ -185,7 +186,7 @@ def test_f120_the_outbox_takes_nothing_once_closed_and_is_removed_with_its_docum
         mode = stat.S_IMODE(path.stat().st_mode)
     assert not path.exists()
     with pytest.raises(ValueError, match="closed"):
-        outbox.add([OpenRow(None, "1", "hash", b"{}")])
+        outbox.add([None], ["1"], ["hash"], [b"{}"])
 
     outbox.remove()
     outbox.remove()

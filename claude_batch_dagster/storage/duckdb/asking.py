@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.requests import RequestBuilder
-from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb import answers, questions
 from claude_batch_dagster.storage.duckdb.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.duckdb.names import listed, quoted
 from claude_batch_dagster.storage.duckdb.reading import Reading, good_answers
-from claude_batch_dagster.storage.duckdb.rendering import Rendering
+from claude_batch_dagster.storage.duckdb.rendering import Put, Rendering
 from claude_batch_dagster.storage.duckdb.shape import Shape
 from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, encodable
 
@@ -28,8 +27,7 @@ class Asking:
     reader: Reader
     partitions: Sequence[Partition]
     builder: RequestBuilder
-    put: Callable[[Sequence[OpenRow]], None]
-    """Takes what may have to be sent: one row for each question."""
+    put: Put
     rename: Callable[[Mapping[str, str]], None] | None = None
     """Gives questions that the ledger knows by hashes of an earlier version their hashes of today."""
     is_new: bool = field(default=False, init=False)

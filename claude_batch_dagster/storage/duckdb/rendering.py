@@ -1,10 +1,10 @@
 """Render what may have to be sent, one row for each question, and find out what SQL could not say of a row."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from claude_batch_dagster.core.asking.identity import VERSION, earlier_hash
 from claude_batch_dagster.core.asking.keys import NO_KEY, canonical_key
@@ -35,14 +35,27 @@ N_RENDERED_TWICE = 5
 """Rows of which a prompt function must make the same request twice, before any is sent."""
 
 
+class Put(Protocol):
+    """Takes what may have to be sent, one row for each question, in columns."""
+
+    def __call__(
+        self,
+        partition_keys: Sequence[str | None],
+        keys: Sequence[str],
+        questions: Sequence[str],
+        params: Sequence[bytes],
+        /,
+    ) -> None:
+        """Take some rows."""
+
+
 @dataclass(kw_only=True)
 class Rendering:
     """Renders rows that were read, in windows of bounded size."""
 
     reader: Reader
     shape: Shape
-    put: Callable[[Sequence[OpenRow]], None]
-    """Takes what may have to be sent: one row for each question."""
+    put: Put
     is_renamed: bool
     """Whether the ledger knows questions by hashes of an earlier version."""
     found: list[tuple[int, str | None, str | None]] = field(default_factory=list, init=False)
@@ -127,13 +140,11 @@ class Rendering:
             f"{listed(self.shape.key_types, 'w.')} {window}",
             values,
         ).fetchall()
-        found.sort(key=itemgetter(0))  # rather here than in SQL, which would move the documents to sort them
-        self.put(
-            [
-                OpenRow(partition_key, canonical_key(key) or NO_KEY, question, params)
-                for _, partition_key, question, params, *key in found
-            ]
-        )
+        if found:
+            found.sort(key=itemgetter(0))  # rather here than in SQL, which would move the documents to sort them
+            _, partition_keys, questions, params, *keys = zip(*found, strict=True)
+            names = [canonical_key(key) or NO_KEY for key in zip(*keys, strict=True)]
+            self.put(partition_keys, names, questions, params)
 
     def _render_alone(self, window: str) -> None:
         """Render a window row by row."""
@@ -151,7 +162,9 @@ class Rendering:
                 self.earlier[earlier_hash(request.params, asked_of=self.shape.builder.asked_of)] = request.request_hash
             key = canonical_key(cells[:n_keys]) or NO_KEY
             asking.append(OpenRow(partition_key, key, request.request_hash, request.params))
-        self.put(asking if self.shape.in_sql else self._not_put(asking))
+        if new := asking if self.shape.in_sql else self._not_put(asking):
+            partition_keys, names, questions, requests, *_ = zip(*new, strict=True)
+            self.put(partition_keys, names, questions, requests)
 
     def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
         """Render a row; note what SQL did not know of it."""

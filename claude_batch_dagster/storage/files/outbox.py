@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import starmap
+from itertools import accumulate, pairwise, starmap
 from pathlib import Path
 from typing import IO, Self
 
@@ -33,15 +33,19 @@ class Outbox:
         with suppress(OSError):  # where an open file keeps its name, `remove` takes it away
             self.path.unlink()
 
-    def add(self, rows: Sequence[OpenRow]) -> None:
+    def add(
+        self,
+        partition_keys: Sequence[str | None],
+        keys: Sequence[str],
+        questions: Sequence[str],
+        params: Sequence[bytes],
+    ) -> None:
         """Put some rows in."""
         if self._file is None or self._closed:
             raise ValueError("the outbox is closed")
-        if rows:
-            *heads, params, _, _ = zip(*rows, strict=True)
-            self._file.write(orjson.dumps([*heads, list(map(len, params))]) + b"\n")
-            self._file.writelines(params)
-        self.n_requests += len(rows)
+        self._file.write(orjson.dumps([partition_keys, keys, questions, list(map(len, params))]) + b"\n")
+        self._file.writelines(params)
+        self.n_requests += len(params)
 
     def __iter__(self) -> Iterator[OpenRow]:
         file = self._file
@@ -50,7 +54,10 @@ class Outbox:
         file.seek(0)
         for head in iter(file.readline, b""):
             *columns, sizes = orjson.loads(head)
-            yield from starmap(OpenRow, zip(*columns, map(file.read, sizes), strict=True))
+            together, ends = file.read(sum(sizes)), list(accumulate(sizes))
+            params = [together[start:end] for start, end in pairwise([0, *ends])]
+            del together
+            yield from starmap(OpenRow, zip(*columns, params, strict=True))
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""
