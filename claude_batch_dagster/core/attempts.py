@@ -131,11 +131,11 @@ class Plan:
         """
         carried = {question: chunk_id for question, chunk_id in in_flight.items() if question in questions}
         attempts = {one: next_attempt(before, max_attempts=max_attempts) for one, before in past.items()}
-        again = {
+        repeated = {
             one: attempt for one, attempt in attempts.items() if attempt and one in questions and one not in carried
         }
         questions.difference_update(carried, attempts)
-        return cls(new=questions, again=again, in_flight=carried, known=set(known))
+        return cls(new=questions, again=repeated, in_flight=carried, known=set(known))
 
     @property
     def due(self) -> AbstractSet[str]:

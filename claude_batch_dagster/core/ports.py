@@ -222,7 +222,7 @@ class Landing(Protocol):
 
 
 class Answers(Protocol):
-    """What came back, and the output table that is made of it. Each call is one short transaction."""
+    """What came back, and the output table that is made of it. What a call writes is one short transaction."""
 
     def opened(self) -> AbstractContextManager[None]:
         """Keep the database open, so that what lands meanwhile opens it at no cost."""

@@ -63,11 +63,19 @@ def test_f18_nothing_is_lost_or_sent_twice_and_no_limit_is_passed(
 
 
 @pytest.mark.parametrize(
-    ("n", "most"), [(0, 1_000), (1_000, 1_000), (8_000, 1_000), (8_001, 1_001), (40_000, 5_000), (10**6, 10_000)]
+    ("n", "sizes"),
+    [
+        pytest.param(999, [999], id="few"),
+        pytest.param(1_999, [1_999], id="not-worth-two"),
+        pytest.param(2_001, [1_001, 1_000], id="worth-two"),
+        pytest.param(7_999, [1_143] * 6 + [1_141], id="worth-seven"),
+        pytest.param(40_000, [5_000] * 8, id="eight"),
+        pytest.param(85_000, [10_000] * 8 + [5_000], id="more-than-eight-may-hold"),
+    ],
 )
-def test_what_is_much_is_shared_by_several_batches(n: int, most: int) -> None:
+def test_what_is_much_is_shared_by_several_batches(n: int, sizes: list[int]) -> None:
     """So that the first answers come soon; what the user has said stays the limit."""
-    assert Limits().shared_by(n).max_requests == most
+    assert [len(chunk) for chunk in chunked(candidates([9] * n), Limits().shared_by(n))] == sizes
     assert Limits(max_requests=500).shared_by(n).max_requests == 500
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.storage.duckdb.landing import Landing
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError
 from tests.core.world import World
 
@@ -154,3 +156,23 @@ def test_f72_a_crash_before_a_withheld_answer_lands_counts_what_it_cost_once(
 
     assert withheld.statuses() == {1: "succeeded", 2: "succeeded"}
     assert report.partitions[0].cost_usd == pytest.approx(sum(price for (price,) in withheld.rows("cost_usd")))
+
+
+def test_f58_f72_a_crash_makes_no_answer_of_what_expired(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API counts no result for a row that expired: lacking its line costs nothing, whenever that is found out."""
+    world.documents(TWO)
+    world.emulator.faults.add("expired")
+    world.emulator.faults.add("results_missing_line")
+
+    def die(*_: Any, **__: Any) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlLedger, "close", die)
+        with pytest.raises(CrashError):
+            world.run()
+    assert world.states() == [State.SPOOLED]
+    world.emulator.faults.clear()
+    world.run()
+
+    assert (world.statuses(), world.n_billed) == ({1: "succeeded", 2: "succeeded"}, [1, 1])

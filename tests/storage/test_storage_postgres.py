@@ -17,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
+from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.engine import Pacing
 from claude_batch_dagster.errors import ClaimConflictError, LedgerError
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.locks import AdvisoryLocks, key_of
@@ -98,6 +100,16 @@ def test_a_run_keeps_its_books_on_a_server(world: World, on_server: SqlLedger) -
     assert isinstance(on_server.shared_locks(world.state), AdvisoryLocks)
     assert not list(world.state.path.glob("locks/*"))
     assert isinstance(world.ledger.shared_locks(world.state), StateDirectory)
+
+
+def test_many_batches_that_have_ended_land_on_a_server_that_lends_few_connections(
+    world: World, on_server: SqlLedger
+) -> None:
+    """Each lock takes one, of fifteen."""
+    world.documents({n: f"war and peace {n}" for n in range(20)})
+    there = replace(world, ledger=on_server, pacing=Pacing(limits=Limits(max_requests=1)))
+
+    assert (there.run().failure, there.states(), there.n_billed) == (None, [State.APPLIED] * 20, [1] * 20)
 
 
 OPEN = """

@@ -14,10 +14,13 @@ from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Spend, State
 from claude_batch_dagster.core.ports import Batch, Landing
 from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.core.verdicts import GONE
-from claude_batch_dagster.errors import WarehouseError
+from claude_batch_dagster.errors import ApiError, LedgerError
 
-LANDED_TOGETHER = 100_000
-"""Requests that land together: each landing looks at the whole table once."""
+CHUNKS_TOGETHER = 10
+"""Chunks that land together: for each a lock is held, on a Postgres server with a connection of its own."""
+
+REQUESTS_TOGETHER = 100_000
+"""Requests that land together; a landing looks at the whole table once."""
 
 BYTES_TOGETHER = 1 << 26
 """Bytes of results that land together; a chunk with more lands alone."""
@@ -38,7 +41,7 @@ class Fetched(NamedTuple):
 class _Received(NamedTuple):
     """What the ledger is told of a chunk once it has landed."""
 
-    chunk_id: str
+    chunk: ChunkRecord
     others: Mapping[int, str]
     """Outcomes of requests that did not succeed."""
     spends: Sequence[Spend]
@@ -88,7 +91,8 @@ class Collection(Receiving):
             chunk = self.ledger.chunk(chunk_id)  # another run may have brought it home meanwhile
             if chunk.state is State.SPOOLED:
                 kept = self.downloads.has(chunk)  # unless somebody has deleted it
-                return self._fetched(chunk, batch, whatever=kept) if kept or self.downloads.fetch(chunk) else None
+                ready = kept or self.downloads.fetch(chunk)
+                return self._fetched(chunk, batch or self.downloads.batch(chunk), whatever=kept) if ready else None
             if chunk.state not in {State.ACCEPTED, State.ADOPTED, State.ENDED}:
                 return None
             n_kept = self._n_kept(chunk)
@@ -107,55 +111,63 @@ class Collection(Receiving):
         return Fetched(chunk.chunk_id, chunk.n_requests, self.downloads.n_bytes(chunk), batch, whatever)
 
     def land(self, fetched: Sequence[Fetched]) -> None:
-        """Write down what came back for some chunks; what is not enough is downloaded again, the next time."""
-        for together in in_groups(fetched):
-            with ExitStack() as held:
-                # All locks, in one order for all runs, before the database: else two runs could wait for each other.
-                for name in sorted({lock_of(one.chunk_id) for one in together}):
-                    held.enter_context(self.locks.hold(name))
-                held.enter_context(self.answers.opened())
-                try:
-                    self._land(together)
-                except WarehouseError:
-                    if len(together) == 1:
-                        raise
-                    self._land_one_by_one(together)
+        """
+        Write down what came back for some chunks; what is not enough is downloaded again, the next time.
 
-    def _land_one_by_one(self, fetched: Sequence[Fetched]) -> None:
-        """Land all but those that cannot, and raise what the last of these met."""
-        failure: WarehouseError | None = None
-        for one in fetched:
-            try:
-                self._land([one])
-            except WarehouseError as error:
-                failure = error
-        if failure:
-            raise failure
+        Raises what the first chunk met that could not land; all others have landed by then.
+        """
+        failures = list[Exception]()
+        for together in in_groups(fetched):
+            failures += self._failures(together)
+        if failures:
+            raise failures[0]
+
+    def _failures(self, together: Sequence[Fetched]) -> Iterator[Exception]:
+        """Land some chunks, together if they can; yield what those met that could not land at all."""
+        try:
+            self._land(together)
+        except LedgerError:
+            raise
+        except ApiError as error:  # of results that were not enough for too long; the others have landed
+            yield error
+        except Exception as error:  # noqa: BLE001  (whatever a chunk meets, also in the user's own validators)
+            if len(together) == 1:
+                yield error
+            else:
+                for one in together:
+                    yield from self._failures([one])
 
     @with_room
     def _land(self, together: Sequence[Fetched]) -> None:
         received, wanting = list[_Received](), list[_Wanting]()
-        with self.answers.landing() as landing:
-            for one in together:
-                chunk = self.ledger.chunk(one.chunk_id)
-                if chunk.state not in {State.ENDED, State.SPOOLED} or not self.downloads.has(chunk):
-                    continue
-                match self._receive(chunk, one, landing):
-                    case _Received() as whole:
-                        received.append(whole)
-                    case lacking:
-                        wanting.append(lacking)
-        # A crash here is harmless: the database remembers the chunks, and the ledger catches up.
-        for each in received:
-            self.ledger.close(
-                each.chunk_id,
-                to=State.APPLIED,
-                outcome=word(Came.SUCCEEDED),
-                others=each.others,
-                spends=each.spends,
-            )
-        for chunk, n_found in wanting:
-            self.downloads.repeat(chunk, n_found=n_found)
+        with ExitStack() as held:
+            # All locks, in one order for all runs, before the database: else two runs could wait for each other.
+            for name in sorted({lock_of(one.chunk_id) for one in together}):
+                held.enter_context(self.locks.hold(name))
+            with self.answers.landing() as landing:
+                for one in together:
+                    chunk = self.ledger.chunk(one.chunk_id)
+                    if chunk.state not in {State.ENDED, State.SPOOLED} or not self.downloads.has(chunk):
+                        continue
+                    match self._receive(chunk, one, landing):
+                        case _Received() as whole:
+                            received.append(whole)
+                        case lacking:
+                            wanting.append(lacking)
+                for each in received:
+                    if each.chunk.state is State.ENDED:
+                        self.ledger.move(each.chunk.chunk_id, to=State.SPOOLED)
+            # A crash here is harmless: the database remembers the chunks, and the ledger catches up.
+            for each in received:
+                self.ledger.close(
+                    each.chunk.chunk_id,
+                    to=State.APPLIED,
+                    outcome=word(Came.SUCCEEDED),
+                    others=each.others,
+                    spends=each.spends,
+                )
+            for chunk, n_found in wanting:
+                self.downloads.repeat(chunk, n_found=n_found)
 
     @with_room
     def _n_kept(self, chunk: ChunkRecord) -> int:
@@ -171,13 +183,11 @@ class Collection(Receiving):
         n_found = receipt.n_requests - len(receipt.lacking)
         if not (fetched.whatever or self.downloads.is_enough(chunk, n_found=n_found)):
             return _Wanting(chunk, n_found)
-        if chunk.state is State.ENDED:
-            self.ledger.move(chunk.chunk_id, to=State.SPOOLED)
         withheld = fetched.batch is None or fetched.batch.counts.succeeded > receipt.n_succeeded
         without = {place: lack(requests.outcomes[place], withheld=withheld) for place in receipt.lacking}
         receipt.land(without)
         others = {**receipt.outcomes(), **{place: word(one.came) for place, one in without.items()}}
-        return _Received(chunk.chunk_id, others, receipt.spends())
+        return _Received(chunk, others, receipt.spends())
 
     def _write_off(self, chunk: ChunkRecord) -> None:
         self.land_gone(chunk)
@@ -189,7 +199,7 @@ def in_groups(fetched: Sequence[Fetched]) -> Iterator[list[Fetched]]:
     group, n_requests, n_bytes = list[Fetched](), 0, 0
     for one in fetched:
         n_requests, n_bytes = n_requests + one.n_requests, n_bytes + one.n_bytes
-        if group and (n_requests > LANDED_TOGETHER or n_bytes > BYTES_TOGETHER):
+        if len(group) == CHUNKS_TOGETHER or (group and (n_requests > REQUESTS_TOGETHER or n_bytes > BYTES_TOGETHER)):
             yield group
             group, n_requests, n_bytes = [], one.n_requests, one.n_bytes
         group.append(one)

@@ -43,6 +43,15 @@ class Downloads:
         """Return how much is on our disk of the chunk's results."""
         return self.spool.n_bytes(batch_id_of(chunk))
 
+    def batch(self, chunk: ChunkRecord) -> Batch | None:
+        """Return what the API shows of the chunk's batch; None if it cannot be asked just now."""
+        try:
+            return self.api.retrieve(batch_id_of(chunk))
+        except CredentialError:
+            raise
+        except ApiError:
+            return None
+
     def fetch(self, chunk: ChunkRecord) -> bool:
         """Download the results; `False` means: not yet, look again later."""
         try:

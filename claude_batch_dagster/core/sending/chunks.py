@@ -33,11 +33,12 @@ STEP_BYTES = 256
 
 NONCE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 NONCE_LENGTH = 26
+
 N_SHARES = 8
-"""In how many batches requests travel, as long as they fit, and none of the batches is small."""
+"""In how many batches requests travel, as long as they fit, and each of the batches is worth its calls."""
 
 SMALLEST_SHARE = 1_000
-"""Requests that make up a batch that is not small."""
+"""Requests that are worth the calls of a batch of their own."""
 
 PLAIN_KEY = re.compile(r'"?([A-Za-z0-9_-]+)"?')
 """A key that can be a part of a custom_id as it stands."""
@@ -70,9 +71,10 @@ class Limits:
         Return the limits of batches that share this many requests.
 
         Several batches answer sooner than one, of which nothing can be had before its last request is answered; but
-        each batch takes calls of its own, so there are few, and none is small.
+        each batch takes calls of its own, so there are few of them, and none has less than a thousand.
         """
-        share = max(SMALLEST_SHARE, -(-n_requests // N_SHARES))
+        n_batches = min(N_SHARES, max(1, n_requests // SMALLEST_SHARE))
+        share = max(SMALLEST_SHARE, -(-n_requests // n_batches))
         return replace(self, max_requests=min(self.max_requests, share))
 
 
