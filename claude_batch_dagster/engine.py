@@ -18,11 +18,11 @@ from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.dispatch import Dispatch
 from claude_batch_dagster.core.following import Following
+from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.core.reporting.report import PartitionReport
-from claude_batch_dagster.core.room import with_room
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
@@ -184,7 +184,7 @@ class Engine:
         finally:
             outbox.remove()
 
-    @with_room
+    @with_more_memory
     def _end(
         self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
@@ -200,7 +200,7 @@ class Engine:
                 run_id=self.run_id,
             ).of(partitions, asked, sent, frame)
 
-    @with_room
+    @with_more_memory
     def _ask(
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
     ) -> tuple[Asked, AnswerStore]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model
 from claude_batch_dagster.assets.declarations import Declaration, remember
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.client import output_format
-from claude_batch_dagster.core.asking.fingerprints import fingerprint
+from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.meaning import meaning
 from claude_batch_dagster.core.asking.partitions import PartitionRule
 from claude_batch_dagster.core.asking.requests import (
@@ -316,7 +316,7 @@ def _spec(
         key,
         deps=source.deps,
         skippable=True,
-        code_version=fingerprint(question.builder),
+        code_version=code_version(question.builder),
         kinds={"claude", "duckdb"},
         partitions_def=partitions_def,
         metadata=definition_metadata(

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.requests import widened
-from claude_batch_dagster.core.attempts import FIRST, Attempt, Came, Plan
 from claude_batch_dagster.core.collecting.outcomes import rejected, word
 from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ledger import OPEN, Made
 from claude_batch_dagster.core.ports import Answers
+from claude_batch_dagster.core.retries import FIRST, Attempt, Came, Plan
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission, culprit_of
 from claude_batch_dagster.errors import (

@@ -1,4 +1,4 @@
-"""The way of a row, from a question to a verdict in the table."""
+"""What a run does for its rows, in this order: what a crash has left; then send, wait and collect, in rounds."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -61,14 +61,14 @@ class Pipeline:
         if self._collect_lacking(landed):  # of which some may be withheld
             withheld = self.answers.without_results()
         for chunk_id in sorted(withheld - self.dispatch.lacking.keys()):
-            self._repeat(self.following.collection.again.look, chunk_id)
+            self._repeat(self.following.collection.recollection.look, chunk_id)
 
     def _collect_lacking(self, landed: Mapping[str, int]) -> bool:
         """Land what was collected once, by the ledger's word, and the database lacks; `True` if there is any."""
         sizes = self.following.ledger.sizes(self.following.name, CLOSED)
         lacking = {chunk_id for chunk_id, n in sizes.items() if landed.get(chunk_id, 0) < n}
         for chunk_id in sorted(lacking - self.dispatch.lacking.keys()):
-            self._repeat(self.following.collection.again.collect, chunk_id)
+            self._repeat(self.following.collection.recollection.collect, chunk_id)
         return bool(lacking)
 
     def _repeat(self, collect: Callable[..., None], chunk_id: str) -> None:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from claude_batch_dagster.core.attempts import Came, Plan
 from claude_batch_dagster.core.ledger import ChunkRecord, Claimed, Requests, Spend
+from claude_batch_dagster.core.retries import Came, Plan
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""

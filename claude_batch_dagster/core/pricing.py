@@ -1,4 +1,9 @@
-"""What answers cost. Prices are data of the genai-prices package, read offline; none are ours."""
+"""
+What answers cost. Prices are data of the genai-prices package, read offline; none are ours.
+
+`rates_of` gives them as whole numbers, with which the database itself prices ordinary results: see
+`storage.duckdb.matching`.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache, partial

@@ -141,7 +141,7 @@ class CutWorld:
     def restore(self) -> ApiError | None:
         """Try to bring all answers back into the table; return what the API did wrong, if it did."""
         try:
-            self.collection.again.collect(CHUNK.nonce)
+            self.collection.recollection.collect(CHUNK.nonce)
         except ApiError as error:
             return error
         return None

@@ -6,16 +6,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from claude_batch_dagster.core.collecting import again
+from claude_batch_dagster.core.collecting import recollecting
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import AnswerRecord, Batch
 from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.matching import SpooledReceipt
 from claude_batch_dagster.storage.duckdb.outputs import mark_landed
 from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.receipt import SpooledReceipt
 from claude_batch_dagster.storage.files import state_directory
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -54,7 +54,7 @@ def matched_by_order(planter: Planter) -> None:
 )
 def restored_uncounted(planter: Planter) -> None:
     """What is fetched to fill the table again is what had filled it."""
-    planter.replace(again, "lacking_in", lambda *_: set())
+    planter.replace(recollecting, "lacking_in", lambda *_: set())
 
 
 @breaks(

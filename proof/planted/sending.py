@@ -9,12 +9,12 @@ from typing import Any
 from anthropic import Anthropic
 
 from claude_batch_dagster import client
-from claude_batch_dagster.core import attempts
-from claude_batch_dagster.core.attempts import Plan
+from claude_batch_dagster.core import retries
 from claude_batch_dagster.core.collecting import collection
 from claude_batch_dagster.core.collecting.outcomes import lack
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Body
+from claude_batch_dagster.core.retries import Plan
 from claude_batch_dagster.core.sending import submission
 from claude_batch_dagster.core.sending.chunks import Chunk
 from claude_batch_dagster.core.sending.submission import DEFINITE_NO, Sent, Submission
@@ -29,7 +29,7 @@ SUBMISSION = "tests/core/test_core_submission.py"
 SEVERAL_RUNS = "tests/core/test_core_several_runs.py"
 PAID_ONCE = "tests/core/test_core_paid_once.py"
 LOST = f"{SEVERAL_RUNS}::test_a_batch_whose_answer_was_lost_is_found_adopted_and_billed_once"
-ATTEMPTS = "tests/core/test_core_attempts.py"
+ATTEMPTS = "tests/core/test_core_retries.py"
 
 
 @breaks(Promise.PAID_ONCE, caught_by=(f"{CLIENT}::test_f35_f47_our_client_tries_nothing_twice_and_follows_nobody",))
@@ -79,7 +79,7 @@ def in_flight_asked_again(planter: Planter) -> None:
 )
 def paid_failures_asked_for_ever(planter: Planter) -> None:
     """An answer that did not fit is no answer."""
-    planter.rewrite(attempts, "next_attempt", "past.n_paid >= MAX_PAID_ATTEMPTS", "False")
+    planter.rewrite(retries, "next_attempt", "past.n_paid >= MAX_PAID_ATTEMPTS", "False")
 
 
 @breaks(Promise.PAID_ONCE, caught_by=(f"{PAID_ONCE}::test_f72_a_row_that_stays_missing_is_not_paid_for_again",))

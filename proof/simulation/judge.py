@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.outcomes import word
 from claude_batch_dagster.core.ledger import OPEN, State
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.engine import RunReport
 from proof.canary import DOCUMENT, KEY

@@ -473,7 +473,7 @@ def test_what_the_database_lacks_is_collected_again_at_no_cost(
         collection.downloads.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
 
     for _ in range(2):
-        collection.again.collect(sent.nonce)
+        collection.recollection.collect(sent.nonce)
 
     assert world.rows("id, custom_id, cost_usd, answered_at") == before
     assert len(world.ledger.spends(PIPELINE)) == 1
@@ -487,10 +487,10 @@ def test_f66_what_nobody_has_any_more_is_missing(collection: Collection, sent: C
     collection.downloads.spool.discard(world.ledger.chunk(sent.nonce).batch_id or "")
     world.emulator.faults.add("connect_error", times=1)
     with pytest.raises(ApiUnreachableError):
-        collection.again.collect(sent.nonce)
+        collection.recollection.collect(sent.nonce)
     assert world.rows() == []
 
     world.clock.sleep(30 * 86_400)
-    collection.again.collect(sent.nonce)
+    collection.recollection.collect(sent.nonce)
 
     assert world.statuses() == dict.fromkeys(range(N), "missing")

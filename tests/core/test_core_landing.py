@@ -9,7 +9,7 @@ from claude_batch_dagster.core.collecting import collection
 from claude_batch_dagster.core.collecting.collection import Fetched, in_groups
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import WarehouseError
-from claude_batch_dagster.storage.duckdb.receipt import SpooledReceipt
+from claude_batch_dagster.storage.duckdb.matching import SpooledReceipt
 from tests.core.world import TEN, TEN_GOOD, World
 
 LANDINGS = "SELECT count(*) FROM claude_batch.landed_chunks GROUP BY landed_at ORDER BY landed_at"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.asking.identity import earlier_hash
+from claude_batch_dagster.core.asking.question_hash import earlier_hash
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.reporting.progress import Progress
 from claude_batch_dagster.engine import SystemClock

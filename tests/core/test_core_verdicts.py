@@ -4,10 +4,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.judging import COMPLETE, Judgeable, Told, judge
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ledger import NEXT, OPEN, State
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import TRANSIENT, Verdict
 
 

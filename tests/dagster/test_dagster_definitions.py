@@ -350,14 +350,14 @@ def test_the_code_version_follows_a_prompt_function(asking: Declare, monkeypatch
 
 
 VERSION_OF_A_FUNCTION = """
-from claude_batch_dagster.core.asking.fingerprints import fingerprint
+from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 
 def prompt(row):
     words = sorted({word for word in row["text"].split() if word not in {"a", "b", "c"}}, key=lambda word: -len(word))
     return " ".join(str(word) for word in words)
 
-print(fingerprint(RequestBuilder(prompt=prompt, base={"model": "m"})))
+print(code_version(RequestBuilder(prompt=prompt, base={"model": "m"})))
 """
 
 

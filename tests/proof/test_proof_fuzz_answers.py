@@ -16,9 +16,9 @@ import pytest
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.outputs import InvalidOutputError, OutputSchema
 from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.storage.duckdb import answers, questions
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.names import TableName

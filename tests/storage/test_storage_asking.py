@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from claude_batch_dagster.core.asking import requests
 from claude_batch_dagster.core.asking.asked import Asked
-from claude_batch_dagster.core.asking.identity import earlier_hash
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.question_hash import earlier_hash
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.collecting.outputs import OutputSchema

@@ -14,7 +14,7 @@ from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
 from claude_batch_dagster.errors import WarehouseMemoryError
-from claude_batch_dagster.storage.duckdb import answers, questions, receipt, warehouse
+from claude_batch_dagster.storage.duckdb import answers, matching, questions, warehouse
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
@@ -229,7 +229,7 @@ def test_only_the_odd_line_is_read_with_care(landed: tuple[Landed, Path], monkey
         read.append(result.custom_id)
         return result
 
-    monkeypatch.setattr(receipt, "decode", watched)
+    monkeypatch.setattr(matching, "decode", watched)
     file.write_bytes(b"\n".join(LINES.values()))
     world.land(file)
 

@@ -13,10 +13,10 @@ import duckdb
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.attempts import Attempt, Came
 from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.core.retries import Attempt, Came
 from claude_batch_dagster.errors import WarehouseError
 from claude_batch_dagster.storage.duckdb import answers, projection, questions
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore

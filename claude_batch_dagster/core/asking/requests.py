@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from claude_batch_dagster.core.asking.identity import canonical, digest, question_hash
+from claude_batch_dagster.core.asking.question_hash import canonical, digest, question_hash
 from claude_batch_dagster.core.asking.templates import Template, as_text
 from claude_batch_dagster.errors import ConfigurationError
 

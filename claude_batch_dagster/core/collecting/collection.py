@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from claude_batch_dagster.core.attempts import Came
-from claude_batch_dagster.core.collecting.again import Again
 from claude_batch_dagster.core.collecting.outcomes import lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving, lock_of
+from claude_batch_dagster.core.collecting.recollecting import Recollection
 from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Spend, State
+from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.ports import Batch, Landing
-from claude_batch_dagster.core.room import with_room
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import GONE
 from claude_batch_dagster.errors import ApiError, LedgerError
 
@@ -59,9 +59,9 @@ class Collection(Receiving):
     """Collects ended batches of one pipeline, and what of them is lacking later."""
 
     @cached_property
-    def again(self) -> Again:
+    def recollection(self) -> Recollection:
         """Collects once more what was collected before."""
-        return Again(
+        return Recollection(
             downloads=self.downloads, ledger=self.ledger, answers=self.answers, clock=self.clock, locks=self.locks
         )
 
@@ -137,7 +137,7 @@ class Collection(Receiving):
                 for one in together:
                     yield from self._failures([one])
 
-    @with_room
+    @with_more_memory
     def _land(self, together: Sequence[Fetched]) -> None:
         received, wanting = list[_Received](), list[_Wanting]()
         with ExitStack() as held:
@@ -169,7 +169,7 @@ class Collection(Receiving):
             for chunk, n_found in wanting:
                 self.downloads.repeat(chunk, n_found=n_found)
 
-    @with_room
+    @with_more_memory
     def _n_kept(self, chunk: ChunkRecord) -> int:
         """Return how many requests have a result on our disk."""
         if not self.downloads.has(chunk):

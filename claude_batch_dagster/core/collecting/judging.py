@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.outcomes import NEVER
 from claude_batch_dagster.core.collecting.outputs import InvalidOutputError, OutputSchema
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import TRANSIENT, Verdict
 
 COMPLETE = frozenset({"end_turn", "stop_sequence", "tool_use"})

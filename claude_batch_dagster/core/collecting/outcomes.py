@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.results import Canceled, Errored, Expired, Result, Succeeded
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 from claude_batch_dagster.core.ports import AnswerRecord, Lack
 from claude_batch_dagster.core.pricing import cost
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE
 
 NEVER = "never handed out"

@@ -1,5 +1,5 @@
 """
-What runs first after a crash: find out what became of chunks whose answer is not known.
+Find out what became of chunks whose answer is not known; `Pipeline` does it first of all, in every run.
 
 `settle` takes each through the same steps: `reconcile` it with the API's list, `prove` that a candidate is
 ours, `adopt` it, or else `listen` to the silence until the quiet period is over, and `let_go`. Chunks let

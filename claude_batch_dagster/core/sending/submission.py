@@ -8,7 +8,7 @@ from enum import StrEnum
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, Requests, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.sending.chunks import Chunk
-from claude_batch_dagster.core.sending.quoting import shown
+from claude_batch_dagster.core.sending.redaction import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
 from claude_batch_dagster.wording import counted
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from claude_batch_dagster.core.attempts import Came, Plan
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.core.retries import Came, Plan
 from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.landing import Landing

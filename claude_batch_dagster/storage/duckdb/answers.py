@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
-from claude_batch_dagster.core.attempts import Again, Came, Past, again
 from claude_batch_dagster.core.ports import AnswerRecord
+from claude_batch_dagster.core.retries import Came, Past, Retry, retry_rule
 from claude_batch_dagster.core.sending.chunks import NONCE_LENGTH
 from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.duckdb.names import TableName, quoted
@@ -114,7 +114,7 @@ def pasts(connection: duckdb.DuckDBPyConnection, questions: str, run_chunks: Col
             n_paid=n_paid,
             n_truncated=n_truncated,
             n_this_run=n_this_run,
-            final=any(again(Came(one["came"]), one["detail"]) is Again.NEVER for one in came),
+            final=any(retry_rule(Came(one["came"]), one["detail"]) is Retry.NEVER for one in came),
         )
         for question, attempt, n_paid, n_truncated, n_this_run, came in found
     }

@@ -10,9 +10,9 @@ import duckdb
 import orjson
 from pydantic import ValidationError
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.judging import COMPLETE, Judgeable, judge
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.columns import hand_over

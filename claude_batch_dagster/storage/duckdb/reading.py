@@ -6,18 +6,15 @@ from typing import Any
 
 import duckdb
 
-from claude_batch_dagster.core.asking.identity import LENGTH, VERSION
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.names import listed, quoted
+from claude_batch_dagster.storage.duckdb.question_hash import question_hash
 from claude_batch_dagster.storage.duckdb.shape import Shape
 from claude_batch_dagster.storage.duckdb.upstream import Reader
 from claude_batch_dagster.storage.duckdb.warehouse import without_values
-
-FILLED = r"[^\p{Z}\t-\r\x1c-\x1f\x85]"
-"""A character that is no white space, as Python sees it."""
 
 FLOATING = frozenset({"FLOAT", "DOUBLE"})
 """Types with values that are no key: NaN and infinity."""
@@ -54,27 +51,16 @@ class Reading:
         texts = [self.shape.as_text(name) if templated else f"u.{quoted(name)}" for name in columns]
         laid = [*dimensions, *self._keys(), *(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))]
         size = " + ".join(["0", *(f"coalesce(strlen(r.{name}::VARCHAR), 0)" for name in names)])
+        hashed = question_hash(self.shape, reader.upstream.key[0]) if self.shape.in_sql else "NULL::VARCHAR"
         kept = ", ".join(f"CASE WHEN g._cb_good IS NULL THEN r.{name} END AS {name}" for name in names)
         reader.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
             f"g._cb_good IS NOT NULL AS _cb_answered, {size} AS _cb_size, {kept} FROM "
-            f"(SELECT *, row_number() OVER () AS _cb_place, {self._question(names)} AS _cb_question "
+            f"(SELECT *, row_number() OVER () AS _cb_place, {hashed} AS _cb_question "
             f"FROM (SELECT {', '.join(laid)} "
             f"FROM {reader.upstream.relation} AS u WHERE {' AND '.join(conditions)})) AS r "
             f"LEFT JOIN ({good_answers(self.reader)}) AS g ON g._cb_good = r._cb_question",
             values,
-        )
-
-    def _question(self, names: Sequence[str]) -> str:
-        """Return the SQL of a row's question; NULL where Python has to say it, or why there is none."""
-        if not self.shape.in_sql:
-            return "NULL::VARCHAR"
-        hashed = ", ".join(f"':', strlen({name}), ':', {name}" for name in names)
-        filled = " OR ".join(f"regexp_matches({name}, '{FILLED}')" for name in names)
-        there = " AND ".join(f"{name} IS NOT NULL" for name in (quoted(self.reader.upstream.key[0]), *names))
-        return (
-            f"CASE WHEN {there} AND ({filled}) THEN "
-            f"left(concat('{VERSION}', sha256(concat('{self.shape.builder.definition}', {hashed}))), {LENGTH}) END"
         )
 
     def _keys(self) -> Iterator[str]:

@@ -6,8 +6,8 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, Protocol
 
-from claude_batch_dagster.core.asking.identity import VERSION, earlier_hash
 from claude_batch_dagster.core.asking.keys import NO_KEY, canonical_key
+from claude_batch_dagster.core.asking.question_hash import VERSION, earlier_hash
 from claude_batch_dagster.core.asking.requests import RejectedRowError, Request
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.sending.chunks import OpenRow

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.asking.identity import VERSION
+from claude_batch_dagster.core.asking.question_hash import VERSION
 from claude_batch_dagster.core.ledger import Made, Requests, State
 from claude_batch_dagster.storage.ledger.schema import chunks, requests
 

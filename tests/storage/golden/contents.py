@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from claude_batch_dagster.client import output_format
-from claude_batch_dagster.core.asking.identity import earlier_hash
+from claude_batch_dagster.core.asking.question_hash import earlier_hash
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.sending.chunks import custom_id, new_nonce

@@ -1,4 +1,8 @@
-"""The results of one chunk: read by the database itself, in columns; the odd line is read alone, with care."""
+"""
+Match the results of one chunk with its requests, by custom_id, and price them.
+
+The database does it in columns; the odd line is read alone, with care.
+"""
 
 import re
 from collections.abc import Collection, Mapping
@@ -9,12 +13,12 @@ from pathlib import Path
 
 import duckdb
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.outcomes import came_of, recorded, spending, word
 from claude_batch_dagster.core.collecting.results import MAX_TOKENS, Result, Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 from claude_batch_dagster.core.ports import Lack
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.files.spool import lines_of

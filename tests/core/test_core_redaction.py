@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from claude_batch_dagster.core.sending.quoting import MOST, WITHHELD, shown
+from claude_batch_dagster.core.sending.redaction import MOST, WITHHELD, shown
 
 DOCUMENT = 'My "secret": the\ncode of the safe is 1234, and the key — \U0001f511 — lies under the mat'
 PARAMS = orjson.dumps({"model": "claude-haiku-5-5", "messages": [{"role": "user", "content": DOCUMENT}]})

@@ -1,17 +1,17 @@
-"""A short name for what is asked: another question, another name; the same in every process."""
+"""Dagster's code version of an asset: another question, another version; the same in every process."""
 
 from functools import partial
 from types import CodeType
 from typing import Any
 
-from claude_batch_dagster.core.asking.identity import canonical, digest
+from claude_batch_dagster.core.asking.question_hash import canonical, digest
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 
 PLAIN = (str, bytes, int, float, bool, type(None))
 
 
-def fingerprint(builder: RequestBuilder) -> str:
+def code_version(builder: RequestBuilder) -> str:
     """Return 16 characters that change with prompt, model, output or any other param, and with nothing else."""
     function = None if isinstance(builder.prompt, Template) else _of_function(builder.prompt)
     return digest(canonical([builder.definition, function]))[:16]

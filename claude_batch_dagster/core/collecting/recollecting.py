@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 
-from claude_batch_dagster.core.attempts import Came
 from claude_batch_dagster.core.collecting.downloads import MAX_DOWNLOADS
 from claude_batch_dagster.core.collecting.outcomes import gone, lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
+from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.ports import Lack, Receipt, place_of
-from claude_batch_dagster.core.room import with_room
+from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 from claude_batch_dagster.errors import ApiResponseError
 from claude_batch_dagster.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again(Receiving):
+class Recollection(Receiving):
     """Collects batches of one pipeline that were collected before: at no cost, and without taking anything back."""
 
-    @with_room
+    @with_more_memory
     def collect(self, chunk_id: str, *, here: bool = True) -> None:
         """
         Land a chunk that the database lacks once more, at no cost: from the spool, or from the API as long as it can.
@@ -62,7 +62,7 @@ class Again(Receiving):
             self.downloads.append(chunk, {requests.custom_ids[place] for place in lacking})
         raise AssertionError(chunk)  # pragma: no cover  (the last try lands)
 
-    @with_room
+    @with_more_memory
     def look(self, chunk_id: str, *, here: bool = True) -> None:
         """
         Land results that nobody had until now, and that have turned up: they were paid for.

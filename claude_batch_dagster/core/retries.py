@@ -1,4 +1,4 @@
-"""Whether a question is asked, and asked again: by what came back for it so far, whoever asked it."""
+"""Whether a question is sent, and sent again: by what came back for it so far, whoever asked it."""
 
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -27,7 +27,7 @@ class Came(StrEnum):
     """The API refuses the request itself."""
 
 
-class Again(StrEnum):
+class Retry(StrEnum):
     """What asking the same again would be."""
 
     FREE = "free"
@@ -42,7 +42,7 @@ HOPELESS = frozenset({"refusal", "model_context_window_exceeded"})
 """Stop reasons after which the same request comes to the same end."""
 
 
-def again(came: Came, detail: str | None) -> Again:
+def retry_rule(came: Came, detail: str | None) -> Retry:
     """
     Return the rule for a result that is no usable answer.
 
@@ -50,13 +50,13 @@ def again(came: Came, detail: str | None) -> Again:
     """
     match came:
         case Came.SUCCEEDED:
-            return Again.NEVER if detail in HOPELESS else Again.ONCE
+            return Retry.NEVER if detail in HOPELESS else Retry.ONCE
         case Came.ERRORED:
-            return Again.FREE if detail in TRANSIENT else Again.NEVER
+            return Retry.FREE if detail in TRANSIENT else Retry.NEVER
         case Came.CANCELED | Came.EXPIRED | Came.MISSING:
-            return Again.FREE
+            return Retry.FREE
         case Came.WITHHELD | Came.GONE | Came.REJECTED:
-            return Again.NEVER
+            return Retry.NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claude_batch_dagster.core.asking.fingerprints import fingerprint
+from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 
@@ -16,7 +16,7 @@ GREETING = "Hello"
 
 def named(prompt: Template | PromptFunction, base: Mapping[str, Any] | None = None) -> str:
     """Return the fingerprint of a question."""
-    return fingerprint(RequestBuilder(prompt=prompt, base=base or BASE))
+    return code_version(RequestBuilder(prompt=prompt, base=base or BASE))
 
 
 def make(text: str, *others: str) -> Callable[[Mapping[str, Any]], str]:
@@ -80,7 +80,7 @@ def test_the_order_of_params_does_not_count() -> None:
 SCRIPT = """
 import sys
 sys.path[:0] = sys.argv[1:]
-from tests.core.test_core_fingerprints import Asker, greet, make, named
+from tests.core.test_core_code_version import Asker, greet, make, named
 print(named(greet), named(Asker()), named(make("a")), named(make))
 """
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.attempts import Again, Attempt, Came, Past, Plan, again, next_attempt
+from claude_batch_dagster.core.retries import Attempt, Came, Past, Plan, Retry, next_attempt, retry_rule
 from claude_batch_dagster.core.verdicts import TRANSIENT
 
 
@@ -16,25 +16,25 @@ def past(attempt: int = 1, *, n_paid: int = 0, n_truncated: int = 0, n_this_run:
 @pytest.mark.parametrize(
     ("came", "detail", "rule"),
     [
-        pytest.param(Came.SUCCEEDED, "end_turn", Again.ONCE, id="F115-invalid"),
-        pytest.param(Came.SUCCEEDED, "max_tokens", Again.ONCE, id="F79-truncated"),
-        pytest.param(Came.SUCCEEDED, None, Again.ONCE, id="F79-of-no-reason"),
-        pytest.param(Came.SUCCEEDED, "refusal", Again.NEVER, id="F79-refused"),
-        pytest.param(Came.SUCCEEDED, "model_context_window_exceeded", Again.NEVER, id="F79-too-long"),
-        *(pytest.param(Came.ERRORED, kind, Again.FREE, id=f"F60-{kind}") for kind in sorted(TRANSIENT)),
-        pytest.param(Came.ERRORED, "invalid_request_error", Again.NEVER, id="F60-invalid-request"),
-        pytest.param(Came.ERRORED, None, Again.NEVER, id="F60-of-no-type"),
-        pytest.param(Came.EXPIRED, None, Again.FREE, id="F58-expired"),
-        pytest.param(Came.CANCELED, None, Again.FREE, id="F57-canceled"),
-        pytest.param(Came.MISSING, None, Again.FREE, id="F72-missing"),
-        pytest.param(Came.WITHHELD, None, Again.NEVER, id="F72-withheld"),
-        pytest.param(Came.GONE, None, Again.NEVER, id="F66-gone"),
-        pytest.param(Came.REJECTED, None, Again.NEVER, id="rejected"),
+        pytest.param(Came.SUCCEEDED, "end_turn", Retry.ONCE, id="F115-invalid"),
+        pytest.param(Came.SUCCEEDED, "max_tokens", Retry.ONCE, id="F79-truncated"),
+        pytest.param(Came.SUCCEEDED, None, Retry.ONCE, id="F79-of-no-reason"),
+        pytest.param(Came.SUCCEEDED, "refusal", Retry.NEVER, id="F79-refused"),
+        pytest.param(Came.SUCCEEDED, "model_context_window_exceeded", Retry.NEVER, id="F79-too-long"),
+        *(pytest.param(Came.ERRORED, kind, Retry.FREE, id=f"F60-{kind}") for kind in sorted(TRANSIENT)),
+        pytest.param(Came.ERRORED, "invalid_request_error", Retry.NEVER, id="F60-invalid-request"),
+        pytest.param(Came.ERRORED, None, Retry.NEVER, id="F60-of-no-type"),
+        pytest.param(Came.EXPIRED, None, Retry.FREE, id="F58-expired"),
+        pytest.param(Came.CANCELED, None, Retry.FREE, id="F57-canceled"),
+        pytest.param(Came.MISSING, None, Retry.FREE, id="F72-missing"),
+        pytest.param(Came.WITHHELD, None, Retry.NEVER, id="F72-withheld"),
+        pytest.param(Came.GONE, None, Retry.NEVER, id="F66-gone"),
+        pytest.param(Came.REJECTED, None, Retry.NEVER, id="rejected"),
     ],
 )
-def test_what_came_back_says_whether_asking_again_can_help(came: Came, detail: str | None, rule: Again) -> None:
+def test_what_came_back_says_whether_asking_again_can_help(came: Came, detail: str | None, rule: Retry) -> None:
     """For free, once for the price of an answer, or never."""
-    assert again(came, detail) is rule
+    assert retry_rule(came, detail) is rule
 
 
 @pytest.mark.parametrize(

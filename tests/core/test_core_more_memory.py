@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.room import with_room
+from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.errors import WarehouseMemoryError
 from claude_batch_dagster.storage.duckdb import warehouse
 from claude_batch_dagster.storage.duckdb.contents import Contents
@@ -68,7 +68,7 @@ def test_work_is_done_again_once(n_failures: int, n_calls: int) -> None:
     """If there is more memory to be had; what fails for another reason, or again, is not repeated."""
     calls = []
 
-    @with_room
+    @with_more_memory
     def work(word: str) -> str:
         calls.append(word)
         if len(calls) <= n_failures:

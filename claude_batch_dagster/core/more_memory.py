@@ -10,7 +10,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def with_room(work: Callable[P, T]) -> Callable[P, T]:
+def with_more_memory(work: Callable[P, T]) -> Callable[P, T]:
     """Let work that may be done twice be done again, once the database may take more than it takes by itself."""
 
     @wraps(work)
