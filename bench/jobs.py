@@ -31,6 +31,9 @@ BEGAN = "BENCH_BEGAN"
 """The environment variable that says when a process was started."""
 
 PER_BATCH = 100_000
+CHECKS = ("error_rate", "expiry_rate", "complete")
+"""Those that are evaluated by partition."""
+
 DOCUMENTS = (
     "CREATE TABLE public.documents AS SELECT i AS id, i % {parts} AS part, "
     "i || ' ' || (SELECT string_agg(w || (i * (p + 1) % 9973), ' ') "
@@ -150,6 +153,28 @@ def empty(folder: Path, url: str, parts: int) -> Callable[[], object]:
     return lambda: dg.materialize([answers], instance=instance, tags=_range(parts))
 
 
+def checked(folder: Path, url: str, parts: int) -> Callable[[], object]:
+    """Materialize an asset that does nothing but say of each partition that three checks have passed."""
+    del url
+    partitions_def = dg.StaticPartitionsDefinition(_keys(parts))
+    specs = [dg.AssetCheckSpec(name, asset="answers", partitions_def=partitions_def) for name in CHECKS]
+
+    @dg.asset(partitions_def=partitions_def, backfill_policy=dg.BackfillPolicy.single_run(), check_specs=specs)
+    def answers(context: dg.AssetExecutionContext) -> Iterator[object]:
+        """Nothing."""
+        yield dg.MaterializeResult()
+        for spec in specs:
+            for key in context.partition_keys:
+                evaluation = dg.AssetCheckEvaluation(
+                    asset_key=spec.asset_key, check_name=spec.name, partition=key, passed=True, metadata={"rate": 0.0}
+                )
+                context.log_event(evaluation)
+            yield dg.AssetCheckResult(check_name=spec.name, passed=True)
+
+    instance = _instance(folder)
+    return lambda: dg.materialize([answers], instance=instance, tags=_range(parts))
+
+
 def tick(folder: Path, url: str, parts: int) -> Callable[[], object]:
     """Let the sensor of new documents look once at a table with as many partitions."""
     asset, resources = _declared(folder, url, parts)
@@ -167,8 +192,8 @@ def tick(folder: Path, url: str, parts: int) -> Callable[[], object]:
 JOBS: dict[str, Callable[[Path, str, int], Callable[[], object]]] = {
     "plain": plain,
     "ours": ours,
-    "again": ours,
     "empty": empty,
+    "checked": checked,
     "tick": tick,
 }
 
@@ -187,13 +212,13 @@ def measured(name: str, folder: Path, url: str, parts: int) -> dict[str, float]:
     with urlopen(url + FIRST_BATCH) as answer:  # noqa: S310  (our own server)
         first = orjson.loads(answer.read())
     started = float(os.environ[BEGAN])
-    sent = first if first and first > started else ended  # `again` sends nothing: what came came before
+    sent = first if first and first > started else ended  # a second run sends nothing: what came came before
     return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb(), "until_sent": sent - started}
 
 
 def main() -> None:
     """
-    Run one job, and print its figures as JSON; `again` is the second run of ours, when nothing has changed.
+    Run one job, and print its figures as JSON; `twice` prints those of ours, and of its second run without any change.
 
     Each step is a process of its own, so that none is charged with the memory of another.
     """
@@ -207,9 +232,8 @@ def main() -> None:
         rows, count = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1
         with tempfile.TemporaryDirectory() as folder, serving() as url:
             _step("fill", f"{folder}/warehouse.duckdb", rows, count)
-            if name == "again":
-                _step("measure", "ours", folder, url, count)
-            print(_step("measure", name, folder, url, count))
+            for job in ("ours", "ours") if name == "twice" else (name,):
+                print(_step("measure", job, folder, url, count))
 
 
 def _step(*arguments: object) -> str:
