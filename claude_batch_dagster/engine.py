@@ -132,7 +132,7 @@ class Engine:
             except (ApiError, HeldChunksError) as error:
                 failure = error
         return RunReport(
-            partitions=self._end(partitions, asked, pipeline.dispatch.asked, frame),
+            partitions=self._end(partitions, asked, pipeline.dispatch.n_sent, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.following.sent),
             failure=failure,
             unfinished=pipeline.unfinished() if failure is not None else frozenset(),
@@ -155,7 +155,7 @@ class Engine:
         return Submitted(
             partition_keys=[partition.key for partition in partitions],
             n_expected=asked.n_keys,
-            n_asked=pipeline.dispatch.asked,
+            n_asked=pipeline.dispatch.n_sent,
             batch_ids=[chunk.batch_id for chunk in chunks if chunk.batch_id],
         )
 

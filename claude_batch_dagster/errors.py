@@ -9,7 +9,7 @@ Everything this package raises.
     ├── UpstreamError               the upstream table or a column of it is missing
     ├── ApiError                    the API did not do what was asked
     │   ├── ApiUnreachableError     no complete answer came back
-    │   ├── BatchUnseenError        the API no longer shows a batch that it accepted
+    │   ├── BatchVanishedError      the API no longer shows a batch that it accepted
     │   ├── BatchOverdueError       a batch has not ended although its time is over
     │   ├── UnconfirmedError        it is not known whether a chunk was accepted
     │   ├── ApiResponseError        an answer came back that cannot be read
@@ -18,6 +18,7 @@ Everything this package raises.
     │       └── SpendLimitError     billing or a spend limit
     ├── WarehouseError              DuckDB did not do what was asked
     │   ├── WarehouseLockedError    another process holds the file
+    │   ├── WarehouseMemoryError    the memory that it may take does not do
     │   └── WarehouseCorruptError   the file is not a DuckDB database (any more)
     ├── SpoolError                  raw results cannot be kept on disk
     ├── LedgerError                 the ledger cannot be read or written
@@ -84,7 +85,7 @@ class ApiResponseError(ApiError):
     """An answer came back that is not what the API documents."""
 
 
-class BatchUnseenError(ApiError):
+class BatchVanishedError(ApiError):
     """The API does not show a batch that it once accepted, and has not for a while."""
 
     def __init__(self, batch_id: str | None, *, same_account: bool) -> None:

@@ -39,7 +39,7 @@ class Dispatch:
     limits: Limits = field(default_factory=Limits)
     max_requests_in_flight: int = 100_000
     max_attempts: int = 3
-    asked: Counter[str | None] = field(default_factory=Counter)
+    n_sent: Counter[str | None] = field(default_factory=Counter)
     """Requests sent by this run, by partition."""
     plan: Plan = field(default_factory=Plan)
     """What was to be done when the round began, or when another run was last found to be faster."""
@@ -60,7 +60,7 @@ class Dispatch:
         plan = self.plan = self.look()
         flying = set(plan.followed - self.lacking.keys())
         for group in chunked(_askable(rows, plan), self.limits.shared_by(len(plan.due))):
-            self.following.make_room(len(group), most=self.max_requests_in_flight)
+            self.following.wait_for_room(len(group), most=self.max_requests_in_flight)
             self._offer(group, flying)
         return flying
 
@@ -159,7 +159,7 @@ class Dispatch:
         self.plan.sent(chunk.nonce, [row.question for row in chunk.rows])
         flying.add(chunk.nonce)
         self.following.sent.add(chunk.nonce)
-        self.asked.update(row.partition_key for row in chunk.rows)
+        self.n_sent.update(row.partition_key for row in chunk.rows)
         self.following.report()
 
 

@@ -23,7 +23,7 @@ from claude_batch_dagster.core.waiting import Look, Pace, look
 from claude_batch_dagster.errors import (
     ApiError,
     BatchOverdueError,
-    BatchUnseenError,
+    BatchVanishedError,
     CredentialError,
     HeldChunksError,
     UnconfirmedError,
@@ -32,7 +32,7 @@ from claude_batch_dagster.errors import (
 OVERDUE = timedelta(hours=25)
 """Batches end after 24 hours; an hour later is strange."""
 
-MAX_UNSEEN = timedelta(minutes=30)
+MAX_VANISHED = timedelta(minutes=30)
 """How long the API may answer 404 for a batch that it accepted. It is known to do so for minutes."""
 
 
@@ -60,7 +60,7 @@ class Following:
     """Chunks brought home by this run."""
     ended: dict[str, ChunkRecord] = field(default_factory=dict)
     """Chunks of `followed` and `sent` that have come to their end."""
-    unseen_since: dict[str, datetime] = field(default_factory=dict)
+    vanished_since: dict[str, datetime] = field(default_factory=dict)
     """Since when the API has not shown a batch that it once accepted, by chunk."""
 
     # --- what is not confirmed ---------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Following:
             if not progressed:
                 self.pace.pause(self.clock)
 
-    def make_room(self, n_requests: int, *, most: int) -> None:
+    def wait_for_room(self, n_requests: int, *, most: int) -> None:
         """Wait until the API has few enough of our requests to take these as well: `most` in all."""
         while in_flight := [chunk for chunk in self.ledger.chunks(self.name, AT_THE_API) if self.is_here(chunk)]:
             if sum(chunk.n_requests for chunk in in_flight) + n_requests <= most:
@@ -173,7 +173,7 @@ class Following:
                 elif self.collection.is_home(chunk.chunk_id):
                     self.home.add(chunk.chunk_id)
             if batch:
-                self.unseen_since.pop(chunk.chunk_id, None)
+                self.vanished_since.pop(chunk.chunk_id, None)
         return fetched, hidden
 
     def _land(self, fetched: Sequence[Fetched]) -> None:
@@ -190,9 +190,9 @@ class Following:
 
     def _miss(self, chunk: ChunkRecord) -> None:
         """Note that the API does not show a batch it accepted; give up, for this run, once that has lasted."""
-        since = self.unseen_since.setdefault(chunk.chunk_id, self.clock.now())
-        error = BatchUnseenError(chunk.batch_id, same_account=chunk.account == self.api.account)
-        if self.clock.now() - since > MAX_UNSEEN:
+        since = self.vanished_since.setdefault(chunk.chunk_id, self.clock.now())
+        error = BatchVanishedError(chunk.batch_id, same_account=chunk.account == self.api.account)
+        if self.clock.now() - since > MAX_VANISHED:
             raise error
         self.on_trouble(error)
 

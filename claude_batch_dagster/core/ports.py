@@ -128,7 +128,7 @@ class Locks(Protocol):
 class Spool(Protocol):
     """Raw results, kept as they came, by batch."""
 
-    def write(self, batch_id: str, chunks: Iterable[bytes]) -> None:
+    def write(self, batch_id: str, pieces: Iterable[bytes]) -> None:
         """Keep the results of a batch: durable and whole when this returns, absent before."""
 
     def file(self, batch_id: str) -> Path:

@@ -16,7 +16,7 @@ from claude_batch_dagster.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Bounds:
     """Where a check begins to warn, and where it fails: the last values that still pass."""
 
     warn: float
@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds(Limits):
+class Thresholds(Bounds):
     """
     Where a check begins to warn, and where it fails. Shares, 0 to 1.
 
@@ -37,7 +37,7 @@ class Thresholds(Limits):
 
 
 @dataclass(frozen=True, slots=True)
-class AbsoluteThresholds(Limits):
+class AbsoluteThresholds(Bounds):
     """
     Where a check begins to warn, and where it fails. Numbers of requests (`paid_once`), or days (`retention`).
 
@@ -83,7 +83,7 @@ class Check:
     """Metadata key of the figure."""
     description: str
     measure: Callable[[PartitionReport], float]
-    thresholds: Limits
+    thresholds: Bounds
     higher_is_worse: bool = True
     facts: Callable[[PartitionReport], Mapping[str, Any]] = lambda _: {}
     """Further metadata."""
@@ -173,7 +173,7 @@ def checks(
     return (*low, _complete(complete), _paid_once(paid_once), _retention(retention))
 
 
-def _insist(kind: type[Limits], measured: str, given: Mapping[str, Limits]) -> None:
+def _insist(kind: type[Bounds], measured: str, given: Mapping[str, Bounds]) -> None:
     """Raise if one was given thresholds of the other kind."""
     for name, limits in given.items():
         if not isinstance(limits, kind):
@@ -182,7 +182,7 @@ def _insist(kind: type[Limits], measured: str, given: Mapping[str, Limits]) -> N
             )
 
 
-def _check_order(low: Mapping[str, Limits], complete: Limits) -> None:
+def _check_order(low: Mapping[str, Bounds], complete: Bounds) -> None:
     """Raise if a check would fail before it warns, or warn when it is too late; `low` are figures best low."""
     for name, limits in low.items():
         if limits.warn > limits.fail:

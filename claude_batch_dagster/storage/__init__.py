@@ -1,5 +1,5 @@
 """
 What outlives a process: the ledger (SQLAlchemy), the user's database (DuckDB), and files.
 
-Only this room imports a database.
+Only this room writes SQL.
 """

@@ -41,7 +41,7 @@ def test_large_documents_are_asked_with_all_the_memory_there_is(large: World) ->
     assert (report.failure, large.n_billed) == (None, [1] * N_DOCUMENTS)
     assert set(large.statuses().values()) == {"succeeded"}
     with large.warehouse.connect() as connection:
-        assert not large.warehouse.make_room(connection), "the limit did for them: they are not large"
+        assert not large.warehouse.lift_limit(connection), "the limit did for them: they are not large"
 
 
 def test_a_limit_of_the_users_own_is_kept_and_told(large: World) -> None:
@@ -60,7 +60,7 @@ def test_large_documents_are_looked_at_with_all_the_memory_there_is(large: World
 
     with Contents.opened(large.warehouse, upstream) as contents:
         assert contents.fingerprints([Partition(key="p")]).keys() == {"p"}
-        assert not large.warehouse.make_room(contents.connection), "the limit did for them: they are not large"
+        assert not large.warehouse.lift_limit(contents.connection), "the limit did for them: they are not large"
 
 
 @pytest.mark.parametrize(("n_failures", "n_calls"), [(0, 1), (1, 2), (2, 2)])

@@ -10,7 +10,7 @@ from claude_batch_dagster.core.canceling import Cancellation
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import (
     ApiError,
-    BatchUnseenError,
+    BatchVanishedError,
     HeldChunksError,
 )
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -201,7 +201,7 @@ def test_f56_a_batch_out_of_sight_does_not_keep_the_room_forever(world: World) -
 
     report = world.run(max_requests_in_flight=4)
 
-    assert isinstance(report.failure, BatchUnseenError)
+    assert isinstance(report.failure, BatchVanishedError)
     assert set(report.unfinished) == {"p"}
 
 

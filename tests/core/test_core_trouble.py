@@ -11,7 +11,7 @@ from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
     ApiUnreachableError,
-    BatchUnseenError,
+    BatchVanishedError,
     CredentialError,
     SpendLimitError,
 )
@@ -254,9 +254,9 @@ def test_f53_f56_a_batch_that_stays_out_of_sight_ends_the_run_and_is_not_sent_ag
 
     report = world.run(clock=Waking(world.clock, world.delete_all))
 
-    assert isinstance(report.failure, BatchUnseenError)
+    assert isinstance(report.failure, BatchVanishedError)
     assert (report.failure.same_account, set(report.unfinished), world.states()) == (True, {"p"}, [State.ACCEPTED])
-    assert isinstance(world.run().failure, BatchUnseenError)
+    assert isinstance(world.run().failure, BatchVanishedError)
     assert world.n_posts == 1
 
 
@@ -268,7 +268,7 @@ def test_f56_a_batch_of_another_account_is_told_as_such(world: World) -> None:
     world.emulator.faults.add("404", endpoint="retrieve")
 
     report = world.run(api=world.api_with("another key"))
-    assert isinstance(report.failure, BatchUnseenError)
+    assert isinstance(report.failure, BatchVanishedError)
     assert "another key, workspace or base URL" in str(report.failure)
 
     world.emulator.faults.clear()

@@ -67,7 +67,7 @@ class Contents:
         try:
             return self.connection.execute(query).fetchall()
         except duckdb.OutOfMemoryException:
-            if not self.warehouse.make_room(self.connection):
+            if not self.warehouse.lift_limit(self.connection):
                 raise
         return self.connection.execute(query).fetchall()
 

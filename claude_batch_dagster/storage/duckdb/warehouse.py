@@ -99,7 +99,7 @@ class Warehouse:
         finally:
             connection.close()
 
-    def make_room(self, connection: duckdb.DuckDBPyConnection) -> bool:
+    def lift_limit(self, connection: duckdb.DuckDBPyConnection) -> bool:
         """Let DuckDB take more memory from here on; `False` if that is not for us to say, or done already."""
         if not self._is_limited or self._room.is_lifted:
             return False

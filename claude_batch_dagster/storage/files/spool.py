@@ -21,7 +21,7 @@ class FileSpool:
 
     folder: Path
 
-    def write(self, batch_id: str, chunks: Iterable[bytes]) -> None:
+    def write(self, batch_id: str, pieces: Iterable[bytes]) -> None:
         """Keep the results of a batch: on disk and whole when this returns, absent before."""
         final = self._path(batch_id)
         partial = final.with_suffix(f".{os.getpid()}.partial")
@@ -29,9 +29,9 @@ class FileSpool:
             with self._translated():
                 file = open_private(partial)
             with file:
-                for chunk in chunks:  # what goes wrong at the other end is not ours to name
+                for piece in pieces:  # what goes wrong at the other end is not ours to name
                     with self._translated():
-                        file.write(chunk)
+                        file.write(piece)
                 with self._translated():
                     file.flush()
                     os.fsync(file.fileno())
