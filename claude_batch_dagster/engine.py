@@ -210,7 +210,7 @@ class Engine:
         if frame is not None:
             upstream = replace(upstream, relation=FRAME, frame=frame)
         rename = partial(self.ledger.rename, question.pipeline)
-        with self.warehouse.connect() as connection, outbox:
+        with self.warehouse.connect() as connection, self.warehouse.writing(), outbox:
             reader = Reader(connection=connection, upstream=upstream, target=question.target)
             asking = Asking(
                 reader=reader,

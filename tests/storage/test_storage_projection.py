@@ -1,7 +1,9 @@
 """The output table, made of what each row asks now and what came back for that."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -353,6 +355,24 @@ def test_f97_a_crash_right_after_the_landing_is_a_landing(make: Make, run: Run, 
         replace(table, warehouse=DyingWarehouse(warehouse.database)).land("c1", good())
 
     assert (table.store.landed(), run("SELECT id, label FROM answers")) == ({"c1": 1}, [(1, "war")])
+
+
+def test_two_threads_make_one_row_of_two_answers(make: Make, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each would insert the row, for neither sees what the other has not committed."""
+    table = make()
+    table.ask({1: "a"})
+    both, replacing = threading.Barrier(2), Projection._replace
+
+    def replace_at_once(self: Projection, connection: duckdb.DuckDBPyConnection) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        replacing(self, connection)
+
+    monkeypatch.setattr(Projection, "_replace", replace_at_once)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda name: table.land(name, good(cost_usd=0.5)), ["c1", "c2"]))
+
+    assert run("SELECT id, label, cost_usd FROM answers") == [(1, "war", 0.5)]
 
 
 def test_a_table_that_was_dropped_under_way_is_told(make: Make, run: Run) -> None:

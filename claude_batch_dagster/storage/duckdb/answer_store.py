@@ -42,7 +42,8 @@ class AnswerStore:
         with self.warehouse.connect() as connection:
             landing = Landing(connection=connection, projection=self.projection)
             yield landing
-            landing.write()
+            with self.warehouse.writing():
+                landing.write()
 
     def land(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         """Write down what came back for a chunk, and show it in every row that asks for it now."""

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,6 +44,12 @@ READ_ONLY = re.compile(
     r"which is attached in read-only mode!"
 )
 """An error of the same kind as those that quote values, but without one."""
+
+
+_WRITERS: dict[str, threading.RLock] = {}
+"""Held by who writes rows, by database."""
+
+_WRITERS_LOCK = threading.Lock()
 
 
 @dataclass
@@ -98,6 +105,18 @@ class Warehouse:
             raise
         finally:
             connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """
+        Keep other threads of this process from writing rows meanwhile; other processes have no way in anyway.
+
+        DuckDB lets two transactions of one process insert a row for the same key, and neither sees the other's.
+        """
+        with _WRITERS_LOCK:
+            writer = _WRITERS.setdefault(os.path.realpath(self.database), threading.RLock())
+        with writer:
+            yield
 
     def lift_limit(self, connection: duckdb.DuckDBPyConnection) -> bool:
         """Let DuckDB take more memory from here on; `False` if that is not for us to say, or done already."""
