@@ -33,7 +33,7 @@ from claude_batch_dagster.reports import Reports
 from claude_batch_dagster.storage.duckdb import answers
 from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.asking import Asking
-from claude_batch_dagster.storage.duckdb.kinship import Kinship
+from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.projection import Projection
 from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader
@@ -150,7 +150,7 @@ class Engine:
             self.on_asked(asked)
             pipeline = self.pipeline = self._pipeline(store)
             flying = pipeline.send(outbox)
-            self._kinship.mark()
+            self._pairing.mark()
         chunks = [self.ledger.chunk(chunk_id) for chunk_id in sorted(flying)]
         return Submitted(
             partition_keys=[partition.key for partition in partitions],
@@ -190,7 +190,7 @@ class Engine:
     ) -> list[PartitionReport]:
         """Leave the mark of this run, and report, in one opening of the database."""
         with self.warehouse.connect():
-            self._kinship.mark()
+            self._pairing.mark()
             return Reports(
                 question=self.question,
                 warehouse=self.warehouse,
@@ -227,13 +227,13 @@ class Engine:
                 answers.take_over(connection, question.target, question.schema.columns)
             projection.project(connection, [partition.key for partition in partitions])
             connection.commit()
-            self._kinship.begin()
+            self._pairing.begin()
         keys = [partition.key for partition in partitions]
         return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)
 
     @property
-    def _kinship(self) -> Kinship:
-        return Kinship(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
+    def _pairing(self) -> LedgerPairing:
+        return LedgerPairing(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
 
     def _pipeline(self, store: AnswerStore) -> Pipeline:
         following = self._following(store)

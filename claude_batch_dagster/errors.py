@@ -34,7 +34,7 @@ do next; the facts are attributes.
 from pathlib import Path
 from typing import Self
 
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.plural import counted
 
 
 class ClaudeBatchError(Exception):

@@ -13,7 +13,7 @@ from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.ports import Clock, place_of
-from claude_batch_dagster.core.reporting.doubts import NO_DOUBTS, doubts_by_partition, summed
+from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.question import Question

@@ -12,11 +12,11 @@ from claude_batch_dagster.cli.places import HOW_TO_NAME_IT, Places
 from claude_batch_dagster.cli.surroundings import ledger_url
 from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, State
 from claude_batch_dagster.errors import ConfigurationError, LedgerError, WarehouseError, WarehouseLockedError
-from claude_batch_dagster.storage.duckdb.kinship import filled_tables
+from claude_batch_dagster.plural import counted
+from claude_batch_dagster.storage.duckdb.ledger_pairing import filled_tables
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.state_directory import OTHERS_CAN_WRITE
 from claude_batch_dagster.storage.ledger.view import LedgerView
-from claude_batch_dagster.wording import counted
 
 PACKAGES = ("claude-batch-dagster", "anthropic", "dagster", "duckdb", "SQLAlchemy")
 
@@ -118,14 +118,14 @@ def database(places: Places) -> Iterator[Finding]:
     try:
         tables = filled_tables(Warehouse(places.database, {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0))
         yield ok("DuckDB file", f"{places.database} opens")
-        yield from _kinship(tables, places)
+        yield from _pairing(tables, places)
     except WarehouseLockedError as error:
         yield warning("DuckDB file", f"{places.database} is {error.reason}", "Runs wait for it: lock_timeout_seconds.")
     except (WarehouseError, ConfigurationError) as error:
         yield problem("DuckDB file", str(error), "Move it away or bring back a copy.")
 
 
-def _kinship(tables: Mapping[str, str], places: Places) -> Iterator[Finding]:
+def _pairing(tables: Mapping[str, str], places: Places) -> Iterator[Finding]:
     """Compare the ledgers that filled the tables with the one that is here."""
     try:
         view = LedgerView(ledger_url(places))

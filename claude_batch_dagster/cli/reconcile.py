@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import click
 
+from claude_batch_dagster.cli.accept_ledger import accept
 from claude_batch_dagster.cli.connection import connected, is_here
 from claude_batch_dagster.cli.exits import NOT_KNOWN_YET
-from claude_batch_dagster.cli.findings import found
-from claude_batch_dagster.cli.kin import accept
 from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.sentences import found
 from claude_batch_dagster.cli.surroundings import locked, working
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, State
 from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock

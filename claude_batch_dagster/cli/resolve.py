@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import click
 
 from claude_batch_dagster.cli.connection import connected, is_here
+from claude_batch_dagster.cli.console import dollars, requests
 from claude_batch_dagster.cli.exits import NOT_KNOWN_YET
-from claude_batch_dagster.cli.findings import elsewhere
 from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.sentences import elsewhere
 from claude_batch_dagster.cli.surroundings import locked, working
-from claude_batch_dagster.cli.telling import dollars, requests
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi
 from claude_batch_dagster.core.sending.recovery import OTHER_KEY, Recovery

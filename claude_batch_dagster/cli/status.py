@@ -7,7 +7,7 @@ import click
 import orjson
 from rich.markup import escape
 
-from claude_batch_dagster.cli import telling
+from claude_batch_dagster.cli import console
 from claude_batch_dagster.cli.overview import ChunkLine, PipelineLine, chunk_line, pipeline_lines
 from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.cli.surroundings import looking
@@ -40,15 +40,15 @@ def command(places: Places, *, everything: bool, as_json: bool) -> None:
 
 
 def _show(chunks: Sequence[ChunkLine], pipelines: Sequence[PipelineLine], *, everything: bool) -> None:
-    console = telling.console()
+    screen = console.console()
     if chunks:
-        telling.table(console, "All chunks" if everything else "Open chunks", [_chunk_cells(one) for one in chunks])
+        console.table(screen, "All chunks" if everything else "Open chunks", [_chunk_cells(one) for one in chunks])
     else:
-        console.print("Nothing is on its way." if pipelines else "Nothing was ever sent.")
+        screen.print("Nothing is on its way." if pipelines else "Nothing was ever sent.")
     if pipelines:
-        telling.table(console, "Tables", [_pipeline_cells(one) for one in pipelines])
+        console.table(screen, "Tables", [_pipeline_cells(one) for one in pipelines])
     if any(one.results_are_old for one in chunks):
-        console.print("Results of the dates in colour are older than 20 of their 29 days: materialize soon.")
+        screen.print("Results of the dates in colour are older than 20 of their 29 days: materialize soon.")
 
 
 def _chunk_cells(one: ChunkLine) -> dict[str, str]:
@@ -58,23 +58,23 @@ def _chunk_cells(one: ChunkLine) -> dict[str, str]:
         "state": _coloured(one.state, COLOURS.get(one.state)),
         "rows": f"{one.n_requests:,}",
         "partitions": f"{one.n_partitions:,}" if one.n_partitions else "-",
-        "spent": telling.dollars(one.spent_usd),
-        "at most": telling.dollars(one.max_cost_usd),
-        "age": telling.age(one.age_seconds),
-        "results until": _coloured(telling.day(one.results_until), "red" if one.results_are_old else None),
+        "spent": console.dollars(one.spent_usd),
+        "at most": console.dollars(one.max_cost_usd),
+        "age": console.age(one.age_seconds),
+        "results until": _coloured(console.day(one.results_until), "red" if one.results_are_old else None),
     }
 
 
 def _pipeline_cells(one: PipelineLine) -> dict[str, str]:
     doubt = f"{one.n_possible_duplicates:,}"
     if one.n_possible_duplicates:
-        doubt += f" (at most {telling.dollars(one.possible_duplicate_usd)})"
+        doubt += f" (at most {console.dollars(one.possible_duplicate_usd)})"
     return {
         "table": escape(one.pipeline),
         "sent to": escape(one.base_url if one.workspace_id == "default" else f"{one.base_url} {one.workspace_id}"),
         "in flight": f"{one.n_in_flight:,}",
         "landed": f"{one.n_landed:,}",
-        "spent": telling.dollars(one.spent_usd),
+        "spent": console.dollars(one.spent_usd),
         "unconfirmed sends": _coloured(f"{one.n_unconfirmed_sends:,}", "yellow" if one.n_unconfirmed_sends else None),
         "possible duplicates": _coloured(doubt, "magenta" if one.n_possible_duplicates else None),
     }

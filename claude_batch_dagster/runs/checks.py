@@ -12,7 +12,7 @@ import dagster as dg
 from claude_batch_dagster.core.ports import RETENTION as RESULTS_KEPT
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.plural import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import dagster as dg
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.plural import counted
 
 QUIET_SECONDS = 180.0
 """How long the run log may stay silent while a batch is waited for."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.engine import RunReport
+from claude_batch_dagster.plural import counted
 from claude_batch_dagster.question import Question
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
@@ -18,7 +19,6 @@ from claude_batch_dagster.runs.metadata import partition_metadata
 from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 from claude_batch_dagster.runs.versions import DATA_VERSION, INTERNALS, data_version, version_tags
-from claude_batch_dagster.wording import counted
 
 
 @dataclass

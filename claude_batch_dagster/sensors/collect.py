@@ -9,12 +9,12 @@ from claude_batch_dagster.assets.declarations import Declaration, declaration_of
 from claude_batch_dagster.assets.jobs import MAX_RUNTIME
 from claude_batch_dagster.assets.submission import submission_key
 from claude_batch_dagster.errors import ClaudeBatchError
+from claude_batch_dagster.plural import counted
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.partitions import all_keys, dimensions_of
 from claude_batch_dagster.runs.ranges import Places, partition_tags, stretches
-from claude_batch_dagster.sensors.earlier_runs import Earlier, at_work
-from claude_batch_dagster.sensors.pending import Memory, Pending, Travelling
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.sensors.run_history import Earlier, at_work
+from claude_batch_dagster.sensors.uncollected import Memory, Pending, Travelling
 
 COLLECTS = "claude_batch/collects"
 """Run tag: the asset that a run of the sensor brings home."""

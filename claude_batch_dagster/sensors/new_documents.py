@@ -14,9 +14,9 @@ from claude_batch_dagster.assets.jobs import MAX_RUNTIME
 from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
 from claude_batch_dagster.runs.partitions import BETWEEN, all_keys, dimensions_of, partitions_of_keys
 from claude_batch_dagster.runs.ranges import Places, partition_tags, stretches
-from claude_batch_dagster.sensors.earlier_runs import Earlier
-from claude_batch_dagster.sensors.memory import Memory, short
-from claude_batch_dagster.storage.duckdb.contents import Contents
+from claude_batch_dagster.sensors.cursor import Memory, short
+from claude_batch_dagster.sensors.run_history import Earlier
+from claude_batch_dagster.storage.duckdb.partition_fingerprints import Contents
 
 STARTS = "claude_batch/starts"
 """Run tag: the asset that a run of the sensor brings up to date."""

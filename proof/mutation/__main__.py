@@ -11,7 +11,7 @@ from proof.mutation.running import run_all
 
 
 @click.command()
-@click.option("--files", default="", help="Of the core, such as `attempts.py,sending/chunks.py`; all if not given.")
+@click.option("--files", default="", help="Of the core, such as `retries.py,sending/chunks.py`; all if not given.")
 @click.option("--sample", default=None, type=int, help="How many mutants, drawn at random; all if not given.")
 @click.option("--seed", default=0, help="Of the drawing.")
 @click.option(

@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 
 from claude_batch_dagster.core import ledger as core_ledger
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.storage.duckdb.kinship import Kinship
+from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.files.file_locks import FileLocks
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import open_private
-from claude_batch_dagster.storage.ledger import claims, locks, opening
+from claude_batch_dagster.storage.ledger import locks, opening, reservations
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -25,7 +25,7 @@ from proof.planted.promises import Promise
 LEDGER = "tests/storage/test_storage_ledger.py"
 FILES = "tests/storage/test_storage_files.py"
 CLAIMS = "tests/core/test_core_claims.py"
-KINSHIP = "tests/core/test_core_kinship.py"
+KINSHIP = "tests/core/test_core_ledger_pairing.py"
 WAITED_FOR = f"{FILES}::test_f29_a_lock_is_waited_for_however_long_it_is_held"
 
 
@@ -75,7 +75,7 @@ def locks_in_each_state_directory(planter: Planter) -> None:
 )
 def intent_without_claim(planter: Planter) -> None:
     """Under the lock nobody else can have claimed the rows."""
-    planter.replace(claims, "check", lambda *_: None)
+    planter.replace(reservations, "check", lambda *_: None)
 
 
 @breaks(Promise.ONE_RUN_AT_A_TIME, caught_by=(f"{LEDGER}::test_of_two_runs_that_move_a_chunk_one_wins",))
@@ -139,7 +139,7 @@ def spool_readable_in_part(planter: Planter) -> None:
 )
 def strange_ledger_unchecked(planter: Planter) -> None:
     """The ledger is where the settings say; there is nothing to check."""
-    planter.replace(Kinship, "begin", lambda *_: None)
+    planter.replace(LedgerPairing, "begin", lambda *_: None)
 
 
 @breaks(Promise.LEDGER_PAIRED, caught_by=(f"{KINSHIP}::test_f26_a_ledger_from_a_backup_is_noticed",))
@@ -154,4 +154,4 @@ def backup_taken_for_the_ledger(planter: Planter) -> None:
 )
 def no_mark_before_sending(planter: Planter) -> None:
     """What was sent shows in the table once it has landed; that is soon enough."""
-    planter.replace(Kinship, "begin", Kinship.check)
+    planter.replace(LedgerPairing, "begin", LedgerPairing.check)

@@ -16,7 +16,7 @@ from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import Listing, Walk
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.storage.ledger import doubts
+from claude_batch_dagster.storage.ledger import double_payments
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise
@@ -173,13 +173,13 @@ def late_orphans_not_watched(planter: Planter) -> None:
 @breaks(Promise.REPORTED, caught_by=(LATE,))
 def duplicate_dollars_untold(planter: Planter) -> None:
     """Once the late batch has landed there is no doubt left to tell of."""
-    doubt = doubts.doubt
+    doubt = double_payments.doubt
 
     def until_it_turns_up(*facts: Any) -> Doubt:
         told = doubt(*facts)
         return replace(told, set_free=told.state is State.UNSEEN)
 
-    planter.replace(doubts, "doubt", until_it_turns_up)
+    planter.replace(double_payments, "doubt", until_it_turns_up)
 
 
 @breaks(

@@ -6,7 +6,7 @@ from datetime import timedelta
 import anthropic
 import pytest
 
-from claude_batch_dagster.cli.findings import found
+from claude_batch_dagster.cli.sentences import found
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator import Emulator
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.core.reporting.doubts import Doubts
+from claude_batch_dagster.core.reporting.double_payments import Doubts
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.emulator import Fault
 from claude_batch_dagster.errors import HeldChunksError

@@ -10,7 +10,7 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.errors import WarehouseMemoryError
 from claude_batch_dagster.storage.duckdb import warehouse
-from claude_batch_dagster.storage.duckdb.contents import Contents
+from claude_batch_dagster.storage.duckdb.partition_fingerprints import Contents
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.world import World
 

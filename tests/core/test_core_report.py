@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from claude_batch_dagster.core.ledger import Doubt, State
-from claude_batch_dagster.core.reporting.doubts import summed
+from claude_batch_dagster.core.reporting.double_payments import summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.core.verdicts import Verdict
 

@@ -3,7 +3,7 @@
 import pytest
 
 from claude_batch_dagster.errors import HeldChunksError, UnconfirmedError
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.plural import counted
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster import AbsoluteThresholds, Thresholds
-from claude_batch_dagster.core.reporting.doubts import Doubts
+from claude_batch_dagster.core.reporting.double_payments import Doubts
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.checks import Check, checks, results

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from claude_batch_dagster.runs.ranges import Places, partition_tags
-from claude_batch_dagster.sensors.earlier_runs import Earlier
+from claude_batch_dagster.sensors.run_history import Earlier
 
 Declare = Callable[..., dg.AssetsDefinition]
 TAGS = {"claude_batch/collects": "answers"}
@@ -41,7 +41,7 @@ def test_a_failure_is_remembered_behind_any_number_of_runs(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More runs than are looked back to have succeeded since, for other partitions."""
-    monkeypatch.setattr("claude_batch_dagster.sensors.earlier_runs.MANY_RUNS", 3)
+    monkeypatch.setattr("claude_batch_dagster.sensors.run_history.MANY_RUNS", 3)
     run(instance, "a", status=dg.DagsterRunStatus.FAILURE)
     for _ in range(5):
         run(instance, "b", status=dg.DagsterRunStatus.SUCCESS)

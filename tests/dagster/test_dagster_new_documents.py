@@ -13,7 +13,7 @@ from claude_batch_dagster import build_batch_job, build_new_documents_sensor
 from claude_batch_dagster.assets.declarations import declaration_of
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.partitions import RANGE_END, RANGE_START, all_keys, partitions_of_keys
-from claude_batch_dagster.storage.duckdb.contents import Contents
+from claude_batch_dagster.storage.duckdb.partition_fingerprints import Contents
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -275,7 +275,7 @@ def test_a_table_that_takes_too_long_to_read_is_a_reason_to_skip(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster would end the tick without a word: it is ended before, and says what to do."""
-    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.contents.LONGEST_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.partition_fingerprints.LONGEST_LOOK_SECONDS", 0.3)
     slow = "SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(1000000000000)) > 0"
     ticker = Ticker(world, classification(sql=slow))
 

@@ -16,8 +16,8 @@ import orjson
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from claude_batch_dagster.core.asking.expressible import check_expressible
 from claude_batch_dagster.core.asking.keys import INT64
+from claude_batch_dagster.core.asking.schema_rules import check_expressible
 from claude_batch_dagster.errors import OutputModelError
 
 BOOKKEEPING: Mapping[str, str] = {

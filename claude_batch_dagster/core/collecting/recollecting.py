@@ -11,7 +11,7 @@ from claude_batch_dagster.core.ports import Lack, Receipt, place_of
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 from claude_batch_dagster.errors import ApiResponseError
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.plural import counted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from claude_batch_dagster.core.reporting.doubts import NO_DOUBTS, Doubts
+from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, Doubts
 from claude_batch_dagster.core.verdicts import Verdict
 
 NOT_ERRORS = frozenset({Verdict.SUCCEEDED, Verdict.EXPIRED, Verdict.CANCELED, Verdict.BLOCKED})

@@ -10,7 +10,7 @@ from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.sending.chunks import Chunk
 from claude_batch_dagster.core.sending.redaction import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
-from claude_batch_dagster.wording import counted
+from claude_batch_dagster.plural import counted
 
 DEFINITE_NO = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 """

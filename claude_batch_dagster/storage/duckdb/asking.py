@@ -13,8 +13,8 @@ from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.duckdb.names import listed, quoted
 from claude_batch_dagster.storage.duckdb.reading import Reading, good_answers
 from claude_batch_dagster.storage.duckdb.rendering import Put, Rendering
-from claude_batch_dagster.storage.duckdb.shape import Shape
 from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, encodable
+from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
 
 FOUND = {"place": "BIGINT", "found": "VARCHAR", "problem": "VARCHAR"}
 """Place, question and problem of rows of which Python knows better than SQL."""

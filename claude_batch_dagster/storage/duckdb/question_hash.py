@@ -2,7 +2,7 @@
 
 from claude_batch_dagster.core.asking.question_hash import LENGTH, VERSION
 from claude_batch_dagster.storage.duckdb.names import quoted
-from claude_batch_dagster.storage.duckdb.shape import Shape
+from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
 
 FILLED = r"[^\p{Z}\t-\r\x1c-\x1f\x85]"
 """A character that is no white space, as Python sees it."""

@@ -12,8 +12,8 @@ from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.names import listed, quoted
 from claude_batch_dagster.storage.duckdb.question_hash import question_hash
-from claude_batch_dagster.storage.duckdb.shape import Shape
 from claude_batch_dagster.storage.duckdb.upstream import Reader
+from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.warehouse import without_values
 
 FLOATING = frozenset({"FLOAT", "DOUBLE"})

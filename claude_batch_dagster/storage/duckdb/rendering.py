@@ -15,8 +15,8 @@ from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.duckdb.names import listed
 from claude_batch_dagster.storage.duckdb.reading import good_answers
-from claude_batch_dagster.storage.duckdb.shape import Shape
 from claude_batch_dagster.storage.duckdb.upstream import Reader
+from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
 
 BLOCK = 2_000
 """Rows that are rendered together at least."""

@@ -12,9 +12,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from claude_batch_dagster.core.ledger import CLOSED, OPEN, ChunkRecord, Claimed, Doubt, Made, Requests, Spend, State
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
-from claude_batch_dagster.storage.ledger import chunks, claims, identity, spending
+from claude_batch_dagster.storage.ledger import chunks, identity, reservations, spending
 from claude_batch_dagster.storage.ledger import requests as columns
-from claude_batch_dagster.storage.ledger.doubts import doubts
+from claude_batch_dagster.storage.ledger.double_payments import doubts
 from claude_batch_dagster.storage.ledger.locks import locks_for
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS, engine_of, translated
 from claude_batch_dagster.storage.migrations import upgrade
@@ -72,8 +72,8 @@ class SqlLedger:
     def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
         """Write down a chunk, before anything of it is sent; raise if another one has claimed its questions."""
         with self._transaction() as connection:
-            claims.wait_for_turn(connection, chunk.pipeline)
-            claims.check(connection, chunk, requests, known)
+            reservations.wait_for_turn(connection, chunk.pipeline)
+            reservations.check(connection, chunk, requests, known)
             chunks.write(connection, chunk)
             columns.write(connection, chunk.chunk_id, requests)
 
@@ -133,7 +133,7 @@ class SqlLedger:
     def claimed(self, pipeline: str, *, lacking: Collection[str] = ()) -> Claimed:
         """Return what is claimed now; questions of chunks that are `lacking` in the database count as on their way."""
         with self._transaction() as connection:
-            return claims.claimed(connection, pipeline, lacking)
+            return reservations.claimed(connection, pipeline, lacking)
 
     def made(self, pipeline: str, questions: AbstractSet[str]) -> dict[str, Made]:
         """Return the attempts at these questions that have come to their end, whatever the database knows of them."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import duckdb
 
 from claude_batch_dagster.errors import StrangeLedgerError
+from claude_batch_dagster.plural import counted
 from claude_batch_dagster.storage.duckdb.names import TableName, quoted
 from claude_batch_dagster.storage.duckdb.outputs import MARKERS
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
-from claude_batch_dagster.wording import counted
 
 LEDGERS = TableName("claude_batch", "ledgers")
 """Which ledger each output table was filled by, and since when: kept beside the table."""
@@ -20,7 +20,7 @@ _ADD_MARK = f"ALTER TABLE {LEDGERS.sql} ADD COLUMN IF NOT EXISTS mark VARCHAR"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kinship:
+class LedgerPairing:
     """Between one output table and the ledger of its chunks."""
 
     warehouse: Warehouse

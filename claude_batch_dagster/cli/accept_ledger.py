@@ -4,7 +4,7 @@ import click
 
 from claude_batch_dagster.cli.places import Places
 from claude_batch_dagster.errors import ConfigurationError, StrangeLedgerError
-from claude_batch_dagster.storage.duckdb.kinship import Kinship, filled_tables
+from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing, filled_tables
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -21,8 +21,8 @@ def accept(places: Places, ledger: SqlLedger, table: str | None, *, ask: bool) -
         raise ConfigurationError(
             f"no ledger ever filled table {table!r} here. Filled were: {', '.join(names) or 'none'}"
         )
-    kin = [_kinship(warehouse, ledger, name) for name in names if table in {None, name}]
-    strange = [(one, reason) for one in kin if (reason := _strangeness(one))]
+    pairings = [_pairing(warehouse, ledger, name) for name in names if table in {None, name}]
+    strange = [(one, reason) for one in pairings if (reason := _strangeness(one))]
     if not strange:
         click.echo("This ledger is the right one. Nothing to do.")
         return
@@ -38,14 +38,14 @@ def accept(places: Places, ledger: SqlLedger, table: str | None, *, ask: bool) -
         click.echo(f"Table {one.target} belongs to ledger {ledger.ledger_id} now.")
 
 
-def _kinship(warehouse: Warehouse, ledger: SqlLedger, name: str) -> Kinship:
-    return Kinship(warehouse=warehouse, ledger=ledger, target=TableName(*name.split(".", 1)))
+def _pairing(warehouse: Warehouse, ledger: SqlLedger, name: str) -> LedgerPairing:
+    return LedgerPairing(warehouse=warehouse, ledger=ledger, target=TableName(*name.split(".", 1)))
 
 
-def _strangeness(kinship: Kinship) -> str | None:
+def _strangeness(pairing: LedgerPairing) -> str | None:
     """Return why a run would refuse to send, if it would."""
     try:
-        kinship.check()
+        pairing.check()
     except StrangeLedgerError as error:
         return error.reason
     return None

@@ -12,7 +12,7 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import StrangeLedgerError
-from claude_batch_dagster.storage.duckdb.kinship import Kinship
+from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -23,9 +23,9 @@ ONE = {1: "a text of war"}
 TWO = {**ONE, 2: "a text of peace"}
 
 
-def kinship(world: World) -> Kinship:
+def pairing(world: World) -> LedgerPairing:
     """Return what is between the world's table and its ledger."""
-    return Kinship(warehouse=world.warehouse, ledger=world.ledger, target=TableName("main", "answers"))
+    return LedgerPairing(warehouse=world.warehouse, ledger=world.ledger, target=TableName("main", "answers"))
 
 
 def moved_in(world: World, folder: Path) -> World:
@@ -45,7 +45,7 @@ def test_f26_a_ledger_that_was_deleted_is_missed(world: World, tmp_path: Path) -
         bare.run()
 
     assert world.n_posts == 1
-    kinship(bare).accept()
+    pairing(bare).accept()
     assert (bare.run().failure, bare.run().n_sent, world.n_billed) == (None, 0, [1, 1])
     bare.ledger.dispose()
 
@@ -67,7 +67,7 @@ def test_f26_a_ledger_from_a_backup_is_noticed(world: World, tmp_path: Path) -> 
         restored.run()
 
     assert world.n_posts == 2
-    kinship(restored).accept()
+    pairing(restored).accept()
     assert (restored.run().failure, restored.run().n_sent, world.n_billed) == (None, 0, [1, 1])
     restored.ledger.dispose()
 
@@ -92,7 +92,7 @@ def test_f26_a_ledger_from_a_backup_that_lacks_what_is_on_its_way_is_noticed(wor
         restored.run()
 
     assert world.n_posts == 2
-    kinship(restored).accept()
+    pairing(restored).accept()
     assert restored.run().failure is None
     restored.ledger.dispose()
 
@@ -146,7 +146,7 @@ def test_f27_a_copy_of_a_ledger_that_is_still_in_use_is_refused(world: World, tm
         copy.run()
 
     assert world.n_posts == 1
-    kinship(copy).accept()
+    pairing(copy).accept()
     assert copy.ledger.ledger_id != world.ledger.ledger_id
     assert copy.run().failure is None
     with pytest.raises(StrangeLedgerError, match="filled by ledger"):
