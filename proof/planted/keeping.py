@@ -100,10 +100,10 @@ def ledger_not_synced(planter: Planter) -> None:
 def spool_named_before_synced(planter: Planter) -> None:
     """Renaming first and syncing then is the same in the end."""
 
-    def write(self: FileSpool, batch_id: str, chunks: Iterable[bytes]) -> None:
+    def write(self: FileSpool, batch_id: str, pieces: Iterable[bytes]) -> None:
         partial = self.folder / f"{batch_id}.partial"
         with open_private(partial) as file:
-            file.writelines(chunks)
+            file.writelines(pieces)
             partial.replace(self.folder / f"{batch_id}.jsonl")
             file.flush()
             os.fsync(file.fileno())
@@ -121,9 +121,9 @@ def spool_named_before_synced(planter: Planter) -> None:
 def spool_readable_in_part(planter: Planter) -> None:
     """A file that is written in place needs no second name."""
 
-    def write(self: FileSpool, batch_id: str, chunks: Iterable[bytes]) -> None:
+    def write(self: FileSpool, batch_id: str, pieces: Iterable[bytes]) -> None:
         with open_private(self.folder / f"{batch_id}.jsonl") as file:
-            file.writelines(chunks)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
 

@@ -1,6 +1,6 @@
 """A look at the upstream table: the partitions that its rows name, and a fingerprint of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -51,25 +51,29 @@ class Contents:
         It covers every column and the number of rows, whatever their order.
         """
         reader = Reader(connection=self.connection, upstream=self.upstream, target=TableName("main", ""))
-        query = (
-            "SELECT _cb_partition, concat_ws('-', count(*), bit_xor(hash(r)), sum(hash(r) % 1000000007)) "
-            f"FROM {reader.own_rows(partitions)} AS r GROUP BY _cb_partition"
-        )
+
+        def query() -> str:
+            return (
+                "SELECT _cb_partition, concat_ws('-', count(*), bit_xor(hash(r)), sum(hash(r) % 1000000007)) "
+                f"FROM {reader.own_rows(partitions)} AS r GROUP BY _cb_partition"
+            )
+
         return dict(self._rows(query))
 
     def keys(self, dimension: int = 0) -> list[str]:
         """Return the partition keys that the rows name in one dimension, in order."""
         expr, relation = self.upstream.rule.dimensions[dimension].expr, self.upstream.relation
         query = f"SELECT DISTINCT CAST(({expr}) AS VARCHAR) AS k FROM {relation} WHERE k IS NOT NULL ORDER BY k"
-        return [key for (key,) in self._rows(query)]
+        return [key for (key,) in self._rows(lambda: query)]
 
-    def _rows(self, query: str) -> list[Any]:
+    def _rows(self, query: Callable[[], str]) -> list[Any]:
+        """Run a query, whose making may take memory too, with all the memory there is if it needs that."""
         try:
-            return self.connection.execute(query).fetchall()
+            return self.connection.execute(query()).fetchall()
         except duckdb.OutOfMemoryException:
             if not self.warehouse.lift_limit(self.connection):
                 raise
-        return self.connection.execute(query).fetchall()
+        return self.connection.execute(query()).fetchall()
 
 
 @contextmanager

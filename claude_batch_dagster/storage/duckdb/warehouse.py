@@ -32,8 +32,6 @@ What DuckDB holds in memory, unless `config` says otherwise; more goes to files 
 Where that does not do, because single values are large, it may take what it takes by default: most of the machine's.
 """
 
-UNLIMITED = "RESET memory_limit"
-
 MEMORY_SETTINGS = frozenset({"memory_limit", "max_memory"})
 
 INTERRUPTED = "Query interrupted"
@@ -91,7 +89,10 @@ class Warehouse:
         try:
             connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             if self._is_limited:
-                connection.execute(UNLIMITED if self._room.is_lifted else f"SET memory_limit = '{MEMORY_LIMIT}'")
+                if self._room.is_lifted:
+                    _lift_limit(connection)
+                else:
+                    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
             yield connection
         except duckdb.OutOfMemoryException:
             may_take_more = self._is_limited and not self._room.is_lifted
@@ -123,7 +124,7 @@ class Warehouse:
         if not self._is_limited or self._room.is_lifted:
             return False
         self._room.is_lifted = True
-        connection.execute(UNLIMITED)
+        _lift_limit(connection)
         return True
 
     @property
@@ -161,6 +162,13 @@ class Warehouse:
 
     def _connected(self, database: str) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(database, config={"custom_user_agent": "dagster", **self.config})
+
+
+def _lift_limit(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let DuckDB take what it takes by default. Before version 2 a reset alone changes only what it says."""
+    connection.execute("RESET memory_limit")
+    default = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
+    connection.execute(f"SET memory_limit = '{default}'")
 
 
 def _passes(error: duckdb.Error) -> bool:
