@@ -1,15 +1,25 @@
 """Chunks that land together: in one transaction, as many as fit, and none kept from it by another."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
+import duckdb
 import pytest
 
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.collecting import collection
 from claude_batch_dagster.core.collecting.collection import Fetched, in_groups
+from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.errors import WarehouseError
+from claude_batch_dagster.core.sending import chunks
+from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.errors import ApiResponseError, LedgerError, WarehouseError
 from claude_batch_dagster.storage.duckdb.matching import SpooledReceipt
+from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.world import TEN, TEN_GOOD, World
 
 LANDINGS = "SELECT count(*) FROM claude_batch.landed_chunks GROUP BY landed_at ORDER BY landed_at"
@@ -67,6 +77,70 @@ def test_a_chunk_that_cannot_land_keeps_no_other_from_it(
     assert list(world.statuses().values()) == ["succeeded"] * 8
     assert world.run().failure is None
     assert (world.statuses(), world.n_billed) == (TEN_GOOD, [1] * 10)
+
+
+def test_results_that_are_never_enough_fail_the_run_beside_others_that_land(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the API hands out for half an hour is not looked at for ever, though the batches beside it are home."""
+    world.documents(TEN)
+    is_enough = Downloads.is_enough
+    monkeypatch.setattr(
+        Downloads, "is_enough", lambda self, chunk, **found: chunk.n_requests != 2 and is_enough(self, chunk, **found)
+    )
+
+    assert isinstance(world.run().failure, ApiResponseError)
+    assert sorted(world.states()) == [State.APPLIED, State.APPLIED, State.ENDED]
+
+
+def test_a_ledger_that_cannot_be_written_is_not_tried_for_each_chunk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been waited for already; what has landed is closed by the next run."""
+    world.documents(TEN)
+    tried = list[str]()
+
+    def refuse(_: SqlLedger, chunk_id: str, **__: object) -> None:
+        tried.append(chunk_id)
+        raise LedgerError("the ledger is held")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlLedger, "close", refuse)
+        with pytest.raises(LedgerError, match="held"):
+            world.run()
+
+    assert len(tried) == 1
+    assert world.run().failure is None
+    assert (world.statuses(), world.n_billed, world.n_accepted) == (TEN_GOOD, [1] * 10, 3)
+
+
+def test_batches_share_what_there_is_to_ask(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten requests, of which two are worth a batch of their own."""
+    monkeypatch.setattr(chunks, "SMALLEST_SHARE", 2)
+    world.documents(TEN)
+
+    assert world.run(limits=Limits()).failure is None
+    assert (world.n_accepted, world.statuses()) == (5, TEN_GOOD)
+
+
+def test_two_threads_make_one_row_of_an_answer_that_was_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find it lacking in the table when they begin, and neither sees the row of the other."""
+    world.documents(TEN)
+    world.run()
+    world.sql("DELETE FROM answers")
+    engines, both, replacing = [world.engine(), world.engine()], Barrier(2), Projection._replace
+
+    def replace_at_once(self: Projection, connection: duckdb.DuckDBPyConnection) -> None:
+        with suppress(BrokenBarrierError):
+            both.wait(1)
+        replacing(self, connection)
+
+    monkeypatch.setattr(Projection, "_replace", replace_at_once)
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(lambda engine: engine.run([Partition(key="p")]), engines))
+
+    assert [report.failure for report in reports] == [None, None]
+    assert world.sql("SELECT id, count(*) FROM answers GROUP BY id HAVING count(*) > 1") == []
 
 
 @pytest.mark.parametrize(

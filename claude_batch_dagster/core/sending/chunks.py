@@ -46,9 +46,6 @@ PLAIN_KEY = re.compile(r'"?([A-Za-z0-9_-]+)"?')
 MAX_CUSTOM_ID = 64
 """Length allowed of a custom_id, `[A-Za-z0-9_-]{1,64}` (Claude docs, "Message Batches")."""
 
-LONGEST_SLUG = MAX_CUSTOM_ID - NONCE_LENGTH - len("-00000-")
-"""Length of a key that is a part of it as a whole."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -201,8 +198,6 @@ def new_nonce(now: datetime, entropy: bytes) -> str:
 
 def custom_id(nonce: str, ordinal: int, key: str) -> str:
     """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
-    if len(key) <= LONGEST_SLUG and key.isalnum() and key.isascii():  # most are numbers
-        return f"{nonce}-{ordinal:05d}-{key}"
     plain = PLAIN_KEY.fullmatch(key)
     slug = plain[1] if plain else _slug(key)
     return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")
