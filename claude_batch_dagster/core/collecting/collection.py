@@ -14,7 +14,7 @@ from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.ports import Batch, Landing
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import GONE
-from claude_batch_dagster.errors import ApiError, LedgerError
+from claude_batch_dagster.errors import LedgerError
 
 CHUNKS_TOGETHER = 10
 """Chunks that land together: for each a lock is held, on a Postgres server with a connection of its own."""
@@ -128,8 +128,6 @@ class Collection(Receiving):
             self._land(together)
         except LedgerError:
             raise
-        except ApiError as error:  # of results that were not enough for too long; the others have landed
-            yield error
         except Exception as error:  # noqa: BLE001  (whatever a chunk meets, also in the user's own validators)
             if len(together) == 1:
                 yield error
