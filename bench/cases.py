@@ -21,22 +21,24 @@ from claude_batch_dagster.client import AnthropicBatches, output_format
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.pricing import rates_of
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.engine import SystemClock
-from claude_batch_dagster.storage.duckdb import answers, questions
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.asking import Asking
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
-from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.reading import Reading
-from claude_batch_dagster.storage.duckdb.rendering import Rendering
-from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.asking import Asking
+from claude_batch_dagster.storage.duckdb.asking.reading import Reading
+from claude_batch_dagster.storage.duckdb.asking.rendering import Rendering
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool

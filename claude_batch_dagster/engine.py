@@ -4,44 +4,58 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Self
 
 import pandas as pd
 
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.canceling import Cancellation, cancel
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
-from claude_batch_dagster.core.dispatch import Dispatch
-from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.more_memory import with_more_memory
-from claude_batch_dagster.core.pipeline import Pipeline
-from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
+from claude_batch_dagster.core.ports import BatchApi, Clock, OpenUpstream, place_of
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.core.reporting.report import PartitionReport
+from claude_batch_dagster.core.running.canceling import Cancellation, cancel
+from claude_batch_dagster.core.running.dispatch import Dispatch
+from claude_batch_dagster.core.running.following import Following
+from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
-from claude_batch_dagster.question import Question
 from claude_batch_dagster.reports import Reports
-from claude_batch_dagster.storage.duckdb import answers
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.asking import Asking
+from claude_batch_dagster.storage.duckdb.asking.asking import Asking
+from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Contents
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
-from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
+from claude_batch_dagster.stores import Stores
+
+
+def warehouse_of(stores: Stores) -> Warehouse:
+    """Return the database, which is opened for each use, and closed again."""
+    return Warehouse(stores.database or "", stores.database_config, stores.lock_timeout_seconds)
+
+
+def open_upstream(stores: Stores, upstream: Upstream) -> AbstractContextManager[OpenUpstream]:
+    """Open the database once for all that is asked of the upstream table."""
+    return Contents.opened(warehouse_of(stores), upstream)
 
 
 class SystemClock:
@@ -99,7 +113,7 @@ class Submitted:
 class Engine:
     """Everything of one run, opened together."""
 
-    question: Question
+    task: Task
     api: BatchApi
     warehouse: Warehouse
     ledger: SqlLedger
@@ -114,6 +128,22 @@ class Engine:
     """Set while, and after, rows are asked."""
     partition_keys: frozenset[str | None] = field(default=frozenset(), init=False)
     """The partitions of the run, once it has begun."""
+
+    @classmethod
+    def opened(cls, stores: Stores, task: Task, *, api: BatchApi, pacing: Pacing, run_id: str) -> Self:
+        """Open everything that one run needs; raise before money is spent if something of it cannot work."""
+        warehouse = warehouse_of(stores)
+        warehouse.check_schemas(task.target.schema, MARKERS.schema)
+        state = stores.open_state_directory()
+        return cls(
+            task=task,
+            api=api,
+            warehouse=warehouse,
+            ledger=stores.open_ledger(state),
+            state=state,
+            pacing=pacing,
+            run_id=run_id,
+        )
 
     def run(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> RunReport:
         """
@@ -161,7 +191,7 @@ class Engine:
 
     def tempo(self) -> Tempo | None:
         """Say how long the batches of this table have taken so far; None while there are too few."""
-        return Tempo.of(self.ledger.durations(self.question.pipeline, place=place_of(self.api.account)))
+        return Tempo.of(self.ledger.durations(self.task.pipeline, place=place_of(self.api.account)))
 
     def close(self) -> None:
         """Close what was opened."""
@@ -178,7 +208,7 @@ class Engine:
     @contextmanager
     def _outbox(self) -> Iterator[Outbox]:
         # A run that is started twice under one id, as orchestrators may, has two of them.
-        outbox = Outbox(self.state.outbox(f"{self.run_id} {self.question.pipeline} {os.urandom(8).hex()}"))
+        outbox = Outbox(self.state.outbox(f"{self.run_id} {self.task.pipeline} {os.urandom(8).hex()}"))
         try:
             yield outbox
         finally:
@@ -192,7 +222,7 @@ class Engine:
         with self.warehouse.connect():
             self._pairing.mark()
             return Reports(
-                question=self.question,
+                task=self.task,
                 warehouse=self.warehouse,
                 ledger=self.ledger,
                 clock=self.clock,
@@ -205,26 +235,24 @@ class Engine:
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
     ) -> tuple[Asked, AnswerStore]:
         """Write down what the rows ask, and show what is answered already, in one opening of the database."""
-        question, upstream = self.question, self.question.upstream
+        task = self.task
         self.partition_keys = frozenset(partition.key for partition in partitions)
-        if frame is not None:
-            upstream = replace(upstream, relation=FRAME, frame=frame)
-        rename = partial(self.ledger.rename, question.pipeline)
+        rename = partial(self.ledger.rename, task.pipeline)
         with self.warehouse.connect() as connection, self.warehouse.writing(), outbox:
-            reader = Reader(connection=connection, upstream=upstream, target=question.target)
+            reader = Reader.of(connection, task.upstream, target=task.target, frame=frame)
             asking = Asking(
                 reader=reader,
                 partitions=partitions,
-                builder=replace(question.builder, asked_of=self.api.answerer),
+                builder=replace(task.builder, asked_of=self.api.answerer),
                 put=outbox.add,
-                rename=rename if self.ledger.has_earlier_names(question.pipeline) else None,
+                rename=rename if self.ledger.has_earlier_names(task.pipeline) else None,
             )
             key_types = asking.look()
-            OutputTable(target=question.target, key_types=key_types, schema=question.schema).prepare(connection)
-            projection = Projection(target=question.target, key_types=key_types, schema=question.schema)
+            OutputTable(target=task.target, key_types=key_types, schema=task.schema).prepare(connection)
+            projection = Projection(target=task.target, key_types=key_types, schema=task.schema)
             asked = asking.ask()
             if asking.is_new:
-                answers.take_over(connection, question.target, question.schema.columns)
+                answers.take_over(connection, task.target, task.schema.columns)
             projection.project(connection, [partition.key for partition in partitions])
             connection.commit()
             self._pairing.begin()
@@ -233,7 +261,7 @@ class Engine:
 
     @property
     def _pairing(self) -> LedgerPairing:
-        return LedgerPairing(warehouse=self.warehouse, ledger=self.ledger, target=self.question.target)
+        return LedgerPairing(warehouse=self.warehouse, ledger=self.ledger, target=self.task.target)
 
     def _pipeline(self, store: AnswerStore) -> Pipeline:
         following = self._following(store)
@@ -245,20 +273,20 @@ class Engine:
                     api=self.api,
                     ledger=self.ledger,
                     clock=self.clock,
-                    pipeline=self.question.pipeline,
+                    pipeline=self.task.pipeline,
                     run_id=self.run_id,
                 ),
                 answers=store,
                 entropy=os.urandom,
                 limits=self.pacing.limits,
                 max_requests_in_flight=self.pacing.max_requests_in_flight,
-                max_attempts=self.question.max_attempts,
+                max_attempts=self.task.max_attempts,
             ),
             answers=store,
         )
 
     def _following(self, store: AnswerStore) -> Following:
-        name, pacing, locks = self.question.pipeline, self.pacing, self.ledger.shared_locks(self.state)
+        name, pacing, locks = self.task.pipeline, self.pacing, self.ledger.shared_locks(self.state)
         return Following(
             name=name,
             api=self.api,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import duckdb
@@ -15,11 +15,11 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.ports import Clock, place_of
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.question import Question
-from claude_batch_dagster.storage.duckdb import questions
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
-from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, encodable
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
@@ -28,7 +28,7 @@ from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 class Reports:
     """Makes the reports of one run."""
 
-    question: Question
+    task: Task
     warehouse: Warehouse
     ledger: SqlLedger
     clock: Clock
@@ -40,14 +40,14 @@ class Reports:
         self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
         """Report on each partition; `sent` are the requests that this run has sent, by partition."""
-        question = self.question
+        task = self.task
         standing, n_expected = self._standings(partitions, frame)
         place = place_of(self.account)  # what an emulator answered was never paid
-        ever = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, place=place)}
-        now = {spend.partition_key: spend for spend in self.ledger.spends(question.pipeline, run_id=self.run_id)}
+        ever = {spend.partition_key: spend for spend in self.ledger.spends(task.pipeline, place=place)}
+        now = {spend.partition_key: spend for spend in self.ledger.spends(task.pipeline, run_id=self.run_id)}
         shown = {batch_id for one in standing.values() for batch_id in one.batch_ids}
         chunks = {chunk.batch_id: chunk for chunk in self.ledger.with_batches(shown)}
-        doubted = self.ledger.doubts(question.pipeline)
+        doubted = self.ledger.doubts(task.pipeline)
         doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
         oldest_open_days = self._oldest_open_days()
         nothing = Spend(
@@ -79,42 +79,38 @@ class Reports:
         """Return what the output table holds of each partition, and how many rows it must hold, as of one moment."""
         with suppress(UpstreamError), self.warehouse.connect() as connection:
             connection.begin()
-            n_expected = questions.counted(connection, self.question.target)
+            n_expected = questions.counted(connection, self.task.target)
             return self._held(connection, partitions, self._reader(connection, frame)), n_expected
         with self.warehouse.connect() as connection:  # upstream is gone, and with it the documents beside the samples
             connection.begin()
-            n_expected = questions.counted(connection, self.question.target)
+            n_expected = questions.counted(connection, self.task.target)
             return self._held(connection, partitions, None), n_expected
 
     def _held(
         self, connection: duckdb.DuckDBPyConnection, partitions: Sequence[Partition], reader: Reader | None
     ) -> dict[str | None, Standing]:
         """Return what the output table holds, with samples of documents if there is a reader."""
-        question, upstream = self.question, self.question.upstream
+        task, upstream = self.task, self.task.upstream
         documents = None
         if reader is not None and upstream.sample_columns:
             documents = Documents(reader.own_rows(partitions), upstream.key, upstream.sample_columns)
         return standings(
             connection,
-            question.target,
+            task.target,
             [partition.key for partition in partitions],
-            label=question.schema.categorical,
-            shown=[*upstream.key, *question.schema.columns, "status"],
+            label=task.schema.categorical,
+            shown=[*upstream.key, *task.schema.columns, "status"],
             documents=documents,
         )
 
     def _reader(self, connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame | None) -> Reader:
         """Read from the upstream table, or from what an IO manager handed over."""
-        upstream = self.question.upstream
-        if frame is not None:
-            connection.register(FRAME, encodable(frame, key=upstream.key)[0])
-            upstream = replace(upstream, relation=FRAME)
-        return Reader(connection=connection, upstream=upstream, target=self.question.target)
+        return Reader.of(connection, self.task.upstream, target=self.task.target, frame=frame)
 
     def _oldest_open_days(self) -> float:
         """Return the age of the oldest batch whose results are, or may be, only at the API, in days; 0 if none is."""
         there = [State.ACCEPTED, State.ADOPTED, State.ENDED, State.AMBIGUOUS, State.HELD]
-        waiting = self.ledger.chunks(self.question.pipeline, there)
+        waiting = self.ledger.chunks(self.task.pipeline, there)
         created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
 

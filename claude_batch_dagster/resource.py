@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
@@ -12,15 +12,14 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from claude_batch_dagster.client import Anthropic, AnthropicBatches, HurriedBatches, check_base_url, new_client
+from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.ledger import Ledger
+from claude_batch_dagster.core.ports import OpenUpstream
 from claude_batch_dagster.core.sending.chunks import Limits
-from claude_batch_dagster.engine import Engine, Pacing
+from claude_batch_dagster.core.task import Task
+from claude_batch_dagster.engine import Engine, Pacing, open_upstream
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.question import Question
-from claude_batch_dagster.storage.duckdb.names import check_schemas
-from claude_batch_dagster.storage.duckdb.outputs import MARKERS
-from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
-from claude_batch_dagster.storage.files.state_directory import StateDirectory
-from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
+from claude_batch_dagster.stores import Stores
 
 PATIENCE_SECONDS = 15.0
 """How long a sensor waits for a file, the ledger or the API: Dagster ends a tick that takes 60 seconds."""
@@ -153,35 +152,18 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
             )
         return new_client(api_key=key, base_url=self.base_url, workspace_id=self.workspace_id)
 
-    def open_engine(self, question: Question, *, run_id: str) -> Engine:
+    def open_engine(self, task: Task, *, run_id: str) -> Engine:
         """Open everything one run needs; raise before money is spent if something of it cannot work."""
-        check_schemas(self.database.database, (question.target.schema, MARKERS.schema))
-        state = StateDirectory.open(self._state_directory())
-        return Engine(
-            question=question,
-            api=AnthropicBatches(self.get_client(), workspace_id=self.workspace_id),
-            warehouse=self.open_warehouse(),
-            ledger=SqlLedger(self.ledger_url or state.ledger_url),
-            state=state,
-            pacing=self._pacing(),
-            run_id=run_id,
-        )
+        api = AnthropicBatches(self.get_client(), workspace_id=self.workspace_id)
+        return Engine.opened(self._stores(), task, api=api, pacing=self._pacing(), run_id=run_id)
 
-    def open_warehouse(self, *, hurried: bool = False) -> Warehouse:
-        """Return the database; it is opened for each use, and closed again."""
-        longest = PATIENCE_SECONDS if hurried else self.lock_timeout_seconds
-        wait = min(longest, self.lock_timeout_seconds)
-        return Warehouse(self.database.database, self.database.connection_config, wait)
+    def open_upstream(self, upstream: Upstream) -> AbstractContextManager[OpenUpstream]:
+        """Open the database for a sensor's look at the upstream table."""
+        return open_upstream(self._stores(hurried=True), upstream)
 
-    @contextmanager
-    def open_ledger(self, *, hurried: bool = False) -> Iterator[SqlLedger]:
+    def open_ledger(self, *, hurried: bool = False) -> AbstractContextManager[Ledger]:
         """Open the ledger alone: for a look at what is on its way, while anything else may be in use."""
-        url = self.ledger_url or StateDirectory.open(self._state_directory()).ledger_url
-        ledger = SqlLedger(url, busy_seconds=PATIENCE_SECONDS) if hurried else SqlLedger(url)
-        try:
-            yield ledger
-        finally:
-            ledger.dispose()
+        return self._stores(hurried=hurried).ledger()
 
     @contextmanager
     def open_api(self, *, hurried: bool = False) -> Iterator[AnthropicBatches]:
@@ -197,15 +179,18 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         finally:
             api.close()
 
-    def _state_directory(self) -> Path:
-        if self.state_directory:
-            return Path(self.state_directory)
-        if "://" in self.database.database or self.database.database.startswith("md:"):
-            raise ConfigurationError(
-                f"the database {self.database.database!r} is no file, so there is no folder beside it: "
-                "set state_directory."
-            )
-        return Path(self.database.database).absolute().parent / ".claude_batch"
+    def _stores(self, *, hurried: bool = False) -> Stores:
+        stores = Stores(
+            database=self.database.database,
+            database_config=self.database.connection_config,
+            state_directory=self.state_directory,
+            ledger_url=self.ledger_url,
+            lock_timeout_seconds=self.lock_timeout_seconds,
+        )
+        if not hurried:
+            return stores
+        wait = min(PATIENCE_SECONDS, self.lock_timeout_seconds)
+        return replace(stores, lock_timeout_seconds=wait, busy_seconds=PATIENCE_SECONDS)
 
     def _pacing(self) -> Pacing:
         return Pacing(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
 
-from claude_batch_dagster.assets.declarations import Declaration, remember
+from claude_batch_dagster.assets.registry import Declaration, remember
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.asking.code_version import code_version
@@ -21,9 +21,11 @@ from claude_batch_dagster.core.asking.requests import (
     default_thinking,
 )
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError, TemplateError
-from claude_batch_dagster.question import Question
 from claude_batch_dagster.runs.checks import (
     COMPLETE,
     ERROR_RATE,
@@ -42,8 +44,6 @@ from claude_batch_dagster.runs.checks import (
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.runs.metadata import definition_metadata
 from claude_batch_dagster.runs.partitions import PartitionExpr, output_partition_expr, partition_rule
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Upstream
 
 Prompt = str | PromptFunction
 """A template with the names of columns in braces, or a function from a row to a message or to params."""
@@ -246,7 +246,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     )
     source = Source.of(upstream)
     _check_source(source, builder, (*keys, *sample_columns), sql)
-    question = Question(
+    task = Task(
         target=TableName(schema or schema_of(asset_key), name),
         upstream=_upstream(source, sql, keys, partition_rule(partitions_def, partition_expr), sample_columns),
         builder=builder,
@@ -256,7 +256,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     spec = _spec(
         asset_key,
         source,
-        question,
+        task,
         model=model,
         description=description or _description(prompt, system, model),
         group_name=group_name,
@@ -276,7 +276,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         labeled=output_schema.categorical is not None,
     )
     check_blocking(blocking_checks, judged)
-    return _declare(spec, source, question, judged, blocking_checks, resource_key, backfill_policy)
+    return _declare(spec, source, task, judged, blocking_checks, resource_key, backfill_policy)
 
 
 def _check_source(source: Source, builder: RequestBuilder, named: Sequence[str], sql: str | None) -> None:
@@ -305,7 +305,7 @@ def _upstream(
 def _spec(
     key: dg.AssetKey,
     source: Source,
-    question: Question,
+    task: Task,
     *,
     model: str,
     partitions_def: dg.PartitionsDefinition[str] | None,
@@ -316,13 +316,13 @@ def _spec(
         key,
         deps=source.deps,
         skippable=True,
-        code_version=code_version(question.builder),
+        code_version=code_version(task.builder),
         kinds={"claude", "duckdb"},
         partitions_def=partitions_def,
         metadata=definition_metadata(
-            question.target,
-            question.upstream.key,
-            question.schema,
+            task.target,
+            task.upstream.key,
+            task.schema,
             partition_expr=output_partition_expr(partitions_def),
             model=model,
         ),
@@ -333,7 +333,7 @@ def _spec(
 def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked out, each once)
     spec: dg.AssetSpec,
     source: Source,
-    question: Question,
+    task: Task,
     judged: Sequence[Check],
     blocking_checks: Collection[str],
     resource_key: str,
@@ -342,7 +342,7 @@ def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked ou
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource = getattr(context.resources, resource_key)
-        yield from Materialization(context, resource, question, judged).run(frame)
+        yield from Materialization(context, resource, task, judged).run(frame)
 
     policy = backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
     with warnings.catch_warnings():
@@ -356,9 +356,7 @@ def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked ou
             required_resource_keys={resource_key},
             backfill_policy=policy,
         )(body)
-    declaration = Declaration(
-        spec=spec, source=source, question=question, resource_key=resource_key, backfill_policy=policy
-    )
+    declaration = Declaration(spec=spec, source=source, task=task, resource_key=resource_key, backfill_policy=policy)
     return remember(asset, declaration)
 
 

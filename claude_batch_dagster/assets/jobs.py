@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from claude_batch_dagster.assets.declarations import declaration_of
+from claude_batch_dagster.assets.registry import declaration_of
 from claude_batch_dagster.runs.partitions import current_corners, dimensions_of
 from claude_batch_dagster.runs.ranges import Keys, partition_tags
 

@@ -8,8 +8,8 @@ import dagster as dg
 import pandas as pd
 
 from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import ConfigurationError, TemplateError
-from claude_batch_dagster.storage.duckdb.names import TableName
 
 UpstreamAsset = str | Sequence[str] | dg.AssetKey | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep | dg.AssetIn
 """What names the asset that the documents come from."""

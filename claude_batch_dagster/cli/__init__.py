@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from claude_batch_dagster.cli.places import Places, WallClock
+from claude_batch_dagster.cli.options import Options, WallClock
 from claude_batch_dagster.errors import ClaudeBatchError
 
 __all__ = ["main"]
@@ -100,7 +100,7 @@ def main(  # noqa: PLR0913 - one argument for each option
     Exit codes: 0 done, or nothing to do; 1 a problem, told in a sentence; 2 wrong usage; 3 not known yet,
     so come again later.
     """
-    ctx.obj = Places(
+    ctx.obj = Options(
         state_directory=state_directory,
         ledger_url=ledger_url,
         database=database,

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 import click
 
 from claude_batch_dagster.cli.connection import connected, is_here
-from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.cli.sentences import elsewhere
-from claude_batch_dagster.cli.surroundings import looking
 from claude_batch_dagster.core.ledger import TRAVELLING, UNCONFIRMED, ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
@@ -30,15 +29,15 @@ def command(ctx: click.Context, *, pipeline: str | None, batch_id: str | None, y
     batch does so at once, so terminate it first. Safe to do twice: a batch that has ended, or is being canceled
     already, is left as it is.
     """
-    places: Places = ctx.obj
-    with looking(places) as ledger:
+    options: Options = ctx.obj
+    with options.stores.looking() as ledger:
         chunks = _chosen([one.chunk for one in ledger.sightings(())], pipeline, batch_id)
     _tell_of_others(chunks)
     sent = [chunk for chunk in chunks if chunk.state in {State.ACCEPTED, State.ADOPTED}]
     if not sent:
         click.echo("Nothing to cancel.")
         return
-    with connected(places) as api:
+    with connected(options) as api:
         all_well = _cancel(api, sent, ask=not (yes or pipeline or batch_id))
     ctx.exit(0 if all_well else 1)
 

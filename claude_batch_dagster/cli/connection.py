@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.ports import BatchApi, place_of
@@ -26,10 +26,10 @@ def api_key() -> str:
 
 
 @contextmanager
-def connected(places: Places) -> Iterator[AnthropicBatches]:
+def connected(options: Options) -> Iterator[AnthropicBatches]:
     """Open the API at the base URL and in the workspace chosen."""
-    client = new_client(api_key=api_key(), base_url=places.base_url, workspace_id=places.workspace_id)
-    api = AnthropicBatches(client, workspace_id=places.workspace_id)
+    client = new_client(api_key=api_key(), base_url=options.base_url, workspace_id=options.workspace_id)
+    api = AnthropicBatches(client, workspace_id=options.workspace_id)
     try:
         yield api
     finally:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
+from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, Sighting, State
 from claude_batch_dagster.core.ports import RETENTION, place_of
-from claude_batch_dagster.storage.ledger.view import Sighting
 
 OLD = timedelta(days=20)
 """From this age on results should be brought home soon."""

@@ -9,16 +9,15 @@ import click
 from claude_batch_dagster.cli.accept_ledger import accept
 from claude_batch_dagster.cli.connection import connected, is_here
 from claude_batch_dagster.cli.exits import NOT_KNOWN_YET
-from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.locking import locked
+from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.cli.sentences import found
-from claude_batch_dagster.cli.surroundings import locked, working
-from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, State
-from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock
+from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
+from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock, Locks
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
-from claude_batch_dagster.storage.files.state_directory import StateDirectory
-from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
+from claude_batch_dagster.pairings import pairings
 
 UNSURE = frozenset({*UNCONFIRMED, State.HELD, State.UNSEEN})
 """States of chunks whose batch may yet be found at the API."""
@@ -61,18 +60,18 @@ def command(  # noqa: PLR0913 - one argument for each option
     With --accept-new-ledger it does one thing only: where a run refuses to send because the ledger is not the one
     that a table was filled by, and that one is gone, this ledger takes its place.
     """
-    places: Places = ctx.obj
-    with working(places) as (ledger, state):
+    options: Options = ctx.obj
+    with options.stores.working() as (ledger, locks):
         if accept_new_ledger:
-            accept(places, ledger, pipeline, ask=not yes)
+            accept(pairings(options.stores, ledger), pipeline, ask=not yes)
             return
         pipelines = _chosen(ledger.pipelines(), pipeline)
-        if not any(_unsure(ledger, name, places.clock) for name in pipelines):
+        if not any(_unsure(ledger, name, options.clock) for name in pipelines):
             click.echo("Nothing is unconfirmed.")
             return
-        with connected(places) as api:
+        with connected(options) as api:
             quiet_period = timedelta(seconds=quiet_period_seconds)
-            rounds = Rounds(ledger=ledger, state=state, api=api, clock=places.clock, quiet_period=quiet_period)
+            rounds = Rounds(ledger=ledger, locks=locks, api=api, clock=options.clock, quiet_period=quiet_period)
             rounds.go(pipelines, wait=wait)
         if any(ledger.chunks(name, UNCONFIRMED) for name in pipelines):
             ctx.exit(NOT_KNOWN_YET)
@@ -86,7 +85,7 @@ def _chosen(known: Sequence[str], pipeline: str | None) -> Sequence[str]:
     return [pipeline]
 
 
-def _unsure(ledger: SqlLedger, pipeline: str, clock: Clock) -> list[ChunkRecord]:
+def _unsure(ledger: Ledger, pipeline: str, clock: Clock) -> list[ChunkRecord]:
     """Return the chunks to look for; those let go, for as long as the API keeps results."""
     chunks = ledger.chunks(pipeline, UNSURE)
     recent = clock.now() - RETENTION
@@ -97,8 +96,8 @@ def _unsure(ledger: SqlLedger, pipeline: str, clock: Clock) -> list[ChunkRecord]
 class Rounds:
     """Looks at the API again and again, and tells what is found."""
 
-    ledger: SqlLedger
-    state: StateDirectory
+    ledger: Ledger
+    locks: Locks
     api: BatchApi
     clock: Clock
     quiet_period: timedelta
@@ -132,7 +131,7 @@ class Rounds:
             quiet_period=self.quiet_period,
             on_unconfirmed="hold",
         )
-        with locked(self.ledger.shared_locks(self.state), pipeline):
+        with locked(self.locks, pipeline):
             before = _unsure(self.ledger, pipeline, self.clock)
             try:
                 left = recovery.settle()

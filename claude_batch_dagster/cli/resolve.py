@@ -8,15 +8,13 @@ import click
 from claude_batch_dagster.cli.connection import connected, is_here
 from claude_batch_dagster.cli.console import dollars, requests
 from claude_batch_dagster.cli.exits import NOT_KNOWN_YET
-from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.locking import locked
+from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.cli.sentences import elsewhere
-from claude_batch_dagster.cli.surroundings import locked, working
-from claude_batch_dagster.core.ledger import ChunkRecord, State
-from claude_batch_dagster.core.ports import Batch, BatchApi
+from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, State
+from claude_batch_dagster.core.ports import Batch, BatchApi, Locks
 from claude_batch_dagster.core.sending.recovery import OTHER_KEY, Recovery
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, ConfigurationError
-from claude_batch_dagster.storage.files.state_directory import StateDirectory
-from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 IN_DOUBT = frozenset({State.AMBIGUOUS, State.HELD})
 
@@ -38,9 +36,9 @@ def command(ctx: click.Context, chunk_id: str, *, not_sent: bool, batch_id: str 
     """
     if not_sent == bool(batch_id):
         raise click.UsageError("say either --not-sent or --sent BATCH_ID")
-    places: Places = ctx.obj
-    with working(places) as (ledger, state):
-        case = Case(places=places, ledger=ledger, state=state, chunk=ledger.chunk(chunk_id))
+    options: Options = ctx.obj
+    with options.stores.working() as (ledger, locks):
+        case = Case(options=options, ledger=ledger, locks=locks, chunk=ledger.chunk(chunk_id))
         if batch_id is None:
             case.set_free(ask=not yes)
         elif not case.adopt(batch_id):
@@ -51,9 +49,9 @@ def command(ctx: click.Context, chunk_id: str, *, not_sent: bool, batch_id: str 
 class Case:
     """One chunk that a person decides about."""
 
-    places: Places
-    ledger: SqlLedger
-    state: StateDirectory
+    options: Options
+    ledger: Ledger
+    locks: Locks
     chunk: ChunkRecord
 
     # --- it is that batch --------------------------------------------------------------------------
@@ -67,7 +65,7 @@ class Case:
         self._insist_on({*IN_DOUBT, State.UNSEEN})
         if batch_id != chunk.batch_id and batch_id in self.ledger.batch_ids():
             raise ClaudeBatchError(f"batch {batch_id} is another chunk of this ledger. Nothing was changed")
-        with connected(self.places) as api:
+        with connected(self.options) as api:
             if not is_here(chunk, api):
                 raise ConfigurationError(f"chunk {chunk.chunk_id} cannot be proved: {elsewhere(chunk)}")
             batch, recovery = api.retrieve(batch_id), self._recovery(api)
@@ -79,7 +77,7 @@ class Case:
                     f"batch {batch_id} is not chunk {chunk.chunk_id}: its results carry other custom_ids. "
                     "Nothing was changed"
                 )
-            with locked(self.ledger.shared_locks(self.state), chunk.pipeline):
+            with locked(self.locks, chunk.pipeline):
                 recovery.adopt(chunk, batch)
         click.echo(f"Chunk {chunk.chunk_id} is batch {batch_id}. Its answers land with the next materialization.")
         if chunk.state is State.UNSEEN:
@@ -113,15 +111,15 @@ class Case:
         )
         if ask:
             click.confirm("Set its rows free to be sent again?", abort=True)
-        with locked(self.ledger.shared_locks(self.state), chunk.pipeline):
+        with locked(self.locks, chunk.pipeline):
             note = "a person said that it was never accepted"
-            self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note=note, set_free_at=self.places.clock.now())
+            self.ledger.move(chunk.chunk_id, to=State.UNSEEN, note=note, set_free_at=self.options.clock.now())
         click.echo("Its rows are free: the next materialization sends them again.")
 
     def _doubts(self) -> list[str]:
         """Look at the API once more; say what speaks against setting the rows free, raise if a proof does."""
         try:
-            with connected(self.places) as api:
+            with connected(self.options) as api:
                 if not is_here(self.chunk, api):
                     return [f"It was not looked for once more: {elsewhere(self.chunk)}."]
                 return list(self._lookalikes(api))
@@ -160,4 +158,4 @@ class Case:
         raise ClaudeBatchError(f"chunk {chunk.chunk_id} is {chunk.state}: {known}, so there is nothing to decide")
 
     def _recovery(self, api: BatchApi) -> Recovery:
-        return Recovery(api=api, ledger=self.ledger, clock=self.places.clock, pipeline=self.chunk.pipeline)
+        return Recovery(api=api, ledger=self.ledger, clock=self.options.clock, pipeline=self.chunk.pipeline)

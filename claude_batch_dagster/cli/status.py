@@ -8,9 +8,8 @@ import orjson
 from rich.markup import escape
 
 from claude_batch_dagster.cli import console
+from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.cli.overview import ChunkLine, PipelineLine, chunk_line, pipeline_lines
-from claude_batch_dagster.cli.places import Places
-from claude_batch_dagster.cli.surroundings import looking
 from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, State
 
 COLOURS = {State.HELD: "red", State.LOST: "red", State.UNSEEN: "magenta", **dict.fromkeys(UNCONFIRMED, "yellow")}
@@ -20,16 +19,16 @@ COLOURS = {State.HELD: "red", State.LOST: "red", State.UNSEEN: "magenta", **dict
 @click.option("--all", "everything", is_flag=True, help="Show closed chunks as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 @click.pass_obj
-def command(places: Places, *, everything: bool, as_json: bool) -> None:
+def command(options: Options, *, everything: bool, as_json: bool) -> None:
     """
     Show what is on its way and what it has cost.
 
     Reads the ledger only: the API and the DuckDB file are left alone, so it works while a run is going on.
     It changes nothing, however often it is done.
     """
-    with looking(places) as ledger:
+    with options.stores.looking() as ledger:
         sightings = ledger.sightings(State if everything else OPEN)
-    now = places.clock.now()
+    now = options.clock.now()
     chunks = [chunk_line(one, now) for one in sightings if everything or one.chunk.state in OPEN]
     pipelines = pipeline_lines(sightings)
     if as_json:

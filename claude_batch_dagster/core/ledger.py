@@ -123,6 +123,33 @@ class ChunkRecord:
     """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One chunk, with what is known of its rows."""
+
+    chunk: ChunkRecord
+    n_partitions: int
+    """How many partitions have rows in it; 0 for an asset without partitions, and where nobody counted."""
+    spent_usd: float | None
+    """What its answers have cost: 0 until they are in the table, None where a price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How a ledger is found, before anybody relies on it."""
+
+    ledger_id: str
+    revision: str
+    is_current: bool
+    """Whether its tables are those of this version of the package; if not, nothing else is known."""
+    damage: str | None = None
+    """What is broken in the file, if anything is."""
+    original: str | None = None
+    """The ledger that this one is a copy of, if that is still there."""
+    states: Sequence[State] = ()
+    """The state of each chunk."""
+
+
 class Requests(NamedTuple):
     """The requests of one chunk in columns: place n of each is that of ordinal n."""
 
@@ -252,6 +279,9 @@ class Ledger(Protocol):
 
         `outcome` holds for all of its requests, but for the `others`, by ordinal.
         """
+
+    def unfinished(self, pipeline: str) -> dict[str | None, set[str]]:
+        """Return the chunks that may still be at the API, by each partition that has rows in them."""
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""

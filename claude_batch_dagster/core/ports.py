@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Claimed, Requests, Spend
 from claude_batch_dagster.core.retries import Came, Plan
 
@@ -116,6 +117,16 @@ class BatchApi(Protocol):
 
     def results(self, batch_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """Open the stream of the raw bytes of the results."""
+
+
+class OpenUpstream(Protocol):
+    """The upstream table, looked at through one open connection."""
+
+    def keys(self, dimension: int = 0) -> list[str]:
+        """Return the partition keys that the rows name in one dimension, in order."""
+
+    def fingerprints(self, partitions: Sequence[Partition]) -> dict[str | None, str]:
+        """Return a fingerprint for each partition that has rows: the same as long as none of them changes."""
 
 
 class Locks(Protocol):

@@ -1,6 +1,5 @@
 """The asset checks, which say whether the table is worth building on."""
 
-import inspect
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from claude_batch_dagster.core.ports import RETENTION as RESULTS_KEPT
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.plural import counted
+from claude_batch_dagster.runs.dagster_internals import has_checks_by_partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +228,6 @@ def _retention(thresholds: AbsoluteThresholds) -> Check:
     )
 
 
-def by_partition() -> bool:
-    """Whether this Dagster records checks by partition: a preview of 1.13, which may go as it came."""
-    return "partitions_def" in inspect.signature(dg.AssetCheckSpec.__new__).parameters
-
-
 def check_blocking(blocking: Collection[str], checks: Sequence[Check]) -> None:
     """Raise unless each of the checks that are to block exists."""
     names = [check.name for check in checks]
@@ -249,7 +244,7 @@ def check_specs(
     blocking: Collection[str] = (),
 ) -> list[dg.AssetCheckSpec]:
     """Declare the checks, by partition where this Dagster can; `blocking` ones fail the run."""
-    parted: dict[str, Any] = {"partitions_def": partitions_def} if by_partition() else {}
+    parted: dict[str, Any] = {"partitions_def": partitions_def} if has_checks_by_partition() else {}
     whole: dict[str, Any] = {}
     return [
         dg.AssetCheckSpec(
@@ -276,7 +271,7 @@ def evaluations(
     is recorded without a partition. None where Dagster does not record checks by partition. `targets` points
     to the materialization of each partition.
     """
-    for report in reports if by_partition() else ():
+    for report in reports if has_checks_by_partition() else ():
         target = targets.get(report.partition_key)
         for check in (check for check in checks if not check.of_the_table):
             judgement = check.judge(report)

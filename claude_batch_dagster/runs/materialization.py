@@ -8,17 +8,18 @@ import dagster as dg
 import pandas as pd
 
 from claude_batch_dagster.core.reporting.report import PartitionReport
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import RunReport
 from claude_batch_dagster.plural import counted
-from claude_batch_dagster.question import Question
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
 from claude_batch_dagster.runs.checks import Check, evaluations, results
+from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
 from claude_batch_dagster.runs.log import RunLog
 from claude_batch_dagster.runs.metadata import partition_metadata
 from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
-from claude_batch_dagster.runs.versions import DATA_VERSION, INTERNALS, data_version, version_tags
+from claude_batch_dagster.runs.versions import data_version, version_tags
 
 
 @dataclass
@@ -27,12 +28,12 @@ class Materialization:
 
     context: dg.AssetExecutionContext
     resource: ClaudeBatchResource
-    question: Question
+    task: Task
     checks: Sequence[Check]
 
     def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
-        engine = self.resource.open_engine(self.question, run_id=self.context.run.run_id)
+        engine = self.resource.open_engine(self.task, run_id=self.context.run.run_id)
         log = RunLog(self.context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
         engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
         try:

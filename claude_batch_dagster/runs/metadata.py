@@ -7,11 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, BOOKKEEPING_MEANING, OutputSchema
+from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, BOOKKEEPING_MEANING, OutputSchema, ddl
 from claude_batch_dagster.core.reporting.report import PartitionReport
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import ddl
 
 N_LABELS = 12
 """Labels in a chart; the UI draws markdown in place only below 1,000 characters."""

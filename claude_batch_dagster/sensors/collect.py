@@ -5,8 +5,8 @@ from hashlib import sha256
 
 import dagster as dg
 
-from claude_batch_dagster.assets.declarations import Declaration, declaration_of
 from claude_batch_dagster.assets.jobs import MAX_RUNTIME
+from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.submission import submission_key
 from claude_batch_dagster.errors import ClaudeBatchError
 from claude_batch_dagster.plural import counted
@@ -82,7 +82,7 @@ def _tick(context: dg.SensorEvaluationContext, declared: Declaration, resource: 
     busy = earlier.busy | at_work(instance, declared.spec.key, places)
     with resource.open_api(hurried=True) as api:
         with resource.open_ledger(hurried=True) as ledger:
-            travelling = Travelling.of(ledger, declared.question.pipeline, account=api.account)
+            travelling = Travelling.of(ledger, declared.task.pipeline, account=api.account)
         pending = Pending.of(submitted, materialized, travelling, memory)
         pending = pending.without(pending.stray.keys() & at_work(instance, submission_key(declared), places))
         seen = travelling.seen(api, pending.marks.keys() - busy)

@@ -9,14 +9,15 @@ from typing import Any
 
 import dagster as dg
 
-from claude_batch_dagster.assets.declarations import Declaration, declaration_of
 from claude_batch_dagster.assets.jobs import MAX_RUNTIME
+from claude_batch_dagster.assets.registry import Declaration, declaration_of
+from claude_batch_dagster.core.ports import OpenUpstream
 from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
+from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.partitions import BETWEEN, all_keys, dimensions_of, partitions_of_keys
 from claude_batch_dagster.runs.ranges import Places, partition_tags, stretches
 from claude_batch_dagster.sensors.cursor import Memory, short
 from claude_batch_dagster.sensors.run_history import Earlier
-from claude_batch_dagster.storage.duckdb.partition_fingerprints import Contents
 
 STARTS = "claude_batch/starts"
 """Run tag: the asset that a run of the sensor brings up to date."""
@@ -90,10 +91,10 @@ def _tick(
 
 def _look(context: dg.SensorEvaluationContext, declared: Declaration) -> tuple["Known", dict[str | None, str]]:
     """Return the partitions there are, and a fingerprint of the documents of each that has some."""
-    warehouse = getattr(context.resources, declared.resource_key).open_warehouse(hurried=True)
+    resource: ClaudeBatchResource = getattr(context.resources, declared.resource_key)
     listed = [list(all_keys(dimension, context.instance)) for dimension in _dimensions(declared)]
     # Opened once: each time it may have to be waited for, and a tick has a minute in all.
-    with Contents.opened(warehouse, declared.question.upstream) as upstream:
+    with resource.open_upstream(declared.task.upstream) as upstream:
         known = _known(declared, listed, upstream)
         found = upstream.fingerprints(partitions_of_keys(declared.spec.partitions_def, known.keys))
     return known, {key: short(mark) for key, mark in found.items()}
@@ -120,7 +121,7 @@ def _dimensions(declared: Declaration) -> list[dg.PartitionsDefinition[str] | No
     return list(dimensions_of(partitions_def).values()) or [partitions_def]
 
 
-def _known(declared: Declaration, listed: Sequence[list[str | None]], upstream: Contents) -> Known:
+def _known(declared: Declaration, listed: Sequence[list[str | None]], upstream: OpenUpstream) -> Known:
     """Add the keys that rows name to those that Dagster has listed, by dimension."""
     several = len(listed) > 1
     new: dict[str, list[str]] = {}

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Self
 
-from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
+from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, Ledger, State
 from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi, place_of
 from claude_batch_dagster.core.waiting import look
-from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 RUNNING = {State.ACCEPTED, State.ADOPTED}
 """States in which only the API can say whether a batch has ended."""
@@ -31,7 +30,7 @@ class Travelling:
     """Partitions all of whose rows on their way were sent to another base URL or workspace."""
 
     @classmethod
-    def of(cls, ledger: SqlLedger, pipeline: str, *, account: str) -> Self:
+    def of(cls, ledger: Ledger, pipeline: str, *, account: str) -> Self:
         """Read the ledger. What was sent to another place than this account's cannot be brought home from here."""
         carriers = ledger.unfinished(pipeline)
         here = {

@@ -17,14 +17,15 @@ from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.sending.submission import requests_of
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.storage.duckdb import answers, questions
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import MARKERS, OutputTable
-from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.collecting.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from claude_batch_dagster.core.asking.requests import RequestBuilder
-from claude_batch_dagster.storage.duckdb.asking import Asking
-from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.rendering import Rendering
+from claude_batch_dagster.storage.duckdb.asking.asking import Asking
+from claude_batch_dagster.storage.duckdb.asking.rendering import Rendering
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise

@@ -9,13 +9,13 @@ from pathlib import Path
 from claude_batch_dagster.core.collecting import recollecting
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.ledger import ChunkRecord
-from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import AnswerRecord, Batch
-from claude_batch_dagster.storage.duckdb import answers
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.matching import SpooledReceipt
-from claude_batch_dagster.storage.duckdb.outputs import mark_landed
-from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.core.running.pipeline import Pipeline
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.matching import SpooledReceipt
+from claude_batch_dagster.storage.duckdb.collecting.outputs import mark_landed
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.files import state_directory
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter

@@ -4,10 +4,10 @@
 
 from typing import Any
 
-from claude_batch_dagster.core import canceling
-from claude_batch_dagster.core.canceling import Cancellation
-from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ports import Batch
+from claude_batch_dagster.core.running import canceling
+from claude_batch_dagster.core.running.canceling import Cancellation
+from claude_batch_dagster.core.running.following import Following
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
 from proof.planted.promises import Promise

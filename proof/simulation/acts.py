@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.errors import ApiError
-from proof.simulation.jobs import QUESTION
+from proof.simulation.jobs import TASK
 from proof.simulation.runs import Order, Ran, run
 from proof.simulation.side_by_side import run_side_by_side
 from proof.simulation.world import SimulatedWorld
@@ -174,7 +174,7 @@ class Resolve:
         """Set free what was never accepted; adopt what was, if it can be proved by now."""
         world.careless |= self.careless
         sent = {request.custom_id: request.batch_id for request in world.emulator.audit.requests()}
-        for chunk in world.storage.ledger.chunks(QUESTION.pipeline, [State.AMBIGUOUS, State.HELD]):
+        for chunk in world.storage.ledger.chunks(TASK.pipeline, [State.AMBIGUOUS, State.HELD]):
             batch_id = sent.get(world.storage.ledger.requests(chunk.chunk_id).custom_ids[0])
             if self.careless or batch_id is None:
                 world.storage.ledger.move(
@@ -209,7 +209,7 @@ def recovery_of(world: SimulatedWorld, quiet_period: timedelta = timedelta(minut
         api=world.api(),
         ledger=world.storage.ledger,
         clock=_Clock(world),
-        pipeline=QUESTION.pipeline,
+        pipeline=TASK.pipeline,
         quiet_period=quiet_period,
         on_unconfirmed="hold",
     )

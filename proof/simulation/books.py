@@ -10,7 +10,7 @@ import orjson
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator.audit import AcceptedRequest
-from proof.simulation.jobs import LABELS, QUESTION
+from proof.simulation.jobs import LABELS, TASK
 from proof.simulation.world import SimulatedWorld, TableRow
 
 STOPPED = {"max_tokens": "truncated", "refusal": "refused"}
@@ -115,7 +115,7 @@ def _requests(world: SimulatedWorld) -> Iterator[tuple[str, str, str, str | None
 
 
 def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:
-    doubted = {doubt.chunk_id for doubt in world.storage.ledger.doubts(QUESTION.pipeline) if doubt.set_free}
+    doubted = {doubt.chunk_id for doubt in world.storage.ledger.doubts(TASK.pipeline) if doubt.set_free}
     return {
         chunk_id: ChunkEntry(
             chunk_id=chunk_id,

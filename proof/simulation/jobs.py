@@ -10,10 +10,10 @@ from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.asking.partitions import PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
-from claude_batch_dagster.question import Question
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Upstream
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.task import Task
 from proof.canary import DOCUMENT
 
 LONGEST_LAG = 600
@@ -35,7 +35,7 @@ BASE: Mapping[str, Any] = {
     "output_config": {"format": output_format(Label)},
 }
 
-QUESTION = Question(
+TASK = Task(
     target=TableName("main", "answers"),
     upstream=Upstream(relation="docs", shown_as="table docs", key=("id",), rule=PartitionRule(expr="part")),
     builder=RequestBuilder(prompt=Template.parse("Label: {text}"), base=BASE),

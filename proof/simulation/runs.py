@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import cast
 
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.pipeline import Pipeline
 from claude_batch_dagster.core.ports import BatchApi
+from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
 from claude_batch_dagster.errors import ClaudeBatchError
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
-from proof.simulation.jobs import QUESTION
+from proof.simulation.jobs import TASK
 from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool
 from proof.simulation.storage import CONFIG
 from proof.simulation.turns import Alone, Turns
@@ -78,7 +78,7 @@ class SimulatedEngine(Engine):
 
     @contextmanager
     def _outbox(self) -> Iterator[Outbox]:
-        outbox = GatedOutbox(self.state.outbox(f"{self.run_id} {self.question.pipeline}"), gate=self.gate)
+        outbox = GatedOutbox(self.state.outbox(f"{self.run_id} {self.task.pipeline}"), gate=self.gate)
         try:
             yield outbox
         finally:
@@ -117,7 +117,7 @@ def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> S
     world.n_runs += 1
     gate = ran.gate
     return SimulatedEngine(
-        question=QUESTION,
+        task=TASK,
         api=cast("BatchApi", GatedApi(world.api(), gate)),
         warehouse=GatedWarehouse(world.storage.database, CONFIG, gate=gate, turns=turns),
         ledger=cast("SqlLedger", GatedLedger(world.storage.ledger, gate)),

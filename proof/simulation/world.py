@@ -13,7 +13,7 @@ import duckdb
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.emulator import Emulator
 from proof.canary import KEY
-from proof.simulation.jobs import BASE, QUESTION, Job
+from proof.simulation.jobs import BASE, TASK, Job
 from proof.simulation.storage import SurvivingStorage
 from proof.simulation.transport import EagerTransport
 
@@ -130,7 +130,7 @@ class SimulatedWorld:
 
     def hash_of(self, text: str) -> str:
         """Return the hash of the question about a document."""
-        return QUESTION.builder.build({"text": text}).request_hash
+        return TASK.builder.build({"text": text}).request_hash
 
     def table(self) -> list[TableRow]:
         """Return the output table; nothing while it does not exist."""

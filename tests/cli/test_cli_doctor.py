@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from claude_batch_dagster.cli.places import WallClock
+from claude_batch_dagster.cli.options import WallClock
 from claude_batch_dagster.emulator import Emulator, SystemClock
 from tests.cli.conftest import FOUR, KEY, Program, make_old_ledger
 from tests.core.world import World

@@ -135,11 +135,14 @@ def test_f120_the_key_is_not_told_even_when_the_sdk_talks(program: Program, comm
 
 def test_the_help_is_there_at_once() -> None:
     """It loads none of the packages that take their time; status loads neither the SDK nor DuckDB nor Dagster."""
-    start = "from claude_batch_dagster.cli import main\n"
+    start = "import click, contextlib\nfrom claude_batch_dagster.cli import main\n"
+    no_ledger = "with contextlib.suppress(click.ClickException): "
     shown = loaded_by(f"{start}main(['--help'], standalone_mode=False)")
-    looked = loaded_by(f"{start}main(['status', '--help'], standalone_mode=False)")
+    explained = loaded_by(f"{start}main(['status', '--help'], standalone_mode=False)")
+    looked = loaded_by(f"{start}{no_ledger}main(['--state-directory', 'none', 'status'], standalone_mode=False)")
 
     assert shown == []
+    assert explained == ["rich"]
     assert set(looked) == {"alembic", "rich", "sqlalchemy"}
 
 

@@ -11,13 +11,13 @@ from claude_batch_dagster.client import AnthropicBatches, new_client, output_for
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport, serving
 from claude_batch_dagster.engine import Engine, Pacing
-from claude_batch_dagster.question import Question
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -34,14 +34,14 @@ TEXTS = [marked(f"paper {n}") for n in range(2)]
 
 
 @pytest.fixture
-def question(warehouse: Warehouse) -> Question:
+def task(warehouse: Warehouse) -> Task:
     """Return a question about two rows."""
     with duckdb.connect(warehouse.database) as connection:
         connection.execute(
             "CREATE TABLE main.documents AS SELECT unnest([0, 1]) AS id, unnest(?::VARCHAR[]) AS text", [TEXTS]
         )
     base = {"model": "claude-haiku-5-5", "max_tokens": 64, "output_config": {"format": output_format(Note)}}
-    return Question(
+    return Task(
         target=TableName("public", "notes"),
         upstream=Upstream(relation="main.documents", shown_as="documents", key=("id",), rule=PartitionRule(expr=None)),
         builder=RequestBuilder(prompt=Template.parse("{text}"), base=base),
@@ -51,16 +51,16 @@ def question(warehouse: Warehouse) -> Question:
 
 @pytest.fixture
 def run(
-    emulator: Emulator, clock: Clock, question: Question, warehouse: Warehouse, ledger: SqlLedger, state: StateDirectory
+    emulator: Emulator, clock: Clock, task: Task, warehouse: Warehouse, ledger: SqlLedger, state: StateDirectory
 ) -> Iterator[Callable[[str], int]]:
-    """Return a function that runs the question against a base URL and says how many requests it sent."""
+    """Return a function that runs the task against a base URL and says how many requests it sent."""
     clients: list[anthropic.Anthropic] = []
 
     def send(base_url: str) -> int:
         transport = anthropic.DefaultHttpxClient(transport=EmulatorTransport(emulator))
         clients.append(anthropic.Anthropic(api_key=KEY, base_url=base_url, http_client=transport))
         engine = Engine(
-            question=question,
+            task=task,
             api=AnthropicBatches(clients[-1]),
             warehouse=warehouse,
             ledger=ledger,

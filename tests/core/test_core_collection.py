@@ -21,14 +21,15 @@ from claude_batch_dagster.core.ports import Batch, Clock
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.verdicts import CLAIMED
 from claude_batch_dagster.errors import ApiUnreachableError, CredentialError, WarehouseLockedError
-from claude_batch_dagster.storage.duckdb import answers, questions
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.landing import Landing
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
-from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.landing import Landing
+from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory

@@ -17,8 +17,8 @@ from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.sending import chunks
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.errors import ApiResponseError, LedgerError, WarehouseError
-from claude_batch_dagster.storage.duckdb.matching import SpooledReceipt
-from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.collecting.matching import SpooledReceipt
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.world import TEN, TEN_GOOD, World
 

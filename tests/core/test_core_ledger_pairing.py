@@ -10,10 +10,10 @@ import pytest
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.errors import StrangeLedgerError
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
-from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError, Waking

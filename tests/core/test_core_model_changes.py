@@ -45,15 +45,15 @@ class Dying(SqlLedger):
 
 def edited(engine: Engine, model: type[BaseModel]) -> Engine:
     """Return the run with another output model, of which the API is told, too."""
-    question = engine.question
+    task = engine.task
     base = {**BASE, "output_config": {"format": output_format(model)}}
-    builder = replace(question.builder, base=base)
-    return replace(engine, question=replace(question, schema=OutputSchema(model), builder=builder))
+    builder = replace(task.builder, base=base)
+    return replace(engine, task=replace(task, schema=OutputSchema(model), builder=builder))
 
 
 def judged_by(engine: Engine, model: type[BaseModel]) -> Engine:
     """Return the run with another output model, of which the API hears nothing: it asks the same."""
-    return replace(engine, question=replace(engine.question, schema=OutputSchema(model)))
+    return replace(engine, task=replace(engine.task, schema=OutputSchema(model)))
 
 
 def ask(engine: Engine) -> RunReport:

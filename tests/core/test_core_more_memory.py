@@ -10,7 +10,7 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.errors import WarehouseMemoryError
 from claude_batch_dagster.storage.duckdb import warehouse
-from claude_batch_dagster.storage.duckdb.partition_fingerprints import Contents
+from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Contents
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.world import World
 
@@ -56,7 +56,7 @@ def test_a_limit_of_the_users_own_is_kept_and_told(large: World) -> None:
 
 def test_large_documents_are_looked_at_with_all_the_memory_there_is(large: World) -> None:
     """As sensors do it."""
-    upstream = large.engine().question.upstream
+    upstream = large.engine().task.upstream
 
     with Contents.opened(large.warehouse, upstream) as contents:
         assert contents.fingerprints([Partition(key="p")]).keys() == {"p"}

@@ -343,7 +343,7 @@ def test_answers_that_landed_under_earlier_names_are_found_by_those_of_today(wor
     world.documents({2: TWO[2]}, part="q")
     with pytest.raises(CrashError):
         world.run("p", "q", clock=Waking.never(world.clock))
-    builder = replace(world.engine().question.builder, asked_of=world.api.answerer)
+    builder = replace(world.engine().task.builder, asked_of=world.api.answerer)
     requests = [builder.build({"text": text}) for (text,) in world.sql("SELECT text FROM docs")]
     names = {one.request_hash: earlier_hash(one.params, asked_of=builder.asked_of) for one in requests}
     [chunk] = world.ledger.chunks(PIPELINE, State)

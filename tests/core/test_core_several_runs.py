@@ -6,8 +6,8 @@ import anthropic
 import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.canceling import Cancellation
 from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.running.canceling import Cancellation
 from claude_batch_dagster.errors import (
     ApiError,
     BatchVanishedError,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claude_batch_dagster.core.ledger import State
-from claude_batch_dagster.storage.duckdb.landing import Landing
+from claude_batch_dagster.storage.duckdb.collecting.landing import Landing
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE, World

@@ -12,15 +12,15 @@ from claude_batch_dagster.client import AnthropicBatches, output_format
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
-from claude_batch_dagster.question import Question
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Upstream
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -96,7 +96,7 @@ class World:
         """Open the engine of a new run."""
         self.n_runs += 1
         template = Template.parse(prompt) if isinstance(prompt, str) else prompt
-        question = Question(
+        task = Task(
             target=TableName("main", "answers"),
             upstream=Upstream(
                 relation="docs",
@@ -111,7 +111,7 @@ class World:
         )
         others = {name: options.pop(name) for name in tuple(options) if name in Engine.__dataclass_fields__}
         engine = Engine(
-            question=question,
+            task=task,
             api=self.api,
             warehouse=self.warehouse,
             ledger=self.ledger,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from claude_batch_dagster import Thresholds
-from claude_batch_dagster.runs import check_targets, materialization
+from claude_batch_dagster.runs import check_targets, dagster_internals, materialization
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -134,7 +134,7 @@ def test_materializations_are_looked_up_at_once(
     world.run(asset, span=("00", "39"))
 
     pointing = n_selects(world, asset)
-    monkeypatch.setattr(check_targets, "TARGET", None)
+    monkeypatch.setattr(dagster_internals, "TARGET", None)
 
     assert 1 <= pointing - n_selects(world, asset) <= 3
 
@@ -172,18 +172,18 @@ LATER = {
 
 def test_this_dagster_is_known() -> None:
     """With the Dagster that this is tested with, checks point to materializations."""
-    assert check_targets.target_type() is check_targets.TARGET is not None
+    assert dagster_internals.target_type() is dagster_internals.TARGET is not None
 
 
 @pytest.mark.parametrize("load", LATER.values(), ids=LATER.keys())
 def test_a_dagster_whose_checks_point_otherwise_is_noticed(load: Callable[[str], Any]) -> None:
     """When the package is imported, not in the middle of a run: whatever is not as it was is not used."""
-    assert check_targets.target_type(load) is None
+    assert dagster_internals.target_type(load) is None
 
 
 @pytest.mark.parametrize(
     ("target", "told_now"),
-    [(check_targets.TARGET, {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}), (None, {})],
+    [(dagster_internals.TARGET, {"SUCCEEDED": YEARS - {"1791"}, "FAILED": {"1791"}}), (None, {})],
     ids=["usual", "unknown"],
 )
 @pytest.mark.parametrize(("fail", "severity"), [(0.1, "ERROR"), (1.0, "WARN")])
@@ -199,7 +199,7 @@ def test_each_partition_of_a_range_has_its_evaluation(
     """One, with its severity, also where nothing points to materializations; only the status is not known there."""
     asset = classification(error_rate=Thresholds(warn=0.02, fail=fail))
     spoil(world)
-    monkeypatch.setattr(check_targets, "TARGET", target)
+    monkeypatch.setattr(dagster_internals, "TARGET", target)
 
     result = world.run(asset, span=ALL)
 

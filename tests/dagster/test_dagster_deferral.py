@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from claude_batch_dagster import build_collect_sensor, build_submission_asset
+from claude_batch_dagster.assets.registry import declaration_of
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch
 from claude_batch_dagster.errors import ConfigurationError, WarehouseLockedError
@@ -130,7 +131,8 @@ def test_the_collect_sensor_needs_no_database(world: "DagsterWorld", classificat
 
     world.let_go()
     with duckdb.connect(world.database, config={"threads": 1}):
-        with pytest.raises(WarehouseLockedError), world.resource(lock_timeout_seconds=0).open_warehouse().connect():
+        upstream = declaration_of(asset).task.upstream
+        with pytest.raises(WarehouseLockedError), world.resource(lock_timeout_seconds=0).open_upstream(upstream):
             pass
         requests, _ = tick(world, asset)
 

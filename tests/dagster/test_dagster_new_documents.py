@@ -10,10 +10,9 @@ import duckdb
 import pytest
 
 from claude_batch_dagster import build_batch_job, build_new_documents_sensor
-from claude_batch_dagster.assets.declarations import declaration_of
+from claude_batch_dagster.assets.registry import declaration_of
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.partitions import RANGE_END, RANGE_START, all_keys, partitions_of_keys
-from claude_batch_dagster.storage.duckdb.partition_fingerprints import Contents
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -228,8 +227,8 @@ def test_a_cursor_with_whole_fingerprints_is_understood(
 ) -> None:
     """What earlier versions have started, or were waiting for, is not taken for new."""
     asset = classification(**options)
-    declared, warehouse = declaration_of(asset), world.resource().open_warehouse()
-    with Contents.opened(warehouse, declared.question.upstream) as upstream:
+    declared = declaration_of(asset)
+    with world.resource().open_upstream(declared.task.upstream) as upstream:
         keys = list(all_keys(declared.spec.partitions_def, world.instance))
         found = upstream.fingerprints(partitions_of_keys(declared.spec.partitions_def, keys))
     marks = {key or "": mark for key, mark in found.items()}
@@ -275,7 +274,7 @@ def test_a_table_that_takes_too_long_to_read_is_a_reason_to_skip(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster would end the tick without a word: it is ended before, and says what to do."""
-    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.partition_fingerprints.LONGEST_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.asking.partition_fingerprints.LONGEST_LOOK_SECONDS", 0.3)
     slow = "SELECT * FROM public.documents WHERE (SELECT sum(range) FROM range(1000000000000)) > 0"
     ticker = Ticker(world, classification(sql=slow))
 
@@ -283,8 +282,7 @@ def test_a_table_that_takes_too_long_to_read_is_a_reason_to_skip(
 
     assert asked == []
     assert "takes longer than 0 s to look through, and every tick does so. Make a table of" in str(why)
-    with world.resource().open_warehouse().connect() as connection:
-        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert world.read("SELECT 1") == [(1,)]
 
 
 def test_a_tick_opens_the_database_once(

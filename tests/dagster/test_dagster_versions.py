@@ -11,8 +11,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from claude_batch_dagster.runs import materialization
-from claude_batch_dagster.runs import versions as versions_module
+from claude_batch_dagster.runs import dagster_internals, materialization
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -285,14 +284,14 @@ LATER = {
 
 def test_this_dagster_is_known() -> None:
     """With the Dagster that this is tested with, partitions of a range have versions of their own."""
-    assert versions_module.internals(dagster_with()) == versions_module.internals() == versions_module.INTERNALS
-    assert versions_module.INTERNALS is not None
+    assert dagster_internals.internals(dagster_with()) == dagster_internals.internals() == dagster_internals.INTERNALS
+    assert dagster_internals.INTERNALS is not None
 
 
 @pytest.mark.parametrize("load", LATER.values(), ids=LATER.keys())
 def test_a_dagster_that_has_changed_inside_is_noticed(load: Callable[[str], SimpleNamespace]) -> None:
     """When the package is imported, not in the middle of a run: whatever is not as it was is not used."""
-    assert versions_module.internals(load) is None
+    assert dagster_internals.internals(load) is None
 
 
 def provenance_that_fails(*_: object) -> Mapping[dg.AssetKey, object]:
@@ -300,7 +299,7 @@ def provenance_that_fails(*_: object) -> Mapping[dg.AssetKey, object]:
     raise TypeError("no such step")
 
 
-KNOWN = versions_module.INTERNALS
+KNOWN = dagster_internals.INTERNALS
 assert KNOWN is not None
 UNCALLABLE = replace(KNOWN, provenance_of=provenance_that_fails)
 
@@ -315,7 +314,7 @@ def test_each_partition_is_materialized_once(
     classification: Declare,
     report: dg.AssetsDefinition,
     monkeypatch: pytest.MonkeyPatch,
-    internals: versions_module.Internals | None,
+    internals: dagster_internals.Internals | None,
     n_versions: int,
 ) -> None:
     """With its metadata; what is downstream in the same run runs too. Also under a Dagster that has changed inside."""
@@ -335,7 +334,7 @@ def test_what_a_failing_range_has_done_is_kept_under_any_dagster(
     world: "DagsterWorld",
     classification: Declare,
     monkeypatch: pytest.MonkeyPatch,
-    internals: versions_module.Internals | None,
+    internals: dagster_internals.Internals | None,
 ) -> None:
     """The partition that was complete is materialized, with its version, also where Dagster has changed inside."""
     monkeypatch.setattr(materialization, "INTERNALS", internals)

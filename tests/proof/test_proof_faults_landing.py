@@ -13,7 +13,7 @@ import pytest
 
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.errors import WarehouseCorruptError, WarehouseError
-from claude_batch_dagster.storage.duckdb.landing import Landing
+from claude_batch_dagster.storage.duckdb.collecting.landing import Landing
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.clocks import CrashError
 from tests.core.world import World

@@ -16,11 +16,12 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.sending.chunks import Limits, chunked
-from claude_batch_dagster.storage.duckdb.asking import Asking
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.storage.duckdb.asking.asking import Asking
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.files.outbox import Outbox
 from tests.core.clocks import CrashError
 from tests.core.world import BASE, World
@@ -152,7 +153,7 @@ def test_f15_what_claude_was_made_to_say_is_text_in_a_cell(
     api = Obedient(client)
     api.words = orjson.dumps({"words": words}).decode()
     engine = world.engine(api=api)
-    engine.question = replace(engine.question, schema=OutputSchema(Words))
+    engine.task = replace(engine.task, schema=OutputSchema(Words))
 
     engine.run([Partition(key="p")])
 

@@ -103,7 +103,7 @@ def test_f109_one_run_that_is_started_twice_keeps_its_documents_apart(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second start reads other documents than the first is still writing down: neither spoils the other's."""
-    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.upstream.WINDOW", 2)
+    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.asking.upstream.WINDOW", 2)
     long = {n: f"war {n} " + "x" * 30_000 for n in range(5)}
     world.documents(long)
     reports: list[RunReport] = []

@@ -19,13 +19,14 @@ from pydantic import BaseModel
 from claude_batch_dagster.core.collecting.outputs import InvalidOutputError, OutputSchema
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Came
-from claude_batch_dagster.storage.duckdb import answers, questions
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
-from claude_batch_dagster.storage.duckdb.projection import GOOD as SUCCEEDED
-from claude_batch_dagster.storage.duckdb.projection import Projection
-from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import GOOD as SUCCEEDED
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.proof.fuzzing import SEED, fuzz, n_examples, spoil
 

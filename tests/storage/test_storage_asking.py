@@ -20,16 +20,17 @@ from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.question_hash import earlier_hash
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.sending.chunks import OpenRow
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
-from claude_batch_dagster.storage.duckdb import questions
-from claude_batch_dagster.storage.duckdb.asking import Asking
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
-from claude_batch_dagster.storage.duckdb.questions import counted, questions_of
-from claude_batch_dagster.storage.duckdb.rendering import BLOCK, LARGE_BYTES, Rendering
-from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, Upstream
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.asking import Asking
+from claude_batch_dagster.storage.duckdb.asking.questions import counted, questions_of
+from claude_batch_dagster.storage.duckdb.asking.rendering import BLOCK, LARGE_BYTES, Rendering
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 BASE = {"model": "m", "max_tokens": 1}
@@ -104,11 +105,9 @@ def asks(
     def take(*columns: Sequence[Any]) -> None:
         put.extend(map(OpenRow, *columns))
 
-    upstream = Upstream(
-        relation=relation if frame is None else FRAME, shown_as="table docs", key=tuple(key), rule=rule, frame=frame
-    )
+    upstream = Upstream(relation=relation, shown_as="table docs", key=tuple(key), rule=rule)
     asking = Asking(
-        reader=Reader(connection=connection, upstream=upstream, target=TARGET),
+        reader=Reader.of(connection, upstream, target=TARGET, frame=frame),
         partitions=partitions or (WHOLE,),
         builder=RequestBuilder(prompt=Template.parse(prompt) if isinstance(prompt, str) else prompt, base=base),
         put=take,
@@ -451,7 +450,7 @@ def test_f4_what_a_rejected_twin_asks_is_asked_for_others(ask: Ask, docs: Callab
 
 def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also across windows and partitions: one document is kept, for the row that stands first."""
-    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.rendering.WINDOW_BYTES", 1)
+    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.asking.rendering.WINDOW_BYTES", 1)
     n = BLOCK + 1_001
     run(
         "CREATE TABLE docs AS SELECT range AS id, if(range % 1000 = 0, 'same', 't' || range) AS text, "  # noqa: S608

@@ -13,12 +13,14 @@ from claude_batch_dagster.core.collecting.outcomes import facts_of, spending
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
 from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import WarehouseMemoryError
-from claude_batch_dagster.storage.duckdb import answers, matching, questions, warehouse
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
-from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb import warehouse
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.collecting import answers, matching
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

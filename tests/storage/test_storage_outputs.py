@@ -7,9 +7,9 @@ from pydantic import BaseModel
 
 from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.reporting.report import Standing
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import OutputModelError
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
 from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.storage.wide import Wide

@@ -19,14 +19,15 @@ from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSche
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Attempt, Came
+from claude_batch_dagster.core.tables import TableName, listed, quoted
 from claude_batch_dagster.errors import WarehouseError
-from claude_batch_dagster.storage.duckdb import answers, projection, questions
-from claude_batch_dagster.storage.duckdb.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.names import TableName, listed, quoted
-from claude_batch_dagster.storage.duckdb.outputs import MARKERS, OutputTable
-from claude_batch_dagster.storage.duckdb.projection import WINDOW, Projection
-from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.collecting import answers, projection
+from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
+from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.collecting.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.projection import WINDOW, Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.clocks import CrashError
 from tests.storage.wide import Wide

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.tables import quoted
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.duckdb.names import quoted
-from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.storage.test_storage_asking import TARGET, Found, asks
 

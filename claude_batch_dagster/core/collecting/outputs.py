@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 
 from claude_batch_dagster.core.asking.keys import INT64
 from claude_batch_dagster.core.asking.schema_rules import check_expressible
+from claude_batch_dagster.core.tables import quoted
 from claude_batch_dagster.errors import OutputModelError
 
 BOOKKEEPING: Mapping[str, str] = {
@@ -319,3 +320,16 @@ def _is_plain_json(value: Any) -> bool:
     except orjson.JSONEncodeError:
         return False
     return True
+
+
+def ddl(kind: Structure) -> str:
+    """Write a type as DuckDB's column definitions do: `["BIGINT"]` is `BIGINT[]`."""
+    match kind:
+        case str():
+            return kind
+        case [item]:
+            return f"{ddl(item)}[]"
+        case dict():
+            return f"STRUCT({', '.join(f'{quoted(name)} {ddl(field)}' for name, field in kind.items())})"
+        case _:  # pragma: no cover  (no other structure is made)
+            raise OutputModelError(f"{kind!r} is not a column type")

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from claude_batch_dagster.core.reporting.report import Standing
-from claude_batch_dagster.storage.duckdb.names import TableName, listed, quoted
+from claude_batch_dagster.core.tables import TableName, listed, quoted
 
 N_SAMPLES = 5
 

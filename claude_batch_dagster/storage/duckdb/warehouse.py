@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import duckdb
@@ -31,6 +31,9 @@ What DuckDB holds in memory, unless `config` says otherwise; more goes to files 
 
 Where that does not do, because single values are large, it may take what it takes by default: most of the machine's.
 """
+
+DUCKDBS_OWN = frozenset({"temp", "system"})
+"""Databases that every connection has beside the file."""
 
 MEMORY_SETTINGS = frozenset({"memory_limit", "max_memory"})
 
@@ -74,6 +77,22 @@ class Warehouse:
                 "the database is in memory, so its answers would be gone when the run ends. "
                 "Give DuckDBResource a file: database='warehouse.duckdb'."
             )
+
+    def check_schemas(self, *schemas: str) -> None:
+        """
+        Raise if a schema has the name of the database file, or of a database that DuckDB has in any case.
+
+        DuckDB names a database by its file, up to the first dot, and then does not know which of the two is meant.
+        """
+        catalog = PurePath(self.database).name.split(".", maxsplit=1)[0]
+        taken = {catalog.lower(), *DUCKDBS_OWN} - {"main"}  # a file of that name is main_db to DuckDB
+        for schema in schemas:
+            if schema.lower() in taken:
+                raise ConfigurationError(
+                    f"the schema {schema!r} has the name of a database, so DuckDB cannot tell the two apart: it calls "
+                    f"the file {self.database!r} {catalog!r}, and has databases temp and system of its own. Nothing "
+                    "was sent. Rename the file, or give the asset another schema=."
+                )
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

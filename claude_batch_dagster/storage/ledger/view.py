@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,24 +12,13 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, State
+from claude_batch_dagster.core.ledger import OPEN, Condition, Sighting, State
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage import migrations
 from claude_batch_dagster.storage.ledger import requests, schema
 from claude_batch_dagster.storage.ledger.chunks import chunk_record
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """One chunk, with what is known of its rows."""
-
-    chunk: ChunkRecord
-    n_partitions: int
-    """How many partitions have rows in it; 0 for an asset without partitions, and where nobody counted."""
-    spent_usd: float | None
-    """What its answers have cost: 0 until they are in the table, None where a price is not known."""
 
 
 class LedgerView(SqlLedger):
@@ -76,7 +64,21 @@ class LedgerView(SqlLedger):
         except LedgerError:  # it was moved, and would take note of its new home
             return None
 
-    def damage(self) -> str | None:
+    def condition(self) -> Condition:
+        """Return how the ledger is found."""
+        if not self.is_current:
+            return Condition(ledger_id=self.ledger_id, revision=self.revision, is_current=False)
+        damage = self._damage()
+        return Condition(
+            ledger_id=self.ledger_id,
+            revision=self.revision,
+            is_current=True,
+            damage=damage,
+            original=None if damage else self.original(),
+            states=() if damage else [one.chunk.state for one in self.sightings(())],
+        )
+
+    def _damage(self) -> str | None:
         """Return what is broken in the file, if anything is; other databases look after themselves."""
         if self._engine.dialect.name != "sqlite":
             return None

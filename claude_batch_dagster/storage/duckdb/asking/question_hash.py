@@ -1,8 +1,8 @@
 """The hash of what a row asks, computed by the database: the same as `core.asking.question_hash` makes."""
 
 from claude_batch_dagster.core.asking.question_hash import LENGTH, VERSION
-from claude_batch_dagster.storage.duckdb.names import quoted
-from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
+from claude_batch_dagster.core.tables import quoted
+from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 
 FILLED = r"[^\p{Z}\t-\r\x1c-\x1f\x85]"
 """A character that is no white space, as Python sees it."""

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from claude_batch_dagster.cli import checkup_api, checkup_here
-from claude_batch_dagster.cli.checkup import Finding, Level
-from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.doctor import api, machine
+from claude_batch_dagster.cli.doctor.findings import Finding, Level
+from claude_batch_dagster.cli.options import Options
 
-CHECKS: tuple[Callable[[Places], Iterator[Finding]], ...] = (
-    checkup_api.look,
-    checkup_here.state_directory,
-    checkup_here.ledger,
-    checkup_here.database,
-    checkup_here.versions,
+CHECKS: tuple[Callable[[Options], Iterator[Finding]], ...] = (
+    api.look,
+    machine.state_directory,
+    machine.ledger,
+    machine.database,
+    machine.versions,
 )
 
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from claude_batch_dagster.core.tables import MAX_NAME_BYTES, TableName, listed, quoted
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.storage.duckdb.names import MAX_NAME_BYTES, TableName, listed, quoted
 
 DATABASE = duckdb.connect()
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=60)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ledger import ChunkRecord, State
+from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.errors import ApiError
 
 

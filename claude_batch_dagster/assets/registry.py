@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from claude_batch_dagster.assets.sources import Source
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.question import Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Declaration:
 
     spec: dg.AssetSpec
     source: Source
-    question: Question
+    task: Task
     resource_key: str
     backfill_policy: dg.BackfillPolicy
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from claude_batch_dagster.core.dispatch import Dispatch
-from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ledger import CLOSED
 from claude_batch_dagster.core.ports import Answers
+from claude_batch_dagster.core.running.dispatch import Dispatch
+from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.errors import ApiError, CredentialError
 

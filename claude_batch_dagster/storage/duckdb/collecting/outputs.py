@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema, Structure
+from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema, Structure, ddl
+from claude_batch_dagster.core.tables import TableName, quoted
 from claude_batch_dagster.errors import OutputModelError
-from claude_batch_dagster.storage.duckdb.names import TableName, quoted
 
 MARKERS = TableName("claude_batch", "landed_chunks")
 """Which chunks are in which table: written in the transaction that lands them."""
@@ -58,19 +58,6 @@ class OutputTable:
         nulls = ", ".join(f"NULL::{ddl(kind)}" for kind in self.columns.values())
         described = connection.execute(f"DESCRIBE SELECT {nulls}").fetchall()
         return {name: kind for name, (_, kind, *_) in zip(self.columns, described, strict=True)}
-
-
-def ddl(kind: Structure) -> str:
-    """Write a type as DuckDB's column definitions do: `["BIGINT"]` is `BIGINT[]`."""
-    match kind:
-        case str():
-            return kind
-        case [item]:
-            return f"{ddl(item)}[]"
-        case dict():
-            return f"STRUCT({', '.join(f'{quoted(name)} {ddl(field)}' for name, field in kind.items())})"
-        case _:  # pragma: no cover  (no other structure is made)
-            raise OutputModelError(f"{kind!r} is not a column type")
 
 
 def mark_landed(connection: duckdb.DuckDBPyConnection, target: TableName, chunk_ids: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 from claude_batch_dagster.core.ports import Lack
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
-from claude_batch_dagster.storage.duckdb import answers
+from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.files.spool import lines_of
 

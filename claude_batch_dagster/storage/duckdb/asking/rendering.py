@@ -11,12 +11,12 @@ from claude_batch_dagster.core.asking.question_hash import VERSION, earlier_hash
 from claude_batch_dagster.core.asking.requests import RejectedRowError, Request
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.sending.chunks import OpenRow
+from claude_batch_dagster.core.tables import listed
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.storage.duckdb.asking.reading import good_answers
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.columns import hand_over
-from claude_batch_dagster.storage.duckdb.names import listed
-from claude_batch_dagster.storage.duckdb.reading import good_answers
-from claude_batch_dagster.storage.duckdb.upstream import Reader
-from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
 
 BLOCK = 2_000
 """Rows that are rendered together at least."""

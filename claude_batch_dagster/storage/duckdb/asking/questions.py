@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import duckdb
 
 from claude_batch_dagster.core.asking.question_hash import digest
-from claude_batch_dagster.storage.duckdb.names import MAX_NAME_BYTES, TableName, quoted
+from claude_batch_dagster.core.tables import MAX_NAME_BYTES, TableName, quoted
 
 SCHEMA = "claude_batch"
 

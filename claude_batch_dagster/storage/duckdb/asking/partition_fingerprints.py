@@ -9,9 +9,10 @@ from typing import Any, Self
 import duckdb
 
 from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Reader, Upstream
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse, without_values
 
 LONGEST_LOOK_SECONDS = 30.0

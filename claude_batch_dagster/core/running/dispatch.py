@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.requests import widened
 from claude_batch_dagster.core.collecting.outcomes import rejected, word
-from claude_batch_dagster.core.following import Following
 from claude_batch_dagster.core.ledger import OPEN, Made
 from claude_batch_dagster.core.ports import Answers
 from claude_batch_dagster.core.retries import FIRST, Attempt, Came, Plan
+from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission, culprit_of
 from claude_batch_dagster.errors import (

@@ -8,12 +8,12 @@ import duckdb
 
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.templates import Template
+from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.duckdb.names import listed, quoted
-from claude_batch_dagster.storage.duckdb.question_hash import question_hash
-from claude_batch_dagster.storage.duckdb.upstream import Reader
-from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
+from claude_batch_dagster.storage.duckdb.asking.question_hash import question_hash
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.warehouse import without_values
 
 FLOATING = frozenset({"FLOAT", "DOUBLE"})

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.storage.duckdb import answers, questions
-from claude_batch_dagster.storage.duckdb.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.reading import Reading, good_answers
+from claude_batch_dagster.storage.duckdb.asking.rendering import Put, Rendering
+from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.columns import hand_over
-from claude_batch_dagster.storage.duckdb.names import listed, quoted
-from claude_batch_dagster.storage.duckdb.reading import Reading, good_answers
-from claude_batch_dagster.storage.duckdb.rendering import Put, Rendering
-from claude_batch_dagster.storage.duckdb.upstream import FRAME, Reader, encodable
-from claude_batch_dagster.storage.duckdb.upstream_columns import Shape
 
 FOUND = {"place": "BIGINT", "found": "VARCHAR", "problem": "VARCHAR"}
 """Place, question and problem of rows of which Python knows better than SQL."""
@@ -41,14 +42,11 @@ class Asking:
 
         Raises `UpstreamError`, before anything is changed, when the table or a column is missing.
         """
-        reader, recoded = self.reader, frozenset[str]()
-        if reader.upstream.frame is not None:
-            frame, recoded = encodable(reader.upstream.frame, key=reader.upstream.key)
-            reader.connection.register(FRAME, frame)
+        reader = self.reader
         types = reader.types()
         needed = self.builder.columns if self.builder.columns is not None else tuple(types)
         key_types = reader.check_columns(types, needed)
-        self.shape = Shape(builder=self.builder, types=types, key_types=key_types, recoded=recoded)
+        self.shape = Shape(builder=self.builder, types=types, key_types=key_types, recoded=reader.recoded)
         self.is_new = questions.prepare(reader.connection, reader.target, key_types)
         answers.prepare(reader.connection)
         return key_types

@@ -1,16 +1,16 @@
-"""What one definition asks: of which rows, how, and where the answers go."""
+"""The task of one asset: what is asked, of which rows, and where the answers go."""
 
 from dataclasses import dataclass
 
 from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.outputs import OutputSchema
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.upstream import Upstream
+from claude_batch_dagster.core.tables import TableName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a definition asks of which rows, and where the answers go."""
+class Task:
+    """What an asset asks of which rows, and where the answers go."""
 
     target: TableName
     upstream: Upstream

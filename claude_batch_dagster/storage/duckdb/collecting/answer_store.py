@@ -8,12 +8,12 @@ from typing import Any
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Came, Plan
-from claude_batch_dagster.storage.duckdb import answers
-from claude_batch_dagster.storage.duckdb.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.landing import Landing
-from claude_batch_dagster.storage.duckdb.names import TableName
-from claude_batch_dagster.storage.duckdb.projection import GOOD, Projection
-from claude_batch_dagster.storage.duckdb.questions import questions_of
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.collecting.landing import Landing
+from claude_batch_dagster.storage.duckdb.collecting.projection import GOOD, Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from claude_batch_dagster.cli.checkup import Finding, ok, problem, warning
 from claude_batch_dagster.cli.connection import KEY, api_key, connected
-from claude_batch_dagster.cli.places import Places
+from claude_batch_dagster.cli.doctor.findings import Finding, ok, problem, warning
+from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.sending.listing import SKEW
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
@@ -16,7 +16,7 @@ NOTICEABLE = timedelta(minutes=1)
 """A difference between two clocks that is not the way of the answer."""
 
 
-def look(places: Places) -> Iterator[Finding]:
+def look(options: Options) -> Iterator[Finding]:
     """Make one call and tell what it shows."""
     try:
         api_key()
@@ -24,15 +24,15 @@ def look(places: Places) -> Iterator[Finding]:
         yield problem("API key", str(error), "Create one in the Claude Console and export it.")
         return
     try:
-        with connected(places) as api:
-            yield from _ask(api, places)
+        with connected(options) as api:
+            yield from _ask(api, options)
     except ConfigurationError as error:
         yield problem("base URL", str(error), "Mend --base-url or ANTHROPIC_BASE_URL, or unset it.")
 
 
-def _ask(api: AnthropicBatches, places: Places) -> Iterator[Finding]:
+def _ask(api: AnthropicBatches, options: Options) -> Iterator[Finding]:
     base_url, workspace_id, _ = api.account.rsplit(" ", 2)
-    before = places.clock.now()
+    before = options.clock.now()
     try:
         page = api.list_batches(limit=1)
         answerer = api.answerer
@@ -42,7 +42,7 @@ def _ask(api: AnthropicBatches, places: Places) -> Iterator[Finding]:
     except ApiError as error:
         yield problem("base URL", f"{base_url}: {error}", "Check the network, the proxy and the address.")
         return
-    half_way = before + (places.clock.now() - before) / 2
+    half_way = before + (options.clock.now() - before) / 2
     yield ok("API key", f"{KEY} is set and accepted")
     yield ok("base URL", base_url)
     yield ok("workspace", "that of the key" if workspace_id == "default" else workspace_id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
-from claude_batch_dagster.storage.duckdb.names import quoted
+from claude_batch_dagster.core.tables import quoted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import duckdb
 
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests
 from claude_batch_dagster.core.ports import AnswerRecord
-from claude_batch_dagster.storage.duckdb import answers
-from claude_batch_dagster.storage.duckdb.matching import Gathered, SpooledReceipt
-from claude_batch_dagster.storage.duckdb.projection import Projection
+from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.matching import Gathered, SpooledReceipt
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 
 
 @dataclass(kw_only=True)

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import duckdb
 import pandas as pd
 
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.duckdb.names import TableName
 from claude_batch_dagster.storage.duckdb.warehouse import without_values
 
 WINDOW = 2_000
@@ -26,28 +27,31 @@ KEY_TYPE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream:
-    """Where the documents are, and which columns matter."""
-
-    relation: str
-    """SQL that can stand behind FROM: a quoted table, or a query in parentheses."""
-    shown_as: str
-    """What messages call it."""
-    key: tuple[str, ...]
-    rule: PartitionRule
-    sample_columns: tuple[str, ...] = ()
-    """Columns to show in sample rows: none, unless documents may be seen in the UI."""
-    frame: pd.DataFrame | None = None
-    """The rows themselves, when an IO manager handed them over; `relation` is then `FRAME`."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reader:
     """Reads one upstream with one open connection. The caller closes it before anything slow."""
 
     connection: duckdb.DuckDBPyConnection
     upstream: Upstream
     target: TableName
+    recoded: frozenset[str] = frozenset()
+    """Text columns of a DataFrame that hold bytes, for not all of them are UTF-8."""
+
+    @classmethod
+    def of(
+        cls,
+        connection: duckdb.DuckDBPyConnection,
+        upstream: Upstream,
+        *,
+        target: TableName,
+        frame: pd.DataFrame | None = None,
+    ) -> Self:
+        """Read from the upstream table; from the frame, if an IO manager has handed one over in its place."""
+        if frame is None:
+            return cls(connection=connection, upstream=upstream, target=target)
+        encoded, recoded = encodable(frame, key=upstream.key)
+        connection.register(FRAME, encoded)
+        upstream = replace(upstream, relation=FRAME)
+        return cls(connection=connection, upstream=upstream, target=target, recoded=recoded)
 
     # --- what is there -----------------------------------------------------------------------------
 

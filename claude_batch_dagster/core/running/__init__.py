@@ -1,0 +1,1 @@
+"""One run: what is sent, followed and canceled, and who decides."""

@@ -1,0 +1,35 @@
+"""Tables and the ledger that filled them: looked at, and settled by a person, without a run."""
+
+from pathlib import Path
+
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.storage.duckdb import ledger_pairing
+from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
+from claude_batch_dagster.stores import Stores
+
+
+def filled_tables(stores: Stores) -> dict[str, str]:
+    """Return each table that was ever filled, with the id of its ledger; changes nothing, and waits for nobody."""
+    return ledger_pairing.filled_tables(
+        Warehouse(_existing(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0)
+    )
+
+
+def pairings(stores: Stores, ledger: SqlLedger) -> list[LedgerPairing]:
+    """Return how the ledger and each table that was ever filled go together."""
+    warehouse = Warehouse(_existing(stores), lock_timeout_seconds=stores.lock_timeout_seconds)
+    return [
+        LedgerPairing(warehouse=warehouse, ledger=ledger, target=TableName(*name.split(".", 1)))
+        for name in ledger_pairing.filled_tables(warehouse)
+    ]
+
+
+def _existing(stores: Stores) -> str:
+    if not stores.database:
+        raise ConfigurationError("name the DuckDB file with --database (CLAUDE_BATCH_DATABASE)")
+    if not Path(stores.database).is_file():
+        raise ConfigurationError(f"there is no DuckDB file at {stores.database!r}; looking creates none")
+    return stores.database

@@ -1,0 +1,125 @@
+"""The stores of a deployment: where they are, and the door to the state directory and the ledger."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from claude_batch_dagster.core.ledger import Condition
+from claude_batch_dagster.core.ports import Locks
+from claude_batch_dagster.errors import ConfigurationError, LedgerError
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
+from claude_batch_dagster.storage.ledger.view import LedgerView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where everything is kept. What a run needs is created where it is absent; what is looked at never is."""
+
+    database: str | None = None
+    """Path of the DuckDB file."""
+    database_config: Mapping[str, Any] = field(default_factory=dict)
+    state_directory: str | None = None
+    """Default: `.claude_batch` beside the DuckDB file, else in the working directory."""
+    ledger_url: str | None = None
+    """SQLAlchemy URL; default: `ledger.sqlite` in the state directory."""
+    lock_timeout_seconds: float = 120.0
+    """How long to wait for another process to let go of the DuckDB file."""
+    busy_seconds: float = BUSY_SECONDS
+    """How long to wait for another process that writes to the ledger."""
+    hint: str = ""
+    """What to do where something that is looked at is absent: how it is named here."""
+
+    @property
+    def folder(self) -> Path:
+        """The state directory, whether or not it is there; raise `ConfigurationError` if nobody has said where."""
+        if self.state_directory:
+            return Path(self.state_directory)
+        if self.database is None:
+            return Path(".claude_batch")
+        if "://" in self.database or self.database.startswith("md:"):
+            raise ConfigurationError(
+                f"the database {self.database!r} is no file, so there is no folder beside it: set state_directory."
+            )
+        return Path(self.database).parent / ".claude_batch"
+
+    # --- for a run ---------------------------------------------------------------------------------
+
+    def open_state_directory(self) -> StateDirectory:
+        """Open the state directory, or create it."""
+        return StateDirectory.open(self.folder.absolute())
+
+    def open_ledger(self, state: StateDirectory | None = None) -> SqlLedger:
+        """Open the ledger, or create it; whoever does closes it."""
+        url = self.ledger_url or (state or self.open_state_directory()).ledger_url
+        return SqlLedger(url, busy_seconds=self.busy_seconds)
+
+    @contextmanager
+    def ledger(self) -> Iterator[SqlLedger]:
+        """Open the ledger alone: for a look at what is on its way, while anything else may be in use."""
+        ledger = self.open_ledger()
+        try:
+            yield ledger
+        finally:
+            ledger.dispose()
+
+    # --- for a person ------------------------------------------------------------------------------
+
+    def ledger_id(self) -> str:
+        """Return the name that the ledger was given when it was created."""
+        with self._view() as view:
+            return view.ledger_id
+
+    def condition(self) -> Condition:
+        """Return how the ledger is found, whatever its revision."""
+        with self._view() as view:
+            return view.condition()
+
+    @contextmanager
+    def looking(self) -> Iterator[LedgerView]:
+        """Open the ledger to look at it only; a run that goes on meanwhile does not notice."""
+        with self._view() as view:
+            if not view.is_current:
+                raise LedgerError(
+                    f"the ledger was written by an older version of claude-batch-dagster (revision {view.revision}). "
+                    "The next run upgrades it, and so does `claude-batch reconcile`"
+                )
+            yield view
+
+    @contextmanager
+    def working(self) -> Iterator[tuple[SqlLedger, Locks]]:
+        """Open the ledger, which must be there, to work on it; and the locks of those who send."""
+        url = self._existing_ledger()
+        LedgerView(url).dispose()  # opening it to work on it would create what is not there
+        state = StateDirectory.open(self._existing_folder())
+        ledger = SqlLedger(url)
+        try:
+            yield ledger, ledger.shared_locks(state)
+        finally:
+            ledger.dispose()
+
+    @contextmanager
+    def _view(self) -> Iterator[LedgerView]:
+        view = LedgerView(self._existing_ledger())
+        try:
+            yield view
+        finally:
+            view.dispose()
+
+    def _existing_ledger(self) -> str | sa.URL:
+        if self.ledger_url:
+            return self.ledger_url
+        state = StateDirectory(self._existing_folder())
+        if not Path(state.ledger_url.database or "").is_file():
+            raise ConfigurationError(f"there is no ledger in the state directory {str(state.path)!r}. {self.hint}")
+        return state.ledger_url
+
+    def _existing_folder(self) -> Path:
+        if not self.folder.is_dir():
+            raise ConfigurationError(f"there is no state directory at {str(self.folder)!r}. {self.hint}")
+        return self.folder
