@@ -460,6 +460,7 @@ def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatc
     found = ask(P, Q, rule=BY_PART)
 
     assert (found.sent[0], len(found.sent)) == (("p", "0"), BLOCK + 998)
+    assert [int(key) for _, key in found.sent] == sorted(int(key) for _, key in found.sent), "not as upstream has them"
     counts = zip(found.counts("p"), found.counts("q"), strict=True)
     assert tuple(map(sum, counts)) == (n, n, 0, 3, BLOCK + 998, 0)
 

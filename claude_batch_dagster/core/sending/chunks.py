@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -18,7 +19,7 @@ from claude_batch_dagster.core.pricing import Size, most
 from claude_batch_dagster.errors import ConfigurationError
 
 OPENING, BETWEEN, CLOSING = b'{"requests":[', b",", b"]}"
-ENVELOPE = b'{"custom_id":"%b","params":%b}'
+BEFORE, AFTER = b'{"custom_id":"%b","params":', b"}"
 PIECE_BYTES = 1 << 18
 """Of how many bytes a piece of the body is, about."""
 
@@ -40,8 +41,10 @@ N_SHARES = 8
 SMALLEST_SHARE = 1_000
 """Requests that are worth the calls of a batch of their own."""
 
-PLAIN_KEY = re.compile(r'"?([A-Za-z0-9_-]+)"?')
-"""A key that can be a part of a custom_id as it stands."""
+AROUND_WORDS = str.maketrans("", "", '"_-')
+"""What a key may have beside letters and digits, and be a part of a custom_id as it stands but for its quotes."""
+
+AROUND_SLUG = '"-'
 
 MAX_CUSTOM_ID = 64
 """Length allowed of a custom_id, `[A-Za-z0-9_-]{1,64}` (Claude docs, "Message Batches")."""
@@ -104,6 +107,14 @@ class OpenRow(NamedTuple):
         return price
 
 
+def rows_of(
+    partition_keys: Iterable[str | None], keys: Iterable[str], questions: Iterable[str], params: Iterable[bytes]
+) -> Iterator[OpenRow]:
+    """Make rows of columns; a named tuple that is made by name costs ten times as much."""
+    columns = zip(partition_keys, keys, questions, params, repeat(1), repeat(0), strict=False)
+    return map(tuple.__new__, repeat(OpenRow), columns)
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A batch to be, its nonce in every custom_id: the proof that a batch found at the API is ours."""
@@ -114,7 +125,9 @@ class Chunk:
     @cached_property
     def custom_ids(self) -> tuple[str, ...]:
         """One custom_id for each row, unique by construction."""
-        return tuple(custom_id(self.nonce, ordinal, row.key) for ordinal, row in enumerate(self.rows))
+        keys = [row.key for row in self.rows]
+        slugs = keys if _is_plain("".join(keys)) else map(_slug, keys)
+        return tuple([_named(self.nonce, ordinal, slug) for ordinal, slug in enumerate(slugs)])
 
     @property
     def body(self) -> Body:
@@ -124,14 +137,14 @@ class Chunk:
     @property
     def max_cost_usd(self) -> float | None:
         """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
-        sizes = Counter(_measured(row.params for row in self.rows))
+        sizes = _measured([row.params for row in self.rows])
         prices = [(most(_size(measured)), n) for measured, n in sizes.items()]
         return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
     @cached_property
     def _n_bytes(self) -> int:
         n = len(self.rows)
-        envelopes = len(OPENING) + len(CLOSING) + n * len(ENVELOPE % (b"", b"")) + max(0, n - 1) * len(BETWEEN)
+        envelopes = len(OPENING) + len(CLOSING) + n * len(BEFORE % b"" + AFTER) + max(0, n - 1) * len(BETWEEN)
         params = sum(len(row.params) for row in self.rows)
         return envelopes + params + sum(map(len, self.custom_ids))
 
@@ -142,8 +155,8 @@ class Chunk:
             if n_waiting > PIECE_BYTES:
                 yield b"".join(waiting)
                 waiting, n_waiting = [], 0
-            waiting += (between, ENVELOPE % (name.encode(), row.params))
-            n_waiting += len(waiting[-1])
+            waiting += (between, BEFORE % name.encode(), row.params, AFTER)
+            n_waiting += len(row.params)
             between = BETWEEN
         yield b"".join([*waiting, CLOSING])
 
@@ -152,13 +165,22 @@ _Measured = tuple[tuple[str, int], int, bool]
 """All that the price of a request depends on: model and limit, size in steps, whether it asks for caching."""
 
 
-def _measured(requests: Iterable[bytes]) -> Iterator[_Measured]:
-    """Measure requests, whose sizes are rounded up, so that many have the same."""
-    before, settings = None, ("", 0)
-    for params in requests:
-        if before is None or not params.startswith(before):
-            before, settings = _settings_before_messages(params)
-        yield settings, -(-len(params) // STEP_BYTES), b'"cache_control"' in params
+def _measured(requests: Sequence[bytes]) -> Counter[_Measured]:
+    """Count requests by what their price depends on; their sizes are rounded up, so that many have the same."""
+    found: Counter[_Measured] = Counter()
+    start = 0
+    while start < len(requests):
+        before, settings = _settings_before_messages(requests[start])
+        end = start + 1
+        while before is not None and end < len(requests) and requests[end].startswith(before):
+            end += 1
+        alike = requests[start:end]
+        steps = [-(-len(params) // STEP_BYTES) for params in alike]
+        cached = [b'"cache_control"' in params for params in alike]
+        for (n_steps, is_cached), n in Counter(zip(steps, cached, strict=True)).items():
+            found[settings, n_steps, is_cached] += n
+        start = end
+    return found
 
 
 def _size(one: _Measured) -> Size:
@@ -198,15 +220,26 @@ def new_nonce(now: datetime, entropy: bytes) -> str:
 
 def custom_id(nonce: str, ordinal: int, key: str) -> str:
     """Return the nonce, the ordinal, and as much of the key as is allowed and fits, for human eyes."""
-    plain = PLAIN_KEY.fullmatch(key)
-    slug = plain[1] if plain else _slug(key)
-    return f"{nonce}-{ordinal:05d}-{slug.strip('-')}"[:MAX_CUSTOM_ID].rstrip("-")
+    return _named(nonce, ordinal, _slug(key))
+
+
+def _named(nonce: str, ordinal: int, slug: str) -> str:
+    return f"{nonce}-{ordinal:05d}-{slug.strip(AROUND_SLUG)}"[:MAX_CUSTOM_ID].rstrip("-")
 
 
 def _slug(key: str) -> str:
+    """Return what a custom_id can say of a key."""
+    if _is_plain(key):
+        return key
     value = json.loads(key)
     text = "-".join(str(part) for part in value) if isinstance(value, list) else str(value)
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
+
+
+def _is_plain(keys: str) -> bool:
+    """Whether keys are words and numbers, of which nothing but the quotes has to go."""
+    letters = keys.translate(AROUND_WORDS)
+    return letters.isascii() and letters.isalnum()
 
 
 def chunked(rows: Iterable[OpenRow], limits: Limits) -> Iterator[list[OpenRow]]:

@@ -190,6 +190,17 @@ def _lift_limit(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"SET memory_limit = '{default}'")
 
 
+@contextmanager
+def in_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let a join that is fetched while it goes on keep the order of its tables, which several threads would not."""
+    threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    connection.execute("SET threads = 1")
+    try:
+        yield
+    finally:
+        connection.execute(f"SET threads = {threads}")
+
+
 def _passes(error: duckdb.Error) -> bool:
     """Whether the file is in use, by another process or, set up otherwise, by this one."""
     return "Could not set lock on file" in str(error) or "different configuration" in str(error)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise, starmap
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import IO, Self
 
 import orjson
 
-from claude_batch_dagster.core.sending.chunks import OpenRow
+from claude_batch_dagster.core.sending.chunks import OpenRow, rows_of
 from claude_batch_dagster.storage.files.state_directory import open_private
 
 
@@ -43,8 +43,8 @@ class Outbox:
         """Put some rows in."""
         if self._file is None or self._closed:
             raise ValueError("the outbox is closed")
-        self._file.write(orjson.dumps([partition_keys, keys, questions, list(map(len, params))]) + b"\n")
-        self._file.writelines(params)
+        head = orjson.dumps([partition_keys, keys, questions, list(map(len, params))])
+        self._file.write(b"".join([head, b"\n", *params]))
         self.n_requests += len(params)
 
     def __iter__(self) -> Iterator[OpenRow]:
@@ -53,11 +53,11 @@ class Outbox:
             return
         file.seek(0)
         for head in iter(file.readline, b""):
-            *columns, sizes = orjson.loads(head)
+            partition_keys, keys, questions, sizes = orjson.loads(head)
             together, ends = file.read(sum(sizes)), list(accumulate(sizes))
             params = [together[start:end] for start, end in pairwise([0, *ends])]
             del together
-            yield from starmap(OpenRow, zip(*columns, params, strict=True))
+            yield from rows_of(partition_keys, keys, questions, params)
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""

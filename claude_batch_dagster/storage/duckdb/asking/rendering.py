@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, Protocol
 
 from claude_batch_dagster.core.asking.keys import NO_KEY, canonical_key
@@ -17,15 +16,19 @@ from claude_batch_dagster.storage.duckdb.asking.reading import good_answers
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.columns import hand_over
+from claude_batch_dagster.storage.duckdb.warehouse import in_order
 
 BLOCK = 2_000
-"""Rows that are rendered together at least."""
+"""Rows that are in memory together at least."""
+
+FETCHED = 500
+"""Rows that are fetched together: of so few the garbage collector takes no notice."""
 
 WINDOW_BYTES = 16_000_000
-"""Bytes of requests that are rendered together at most, but for one block."""
+"""Bytes of requests that Python renders together at most, but for one block."""
 
 LARGE_BYTES = 5_000
-"""Bytes of a request from which on it is rendered alone: SQL holds thousands at once, several times each."""
+"""Bytes of a request from which on Python renders it: SQL holds thousands at once, several times each."""
 
 EVERY_ROW = "true"
 
@@ -80,17 +83,14 @@ class Rendering:
         connection = self.reader.connection
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_wanted AS SELECT _cb_place, partition_key, request_hash, {keys} "
-            f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place)"
+            f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place) ORDER BY _cb_place"
         )
-        for start, end, n_alone in self._windows():
-            within = f"_cb_place BETWEEN {start} AND {end}"
-            window = (
-                f"FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
-                f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place)"
-            )
-            self._render_together(f"{window} WHERE NOT {self._alone}")
-            if n_alone:
-                self._render_alone(f"{window} WHERE {self._alone} ORDER BY w._cb_place")
+        if self._alone != EVERY_ROW:
+            with in_order(connection):  # rather than sorted, for which SQL would move the documents
+                for start, end in self._stretches():
+                    self._render_together(f"{_between(start, end)} WHERE NOT {self._alone}")
+        for start, end in self._windows():
+            self._render_alone(f"{_between(start, end)} WHERE {self._alone} ORDER BY w._cb_place")
 
     @cached_property
     def _alone(self) -> str:
@@ -109,40 +109,48 @@ class Rendering:
             n_times = max(1, sum(place is not None for _, place in builder.prompt.parts))
         return f"({shared} + {n_times} * r._cb_size)"
 
-    def _windows(self) -> Iterator[tuple[int, int, int]]:
-        """Yield first and last place of rows that are rendered together, and how many of them are rendered alone."""
-        blocks = self.reader.connection.execute(
-            f"SELECT w._cb_place // {BLOCK} AS block, sum({self._n_bytes}), count(*) FILTER ({self._alone}) "
-            "FROM _cb_wanted AS w JOIN _cb_read AS r USING (_cb_place) GROUP BY block ORDER BY block"
-        ).fetchall()
-        start, end, n_bytes, n_alone = None, 0, 0, 0
-        for block, size_of_block, n in blocks:
-            if start is not None and n_bytes + size_of_block > WINDOW_BYTES:
-                yield start, end, n_alone
-                start, n_bytes, n_alone = None, 0, 0
-            start = block * BLOCK if start is None else start
-            end, n_bytes, n_alone = (block + 1) * BLOCK - 1, n_bytes + size_of_block, n_alone + n
-        if start is not None:
-            yield start, end, n_alone
+    def _stretches(self) -> list[tuple[int, int]]:
+        """Return first and last place of rows that stand in order: what threads read together may not."""
+        found: Any = self.reader.connection.execute("SELECT _cb_place FROM _cb_read").fetchnumpy()
+        places = found["_cb_place"]
+        if not len(places):
+            return []
+        breaks = (places[1:] != places[:-1] + 1).nonzero()[0]
+        return sorted(zip(places[[0, *(breaks + 1)]].tolist(), places[[*breaks, -1]].tolist(), strict=True))
 
-    def _render_together(self, window: str) -> None:
-        """Let SQL render a window: requests in which nothing but the message differs."""
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Yield first and last place of rows of which those that are rendered alone are in memory at once."""
+        blocks = self.reader.connection.execute(
+            f"SELECT w._cb_place // {BLOCK} AS block, sum({self._n_bytes}) FROM _cb_wanted AS w "
+            f"JOIN _cb_read AS r USING (_cb_place) WHERE {self._alone} GROUP BY block ORDER BY block"
+        ).fetchall()
+        start, end, n_bytes = None, 0, 0
+        for block, size_of_block in blocks:
+            if start is not None and n_bytes + size_of_block > WINDOW_BYTES:
+                yield start, end
+                start, n_bytes = None, 0
+            start = block * BLOCK if start is None else start
+            end, n_bytes = (block + 1) * BLOCK - 1, n_bytes + size_of_block
+        if start is not None:
+            yield start, end
+
+    def _render_together(self, rows: str) -> None:
+        """Let SQL render requests in which nothing but the message differs; they are fetched while it does."""
         template, (before, after) = self.shape.builder.prompt, self.shape.builder.around
-        if self._alone == EVERY_ROW or not isinstance(template, Template):
-            return
+        if not isinstance(template, Template):
+            return  # so that types know it: Python renders every row then
         values, message = {"before": before.decode(), "after": after.decode()}, []
         for n, (literal, place) in enumerate(template.parts):
             values[f"literal{n}"] = literal
             message += [f"$literal{n}::VARCHAR", *([] if place is None else [self.shape.names[place]])]
-        found = self.reader.connection.execute(
-            "SELECT w._cb_place, w.partition_key, w.request_hash, "
+        query = (
+            "SELECT w.partition_key, w.request_hash, "
             f"encode(concat($before::VARCHAR, to_json(concat({', '.join(message)}))::VARCHAR, $after::VARCHAR)), "
-            f"{listed(self.shape.key_types, 'w.')} {window}",
-            values,
-        ).fetchall()
-        if found:
-            found.sort(key=itemgetter(0))  # rather here than in SQL, which would move the documents to sort them
-            _, partition_keys, questions, params, *keys = zip(*found, strict=True)
+            f"{listed(self.shape.key_types, 'w.')} {rows}"
+        )
+        rendered = self.reader.connection.execute(query, values)
+        while found := rendered.fetchmany(FETCHED):
+            partition_keys, questions, params, *keys = zip(*found, strict=True)
             names = [canonical_key(key) or NO_KEY for key in zip(*keys, strict=True)]
             self.put(partition_keys, names, questions, params)
 
@@ -232,3 +240,12 @@ class Rendering:
             return False
         query = f"SELECT 1 FROM {self.reader.target.sql} WHERE request_hash NOT LIKE '{VERSION}%' LIMIT 1"
         return self.reader.connection.execute(query).fetchone() is not None
+
+
+def _between(start: int, end: int) -> str:
+    """Return the SQL of the wanted rows in a range of places, beside what was read of them."""
+    within = f"_cb_place BETWEEN {start} AND {end}"
+    return (
+        f"FROM (SELECT * FROM _cb_wanted WHERE {within}) AS w "
+        f"JOIN (SELECT * FROM _cb_read WHERE {within}) AS r USING (_cb_place)"
+    )
