@@ -460,9 +460,19 @@ def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatc
     found = ask(P, Q, rule=BY_PART)
 
     assert (found.sent[0], len(found.sent)) == (("p", "0"), BLOCK + 998)
-    assert [int(key) for _, key in found.sent] == sorted(int(key) for _, key in found.sent), "not as upstream has them"
     counts = zip(found.counts("p"), found.counts("q"), strict=True)
     assert tuple(map(sum, counts)) == (n, n, 0, 3, BLOCK + 998, 0)
+
+
+def test_requests_stand_in_the_order_of_upstream(ask: Ask, run: Run) -> None:
+    """However many threads read it, and also beside answers: they store what they have read one after the other."""
+    n = 130_000  # more than DuckDB gives to one thread
+    run(f"CREATE TABLE docs AS SELECT range::INTEGER AS id, 't' || range AS text FROM range({n})")  # noqa: S608
+    answered(run, ("1", None, "succeeded", "t1"))
+
+    found = ask()
+
+    assert [int(key) for _, key in found.sent] == [place for place in range(n) if place != 1]
 
 
 def test_new_changed_and_failed_rows_are_asked_and_answered_ones_are_not(
