@@ -123,7 +123,7 @@ class AnthropicBatches:
         self._client.close()
 
     def create(self, body: Body) -> Batch:
-        """Send one batch, exactly once; nothing on the way tries again."""
+        """Send one batch, exactly once; nothing on the way tries again, and `core.sending.submission` ends the body."""
         with _translated():
             response = self._client.with_options(max_retries=0, timeout=CREATE_TIMEOUT_SECONDS).post(
                 PATH,

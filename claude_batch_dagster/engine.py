@@ -37,7 +37,7 @@ from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Co
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.collecting.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS, OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse

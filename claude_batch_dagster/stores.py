@@ -1,4 +1,8 @@
-"""The stores of a deployment: where they are, and the door to the state directory and the ledger."""
+"""
+The stores of a deployment: where they are, and the door to the state directory and the ledger.
+
+For a run all of them are opened together, by `engine.Engine.opened`.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

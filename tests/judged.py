@@ -1,7 +1,7 @@
 """A result, as what it is judged by."""
 
+from claude_batch_dagster.core.collecting.answer_records import facts_of
 from claude_batch_dagster.core.collecting.judging import Judgeable
-from claude_batch_dagster.core.collecting.outcomes import facts_of
 from claude_batch_dagster.core.collecting.results import Result
 
 

@@ -11,7 +11,7 @@ from claude_batch_dagster.assets.registry import Declaration, remember
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.asking.code_version import code_version
-from claude_batch_dagster.core.asking.meaning import meaning
+from claude_batch_dagster.core.asking.output_identity import meaning
 from claude_batch_dagster.core.asking.partitions import PartitionRule
 from claude_batch_dagster.core.asking.requests import (
     DEFAULT_MODEL,
@@ -22,7 +22,7 @@ from claude_batch_dagster.core.asking.requests import (
 )
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError, TemplateError

@@ -2,7 +2,7 @@
 What answers cost. Prices are data of the genai-prices package, read offline; none are ours.
 
 `rates_of` gives them as whole numbers, with which the database itself prices ordinary results: see
-`storage.duckdb.matching`.
+`storage.duckdb.collecting.matching`.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.tables import TableName
 
 

@@ -16,7 +16,7 @@ from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.partitions import BETWEEN, all_keys, dimensions_of, partitions_of_keys
 from claude_batch_dagster.runs.ranges import Places, partition_tags, stretches
-from claude_batch_dagster.sensors.cursor import Memory, short
+from claude_batch_dagster.sensors.changes import Memory, short
 from claude_batch_dagster.sensors.run_history import Earlier
 
 STARTS = "claude_batch/starts"

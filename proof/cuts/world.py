@@ -12,7 +12,7 @@ import duckdb
 from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Counts, Page
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow, new_nonce
@@ -24,7 +24,7 @@ from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.collecting.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS, OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.spool import FileSpool

@@ -14,7 +14,7 @@ from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.collecting.matching import SpooledReceipt
-from claude_batch_dagster.storage.duckdb.collecting.outputs import mark_landed
+from claude_batch_dagster.storage.duckdb.collecting.output_table import mark_landed
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.files import state_directory
 from proof.planted.bug import breaks

@@ -11,7 +11,7 @@ from anthropic import Anthropic
 from claude_batch_dagster import client
 from claude_batch_dagster.core import retries
 from claude_batch_dagster.core.collecting import collection
-from claude_batch_dagster.core.collecting.outcomes import lack
+from claude_batch_dagster.core.collecting.answer_records import lack
 from claude_batch_dagster.core.ledger import ChunkRecord, State
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.retries import Plan

@@ -11,7 +11,7 @@ from claude_batch_dagster.core.asking.partitions import PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from proof.canary import DOCUMENT

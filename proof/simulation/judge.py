@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from claude_batch_dagster.core.collecting.outcomes import word
+from claude_batch_dagster.core.collecting.answer_records import word
 from claude_batch_dagster.core.ledger import OPEN, State
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import Verdict

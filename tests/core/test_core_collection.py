@@ -28,7 +28,7 @@ from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.collecting.landing import Landing
-from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.spool import FileSpool

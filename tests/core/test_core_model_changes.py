@@ -9,7 +9,7 @@ from pydantic import BaseModel, field_validator
 
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.engine import Engine, RunReport
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError, Waking

@@ -20,7 +20,7 @@ from pydantic import (
     model_serializer,
 )
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, InvalidOutputError, OutputSchema, sql_type
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, InvalidOutputError, OutputSchema, sql_type
 from claude_batch_dagster.errors import OutputModelError
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from claude_batch_dagster.core.collecting.judging import judge
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.collecting.results import (
     Canceled,
     Errored,

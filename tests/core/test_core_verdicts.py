@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster.core.collecting.judging import COMPLETE, Judgeable, Told, judge
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.ledger import NEXT, OPEN, State
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import TRANSIENT, Verdict

@@ -13,7 +13,7 @@ from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.sending.chunks import Limits

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING
 from claude_batch_dagster.errors import OutputModelError
 
 if TYPE_CHECKING:

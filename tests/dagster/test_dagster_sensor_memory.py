@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from claude_batch_dagster.sensors.cursor import Memory
+from claude_batch_dagster.sensors.changes import Memory
 
 STILL = "No document has changed since the last look."
 

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 import claude_batch_dagster
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING
 from claude_batch_dagster.core.ledger import NEXT, State
 from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import list_since

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from claude_batch_dagster.client import AnthropicBatches, new_client
 from claude_batch_dagster.core.collecting.judging import judge
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ports import Batch, Body
 from claude_batch_dagster.core.sending.submission import culprit_of

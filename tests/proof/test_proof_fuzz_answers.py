@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.collecting.outputs import InvalidOutputError, OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import InvalidOutputError, OutputSchema
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.tables import TableName
@@ -24,7 +24,7 @@ from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import GOOD as SUCCEEDED
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse

@@ -21,7 +21,7 @@ from claude_batch_dagster.core.asking.question_hash import earlier_hash
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
@@ -30,7 +30,7 @@ from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.questions import counted, questions_of
 from claude_batch_dagster.storage.duckdb.asking.rendering import BLOCK, LARGE_BYTES, Rendering
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
-from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 BASE = {"model": "m", "max_tokens": 1}

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.collecting.outcomes import facts_of, spending
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.answer_records import facts_of, spending
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.collecting.results import Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend, State
 from claude_batch_dagster.core.tables import TableName
@@ -19,7 +19,7 @@ from claude_batch_dagster.storage.duckdb import warehouse
 from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.collecting import answers, matching
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
-from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Attempt, Came
@@ -26,7 +26,7 @@ from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
 from claude_batch_dagster.storage.duckdb.collecting import answers, projection
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.collecting.outputs import MARKERS, OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS, OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import WINDOW, Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.clocks import CrashError

@@ -39,7 +39,7 @@ def question_hash(definition: str, values: Iterable[str]) -> str:
     Return the hash of one question: of its definition (a digest), and of the row's values as text.
 
     Each value is preceded by its length in bytes, so that two of them cannot be taken for two others. For templates
-    the database computes the same: `storage.duckdb.question_hash`.
+    the database computes the same: `storage.duckdb.asking.question_hash`.
     """
     hashed = hashlib.sha256(definition.encode())
     for value in values:

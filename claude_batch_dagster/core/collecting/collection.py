@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from claude_batch_dagster.core.collecting.outcomes import lack, word
+from claude_batch_dagster.core.collecting.answer_records import lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving, lock_of
 from claude_batch_dagster.core.collecting.recollecting import Recollection
 from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Spend, State
@@ -22,7 +22,7 @@ CHUNKS_TOGETHER = 10
 REQUESTS_TOGETHER = 100_000
 """Requests that land together; a landing looks at the whole table once."""
 
-BYTES_TOGETHER = 1 << 26
+BYTES_TOGETHER = 1 << 27
 """Bytes of results that land together; a chunk with more lands alone."""
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from claude_batch_dagster.core.collecting.outcomes import NEVER
-from claude_batch_dagster.core.collecting.outputs import InvalidOutputError, OutputSchema
+from claude_batch_dagster.core.collecting.answer_records import NEVER
+from claude_batch_dagster.core.collecting.output_schema import InvalidOutputError, OutputSchema
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import TRANSIENT, Verdict
 

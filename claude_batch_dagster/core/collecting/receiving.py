@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from claude_batch_dagster.core.collecting.answer_records import gone, recorded
 from claude_batch_dagster.core.collecting.downloads import Downloads, batch_id_of
-from claude_batch_dagster.core.collecting.outcomes import gone, recorded
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, Requests
 from claude_batch_dagster.core.ports import Answers, Clock, Landing, Locks, Receipt
 from claude_batch_dagster.errors import ApiResponseError

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from claude_batch_dagster.core.collecting.answer_records import gone, lack, word
 from claude_batch_dagster.core.collecting.downloads import MAX_DOWNLOADS
-from claude_batch_dagster.core.collecting.outcomes import gone, lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, State
 from claude_batch_dagster.core.more_memory import with_more_memory

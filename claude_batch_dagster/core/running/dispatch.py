@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.requests import widened
-from claude_batch_dagster.core.collecting.outcomes import rejected, word
+from claude_batch_dagster.core.collecting.answer_records import rejected, word
 from claude_batch_dagster.core.ledger import OPEN, Made
 from claude_batch_dagster.core.ports import Answers
 from claude_batch_dagster.core.retries import FIRST, Attempt, Came, Plan

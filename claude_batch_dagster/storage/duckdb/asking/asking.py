@@ -13,9 +13,9 @@ from claude_batch_dagster.storage.duckdb.asking.reading import Reading, good_ans
 from claude_batch_dagster.storage.duckdb.asking.rendering import Put, Rendering
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
+from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.columns import hand_over
 
 FOUND = {"place": "BIGINT", "found": "VARCHAR", "problem": "VARCHAR"}
 """Place, question and problem of rows of which Python knows better than SQL."""

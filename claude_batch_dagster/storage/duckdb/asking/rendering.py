@@ -15,7 +15,7 @@ from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.duckdb.asking.reading import good_answers
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
-from claude_batch_dagster.storage.duckdb.columns import hand_over
+from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.warehouse import in_order
 
 BLOCK = 2_000

@@ -11,7 +11,7 @@ from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Came, Past, Retry, retry_rule
 from claude_batch_dagster.core.sending.chunks import NONCE_LENGTH
 from claude_batch_dagster.core.tables import TableName, quoted
-from claude_batch_dagster.storage.duckdb.columns import hand_over
+from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 
 ANSWERS = TableName("claude_batch", "answers")
 

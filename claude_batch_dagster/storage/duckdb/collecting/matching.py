@@ -13,14 +13,14 @@ from pathlib import Path
 
 import duckdb
 
-from claude_batch_dagster.core.collecting.outcomes import came_of, recorded, spending, word
+from claude_batch_dagster.core.collecting.answer_records import came_of, recorded, spending, word
 from claude_batch_dagster.core.collecting.results import MAX_TOKENS, Result, Succeeded, UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 from claude_batch_dagster.core.ports import Lack
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
+from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting import answers
-from claude_batch_dagster.storage.duckdb.columns import hand_over
 from claude_batch_dagster.storage.files.spool import lines_of
 
 MESSAGE = (

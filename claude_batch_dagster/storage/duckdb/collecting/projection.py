@@ -11,14 +11,14 @@ import orjson
 from pydantic import ValidationError
 
 from claude_batch_dagster.core.collecting.judging import COMPLETE, Judgeable, judge
-from claude_batch_dagster.core.collecting.outputs import OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.tables import TableName, listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.collecting.outputs import mark_landed
-from claude_batch_dagster.storage.duckdb.columns import hand_over
+from claude_batch_dagster.storage.duckdb.collecting.output_table import mark_landed
 
 WINDOW = 20_000
 """Judgements handed to DuckDB at a time."""

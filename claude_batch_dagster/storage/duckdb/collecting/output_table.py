@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema, Structure, ddl
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema, Structure, ddl
 from claude_batch_dagster.core.tables import TableName, quoted
 from claude_batch_dagster.errors import OutputModelError
 

@@ -5,11 +5,11 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.core.collecting.outputs import BOOKKEEPING, OutputSchema
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.reporting.report import Standing
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import OutputModelError
-from claude_batch_dagster.storage.duckdb.collecting.outputs import OutputTable
+from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.storage.wide import Wide

@@ -3,8 +3,8 @@
 import duckdb
 import pytest
 
-from claude_batch_dagster.storage.duckdb import columns
-from claude_batch_dagster.storage.duckdb.columns import FEW, hand_over
+from claude_batch_dagster.storage.duckdb import bulk_load
+from claude_batch_dagster.storage.duckdb.bulk_load import FEW, hand_over
 
 TYPES = {
     "number": "BIGINT",
@@ -40,7 +40,7 @@ def test_few_values_and_many_arrive_as_the_same(
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         few = handed(connection, rows)
-        monkeypatch.setattr(columns, "FEW", -1)
+        monkeypatch.setattr(bulk_load, "FEW", -1)
         many = handed(connection, rows)
 
     assert few == many
