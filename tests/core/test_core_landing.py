@@ -149,7 +149,7 @@ def test_two_threads_make_one_row_of_an_answer_that_was_lost(world: World, monke
         pytest.param([], [], id="nothing"),
         pytest.param([(1, 1)], [1], id="one"),
         pytest.param([(60_000, 1), (40_000, 1), (1, 1)], [2, 1], id="requests"),
-        pytest.param([(1, 1 << 25), (1, 1 << 25), (1, 1)], [2, 1], id="bytes"),
+        pytest.param([(1, 1 << 26), (1, 1 << 26), (1, 1)], [2, 1], id="bytes"),
         pytest.param([(1, 1), (1, 1 << 30), (1, 1)], [1, 1, 1], id="a-large-one-lands-alone"),
         pytest.param([(1, 1)] * 21, [10, 10, 1], id="chunks"),
     ],
