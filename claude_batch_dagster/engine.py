@@ -130,14 +130,16 @@ class Engine:
     """The partitions of the run, once it has begun."""
 
     @classmethod
-    def opened(cls, stores: Stores, task: Task, *, api: BatchApi, pacing: Pacing, run_id: str) -> Self:
+    def opened(
+        cls, stores: Stores, task: Task, *, open_api: Callable[[], BatchApi], pacing: Pacing, run_id: str
+    ) -> Self:
         """Open everything that one run needs; raise before money is spent if something of it cannot work."""
         warehouse = warehouse_of(stores)
         warehouse.check_schemas(task.target.schema, MARKERS.schema)
         state = stores.open_state_directory()
         return cls(
             task=task,
-            api=api,
+            api=open_api(),
             warehouse=warehouse,
             ledger=stores.open_ledger(state),
             state=state,

@@ -154,8 +154,11 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
 
     def open_engine(self, task: Task, *, run_id: str) -> Engine:
         """Open everything one run needs; raise before money is spent if something of it cannot work."""
-        api = AnthropicBatches(self.get_client(), workspace_id=self.workspace_id)
-        return Engine.opened(self._stores(), task, api=api, pacing=self._pacing(), run_id=run_id)
+
+        def open_api() -> AnthropicBatches:
+            return AnthropicBatches(self.get_client(), workspace_id=self.workspace_id)
+
+        return Engine.opened(self._stores(), task, open_api=open_api, pacing=self._pacing(), run_id=run_id)
 
     def open_upstream(self, upstream: Upstream) -> AbstractContextManager[OpenUpstream]:
         """Open the database for a sensor's look at the upstream table."""

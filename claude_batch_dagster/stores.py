@@ -21,6 +21,20 @@ from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from claude_batch_dagster.storage.ledger.view import LedgerView
 
 
+@dataclass(frozen=True)
+class SharedLocks:
+    """The locks that all runs with a ledger share, made when one is held."""
+
+    ledger: SqlLedger
+    state: StateDirectory
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Hold the lock called `name`, waiting for whoever has it."""
+        with self.ledger.shared_locks(self.state).hold(name):
+            yield
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stores:
     """Where everything is kept. What a run needs is created where it is absent; what is looked at never is."""
@@ -41,21 +55,25 @@ class Stores:
 
     @property
     def folder(self) -> Path:
-        """The state directory, whether or not it is there; raise `ConfigurationError` if nobody has said where."""
+        """The state directory, whether or not it is there."""
         if self.state_directory:
             return Path(self.state_directory)
-        if self.database is None:
-            return Path(".claude_batch")
-        if "://" in self.database or self.database.startswith("md:"):
-            raise ConfigurationError(
-                f"the database {self.database!r} is no file, so there is no folder beside it: set state_directory."
-            )
-        return Path(self.database).parent / ".claude_batch"
+        beside = Path(self.database).parent if self.database and self._is_file else Path()
+        return beside / ".claude_batch"
+
+    @property
+    def _is_file(self) -> bool:
+        database = self.database or ""
+        return "://" not in database and not database.startswith("md:")
 
     # --- for a run ---------------------------------------------------------------------------------
 
     def open_state_directory(self) -> StateDirectory:
-        """Open the state directory, or create it."""
+        """Open the state directory, or create it; raise `ConfigurationError` if nobody has said where."""
+        if not self.state_directory and not self._is_file:
+            raise ConfigurationError(
+                f"the database {self.database!r} is no file, so there is no folder beside it: set state_directory."
+            )
         return StateDirectory.open(self.folder.absolute())
 
     def open_ledger(self, state: StateDirectory | None = None) -> SqlLedger:
@@ -103,7 +121,7 @@ class Stores:
         state = StateDirectory.open(self._existing_folder())
         ledger = SqlLedger(url)
         try:
-            yield ledger, ledger.shared_locks(state)
+            yield ledger, SharedLocks(ledger, state)
         finally:
             ledger.dispose()
 

@@ -192,6 +192,20 @@ def test_where_nothing_is_nothing_is_made(program: Program, tmp_path: Path) -> N
     assert not nowhere.exists()
 
 
+def test_a_database_that_is_no_file_keeps_nobody_from_looking(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is looked for where the command is given, as if no database were named."""
+    monkeypatch.delenv("CLAUDE_BATCH_STATE_DIRECTORY", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    found = findings(program("--state-directory", "", "--database", "md:answers", "doctor"))
+
+    assert found["state directory"] == ["warning: none at '.claude_batch'"]
+    assert found["DuckDB file"] == ["warning: none at 'md:answers'"]
+    assert found["versions"]
+
+
 def test_f126_a_folder_that_others_can_enter_is_pointed_out(program: Program) -> None:
     """With the command that closes it."""
     program.world.state.path.chmod(0o755)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import anthropic
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from claude_batch_dagster.cli.sentences import found
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.emulator import Emulator
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program
 from tests.core.clocks import CrashError
 
@@ -50,6 +52,16 @@ def test_f32_a_batch_that_never_left_whole_is_free_at_once(program: Program, cli
     assert "was not sent: never left whole" in told
     assert program.world.states() == [State.REFUSED]
     assert program("reconcile") == "Nothing is unconfirmed.\n"
+
+
+def test_where_nothing_is_to_be_done_no_lock_is_made(program: Program, tmp_path: Path) -> None:
+    """Beside a ledger that is named by its URL locks lie only once something is sent, or settled."""
+    (tmp_path / "other").mkdir()
+    SqlLedger(url := f"sqlite:///{tmp_path / 'other' / 'ledger.sqlite'}").dispose()
+    before = sorted((tmp_path / "other").iterdir())
+
+    assert program("--ledger-url", url, "reconcile") == "Nothing is unconfirmed.\n"
+    assert sorted((tmp_path / "other").iterdir()) == before
 
 
 def test_it_waits_until_a_lost_batch_is_adopted(program: Program) -> None:

@@ -448,9 +448,20 @@ def test_f4_what_a_rejected_twin_asks_is_asked_for_others(ask: Ask, docs: Callab
 # --- what is answered ------------------------------------------------------------------------------
 
 
-def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "patches",
+    [
+        pytest.param({}, id="as-they-stand"),
+        pytest.param({"Rendering._stretches": lambda _: None}, id="sorted"),
+        pytest.param({"LARGE_BYTES": 1}, id="large"),
+    ],
+)
+def test_rows_that_ask_the_same_share_one_request(
+    ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch, patches: Mapping[str, Any]
+) -> None:
     """Also across windows and partitions: one document is kept, for the row that stands first."""
-    monkeypatch.setattr("claude_batch_dagster.storage.duckdb.asking.rendering.WINDOW_BYTES", 1)
+    for name, value in {"WINDOW_BYTES": 1, **patches}.items():
+        monkeypatch.setattr(f"claude_batch_dagster.storage.duckdb.asking.rendering.{name}", value)
     n = BLOCK + 1_001
     run(
         "CREATE TABLE docs AS SELECT range AS id, if(range % 1000 = 0, 'same', 't' || range) AS text, "  # noqa: S608
@@ -459,20 +470,45 @@ def test_rows_that_ask_the_same_share_one_request(ask: Ask, run: Run, monkeypatc
 
     found = ask(P, Q, rule=BY_PART)
 
-    assert (found.sent[0], len(found.sent)) == (("p", "0"), BLOCK + 998)
+    assert (found.sent[0], len(set(found.sent)), len(found.sent)) == (("p", "0"), BLOCK + 998, BLOCK + 998)
     counts = zip(found.counts("p"), found.counts("q"), strict=True)
     assert tuple(map(sum, counts)) == (n, n, 0, 3, BLOCK + 998, 0)
 
 
-def test_requests_stand_in_the_order_of_upstream(ask: Ask, run: Run) -> None:
-    """However many threads read it, and also beside answers: they store what they have read one after the other."""
-    n = 130_000  # more than DuckDB gives to one thread
+@pytest.mark.parametrize(
+    ("n", "n_answers"),
+    [
+        pytest.param(130_000, 1, id="more-than-DuckDB-gives-to-one-thread"),
+        pytest.param(5_000, 60_000, id="fewer-than-there-are-answers"),
+    ],
+)
+def test_requests_stand_in_the_order_of_upstream(ask: Ask, run: Run, n: int, n_answers: int) -> None:
+    """However many threads read it, and in whatever order a join with the answers leaves what was read."""
     run(f"CREATE TABLE docs AS SELECT range::INTEGER AS id, 't' || range AS text FROM range({n})")  # noqa: S608
     answered(run, ("1", None, "succeeded", "t1"))
+    run(f"INSERT INTO answers SELECT -range - 1, NULL, 'succeeded', 'q' || range FROM range({n_answers})")  # noqa: S608
 
     found = ask()
 
     assert [int(key) for _, key in found.sent] == [place for place in range(n) if place != 1]
+
+
+def test_what_lies_about_is_rendered_in_a_few_queries(ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside many answers a join leaves new rows in any order: not one query for each of them."""
+    queries, render = [], Rendering._render_together  # noqa: SLF001  (its calls are counted)
+
+    def noted(self: Rendering, rows: str) -> None:
+        queries.append(rows)
+        render(self, rows)
+
+    monkeypatch.setattr(Rendering, "_render_together", noted)
+    run("CREATE TABLE docs AS SELECT range::INTEGER AS id, 't' || range AS text FROM range(5000)")
+    answered(run)
+    run("INSERT INTO answers SELECT -range - 1, NULL, 'succeeded', 'q' || range FROM range(60000)")
+
+    found = ask()
+
+    assert (len(found.sent), len(queries) < 5) == (5000, True)
 
 
 def test_new_changed_and_failed_rows_are_asked_and_answered_ones_are_not(

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from claude_batch_dagster.errors import (
     WarehouseError,
     WarehouseLockedError,
 )
-from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse, in_order
 
 HOLDER = """
 import sys, duckdb
@@ -284,3 +284,18 @@ def test_memory_is_bounded_as_the_user_says(tmp_path: Path, config: dict[str, st
         found = connection.execute("SELECT current_setting('memory_limit')").fetchall()
 
     assert found == [(limit,)]
+
+
+@pytest.mark.parametrize("external", [1, 2])
+def test_threads_are_given_back_after_reading_in_order(tmp_path: Path, external: int) -> None:
+    """Also if it fails; and never fewer than somebody outside of DuckDB has brought."""
+    warehouse = Warehouse(str(tmp_path / "warehouse.duckdb"), {"threads": 3, "external_threads": external})
+    query = "SELECT current_setting('threads')"
+
+    with warehouse.connect() as connection:
+        with suppress(KeyError), in_order(connection):
+            meanwhile = connection.execute(query).fetchone()
+            raise KeyError
+        after = connection.execute(query).fetchone()
+
+    assert (meanwhile, after) == ((external,), (3,))

@@ -193,8 +193,9 @@ def _lift_limit(connection: duckdb.DuckDBPyConnection) -> None:
 @contextmanager
 def in_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let a join that is fetched while it goes on keep the order of its tables, which several threads would not."""
-    threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
-    connection.execute("SET threads = 1")
+    query = "SELECT current_setting('threads'), greatest(1, current_setting('external_threads'))"
+    threads, fewest = connection.execute(query).fetchall()[0]
+    connection.execute(f"SET threads = {fewest}")
     try:
         yield
     finally:

@@ -43,8 +43,8 @@ class Outbox:
         """Put some rows in."""
         if self._file is None or self._closed:
             raise ValueError("the outbox is closed")
-        head = orjson.dumps([partition_keys, keys, questions, list(map(len, params))])
-        self._file.write(b"".join([head, b"\n", *params]))
+        self._file.write(orjson.dumps([partition_keys, keys, questions, list(map(len, params))]) + b"\n")
+        self._file.writelines(params)
         self.n_requests += len(params)
 
     def __iter__(self) -> Iterator[OpenRow]:

@@ -17,6 +17,9 @@ OTHERS_CAN_WRITE = 0o022
 
 LEDGER = "ledger.sqlite"
 
+BUFFER_BYTES = 1 << 18
+"""What is written a little at a time goes to the disk in pieces that are worth a system call."""
+
 LEFTOVER_SECONDS = 86_400
 """What is being written is finished in minutes and renamed; a file of this age has no owner."""
 
@@ -96,4 +99,4 @@ def _remove_leftovers(folder: Path, pattern: str) -> None:
 
 def open_private(path: Path) -> IO[bytes]:
     """Open a file for writing that only its owner can read; empty it if it is there."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w+b")
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w+b", BUFFER_BYTES)

@@ -86,11 +86,20 @@ class Rendering:
             f"FROM _cb_rows SEMI JOIN ({wanted}) AS w (_cb_place) USING (_cb_place) ORDER BY _cb_place"
         )
         if self._alone != EVERY_ROW:
-            with in_order(connection):  # rather than sorted, for which SQL would move the documents
-                for start, end in self._stretches():
-                    self._render_together(f"{_between(start, end)} WHERE NOT {self._alone}")
-        for start, end in self._windows():
+            self._render_in_order()
+        for start, end in self._windows(self._alone):
             self._render_alone(f"{_between(start, end)} WHERE {self._alone} ORDER BY w._cb_place")
+
+    def _render_in_order(self) -> None:
+        """Let SQL render what it can, stretch by stretch; sorted, for which documents move, where they lie about."""
+        together, stretches = f"NOT {self._alone}", self._stretches()
+        if stretches is None:
+            for start, end in self._windows(together):
+                self._render_together(f"{_between(start, end)} WHERE {together} ORDER BY w._cb_place")
+            return
+        with in_order(self.reader.connection):
+            for start, end in stretches:
+                self._render_together(f"{_between(start, end)} WHERE {together}")
 
     @cached_property
     def _alone(self) -> str:
@@ -109,20 +118,26 @@ class Rendering:
             n_times = max(1, sum(place is not None for _, place in builder.prompt.parts))
         return f"({shared} + {n_times} * r._cb_size)"
 
-    def _stretches(self) -> list[tuple[int, int]]:
-        """Return first and last place of rows that stand in order: what threads read together may not."""
+    def _stretches(self) -> list[tuple[int, int]] | None:
+        """
+        Return first and last place of rows that stand in order; None if these are too short to be worth a query each.
+
+        Threads that read together leave a few long ones. A join with more answers than rows leaves none.
+        """
         found: Any = self.reader.connection.execute("SELECT _cb_place FROM _cb_read").fetchnumpy()
         places = found["_cb_place"]
         if not len(places):
             return []
         breaks = (places[1:] != places[:-1] + 1).nonzero()[0]
+        if len(breaks) > len(places) // BLOCK + 1:
+            return None
         return sorted(zip(places[[0, *(breaks + 1)]].tolist(), places[[*breaks, -1]].tolist(), strict=True))
 
-    def _windows(self) -> Iterator[tuple[int, int]]:
-        """Yield first and last place of rows of which those that are rendered alone are in memory at once."""
+    def _windows(self, condition: str) -> Iterator[tuple[int, int]]:
+        """Yield first and last place of rows of which those that fulfil the condition may be in memory at once."""
         blocks = self.reader.connection.execute(
             f"SELECT w._cb_place // {BLOCK} AS block, sum({self._n_bytes}) FROM _cb_wanted AS w "
-            f"JOIN _cb_read AS r USING (_cb_place) WHERE {self._alone} GROUP BY block ORDER BY block"
+            f"JOIN _cb_read AS r USING (_cb_place) WHERE {condition} GROUP BY block ORDER BY block"
         ).fetchall()
         start, end, n_bytes = None, 0, 0
         for block, size_of_block in blocks:
