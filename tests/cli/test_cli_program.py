@@ -47,6 +47,7 @@ def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.verify
 def test_a_shell_sees_what_a_run_has_left(program: Program, emulator: Emulator) -> None:
     """A process of its own, the real clock: status, reconcile twice, and the answers land."""
     chunk = program.lost_run()
