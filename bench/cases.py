@@ -29,7 +29,7 @@ from claude_batch_dagster.core.pricing import rates_of
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.tables import TableName
-from claude_batch_dagster.engine import SystemClock
+from claude_batch_dagster.core.waiting import SystemClock
 from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.reading import Reading

@@ -1,12 +1,11 @@
 """One run of one asset: read, ask, land, report. Knows nothing of Dagster."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Self
 
@@ -29,7 +28,7 @@ from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.task import Task
-from claude_batch_dagster.core.waiting import Pace
+from claude_batch_dagster.core.waiting import Pace, SystemClock
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
 from claude_batch_dagster.reports import Reports
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
@@ -56,18 +55,6 @@ def warehouse_of(stores: Stores) -> Warehouse:
 def open_upstream(stores: Stores, upstream: Upstream) -> AbstractContextManager[OpenUpstream]:
     """Open the database once for all that is asked of the upstream table."""
     return Contents.opened(warehouse_of(stores), upstream)
-
-
-class SystemClock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        """Return the current time, aware, in UTC."""
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        time.sleep(seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

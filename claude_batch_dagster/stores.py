@@ -92,6 +92,11 @@ class Stores:
 
     # --- for a person ------------------------------------------------------------------------------
 
+    @property
+    def has_ledger(self) -> bool:
+        """Whether a ledger is named, or there is one in the state directory."""
+        return bool(self.ledger_url) or StateDirectory(self.folder).has_ledger
+
     def ledger_id(self) -> str:
         """Return the name that the ledger was given when it was created."""
         with self._view() as view:
@@ -137,7 +142,7 @@ class Stores:
         if self.ledger_url:
             return self.ledger_url
         state = StateDirectory(self._existing_folder())
-        if not Path(state.ledger_url.database or "").is_file():
+        if not state.has_ledger:
             raise ConfigurationError(f"there is no ledger in the state directory {str(state.path)!r}. {self.hint}")
         return state.ledger_url
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from claude_batch_dagster.cli.options import Options, WallClock
+from claude_batch_dagster.cli.options import Options
+from claude_batch_dagster.core.waiting import SystemClock
 from claude_batch_dagster.errors import ClaudeBatchError
 
 __all__ = ["main"]
@@ -106,5 +107,5 @@ def main(  # noqa: PLR0913 - one argument for each option
         database=database,
         base_url=base_url,
         workspace_id=workspace_id,
-        clock=ctx.obj or WallClock(),  # who calls this from code may bring a clock
+        clock=ctx.obj or SystemClock(),  # who calls this from code may bring a clock
     )

@@ -1,12 +1,11 @@
 """What the options of the program name, and the stores that are there."""
 
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from claude_batch_dagster.core.ports import Clock
+from claude_batch_dagster.core.waiting import SystemClock
 
 if TYPE_CHECKING:
     from claude_batch_dagster.stores import Stores
@@ -20,18 +19,6 @@ LOCK_TIMEOUT_SECONDS = 10.0
 """How long a person waits for a run to let go of the DuckDB file."""
 
 
-class WallClock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        """Return the current time, aware, in UTC."""
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        time.sleep(seconds)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What the options of the program say."""
@@ -41,7 +28,7 @@ class Options:
     database: str | None = None
     base_url: str | None = None
     workspace_id: str | None = None
-    clock: Clock = field(default_factory=WallClock)
+    clock: Clock = field(default_factory=SystemClock)
 
     @cached_property
     def stores(self) -> "Stores":

@@ -1,7 +1,9 @@
-"""One poller for all the batches of a run."""
+"""How time passes, and one poller for all the batches of a run."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from claude_batch_dagster.core.ports import Batch, BatchApi, Clock
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
@@ -14,6 +16,18 @@ LIST_FROM = 3
 
 MAX_PAGES = 50
 """Pages of 1,000 batches read in one look; a batch deeper down is retrieved by id."""
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        time.sleep(seconds)
 
 
 @dataclass(slots=True, kw_only=True)

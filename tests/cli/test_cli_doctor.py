@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from claude_batch_dagster.cli.options import WallClock
+from claude_batch_dagster.core import waiting
 from claude_batch_dagster.emulator import Emulator, SystemClock
 from tests.cli.conftest import FOUR, KEY, Program, make_old_ledger
 from tests.core.world import World
@@ -41,9 +41,9 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def clock() -> WallClock:
+def clock() -> waiting.SystemClock:
     """Return this machine's clock."""
-    return WallClock()
+    return waiting.SystemClock()
 
 
 def findings(told: str) -> dict[str, list[str]]:

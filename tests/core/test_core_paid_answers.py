@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from claude_batch_dagster.core.asking.question_hash import earlier_hash
 from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.reporting.progress import Progress
-from claude_batch_dagster.engine import SystemClock
+from claude_batch_dagster.core.waiting import SystemClock
 from claude_batch_dagster.errors import (
     ApiError,
     BatchOverdueError,

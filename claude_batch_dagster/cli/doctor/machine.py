@@ -64,7 +64,7 @@ def _space(folder: Path) -> Finding:
 def ledger(options: Options) -> Iterator[Finding]:
     """Look at the ledger: whether it can be read, its version, and what is open in it."""
     folder = options.stores.folder
-    if not options.ledger_url and not (folder / "ledger.sqlite").is_file():
+    if not options.stores.has_ledger:
         yield warning("ledger", f"none in {str(folder)!r}", f"The first run creates it. Else: {HOW_TO_NAME_IT}.")
         return
     try:

@@ -108,10 +108,11 @@ class OpenRow(NamedTuple):
 
 
 def rows_of(
-    partition_keys: Iterable[str | None], keys: Iterable[str], questions: Iterable[str], params: Iterable[bytes]
+    partition_keys: Iterable[str | None], keys: Iterable[str], questions: Iterable[str], params: Sequence[bytes]
 ) -> Iterator[OpenRow]:
     """Make rows of columns; a named tuple that is made by name costs ten times as much."""
-    columns = zip(partition_keys, keys, questions, params, repeat(1), repeat(0), strict=False)
+    n = len(params)
+    columns = zip(partition_keys, keys, questions, params, repeat(1, n), repeat(0, n), strict=True)
     return map(tuple.__new__, repeat(OpenRow), columns)
 
 
@@ -126,8 +127,8 @@ class Chunk:
     def custom_ids(self) -> tuple[str, ...]:
         """One custom_id for each row, unique by construction."""
         keys = [row.key for row in self.rows]
-        slugs = keys if _is_plain("".join(keys)) else map(_slug, keys)
-        return tuple([_named(self.nonce, ordinal, slug) for ordinal, slug in enumerate(slugs)])
+        name = _named if _is_plain("".join(keys)) else custom_id
+        return tuple([name(self.nonce, ordinal, key) for ordinal, key in enumerate(keys)])
 
     @property
     def body(self) -> Body:

@@ -56,6 +56,11 @@ class StateDirectory:
         """The default ledger."""
         return sa.URL.create("sqlite", database=str(self.path / LEDGER))
 
+    @property
+    def has_ledger(self) -> bool:
+        """Whether the default ledger is there."""
+        return (self.path / LEDGER).is_file()
+
     def outbox(self, run_id: str) -> Path:
         """Return the file of the requests that one run may send."""
         return self.path / "outbox" / f"{hashed(run_id)}.jsonl"
