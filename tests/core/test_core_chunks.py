@@ -19,6 +19,7 @@ from claude_batch_dagster.core.sending.chunks import (
     chunked,
     custom_id,
     new_nonce,
+    rows_of,
 )
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -96,6 +97,26 @@ def test_each_request_is_priced_by_its_own_limit() -> None:
     rows = [priced(limit) for limit in (1, 10, 100, 1)]
 
     assert Chunk(NONCE, rows).max_cost_usd == pytest.approx(sum(row.max_cost_usd for row in rows))
+
+
+def test_a_request_that_is_to_be_cached_may_cost_more() -> None:
+    """Writing to the cache is billed above the price of input, also in a batch where nothing else is cached."""
+    plain = {"model": "claude-haiku-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": "x" * 9_000}]}
+    cached = {**plain, "messages": [{"role": "user", "content": "x" * 9_000, "cache_control": {"type": "ephemeral"}}]}
+    first, second = (OpenRow(None, "k", "hash", orjson.dumps(one)) for one in (plain, cached))
+
+    assert second.max_cost_usd > 1.2 * first.max_cost_usd
+    assert Chunk(NONCE, [first, second]).max_cost_usd == pytest.approx(first.max_cost_usd + second.max_cost_usd)
+
+
+def test_columns_of_unequal_length_make_no_rows() -> None:
+    """Rather than rows that are lost in silence."""
+    assert list(rows_of([None, "p"], ["1", "2"], ["q", "r"], [b"{}", b"{}"])) == [
+        OpenRow(None, "1", "q", b"{}"),
+        OpenRow("p", "2", "r", b"{}"),
+    ]
+    with pytest.raises(ValueError, match="shorter"):
+        list(rows_of([None, "p"], ["1"], ["q", "r"], [b"{}", b"{}"]))
 
 
 @given(
