@@ -5,9 +5,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, ParamSpec
 
 import duckdb
 import orjson
@@ -48,7 +50,10 @@ from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 MODEL = "claude-haiku-5-5"
 NONCE = "0" * 26
 TABLE = TableName("public", "answers")
+DOCUMENTS, RESULTS = "documents.duckdb", "results.jsonl"
 SYSTEM = "You classify documents. Choose the one label whose description fits best."
+
+P = ParamSpec("P")
 
 
 class Answer(BaseModel):
@@ -61,6 +66,12 @@ class ReasonedAnswer(Answer):
     """What each document gets when no two answers are the same."""
 
     reason: str
+
+
+def apart(work: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:
+    """Prepare something in a process of its own, so that the case is not charged with its memory."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(work, *arguments, **options).result()
 
 
 def written(file: Path, custom_ids: Iterable[str], *, distinct: bool) -> Path:
@@ -83,7 +94,8 @@ def base_params(model: type[Answer] = Answer) -> dict[str, object]:
 def submit_plain(n: int, folder: Path) -> float:
     """Submit through the SDK's `messages.batches.create`: no ledger, nothing durable."""
     sdk, params = client(CannedApi(n)), base_params()
-    with documents(n, folder).connect() as connection:
+    apart(write_documents, n, folder)
+    with Warehouse(str(folder / DOCUMENTS)).connect() as connection:
         forget_peak()
         began = time.perf_counter()
         requests = [
@@ -102,7 +114,8 @@ def submit_ours(n: int, folder: Path) -> float:
     builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
     upstream = Upstream(relation="documents", shown_as="documents", key=("id",), rule=PartitionRule(expr=None))
     outbox, partitions = Outbox(folder / "outbox"), [Partition(key=None)]
-    with documents(n, folder).connect() as connection:
+    apart(write_documents, n, folder)
+    with Warehouse(str(folder / DOCUMENTS)).connect() as connection:
         reader = Reader(connection=connection, upstream=upstream, target=TABLE)
         asking = Asking(reader=reader, partitions=partitions, builder=builder, put=outbox.add)
         asking.look()
@@ -122,21 +135,19 @@ def submit_ours(n: int, folder: Path) -> float:
     return seconds
 
 
-def documents(n: int, folder: Path) -> Warehouse:
-    """Write a table of documents, and return its database."""
+def write_documents(n: int, folder: Path) -> None:
+    """Write a database with a table of documents."""
     frame = pd.DataFrame({"id": range(n), "text": [text(row) for row in range(n)]})
-    database = folder / "documents.duckdb"
-    with duckdb.connect(str(database)) as connection:
+    with duckdb.connect(str(folder / DOCUMENTS)) as connection:
         connection.register("frame", frame)
         connection.execute("CREATE TABLE documents AS SELECT id, text::VARCHAR AS text FROM frame")
-    return Warehouse(str(database))
 
 
 def collect_plain(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Collect as the SDK's documentation shows: its iterator, a DataFrame, a DuckDB table."""
     distinct = model is ReasonedAnswer
     names = (f"row-{row}" for row in range(n))
-    sdk = client(CannedApi(n, written(folder / "results.jsonl", names, distinct=distinct)))
+    sdk = client(CannedApi(n, written(folder / RESULTS, names, distinct=distinct)))
     forget_peak()
     began = time.perf_counter()
     keep(folder / "plain.duckdb", answers_of(sdk, BATCH_ID, model))
@@ -168,14 +179,10 @@ def collect_distinct_plain(n: int, folder: Path) -> float:
 
 def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     """Spool, reconcile, validate, price, land in one transaction, and close the books in the ledger."""
-    chunk = Chunk(NONCE, [OpenRow(None, str(row), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
-    distinct = model is ReasonedAnswer
-    results = written(folder / "results.jsonl", chunk.custom_ids, distinct=distinct)
+    apart(send, n, folder, distinct=model is ReasonedAnswer)
     state = StateDirectory.open(folder / "state")
     ledger, clock = SqlLedger(state.ledger_url), SystemClock()
-    api = AnthropicBatches(client(CannedApi(n, results)))
-    Submission(api=api, ledger=ledger, clock=clock, pipeline="bench", run_id="run").submit(chunk)
-    del chunk
+    api = AnthropicBatches(client(CannedApi(n, folder / RESULTS)))
     warehouse, target = Warehouse(str(folder / "ours.duckdb")), TABLE
     key_types, schema = {"id": "BIGINT"}, OutputSchema(model)
     with warehouse.connect() as connection:
@@ -200,6 +207,15 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
     began = time.perf_counter()
     collection.collect(NONCE, api.retrieve(BATCH_ID))
     return time.perf_counter() - began
+
+
+def send(n: int, folder: Path, *, distinct: bool) -> None:
+    """Submit a batch, and write down the results that it will have."""
+    chunk = Chunk(NONCE, [OpenRow(None, str(row), f"{row:032d}", b'{"max_tokens":1}', 1) for row in range(n)])
+    results = written(folder / RESULTS, chunk.custom_ids, distinct=distinct)
+    ledger, api = SqlLedger(StateDirectory.open(folder / "state").ledger_url), CannedApi(n, results)
+    batches = AnthropicBatches(client(api))
+    Submission(api=batches, ledger=ledger, clock=SystemClock(), pipeline="bench", run_id="run").submit(chunk)
 
 
 def collect_distinct_ours(n: int, folder: Path) -> float:

@@ -1,4 +1,4 @@
-"""Names of tables and columns, quoted by one function."""
+"""Names of tables and columns, and texts, as SQL writes them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +15,11 @@ def quoted(name: str) -> str:
             f"{name!r} cannot be the name of a table or column: it must have 1 to {MAX_NAME_BYTES} bytes and no NUL."
         )
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str | None) -> str:
+    """Return a SQL literal of a text."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
 def listed(names: Iterable[str], prefix: str = "") -> str:

@@ -54,14 +54,15 @@ def lay_out(connection: duckdb.DuckDBPyConnection, records: Sequence[AnswerRecor
     hand_over(connection, table, COLUMNS, values)
 
 
-def land(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+def land(connection: duckdb.DuckDBPyConnection, queries: Iterable[str]) -> None:
     """
-    Write down what temporary tables hold, within the transaction of the connection. Doing it again changes nothing.
+    Write down what queries of temporary tables yield, within the transaction of the connection.
 
-    What came later takes the place of what was there, except that nothing takes the place of a Message.
+    Doing it again changes nothing. What came later takes the place of what was there, except that nothing takes the
+    place of a Message.
     """
     typed = ", ".join(f"{name}::{kind} AS {name}" for name, kind in COLUMNS.items())
-    together = " UNION ALL ".join(f"SELECT {typed} FROM {table}" for table in tables)
+    together = " UNION ALL ".join(f"SELECT {typed} FROM ({query})" for query in queries)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {GATHERED} AS {together}")
     there = f"chunk_id BETWEEN (SELECT min(chunk_id) FROM {GATHERED}) AND (SELECT max(chunk_id) FROM {GATHERED})"
     connection.execute(

@@ -38,13 +38,13 @@ class Landing:
     def add(self, chunk_id: str, records: Sequence[AnswerRecord]) -> None:
         """Add to what lands what is known of a chunk without a file."""
         answers.lay_out(self.connection, records, table := self.gathered.new_name())
-        self.gathered.add(chunk_id, table)
+        self.gathered.add(chunk_id, f"FROM {table}")
 
     def write(self) -> None:
         """Write down what was gathered, and show it in every row that asks for it now."""
         if not self.gathered.chunk_ids:
             return
         self.connection.begin()
-        answers.land(self.connection, self.gathered.tables)
+        answers.land(self.connection, self.gathered.queries)
         self.projection.show(self.connection, self.gathered.chunk_ids)
         self.connection.commit()

@@ -19,6 +19,7 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 from claude_batch_dagster.core.ports import Lack
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
+from claude_batch_dagster.core.tables import literal
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.files.spool import lines_of
@@ -60,10 +61,11 @@ SENT = {
 
 @dataclass
 class Gathered:
-    """What lands together: temporary tables of one connection, each with what came back for a chunk."""
+    """What lands together: what came back for some chunks, in temporary tables of one connection."""
 
     chunk_ids: list[str] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    """Each of some of it, in the columns of the answers."""
     n_names: int = 0
 
     def new_name(self) -> str:
@@ -71,10 +73,10 @@ class Gathered:
         self.n_names += 1
         return f"_cb_gathered_{self.n_names}"
 
-    def add(self, chunk_id: str, *tables: str) -> None:
-        """Let a chunk land, with all that these tables hold."""
+    def add(self, chunk_id: str, *queries: str) -> None:
+        """Let a chunk land, with all that these queries yield."""
         self.chunk_ids.append(chunk_id)
-        self.tables += tables
+        self.queries += queries
 
 
 @dataclass(kw_only=True)
@@ -97,6 +99,7 @@ class SpooledReceipt:
         self._read_lines(file)
         self._match()
         self._read_odd(file)
+        self.connection.execute("DROP TABLE _cb_lines; DROP TABLE _cb_sent")  # what lands needs the memory
 
     @cached_property
     def _plain(self) -> str:
@@ -155,7 +158,15 @@ class SpooledReceipt:
         """Add what came back to what lands."""
         records = recorded(self.chunk, self.requests, {**self._odd, **without}, self.now)
         answers.lay_out(self.connection, records, odd := self.gathered.new_name())
-        self.gathered.add(self.chunk.chunk_id, self._plain, odd)
+        same = {
+            "chunk_id": self.chunk.chunk_id,
+            "batch_id": self.chunk.batch_id,
+            "answered_at": (self.chunk.ended_at or self.now).isoformat(),
+            "came": Came.SUCCEEDED,
+        }
+        shared = "".join(f", {literal(value)} AS {name}" for name, value in same.items())
+        plain = f"SELECT *, false AS sanitized, NULL AS explanation{shared} FROM {self._plain}"
+        self.gathered.add(self.chunk.chunk_id, plain, f"FROM {odd}")
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -240,19 +251,12 @@ class SpooledReceipt:
             " + ".join(f"{kind}::HUGEINT * r.{side}_{kind}" for kind in TOKENS) for side in ("batch", "live")
         )
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {self._plain} AS SELECT s.*, $chunk_id AS chunk_id, "
-            f"'{Came.SUCCEEDED}' AS came, l.text, false AS sanitized, l.stop_reason AS detail, "
-            "NULL::VARCHAR AS explanation, l.model, $batch_id AS batch_id, $answered_at AS answered_at, "
+            f"CREATE OR REPLACE TEMP TABLE {self._plain} AS SELECT s.*, l.text, l.stop_reason AS detail, l.model, "
             "plain_tokens + written_tokens + written_1h_tokens + cached_tokens AS input_tokens, l.output_tokens, "
             f"{batch} AS batch_femto, {live} AS live_femto, batch_femto::DOUBLE / {FEMTO} AS cost_usd "
             "FROM _cb_lines AS l JOIN _cb_sent AS s USING (custom_id) LEFT JOIN _cb_rates AS r ON r.model = l.model "
             "WHERE l.is_plain AND coalesce(input_tokens < r.below, true) AND l.custom_id NOT IN "
-            "(SELECT custom_id FROM _cb_lines GROUP BY custom_id HAVING count(*) > 1)",
-            {
-                "chunk_id": self.chunk.chunk_id,
-                "batch_id": self.chunk.batch_id,
-                "answered_at": self.chunk.ended_at or self.now,
-            },
+            "(SELECT custom_id FROM _cb_lines GROUP BY custom_id HAVING count(*) > 1)"
         )
 
     @cached_property
