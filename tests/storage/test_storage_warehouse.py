@@ -277,7 +277,7 @@ def test_f89_a_file_of_a_newer_duckdb_is_no_corrupt_file(warehouse: Warehouse, m
     assert type(caught.value) is WarehouseError
 
 
-@pytest.mark.parametrize(("config", "limit"), [({}, "244.1 MiB"), ({"memory_limit": "100MB"}, "95.3 MiB")])
+@pytest.mark.parametrize(("config", "limit"), [({}, "228.8 MiB"), ({"memory_limit": "100MB"}, "95.3 MiB")])
 def test_memory_is_bounded_as_the_user_says(tmp_path: Path, config: dict[str, str], limit: str) -> None:
     """Else as little is held as a table of any size needs."""
     with Warehouse(str(tmp_path / "warehouse.duckdb"), config).connect() as connection:

@@ -25,7 +25,7 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.25
 """Not longer: those who come later would look more often, and get the file first."""
 
-MEMORY_LIMIT = "256MB"
+MEMORY_LIMIT = "240MB"
 """
 What DuckDB holds in memory, unless `config` says otherwise; more goes to files beside the database for a while.
 
