@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict, Unpack
 
 
 class State(StrEnum):
@@ -123,6 +123,20 @@ class ChunkRecord:
     """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
 
 
+class Learned(TypedDict, total=False):
+    """What can be learned of a chunk once it is written down; each as in its record."""
+
+    batch_id: str | None
+    released_at: datetime
+    batch_created_at: datetime
+    ended_at: datetime
+    quiet_since: datetime | None
+    n_silent_listings: int
+    note: str
+    set_free_at: datetime
+    looked_for_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """One chunk, with what is known of its rows."""
@@ -229,10 +243,10 @@ class Ledger(Protocol):
     def ledger_id(self) -> str:
         """A name of its own, given when the ledger was created."""
 
-    def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
+    def move(self, chunk_id: str, *, to: State, **learned: Unpack[Learned]) -> ChunkRecord:
         """Move a chunk to a state allowed by `NEXT`, with what was learned; raise on any other."""
 
-    def note(self, chunk_id: str, **facts: Any) -> ChunkRecord:
+    def note(self, chunk_id: str, **learned: Unpack[Learned]) -> ChunkRecord:
         """Write down what was learned of a chunk without moving it."""
 
     def chunk(self, chunk_id: str) -> ChunkRecord:

@@ -1,13 +1,13 @@
 """Chunks, and what became of them: a row for each, and an event for each move."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import NEXT, ChunkRecord, State
+from claude_batch_dagster.core.ledger import NEXT, ChunkRecord, Learned, State
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
 from claude_batch_dagster.storage.ledger import schema
 
@@ -24,17 +24,19 @@ def write(connection: sa.Connection, chunk: ChunkRecord) -> None:
     _event(connection, chunk.chunk_id, chunk.state, None)
 
 
-def move(connection: sa.Connection, chunk_id: str, to: State, facts: Mapping[str, Any]) -> None:
+def move(connection: sa.Connection, chunk_id: str, to: State, learned: Learned) -> None:
     """Move a chunk to a state allowed by `NEXT`, with what was learned; raise `LedgerConflictError` on any other."""
     table = schema.chunks
     allowed = [str(state) for state, following in NEXT.items() if to in following]
     moved = connection.execute(
-        sa.update(table).where(table.c.chunk_id == chunk_id, table.c.state.in_(allowed)).values(state=str(to), **facts)
+        sa.update(table)
+        .where(table.c.chunk_id == chunk_id, table.c.state.in_(allowed))
+        .values(state=str(to), **learned)
     )
     if moved.rowcount != 1:
         was = connection.execute(sa.select(table.c.state).where(table.c.chunk_id == chunk_id)).scalar()
         raise LedgerConflictError(chunk_id, was=was, wanted=to)
-    _event(connection, chunk_id, to, facts.get("note"))
+    _event(connection, chunk_id, to, learned.get("note"))
 
 
 def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | None) -> None:
@@ -43,9 +45,9 @@ def _event(connection: sa.Connection, chunk_id: str, state: State, note: str | N
     )
 
 
-def note(connection: sa.Connection, chunk_id: str, facts: Mapping[str, Any]) -> None:
+def note(connection: sa.Connection, chunk_id: str, learned: Learned) -> None:
     """Write down what was learned of a chunk."""
-    connection.execute(sa.update(schema.chunks).where(schema.chunks.c.chunk_id == chunk_id).values(**facts))
+    connection.execute(sa.update(schema.chunks).where(schema.chunks.c.chunk_id == chunk_id).values(**learned))
 
 
 def read(connection: sa.Connection, chunk_id: str) -> ChunkRecord:

@@ -4,12 +4,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from claude_batch_dagster.core.ledger import CLOSED, OPEN, ChunkRecord, Claimed, Doubt, Made, Requests, Spend, State
+from claude_batch_dagster.core.ledger import (
+    CLOSED,
+    OPEN,
+    ChunkRecord,
+    Claimed,
+    Doubt,
+    Learned,
+    Made,
+    Requests,
+    Spend,
+    State,
+)
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger import chunks, identity, reservations, spending
@@ -77,16 +88,16 @@ class SqlLedger:
             chunks.write(connection, chunk)
             columns.write(connection, chunk.chunk_id, requests)
 
-    def move(self, chunk_id: str, *, to: State, **facts: Any) -> ChunkRecord:
+    def move(self, chunk_id: str, *, to: State, **learned: Unpack[Learned]) -> ChunkRecord:
         """Move a chunk to a state allowed by `NEXT`, with what was learned; raise on any other."""
         with self._transaction() as connection:
-            chunks.move(connection, chunk_id, to, facts)
+            chunks.move(connection, chunk_id, to, learned)
             return chunks.read(connection, chunk_id)
 
-    def note(self, chunk_id: str, **facts: Any) -> ChunkRecord:
+    def note(self, chunk_id: str, **learned: Unpack[Learned]) -> ChunkRecord:
         """Write down what was learned of a chunk without moving it."""
         with self._transaction() as connection:
-            chunks.note(connection, chunk_id, facts)
+            chunks.note(connection, chunk_id, learned)
             return chunks.read(connection, chunk_id)
 
     def chunk(self, chunk_id: str) -> ChunkRecord:
