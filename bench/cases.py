@@ -18,7 +18,7 @@ from anthropic import Anthropic
 from pydantic import BaseModel
 
 from bench.corpus import BATCH_ID, CannedApi, client, result_line, text
-from bench.memory import forget_peak, peak_mb
+from bench.memory import forget_peak, grown_mb, note_start, peak_mb
 from claude_batch_dagster.client import AnthropicBatches, output_format
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder
@@ -196,6 +196,7 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
         projection=Projection(target=target, key_types=key_types, schema=schema),
         partition_keys=[None],
     )
+    rates_of(MODEL)  # the price list is imported when it is first asked
     collection = Collection(
         downloads=Downloads(api=api, spool=FileSpool(state.spool), clock=clock),
         ledger=ledger,
@@ -239,9 +240,10 @@ CASES: dict[str, Callable[[int, Path], float]] = {
 def main() -> None:
     """Run one case and print its figures as JSON."""
     name, n = sys.argv[1], int(sys.argv[2])
+    note_start()
     with tempfile.TemporaryDirectory() as folder:
         seconds = CASES[name](n, Path(folder))
-    print(orjson.dumps({"case": name, "rows": n, "seconds": seconds, "peak_mb": peak_mb()}).decode())
+    print(orjson.dumps({"seconds": seconds, "peak_mb": peak_mb(), "grown_mb": grown_mb()}).decode())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from dagster_duckdb import DuckDBResource
 
 from bench.cases import ReasonedAnswer, answers_of, base_params, keep
 from bench.corpus import WORDS
-from bench.memory import forget_peak, peak_mb
+from bench.memory import forget_peak, grown_mb, note_start, peak_mb
+from bench.profile import Profile
 from bench.server import FIRST_BATCH
 from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_new_documents_sensor
 
@@ -204,6 +205,7 @@ def measured(name: str, folder: Path, url: str, parts: int) -> dict[str, float]:
 
     `until_sent` are the seconds from the start of the process until the API has a batch, or until the end without one.
     """
+    note_start()
     run = JOBS[name](folder, url, parts)
     forget_peak()
     began, at = time.process_time(), time.perf_counter()
@@ -213,12 +215,23 @@ def measured(name: str, folder: Path, url: str, parts: int) -> dict[str, float]:
         first = orjson.loads(answer.read())
     started = float(os.environ[BEGAN])
     sent = first if first and first > started else ended  # a second run sends nothing: what came came before
-    return {"seconds": seconds, "wall": wall, "peak_mb": peak_mb(), "until_sent": sent - started}
+    memory = {"peak_mb": peak_mb(), "grown_mb": grown_mb()}
+    return {"seconds": seconds, "wall": wall, **memory, "until_sent": sent - started}
+
+
+def profiled(folder: Path, url: str) -> dict[str, float]:
+    """Run one job of ours; return the share of the processor's time of each module."""
+    run, profile = ours(folder, url, 1), Profile()
+    profile.start()
+    run()
+    return profile.shares()
 
 
 def main() -> None:
     """
-    Run one job, and print its figures as JSON; `twice` prints those of ours, and of its second run without any change.
+    Run one job, and print its figures as JSON.
+
+    `twice` prints those of ours, and of its second run without any change; `profile` prints the shares of its modules.
 
     Each step is a process of its own, so that none is charged with the memory of another.
     """
@@ -227,7 +240,8 @@ def main() -> None:
         fill(Path(numbers[0]), int(numbers[1]), int(numbers[2]))
     elif name == "measure":
         job, folder, url, parts = numbers
-        print(orjson.dumps(measured(job, Path(folder), url, int(parts))).decode())
+        told = profiled(Path(folder), url) if job == "profile" else measured(job, Path(folder), url, int(parts))
+        print(orjson.dumps(told).decode())
     else:
         rows, count = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1
         with tempfile.TemporaryDirectory() as folder, serving() as url:
