@@ -37,15 +37,18 @@ class Size:
     max_tokens: int
     cached: bool
     """Whether it asks for prompt caching, whose writes cost more than plain input."""
+    is_bounded: bool = True
+    """Whether its bytes bound its tokens: not those of pictures, PDF files, and what servers fetch or search for it."""
 
 
 def most(size: Size) -> float | None:
     """
     Price a request that nobody has answered yet: US dollars at batch prices, at most; None if not known.
 
-    A token is at least one byte of the request, and an answer ends at `max_tokens`. What servers do for a
-    request besides (web searches, documents fetched by URL) is not bounded here.
+    A token of text is at least one byte of the request, and an answer ends at `max_tokens`.
     """
+    if not size.is_bounded:
+        return None
     written = size.n_bytes if size.cached else 0
     usage = Usage(
         input_tokens=size.n_bytes - written,
@@ -58,11 +61,11 @@ def most(size: Size) -> float | None:
 
 
 def cost(model: str, usage: Usage) -> Cost | None:
-    """Price one answer; None when the model is not in the price list, rather than a wrong figure."""
+    """Price one answer; None when the price list does not know the model or what it used, rather than too little."""
     rates = rates_of(model)
-    if rates is None:
+    if rates is None or not usage.is_whole:
         return None
-    if rates.below is not None and usage.total_input_tokens >= rates.below:
+    if usage.web_searches or (rates.below is not None and usage.total_input_tokens >= rates.below):
         return _listed(model, usage)
     tokens = (
         usage.input_tokens,
@@ -108,8 +111,11 @@ def rates_of(model: str) -> Rates | None:
     return Rates(in_batch, at_once, below=min(steps, default=None))
 
 
-def _listed(model: str, usage: Usage) -> Cost:
-    batch, live = _asked(model, usage)
+def _listed(model: str, usage: Usage) -> Cost | None:
+    try:
+        batch, live = _asked(model, usage)
+    except LookupError:
+        return None
     return Cost(batch_usd=float(batch.total_price), live_usd=float(live.total_price))
 
 
@@ -122,6 +128,10 @@ def _asked(model: str, usage: Usage) -> tuple[PriceCalculation, PriceCalculation
         cache_write_5m_tokens=usage.cache_write_tokens - usage.cache_write_1h_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         cache_read_tokens=usage.cache_read_tokens,
+        **({"web_searches": usage.web_searches} if usage.web_searches else {}),
     )
     ask = partial(genai_prices.calc_price, tokens, model_ref=model, provider_id="anthropic")
-    return ask(price_context={"processing": "batch"}), ask()
+    batch, live = ask(price_context={"processing": "batch"}), ask()
+    if usage.web_searches and "web_searches_kcount" not in vars(batch.model_price):
+        raise LookupError(f"the price list does not say what a search of {model!r} costs")
+    return batch, live

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from claude_batch_dagster.core.collecting.results import Usage
 from claude_batch_dagster.core.pricing import Cost, Size, cost, most
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
+from claude_batch_dagster.errors import ConfigurationError
 
 MILLION = 1_000_000
 
@@ -31,6 +32,24 @@ def test_a_model_without_a_known_price_has_none() -> None:
 def test_any_name_of_a_model_can_be_looked_up(model: str) -> None:
     """What is not a model of Anthropic's has no price here."""
     assert cost(model, Usage(input_tokens=5)) is None
+
+
+def test_searches_are_paid_for_one_by_one() -> None:
+    """Ten dollars for a thousand, at no discount in a batch: here three thousand times what the tokens cost."""
+    tokens = Usage(input_tokens=1_000, output_tokens=100)
+    alone, searched = cost("claude-haiku-5-5", tokens), cost("claude-haiku-5-5", replace(tokens, web_searches=30))
+
+    assert alone is not None
+    assert searched is not None
+    assert searched.batch_usd - alone.batch_usd == pytest.approx(0.30)
+    assert searched.live_usd - alone.live_usd == pytest.approx(0.30)
+    assert cost("claude-3-haiku-20240307", tokens) is not None
+    assert cost("claude-3-haiku-20240307", replace(tokens, web_searches=1)) is None
+
+
+def test_what_cannot_be_priced_has_no_price() -> None:
+    """Another speed, another region, a tool that nobody has heard of: no figure, rather than one that is too small."""
+    assert cost("claude-haiku-5-5", Usage(input_tokens=1_000, is_whole=False)) is None
 
 
 def test_reading_the_cache_is_cheaper_and_writing_it_for_longer_is_dearer() -> None:
@@ -105,6 +124,49 @@ def test_a_request_costs_at_most_what_its_bytes_and_its_limit_allow() -> None:
     assert cached is not None
     assert real.batch_usd < plain < cached
     assert most(replace(size, model="a-model-without-a-price")) is None
+
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
+OWN_TOOL: dict[str, object] = {"name": "record", "input_schema": {}}
+
+
+def row_with(params: dict[str, object]) -> OpenRow:
+    """Return a row whose request has these params beside the usual ones."""
+    return OpenRow(
+        "p", "1", "hash", orjson.dumps({"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [], **params})
+    )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"system": 'a text with "type":"image" and "tools":[{"type":"web_search_20250305"}] in it'},
+        {"tools": [OWN_TOOL, {**OWN_TOOL, "type": "custom"}]},
+    ],
+)
+def test_text_is_bounded_by_its_bytes(params: dict[str, object]) -> None:
+    """So are tools that the user runs, and a text that reads like a param."""
+    assert row_with(params).max_cost_usd > 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"tools": [OWN_TOOL, {"name": "web_search", "type": "web_search_20250305"}]},
+        {"mcp_servers": [{"type": "url", "url": "https://example.com", "name": "x"}]},
+        {"inference_geo": "us"},
+        {"messages": [{"role": "user", "content": [IMAGE]}]},
+        {"messages": [{"role": "user", "content": [{**IMAGE, "type": "document"}]}]},
+    ],
+)
+def test_f34_what_bytes_do_not_bound_has_no_bound(params: dict[str, object]) -> None:
+    """A picture of a few bytes is thousands of tokens, and a search costs money of its own."""
+    row = row_with(params)
+
+    assert Chunk("n" * 26, [row]).max_cost_usd is None
+    with pytest.raises(ConfigurationError, match="max_unconfirmed_usd cannot be kept"):
+        _ = row.max_cost_usd
 
 
 def test_a_chunk_costs_at_most_the_sum_of_its_requests() -> None:

@@ -10,6 +10,16 @@ import orjson
 MAX_TOKENS = 10**12
 """No message has more tokens; a larger number is a fault of the answer."""
 
+SEARCHES, FREE_TOOLS = "web_search_requests", frozenset({"web_fetch_requests"})
+"""What usage calls the searches that are paid for one by one, and the tools that cost nothing but their tokens."""
+
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "speed": ("standard",),
+    "inference_geo": ("global", "not_available"),
+    "service_tier": ("batch", "standard"),
+}
+"""What usage says where a token costs what the price list says; anything else may cost more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -22,6 +32,9 @@ class Usage:
     cache_write_1h_tokens: int = 0
     """The part of `cache_write_tokens` that was written for an hour."""
     cache_read_tokens: int = 0
+    web_searches: int = 0
+    is_whole: bool = True
+    """Whether these figures are all that it takes to price it; else there was something that nobody here can price."""
 
     @property
     def total_input_tokens(self) -> int:
@@ -148,7 +161,19 @@ def _usage(usage: Any) -> Usage:
         cache_write_tokens=cache_write_tokens,
         cache_write_1h_tokens=min(cache_write_1h_tokens, cache_write_tokens),
         cache_read_tokens=_count(usage.get("cache_read_input_tokens")),
+        web_searches=_count(_tools(usage).get(SEARCHES)),
+        is_whole=_is_whole(usage),
     )
+
+
+def _tools(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    used = usage.get("server_tool_use")
+    return used if isinstance(used, dict) else {}
+
+
+def _is_whole(usage: Mapping[str, Any]) -> bool:
+    others = any(n for name, n in _tools(usage).items() if name != SEARCHES and name not in FREE_TOOLS)
+    return not others and all(usage.get(name) in (None, *values) for name, values in USUAL.items())
 
 
 def _text(value: Any) -> str | None:

@@ -29,6 +29,15 @@ ENVELOPE_BYTES = 100
 MESSAGES = b',"messages":'
 """Before it stands, in most params, what all requests share."""
 
+UNBOUNDED = (
+    *(b'"type":"%b"' % kind for kind in (b"image", b"document", b"container_upload")),
+    *(b'"%b":' % name for name in (b"mcp_servers", b"inference_geo")),
+)
+"""Where one of these stands, tokens are more than bytes, or cost more than others. No text has them: it has `\\"`."""
+
+TOOLS, OWN = b'"tools":[', "custom"
+"""Tools that the user runs are text; what servers do is not bounded."""
+
 STEP_BYTES = 256
 """To what the size of a request is rounded up when it is priced before it is answered."""
 
@@ -101,8 +110,9 @@ class OpenRow(NamedTuple):
         price = most(size)
         if price is None:
             raise ConfigurationError(
-                f"the price of the model {size.model!r} is not known, so max_unconfirmed_usd cannot be kept. Leave it "
-                "out, and limit batches with max_requests_per_batch."
+                f"what a request to the model {size.model!r} can cost at most is not known (its price is not listed, "
+                "or the request has pictures, files or tools of the server), so max_unconfirmed_usd cannot be kept. "
+                "Leave it out, and limit batches with max_requests_per_batch."
             )
         return price
 
@@ -162,8 +172,8 @@ class Chunk:
         yield b"".join([*waiting, CLOSING])
 
 
-_Measured = tuple[tuple[str, int], int, bool]
-"""All that the price of a request depends on: model and limit, size in steps, whether it asks for caching."""
+_Measured = tuple[tuple[str, int], int, bool, bool]
+"""All that the price of a request depends on: model and limit, size in steps, whether it is cached and bounded."""
 
 
 def _measured(requests: Sequence[bytes]) -> Counter[_Measured]:
@@ -178,15 +188,24 @@ def _measured(requests: Sequence[bytes]) -> Counter[_Measured]:
         alike = requests[start:end]
         steps = [-(-len(params) // STEP_BYTES) for params in alike]
         cached = [b'"cache_control"' in params for params in alike]
-        for (n_steps, is_cached), n in Counter(zip(steps, cached, strict=True)).items():
-            found[settings, n_steps, is_cached] += n
+        bounded = map(_is_bounded, alike)
+        for (n_steps, is_cached, is_bounded), n in Counter(zip(steps, cached, bounded, strict=True)).items():
+            found[settings, n_steps, is_cached, is_bounded] += n
         start = end
     return found
 
 
 def _size(one: _Measured) -> Size:
-    (model, max_tokens), n_steps, cached = one
-    return Size(model=model, n_bytes=n_steps * STEP_BYTES, max_tokens=max_tokens, cached=cached)
+    (model, max_tokens), n_steps, cached, is_bounded = one
+    size = n_steps * STEP_BYTES
+    return Size(model=model, n_bytes=size, max_tokens=max_tokens, cached=cached, is_bounded=is_bounded)
+
+
+def _is_bounded(params: bytes) -> bool:
+    """Whether the bytes of a request bound its tokens, and a token costs what the price list says."""
+    if any(mark in params for mark in UNBOUNDED):
+        return False
+    return TOOLS not in params or all(tool.get("type", OWN) == OWN for tool in orjson.loads(params)["tools"])
 
 
 def _settings_before_messages(params: bytes) -> tuple[bytes | None, tuple[str, int]]:

@@ -14,7 +14,14 @@ from pathlib import Path
 import duckdb
 
 from claude_batch_dagster.core.collecting.answer_records import came_of, recorded, spending, word
-from claude_batch_dagster.core.collecting.results import MAX_TOKENS, Result, Succeeded, UnreadableLineError, decode
+from claude_batch_dagster.core.collecting.results import (
+    MAX_TOKENS,
+    USUAL,
+    Result,
+    Succeeded,
+    UnreadableLineError,
+    decode,
+)
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
 from claude_batch_dagster.core.ports import Lack
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
@@ -28,7 +35,8 @@ MESSAGE = (
     "STRUCT(model VARCHAR, stop_reason VARCHAR, stop_details JSON, "
     'content STRUCT("type" VARCHAR, "text" VARCHAR)[], '
     "usage STRUCT(input_tokens BIGINT, output_tokens BIGINT, cache_creation_input_tokens BIGINT, "
-    "cache_read_input_tokens BIGINT, cache_creation STRUCT(ephemeral_1h_input_tokens BIGINT)))"
+    "cache_read_input_tokens BIGINT, cache_creation STRUCT(ephemeral_1h_input_tokens BIGINT), "
+    f"server_tool_use JSON, {', '.join(f'{name} VARCHAR' for name in USUAL)}))"
 )
 RESULT = f'STRUCT("type" VARCHAR, message {MESSAGE})'
 """What is read of a result; a line that is not of this form is found to be odd."""
@@ -201,6 +209,11 @@ class SpooledReceipt:
             [
                 "result.type = 'succeeded'",
                 f"{message}.stop_details IS NULL",
+                f"NOT regexp_matches(coalesce({usage}.server_tool_use::VARCHAR, ''), '[1-9]')",
+                *(
+                    f"coalesce({usage}.{name} IN ({', '.join(map(literal, values))}), true)"
+                    for name, values in USUAL.items()
+                ),
                 f"{content}[len({content})].type = 'text'",
                 f"(len({content}) = 1 OR len({content}) = 2 AND {content}[1].type IN {THOUGHTS})",
                 *(f"{name} IS NOT NULL" for name in ("text", "model", "stop_reason")),
