@@ -1,5 +1,6 @@
 """Tables and the ledger that filled them: looked at, and settled by a person, without a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from claude_batch_dagster.core.tables import TableName
@@ -7,6 +8,7 @@ from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.duckdb import ledger_pairing
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.state_directory import LEDGER
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from claude_batch_dagster.stores import Stores
 
@@ -16,6 +18,18 @@ def filled_tables(stores: Stores) -> dict[str, str]:
     return ledger_pairing.filled_tables(
         Warehouse(_existing(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0)
     )
+
+
+def remembered(stores: Stores) -> Stores:
+    """Return the stores with the ledger that the database remembers, if that is one, and is there still."""
+    wait = stores.lock_timeout_seconds
+    warehouse = Warehouse(_existing(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=wait)
+    homes = [Path(home) for home in ledger_pairing.homes(warehouse)]
+    if len(homes) != 1 or not homes[0].is_file():
+        return stores
+    if homes[0].name == LEDGER:
+        return replace(stores, state_directory=str(homes[0].parent))
+    return replace(stores, ledger_url=f"sqlite:///{homes[0]}")
 
 
 def pairings(stores: Stores, ledger: SqlLedger) -> list[LedgerPairing]:

@@ -4,6 +4,8 @@ The stores of a deployment: where they are, and the door to the state directory 
 For a run all of them are opened together, by `engine.Engine.opened`.
 """
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,12 @@ from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from claude_batch_dagster.storage.ledger.view import LedgerView
+
+OTHER_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""How the name of a database begins that is no file: `md:`, `ducklake:`, `s3://`. The name of a drive is one letter."""
+
+AT_HOME = re.compile(r"(?<=^sqlite:///)~[^/]*")
+"""The home of a user in the URL of a ledger that is a file."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,14 @@ class Stores:
     hint: str = ""
     """What to do where something that is looked at is absent: how it is named here."""
 
+    def __post_init__(self) -> None:
+        """Let `~` be the home of the user in every path, as a shell would: nobody means a folder of that name."""
+        for name in ("database", "state_directory"):
+            if path := getattr(self, name):
+                object.__setattr__(self, name, _expanded(path))
+        if self.ledger_url:
+            object.__setattr__(self, "ledger_url", AT_HOME.sub(lambda home: _expanded(home[0]), self.ledger_url))
+
     @property
     def folder(self) -> Path:
         """The state directory, whether or not it is there."""
@@ -63,8 +79,7 @@ class Stores:
 
     @property
     def _is_file(self) -> bool:
-        database = self.database or ""
-        return "://" not in database and not database.startswith("md:")
+        return not OTHER_KIND.match(self.database or "")
 
     # --- for a run ---------------------------------------------------------------------------------
 
@@ -150,3 +165,7 @@ class Stores:
         if not self.folder.is_dir():
             raise ConfigurationError(f"there is no state directory at {str(self.folder)!r}. {self.hint}")
         return self.folder
+
+
+def _expanded(path: str) -> str:
+    return os.path.expanduser(path)  # noqa: PTH111  (the name of a database may be a URL, which Path would change)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_batch_dagster.core.ports import Clock
@@ -32,13 +33,18 @@ class Options:
 
     @cached_property
     def stores(self) -> "Stores":
-        """State directory, ledger and database."""
+        """State directory, ledger and database; where only the database is named, it may know where its ledger is."""
         from claude_batch_dagster.stores import Stores  # noqa: PLC0415  (databases: `--help` need not wait for them)
 
-        return Stores(
+        stores = Stores(
             database=self.database or None,
             state_directory=self.state_directory,
             ledger_url=self.ledger_url,
             lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
             hint=HOW_TO_NAME_IT,
         )
+        if stores.has_ledger or self.state_directory or not (stores.database and Path(stores.database).is_file()):
+            return stores
+        from claude_batch_dagster.pairings import remembered  # noqa: PLC0415  (DuckDB, if it is needed)
+
+        return remembered(stores)

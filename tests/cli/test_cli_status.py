@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.cli.conftest import Program, make_old_ledger
 from tests.core.world import PIPELINE
 
@@ -54,6 +55,24 @@ def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: Program, bas
     for told in (chunk.chunk_id, str(chunk.batch_id), PIPELINE, "accepted", "2 h", "2026-12-19", base_url):
         assert told in shown
     assert program("status") == shown
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "another.db"])
+def test_the_database_alone_says_where_its_ledger_is(
+    program: Program, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the state directory is: who looks need not know how the runs were set up."""
+    program.world.documents({1: "war"})
+    world = program.world
+    if name != "ledger.sqlite":
+        world = world.with_ledger(SqlLedger(f"sqlite:///{world.state.path / name}"), world.state)
+    world.run()
+    monkeypatch.delenv("CLAUDE_BATCH_STATE_DIRECTORY")
+    monkeypatch.chdir(program.world.state.path)
+    world.let_go()
+
+    assert [one["pipeline"] for one in program.json()["pipelines"]] == [PIPELINE]
+    world.ledger.dispose()
 
 
 @pytest.mark.sampled

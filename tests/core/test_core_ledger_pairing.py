@@ -41,8 +41,10 @@ def test_f26_a_ledger_that_was_deleted_is_missed(world: World, tmp_path: Path) -
     world.documents(TWO)
     bare = moved_in(world, tmp_path / "new")
 
-    with pytest.raises(StrangeLedgerError, match=r"filled by ledger .* --accept-new-ledger"):
+    with pytest.raises(StrangeLedgerError, match=r"filled by ledger .* --accept-new-ledger") as caught:
         bare.run()
+    assert f"({world.state.path / 'ledger.sqlite'}); this is" in str(caught.value)
+    assert f"({bare.state.path / 'ledger.sqlite'})" in str(caught.value)
 
     assert world.n_posts == 1
     pairing(bare).accept()
@@ -127,6 +129,7 @@ def test_a_table_of_an_earlier_version_gets_its_first_mark(world: World) -> None
     world.documents(ONE)
     world.run()
     world.sql("ALTER TABLE claude_batch.ledgers DROP COLUMN mark")
+    world.sql("ALTER TABLE claude_batch.ledgers DROP COLUMN home")
 
     assert (world.run().failure, world.run().n_sent, world.n_billed) == (None, 0, [1])
     [(mark,)] = world.sql("SELECT mark FROM claude_batch.ledgers")

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from claude_batch_dagster.engine import warehouse_of
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.stores import Stores
 
 
-@pytest.mark.parametrize("database", ["md:answers", "https://example.com/answers.duckdb"])
+@pytest.mark.parametrize(
+    "database",
+    [
+        "md:answers",
+        "https://example.com/answers.duckdb",
+        "ducklake:metadata.ducklake",
+        "postgres:dbname=x",
+        "s3://b/a.db",
+    ],
+)
 def test_a_database_that_is_no_file_needs_a_state_directory(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -24,6 +34,31 @@ def test_a_database_that_is_no_file_needs_a_state_directory(
 
     assert list(tmp_path.iterdir()) == []
     assert Stores(database=database, state_directory="state").open_state_directory().path == tmp_path / "state"
+
+
+def test_the_home_of_the_user_is_what_a_shell_would_make_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all three paths alike; no folder is called `~`."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    stores = Stores(database="~/w.duckdb", state_directory="~/state", ledger_url="sqlite:///~/ledger.db")
+
+    with warehouse_of(stores).connect(), stores.ledger():
+        stores.open_state_directory()
+
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+    assert {path.name for path in (tmp_path / "home").iterdir()} >= {"w.duckdb", "state", "ledger.db"}
+
+
+def test_git_takes_nothing_of_the_state_directory(tmp_path: Path) -> None:
+    """It holds answers, and what was paid for; what somebody has said there himself stays."""
+    stores = Stores(state_directory=str(tmp_path / "state"))
+    ignore = stores.open_state_directory().path / ".gitignore"
+
+    assert ignore.read_text() == "*\n"
+    ignore.write_text("locks\n")
+    stores.open_state_directory()
+    assert ignore.read_text() == "locks\n"
 
 
 def test_the_state_directory_stays_where_it_is_when_the_process_moves(

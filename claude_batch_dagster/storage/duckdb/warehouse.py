@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import (
     ConfigurationError,
     WarehouseCorruptError,
@@ -188,6 +189,14 @@ def _lift_limit(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("RESET memory_limit")
     default = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
     connection.execute(f"SET memory_limit = '{default}'")
+
+
+def exists(connection: duckdb.DuckDBPyConnection, table: TableName) -> bool:
+    """Whether the database itself has this table; others may be attached to it."""
+    query = (
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+    )
+    return connection.execute(query, [table.schema, table.table]).fetchone() is not None
 
 
 @contextmanager

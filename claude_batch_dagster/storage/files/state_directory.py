@@ -41,6 +41,7 @@ class StateDirectory:
                 folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
             _remove_leftovers(root / "outbox", "*")
             _remove_leftovers(root / "spool", "*.partial")
+            _keep_out_of_git(root)
             _check_locks(root)
         except OSError as error:
             raise StateDirectoryError(root, error.strerror or type(error).__name__) from error
@@ -86,6 +87,12 @@ def _check_private(root: Path) -> None:
         raise StateDirectoryError(root, f"it belongs to user {found.st_uid}, this process is user {os.geteuid()}")
     if found.st_mode & OTHERS_CAN_WRITE:
         raise StateDirectoryError(root, f"others can write to it; chmod go-w {root}")
+
+
+def _keep_out_of_git(root: Path) -> None:
+    """Let no `git add` take along what is here: answers, and the memory of one machine."""
+    if not (ignore := root / ".gitignore").exists():
+        ignore.write_text("*\n")
 
 
 def _check_locks(root: Path) -> None:

@@ -17,13 +17,19 @@ def ledger_id(connection: sa.Connection) -> str:
     return str(connection.execute(sa.select(identity.c.ledger_id)).scalar_one())
 
 
+def home_of(engine: sa.Engine) -> str:
+    """Return where a person finds the ledger: its path, or its server's URL without user and password."""
+    url = engine.url
+    return _path(url) or url.set(username=None, password=None, query={}).render_as_string()
+
+
 def original_of(connection: sa.Connection) -> str | None:
     """
     Return the path of the ledger that this one was copied from, if that is still there.
 
     A ledger that was moved takes note of its new place; so does one that is opened for the first time.
     """
-    here, home = _path(connection), connection.execute(sa.select(identity.c.home)).scalar()
+    here, home = _path(connection.engine.url), connection.execute(sa.select(identity.c.home)).scalar()
     if here is None or home == here:
         return None
     if home is not None and not _same_file(home, here) and _id_in(home) == ledger_id(connection):
@@ -35,7 +41,7 @@ def original_of(connection: sa.Connection) -> str | None:
 def settle_down(connection: sa.Connection) -> None:
     """Make this place the ledger's home; a copy becomes a ledger of its own."""
     if original_of(connection):
-        connection.execute(sa.update(identity).values(home=_path(connection), ledger_id=str(uuid.uuid4())))
+        connection.execute(sa.update(identity).values(home=_path(connection.engine.url), ledger_id=str(uuid.uuid4())))
 
 
 def new_mark(connection: sa.Connection) -> str:
@@ -50,9 +56,8 @@ def has_mark(connection: sa.Connection, mark: str) -> bool:
     return connection.execute(sa.select(marks.c.mark).where(marks.c.mark == mark)).first() is not None
 
 
-def _path(connection: sa.Connection) -> str | None:
+def _path(url: sa.URL) -> str | None:
     """Return where a SQLite ledger is; None for a server's."""
-    url = connection.engine.url
     if url.get_backend_name() != "sqlite" or url.database in {None, "", ":memory:"}:
         return None
     return str(Path(str(url.database)).resolve())

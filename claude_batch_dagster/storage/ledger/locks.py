@@ -25,7 +25,7 @@ class AdvisoryLocks:
     Postgres' advisory locks, each on a session of its own: only letting go, or the end of the session, frees one.
 
     Should the network or the server cut a session off, its holder does not notice. That is why an intent claims its
-    rows in one transaction (`claims`): what another run has claimed by then is not sent.
+    rows in one transaction (`reservations`): what another run has claimed by then is not sent.
     """
 
     engine: sa.Engine

@@ -55,6 +55,11 @@ class SqlLedger:
         with self._transaction() as connection:
             return identity.ledger_id(connection)
 
+    @property
+    def home(self) -> str:
+        """Where a person finds it: its path, or its server's URL without user and password."""
+        return identity.home_of(self._engine)
+
     def original(self) -> str | None:
         """Return the path of the ledger that this one is a copy of, if that is still there."""
         with self._transaction() as connection:
