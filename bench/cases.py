@@ -112,7 +112,7 @@ def submit_ours(n: int, folder: Path) -> float:
     api = AnthropicBatches(client(CannedApi(n)))
     submission = Submission(api=api, ledger=ledger, clock=SystemClock(), pipeline="bench", run_id="run")
     builder = RequestBuilder(prompt=Template.parse("{text}"), base=base_params())
-    upstream = Upstream(relation="documents", shown_as="documents", key=("id",), rule=PartitionRule(expr=None))
+    upstream = Upstream(relation='"main"."documents"', shown_as="documents", key=("id",), rule=PartitionRule(expr=None))
     outbox, partitions = Outbox(folder / "outbox"), [Partition(key=None)]
     apart(write_documents, n, folder)
     with Warehouse(str(folder / DOCUMENTS)).connect() as connection:

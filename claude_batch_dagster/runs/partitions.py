@@ -1,11 +1,13 @@
 """Between Dagster's partitions and ours."""
 
+import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
+from claude_batch_dagster.core.tables import literal, quoted
 from claude_batch_dagster.errors import ConfigurationError
 
 RANGE_START = "dagster/asset_partition_range_start"
@@ -13,6 +15,9 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 BETWEEN = "|"
 """What Dagster writes between the keys of two dimensions; no key of either may hold it."""
+
+COLUMN = re.compile(r"[^\W\d]\w*")
+"""The plain name of a column, which may be a word of SQL."""
 
 PartitionExpr = str | Mapping[str, str]
 """SQL that says which partition a row is of; in two dimensions one by the name of each."""
@@ -56,7 +61,7 @@ def _rules(dimensions: Dimensions, expr: PartitionExpr) -> tuple[PartitionRule, 
 
 def _rule(partitions_def: dg.PartitionsDefinition[str], expr: str) -> PartitionRule:
     zone = partitions_def.timezone if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) else "UTC"
-    return PartitionRule(expr=expr, timezone=zone)
+    return PartitionRule(expr=quoted(expr) if COLUMN.fullmatch(expr) else expr, timezone=zone)
 
 
 def partitions_of(context: dg.AssetExecutionContext) -> list[Partition]:
@@ -96,7 +101,8 @@ def _partition(partitions_def: dg.PartitionsDefinition[str] | None, key: str | N
     if key is None or not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return Partition(key=key)
     window = partitions_def.time_window_for_partition_key(key)
-    return Partition(key=key, start=window.start.replace(tzinfo=None), end=window.end.replace(tzinfo=None))
+    start, end = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (window.start, window.end))
+    return Partition(key=key, start=start, end=end)
 
 
 def dimension_tags(partitions_def: dg.PartitionsDefinition[str] | None, key: str | None) -> dict[str, str]:
@@ -110,7 +116,7 @@ def output_partition_expr(partitions_def: dg.PartitionsDefinition[str] | None) -
     Return the SQL by which IO managers of dagster-duckdb select partitions of the output table.
 
     They compare it with moments for time windows, and with partition keys otherwise; in two dimensions
-    each of the two.
+    each of the two. Where a clock is set back, Dagster tells the two hours apart by the offset behind the key.
     """
     if partitions_def is None:
         return None
@@ -125,8 +131,11 @@ def output_partition_expr(partitions_def: dg.PartitionsDefinition[str] | None) -
 def _expr(partitions_def: dg.PartitionsDefinition[str], key: str) -> str:
     if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return key
-    fmt = partitions_def.fmt.replace("'", "''")
-    return f"strptime({key}, '{fmt}')"
+    fmt, zone = partitions_def.fmt, partitions_def.timezone
+    moment = f"try_strptime({key}, {literal(fmt)})"
+    if zone == "UTC":
+        return moment
+    return f"coalesce({moment}, try_strptime({key}, {literal(f'{fmt}%z')}) AT TIME ZONE {literal(zone)})"
 
 
 def all_keys(partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance) -> Sequence[str | None]:

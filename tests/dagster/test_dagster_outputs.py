@@ -228,6 +228,25 @@ def test_the_partitions_of_any_calendar_can_be_loaded(
     assert list(seen[0]["id"]) == ["a"]
 
 
+@pytest.mark.parametrize("key", ["2026-10-25-01:00", "2026-10-25-02:00+0100"])
+def test_hours_can_be_loaded_after_the_clocks_were_set_back(
+    world: "DagsterWorld", frames: "FrameIOManager", classification: Declare, key: str
+) -> None:
+    """A key with an offset behind it keeps nobody from loading any partition."""
+    seen: list[pd.DataFrame] = []
+    hours = dg.HourlyPartitionsDefinition("2026-10-25-01:00", end_date="2026-10-25-04:00", timezone="Europe/Berlin")
+    world.write_documents(
+        [("a", "tax", "2026-10-24 23:30:00+00"), ("b", "war", "2026-10-25 01:30:00+00")],
+        kinds='id VARCHAR, text VARCHAR, "at" TIMESTAMPTZ',
+    )
+    answers = classification(partitions_def=hours, partition_expr="at")
+    world.run(answers, span=("2026-10-25-01:00", "2026-10-25-03:00"))
+
+    world.run(downstream(hours, seen), beside=[answers], partition=key, resources={"frames": frames})
+
+    assert list(seen[0]["id"]) == ["a" if key.endswith("01:00") else "b"]
+
+
 def test_static_partitions_can_be_loaded(
     world: "DagsterWorld", frames: "FrameIOManager", classification: Declare
 ) -> None:

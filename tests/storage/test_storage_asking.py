@@ -28,6 +28,7 @@ from claude_batch_dagster.errors import ConfigurationError, UpstreamError
 from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.questions import counted, questions_of
+from claude_batch_dagster.storage.duckdb.asking.reading import Reading
 from claude_batch_dagster.storage.duckdb.asking.rendering import BLOCK, LARGE_BYTES, Rendering
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
@@ -361,7 +362,7 @@ def test_f5_rows_without_a_key_share_one_rejected_row(ask: Ask, run: Run, kind: 
 
     assert (len(found.sent), found.counts()) == (1, (4, 2, 0, 0, 1, 1))
     assert list(found.problems) == [None]
-    assert found.problems[None] == "the key is NULL or not UTF-8, so the row cannot be told from others"
+    assert found.problems[None] == "the key is NULL, no number, or not UTF-8, so the row cannot be told from others"
 
 
 @pytest.mark.parametrize("values", ["(NULL, 'a'), (1, 'a')", "(1, 'a'), (NULL, 'a')"])
@@ -736,8 +737,9 @@ def test_rows_of_no_partition_are_counted(ask: Ask, docs: Callable[..., None]) -
 # --- one reading -----------------------------------------------------------------------------------
 
 
-def test_upstream_is_evaluated_once(ask: Ask, run: Run) -> None:
-    """What `sql=` says may use chance or count: keys, partitions, questions and documents are those of one reading."""
+def test_all_that_is_written_down_is_of_one_reading(ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys, partitions, questions and documents, also where another reading would give others."""
+    monkeypatch.setattr(Reading, "check_stable", lambda _: None)
     run("CREATE SEQUENCE s")
     relation = (
         "(SELECT nextval('s') AS id, random()::VARCHAR AS text, CASE WHEN random() < 0.5 THEN 'p' ELSE 'q' END AS part "
@@ -753,6 +755,54 @@ def test_upstream_is_evaluated_once(ask: Ask, run: Run) -> None:
     }
     assert {(key, part) for key, part, *_ in found.rows} == {(int(key), part) for part, key in found.sent}
     assert run("SELECT nextval('s')") == [(101,)]
+
+
+VOLATILE = {
+    "a sample": "SELECT * FROM docs USING SAMPLE 20 ROWS",
+    "ids by chance": "SELECT uuid() AS id, text FROM docs",
+    "the time in a text": "SELECT id, text || now() AS text FROM docs",
+    "chance in a partition": "SELECT id, text, CASE WHEN random() < 0.5 THEN 'p' ELSE 'q' END AS part FROM docs",
+    "a view": "FROM a_view",
+}
+
+
+@pytest.mark.parametrize("query", VOLATILE.values(), ids=VOLATILE.keys())
+def test_f16_an_upstream_that_is_another_one_each_time_is_refused(ask: Ask, run: Run, query: str) -> None:
+    """Each run would pay for other rows, and take away those of the one before."""
+    run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text, 'p' AS part FROM range(1000)")
+    run("CREATE VIEW a_view AS SELECT id, text || random() AS text FROM docs")
+
+    with pytest.raises(ConfigurationError, match=r"gives other rows.*each time it is read.*Nothing was sent"):
+        ask(P, Q, relation=f"({query})", rule=BY_PART if "AS part" in query else PartitionRule(expr=None))
+
+    assert run(f"FROM {questions_of(TARGET).sql}") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM docs USING SAMPLE reservoir(20 ROWS) REPEATABLE (42)",
+        "SELECT id, text, current_date > DATE '2020-01-01' AS late FROM docs ORDER BY hash(id) LIMIT 20",
+        "SELECT d.* FROM docs AS d SEMI JOIN (SELECT range AS id FROM range(20)) USING (id)",
+    ],
+)
+def test_a_query_that_depends_on_the_data_alone_is_taken(ask: Ask, run: Run, query: str) -> None:
+    """Read twice before something is paid for, and once where all is answered."""
+    run("SET threads = 1")
+    run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text FROM range(1000)")
+
+    assert len(ask(relation=f"({query})").sent) == 20
+
+
+def test_what_costs_nothing_is_read_once(ask: Ask, docs: Callable[..., None], run: Run) -> None:
+    """Where every row has its answer, nobody asks whether upstream would be the same again."""
+    docs("(1, 'a')")
+    answered(run, ("1", None, "succeeded", "a"))
+    run("CREATE SEQUENCE s")
+
+    found = ask(relation="(SELECT id, text FROM docs WHERE nextval('s') > 0)")
+
+    assert (found.sent, run("SELECT nextval('s')")) == ([], [(2,)])
 
 
 def test_a_value_that_cannot_be_read_is_told_without_repeating_it_and_changes_nothing(
@@ -783,14 +833,16 @@ def test_f1_nothing_changes_where_upstream_cannot_be_read(ask: Ask, docs: Callab
     assert run(f"FROM {questions_of(TARGET).sql}") == before
 
 
-def test_keys_of_another_type_begin_the_questions_anew(ask: Ask, docs: Callable[..., None], run: Run) -> None:
-    """Rows of today could not be compared with those of before; the rest stays."""
+def test_keys_of_another_type_can_be_compared_with_those_of_before(
+    ask: Ask, docs: Callable[..., None], run: Run
+) -> None:
+    """What other partitions ask stays written down, under keys of today's type."""
     docs("(1, 'a', 'p'), (2, 'b', 'q')", "id, text, part")
     ask(P, Q, rule=BY_PART)
     run("DROP TABLE answers")
     docs("('1', 'a', 'p'), ('2', 'b', 'q')", "id, text, part")
 
-    assert ask(P, rule=BY_PART).rows == [("1", "p", question_of("a"), None)]
+    assert ask(P, rule=BY_PART).rows == [("1", "p", question_of("a"), None), ("2", "q", question_of("b"), None)]
 
 
 # --- hashes of an earlier version ------------------------------------------------------------------

@@ -11,7 +11,7 @@ class Partition:
     key: str | None
     """Dagster's partition key; None for the whole of an asset without partitions."""
     start: datetime | None = None
-    """For a time window: its first moment, without zone, in the zone of the partitions definition."""
+    """For a time window: its first moment, in UTC, without zone: on a clock that is set back two hours look alike."""
     end: datetime | None = None
     """For a time window: the first moment after it."""
     parts: tuple["Partition", ...] = ()
@@ -31,7 +31,7 @@ class PartitionRule:
     """SQL over the upstream columns: a time for time windows, else the partition key; None without
     partitions, and in several dimensions, where each part has its own."""
     timezone: str = "UTC"
-    """Zone of the partitions definition, for columns that hold times with a zone."""
+    """Zone of the partitions definition, in which columns without a zone are read."""
     parts: tuple["PartitionRule", ...] = ()
     """In several dimensions: the rule of each, in the order of the partitions' own parts."""
 

@@ -9,6 +9,7 @@ from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking.key_types import agreed
 from claude_batch_dagster.storage.duckdb.asking.reading import Reading, good_answers
 from claude_batch_dagster.storage.duckdb.asking.rendering import Put, Rendering
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
@@ -45,7 +46,7 @@ class Asking:
         reader = self.reader
         types = reader.types()
         needed = self.builder.columns if self.builder.columns is not None else tuple(types)
-        key_types = reader.check_columns(types, needed)
+        key_types = agreed(reader.connection, reader.target, reader.check_columns(types, needed))
         self.shape = Shape(builder=self.builder, types=types, key_types=key_types, recoded=reader.recoded)
         self.is_new = questions.prepare(reader.connection, reader.target, key_types)
         answers.prepare(reader.connection)
@@ -62,6 +63,8 @@ class Asking:
         reading = Reading(reader=reader, shape=shape, partitions=self.partitions)
         rendering = Rendering(reader=reader, shape=shape, put=self.put, is_renamed=self.rename is not None)
         reading.read()
+        if reading.has_open_rows:
+            reading.check_stable()
         rendering.render()
         reader.connection.begin()  # not before: another run of this process may have written while this one read
         self._rename(rendering.earlier)

@@ -14,6 +14,10 @@ COLUMNS = {"partition_key": "VARCHAR", "request_hash": "VARCHAR", "error": "VARC
 """Columns beside the key: the question, or why there is none. They are named as in the output table: no key is."""
 
 
+Columns = list[tuple[str, str]]
+"""Names and types."""
+
+
 def questions_of(target: TableName) -> TableName:
     """Return the name of the table of questions of an output table."""
     name = str(target)
@@ -24,7 +28,8 @@ def prepare(connection: duckdb.DuckDBPyConnection, target: TableName, key_types:
     """
     Create the table of questions, unless it is there with these key columns; return whether it held no question.
 
-    With other ones nobody could compare its rows with those of today: it is made again, partition by partition.
+    Key columns of another type are given that of today, where it holds what they hold. Else, and with other columns,
+    nobody could compare its rows with those of today: it is made again, partition by partition.
     """
     table = questions_of(target)
     is_new = True
@@ -36,14 +41,27 @@ def prepare(connection: duckdb.DuckDBPyConnection, target: TableName, key_types:
     ]
     if found:
         is_new = connection.execute(f"SELECT 1 FROM {table.sql} LIMIT 1").fetchone() is None
-    if found and found != wanted:
+    if found and not _adapt(connection, table, found, wanted):
         connection.execute(f"DROP TABLE {table.sql}")
     definitions = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
     connection.execute(f"CREATE TABLE IF NOT EXISTS {table.sql} ({definitions})")
     return is_new
 
 
-def _columns_of(connection: duckdb.DuckDBPyConnection, table: TableName) -> list[tuple[str, str]]:
+def _adapt(connection: duckdb.DuckDBPyConnection, table: TableName, found: Columns, wanted: Columns) -> bool:
+    """Give the columns the types that are wanted; return whether that can be done."""
+    if [name for name, _ in found] != [name for name, _ in wanted]:
+        return False
+    try:
+        for (name, kind), (_, new) in zip(found, wanted, strict=True):
+            if kind != new:
+                connection.execute(f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(name)} SET DATA TYPE {new}")
+    except (duckdb.ConversionException, duckdb.BinderException):
+        return False
+    return True
+
+
+def _columns_of(connection: duckdb.DuckDBPyConnection, table: TableName) -> Columns:
     query = (
         "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
         "AND schema_name = ? AND table_name = ? ORDER BY column_index"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -10,14 +11,12 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.errors import UpstreamError
+from claude_batch_dagster.errors import ConfigurationError, UpstreamError
+from claude_batch_dagster.storage.duckdb.asking.key_types import FLOATING, WHOLE
 from claude_batch_dagster.storage.duckdb.asking.question_hash import question_hash
-from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
+from claude_batch_dagster.storage.duckdb.asking.upstream import FRAME, Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.warehouse import without_values
-
-FLOATING = frozenset({"FLOAT", "DOUBLE"})
-"""Types with values that are no key: NaN and infinity."""
 
 
 @dataclass(kw_only=True)
@@ -42,14 +41,50 @@ class Reading:
             ) from None
         self._place()
 
+    def check_stable(self) -> None:
+        """
+        Raise `ConfigurationError` if upstream gives other rows, or other texts, when it is evaluated once more.
+
+        A table does not, nor does a frame. A query does that takes a sample, or makes ids: each run would ask, and
+        pay for, something else.
+        """
+        if not self._may_change:
+            return
+        fingerprint, (query, values) = "SELECT count(*), bit_xor(_cb_hash)", self._rows()
+        [[first], [second]] = (
+            self.reader.connection.execute(f"{fingerprint} FROM {source}", given).fetchall()
+            for source, given in (("_cb_read", {}), (query, values))
+        )
+        if first != second:
+            raise ConfigurationError(
+                f"the upstream {self.reader.upstream.shown_as} gives other rows, or other values, each time it is read "
+                "(does it take a sample, or use the time, chance or uuid()?), so every materialization would pay anew. "
+                "Nothing was sent. Make it depend on the data alone: a sample with REPEATABLE (42), ids from the rows, "
+                "and an order within lists and limits; or materialize it as a table first."
+            )
+
+    @cached_property
+    def _may_change(self) -> bool:
+        relation = self.reader.upstream.relation
+        name = "concat('\"', replace(schema_name, '\"', '\"\"'), '\".\"', replace(table_name, '\"', '\"\"'), '\"')"
+        query = f"SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND {name} = ?"
+        return relation != FRAME and self.reader.connection.execute(query, [relation]).fetchone() is None
+
+    def _rows(self) -> tuple[str, dict[str, Any]]:
+        """Return a query of the rows as they are laid out, each with a hash of all of it if that may change."""
+        dimensions, conditions, values = self._dimensions()
+        templated = isinstance(self.shape.builder.prompt, Template)
+        texts = [self.shape.as_text(name) if templated else f"u.{quoted(name)}" for name in self.shape.columns]
+        named = (f"{text} AS {name}" for text, name in zip(texts, self.shape.names, strict=True))
+        laid = ", ".join([*dimensions, *self._keys(), *named])
+        where = " AND ".join(conditions)
+        rows = f"(SELECT {laid} FROM {self.reader.upstream.relation} AS u WHERE {where})"
+        return (f"(SELECT *, hash(_cb_laid) AS _cb_hash FROM {rows} AS _cb_laid)" if self._may_change else rows), values
+
     def _read(self) -> None:
         """Read every row once: its key and question, and its columns unless the question has a good answer."""
-        reader, columns = self.reader, self.shape.columns
-        dimensions, conditions, values = self._dimensions()
-        names = self.shape.names
-        templated = isinstance(self.shape.builder.prompt, Template)
-        texts = [self.shape.as_text(name) if templated else f"u.{quoted(name)}" for name in columns]
-        laid = [*dimensions, *self._keys(), *(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))]
+        reader, names = self.reader, self.shape.names
+        rows, values = self._rows()
         size = " + ".join(["0", *(f"coalesce(strlen(r.{name}::VARCHAR), 0)" for name in names)])
         hashed = question_hash(self.shape, reader.upstream.key[0]) if self.shape.in_sql else "NULL::VARCHAR"
         kept = ", ".join(f"CASE WHEN g._cb_good IS NULL THEN r.{name} END AS {name}" for name in names)
@@ -57,8 +92,7 @@ class Reading:
             f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
             f"g._cb_good IS NOT NULL AS _cb_answered, {size} AS _cb_size, {kept} FROM "
             f"(SELECT *, row_number() OVER () AS _cb_place, {hashed} AS _cb_question "
-            f"FROM (SELECT {', '.join(laid)} "
-            f"FROM {reader.upstream.relation} AS u WHERE {' AND '.join(conditions)})) AS r "
+            f"FROM {rows}) AS r "
             f"LEFT JOIN ({good_answers(self.reader)}) AS g ON g._cb_good = r._cb_question",
             values,
         )
@@ -66,13 +100,17 @@ class Reading:
     def _keys(self) -> Iterator[str]:
         """Yield the key columns as the output table has them: without one of them a row has none."""
         names = self.reader.upstream.key
-        missing = " OR ".join(
-            f"u.{quoted(name)} IS NULL" + (f" OR NOT isfinite(u.{quoted(name)})" * (self.shape.kind(name) in FLOATING))
-            for name in names
-        )
+        missing = " OR ".join(self._is_missing(name) for name in names)
         for name in names:
             value = f"CASE WHEN {missing} THEN NULL ELSE u.{quoted(name)} END"
             yield f"CAST({value} AS {self.shape.key_types[name]}) AS {quoted(name)}"
+
+    def _is_missing(self, name: str) -> str:
+        column, floating = f"u.{quoted(name)}", self.shape.kind(name) in FLOATING
+        conditions = [f"{column} IS NULL", *([f"NOT isfinite({column})"] if floating else [])]
+        if floating and self.shape.key_types[name] in WHOLE:
+            conditions.append(f"{column} <> trunc({column})")
+        return " OR ".join(conditions)
 
     def _dimensions(self) -> tuple[list[str], list[str], dict[str, Any]]:
         """Return what places a row in each dimension, and what a row must have to be read at all."""
@@ -119,6 +157,12 @@ class Reading:
             f"{listed(self.shape.key_types, 'r.')}, r._cb_question AS request_hash, r._cb_answered, "
             f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self.placed}"
         )
+
+    @property
+    def has_open_rows(self) -> bool:
+        """Whether a row asks what has no good answer: it may be paid for."""
+        query = "SELECT 1 FROM _cb_rows WHERE NOT _cb_answered LIMIT 1"
+        return self.reader.connection.execute(query).fetchone() is not None
 
     def n_homeless(self) -> int:
         """Return how many rows name no partition at all."""

@@ -32,7 +32,7 @@ LARGE_BYTES = 5_000
 
 EVERY_ROW = "true"
 
-NO_KEY_ERROR = "the key is NULL or not UTF-8, so the row cannot be told from others; fill it upstream"
+NO_KEY_ERROR = "the key is NULL, no number, or not UTF-8, so the row cannot be told from others; fill it upstream"
 
 N_RENDERED_TWICE = 5
 """Rows of which a prompt function must make the same request twice, before any is sent."""

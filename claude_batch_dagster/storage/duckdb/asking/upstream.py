@@ -10,9 +10,10 @@ import pandas as pd
 
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.tables import TableName, literal
 from claude_batch_dagster.errors import UpstreamError
-from claude_batch_dagster.storage.duckdb.warehouse import without_values
+from claude_batch_dagster.storage.duckdb.asking.key_types import NOTHING
+from claude_batch_dagster.storage.duckdb.warehouse import exists, without_values
 
 WINDOW = 2_000
 """Rows fetched at a time."""
@@ -78,7 +79,7 @@ class Reader:
                 )
         key_types = {name: folded[name.lower()] for name in self.upstream.key}
         for name, kind in key_types.items():
-            if not KEY_TYPE.fullmatch(kind):
+            if kind != NOTHING and not KEY_TYPE.fullmatch(kind):
                 raise UpstreamError(
                     f"key column {name!r} is of type {kind}, which cannot be a key. Nothing was sent. "
                     "Cast it to VARCHAR upstream or with sql=."
@@ -87,11 +88,7 @@ class Reader:
 
     def has_target(self) -> bool:
         """Whether the output table is there."""
-        query = (
-            "SELECT 1 FROM duckdb_tables() "
-            "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
-        )
-        return bool(self.connection.execute(query, [self.target.schema, self.target.table]).fetchone())
+        return exists(self.connection, self.target)
 
     def own_rows(self, partitions: Sequence[Partition]) -> str:
         """Return a query for the upstream rows of these partitions, each with its `_cb_partition`."""
@@ -141,7 +138,7 @@ class Reader:
         )
 
     def moment(self, rule: PartitionRule) -> str:
-        """Return the SQL of the moment that decides in which window a row is, without zone."""
+        """Return the SQL of the moment that decides in which window a row is: in UTC, without zone."""
         expr = rule.expr
         try:
             described = self.connection.execute(f"DESCRIBE SELECT ({expr}) FROM {self.upstream.relation}").fetchall()
@@ -150,15 +147,19 @@ class Reader:
                 f"partition_expr {expr!r} does not work on the upstream {self.upstream.shown_as}: "
                 f"{without_values(error)}. Nothing was sent."
             ) from error
-        zoned = described[0][1] == "TIMESTAMP WITH TIME ZONE"
-        return f"(({expr}) AT TIME ZONE '{rule.timezone}')" if zoned else f"CAST(({expr}) AS TIMESTAMP)"
+        if described[0][1] == "TIMESTAMP WITH TIME ZONE":
+            return f"(({expr}) AT TIME ZONE 'UTC')"
+        moment = f"CAST(({expr}) AS TIMESTAMP)"
+        return (
+            moment if rule.timezone == "UTC" else f"({moment} AT TIME ZONE {literal(rule.timezone)} AT TIME ZONE 'UTC')"
+        )
 
 
 def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame, frozenset[str]]:
     """
     Return the frame with text columns that are not UTF-8 as bytes, and the names of those columns.
 
-    DuckDB refuses a whole frame for one lone surrogate. Bytes it takes, and `_decoded` makes text of
+    DuckDB refuses a whole frame for one lone surrogate. Bytes it takes, and the rendering makes text of
     them again, so that only the row with the surrogate is rejected. In a key column such a value is NULL.
     """
     frame = frame.rename(columns=str)

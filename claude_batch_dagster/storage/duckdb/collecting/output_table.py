@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema, Structure, ddl
+from claude_batch_dagster.core.collecting.column_types import Structure, ddl
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.tables import TableName, quoted
 from claude_batch_dagster.errors import OutputModelError
 
@@ -47,10 +48,17 @@ class OutputTable:
         for name, kind in self.columns.items():
             if name.lower() not in present:
                 connection.execute(f"ALTER TABLE {self.target.sql} ADD COLUMN {quoted(name)} {ddl(kind)}")
-            elif present[name.lower()] != spelled[name]:
+            elif present[name.lower()] == spelled[name]:
+                continue
+            elif name in self.key_types:  # as wide as both need it
+                connection.execute(
+                    f"ALTER TABLE {self.target.sql} ALTER COLUMN {quoted(name)} SET DATA TYPE {ddl(kind)}"
+                )
+            else:
                 raise OutputModelError(
                     f"column {name!r} of {self.target} is {present[name.lower()]}, the output model now wants "
-                    f"{ddl(kind)}. Nothing was sent. Rename the field, or rename or drop the old column."
+                    f"{ddl(kind)}. Nothing was sent. Rename the field, or rename or drop the old column, or drop the "
+                    "table: the next run makes it again of the answers that are kept, at no cost."
                 )
 
     def _spelled(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
