@@ -18,6 +18,7 @@ import orjson
 from anthropic import Anthropic, APIConnectionError, APIStatusError, DefaultHttpxClient, transform_schema
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from claude_batch_dagster.core.asking.schema_rules import with_descriptions
 from claude_batch_dagster.core.ports import Batch, Body, Counts, Page
 from claude_batch_dagster.errors import (
     ApiRefusedError,
@@ -94,7 +95,7 @@ def check_base_url(base_url: str) -> None:
 
 def output_format(model: type[BaseModel]) -> dict[str, Any]:
     """Return the `output_config.format` param that asks for answers fitting the model."""
-    return {"type": "json_schema", "schema": transform_schema(model)}
+    return {"type": "json_schema", "schema": transform_schema(with_descriptions(model.model_json_schema()))}
 
 
 class AnthropicBatches:

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, BOOKKEEPING_MEANING, OutputSchema, ddl
+from claude_batch_dagster.core.collecting.column_types import ddl
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, BOOKKEEPING_MEANING, OutputSchema
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.verdicts import Verdict

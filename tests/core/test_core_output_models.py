@@ -17,10 +17,10 @@ from pydantic import (
     create_model,
     field_serializer,
     field_validator,
-    model_serializer,
 )
 
-from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, InvalidOutputError, OutputSchema, sql_type
+from claude_batch_dagster.core.collecting.column_types import sql_type
+from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, InvalidOutputError, OutputSchema
 from claude_batch_dagster.errors import OutputModelError
 
 
@@ -448,17 +448,6 @@ class Serialized(BaseModel):
         return label.lower()
 
 
-class Rewritten(BaseModel):
-    """A model that writes all of itself in its own way."""
-
-    label: str
-
-    @model_serializer
-    def as_a_whole(self) -> dict[str, str]:
-        """Return the label twice."""
-        return {"label": self.label * 2}
-
-
 class Wide(BaseModel):
     """A model that lets anything more pass."""
 
@@ -493,7 +482,6 @@ class Simple(BaseModel):
         (Simple, '{"label": "WAR", "good": false, "share": 1e400}'),
         (Computed, '{"label": "war"}'),
         (Serialized, '{"label": "WAR"}'),
-        (Rewritten, '{"label": "war"}'),
         (Wide, '{"label": "war", "more": 1}'),
         (Numbers, '{"N": 3, "price": "1.50", "inner": {"n": 2}}'),
     ],

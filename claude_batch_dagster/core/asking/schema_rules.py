@@ -39,3 +39,28 @@ def _problems(node: Mapping[str, Any], definitions: Mapping[str, Any], within: f
     items = node.get("items")
     for part in [*parts, items] if isinstance(items, Mapping) else parts:
         yield from _problems(part, definitions, within)
+
+
+def with_descriptions(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return a schema in which nothing that a field says of itself stands beside a reference, where it would be lost.
+
+    There stands a copy of what it refers to instead, with both descriptions.
+    """
+    definitions = schema.get("$defs", {})
+
+    def told(node: Any, within: frozenset[str]) -> Any:
+        if isinstance(node, list):
+            return [told(part, within) for part in node]
+        if not isinstance(node, Mapping):
+            return node
+        reference = node.get("$ref")
+        if not isinstance(reference, str) or "description" not in node or reference in within:
+            return {name: told(part, within) for name, part in node.items()}
+        meant = definitions[reference.rsplit("/", 1)[-1]]
+        descriptions = dict.fromkeys(one["description"] for one in (node, meant) if "description" in one)
+        copy = {**meant, **node, "description": "\n\n".join(descriptions)}
+        del copy["$ref"]
+        return told(copy, within | {reference})
+
+    return {name: told(part, frozenset()) for name, part in schema.items()}

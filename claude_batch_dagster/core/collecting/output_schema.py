@@ -3,22 +3,24 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from itertools import chain, repeat
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from uuid import UUID
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import orjson
-from pydantic import BaseModel, RootModel, ValidationError
+from pydantic import BaseModel, PydanticUndefinedAnnotation, RootModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from claude_batch_dagster.core.asking.keys import INT64
 from claude_batch_dagster.core.asking.schema_rules import check_expressible
-from claude_batch_dagster.core.tables import quoted
+from claude_batch_dagster.core.collecting.column_types import (
+    ALWAYS_FITTING,
+    Structure,
+    columns_of,
+    ddl,
+    holds,
+    is_rewritten,
+)
 from claude_batch_dagster.errors import OutputModelError
 
 BOOKKEEPING: Mapping[str, str] = {
@@ -56,32 +58,8 @@ BOOKKEEPING_MEANING: Mapping[str, str] = {
 }
 """One sentence for each bookkeeping column."""
 
-SQL_TYPES: Mapping[Any, str] = {
-    str: "VARCHAR",
-    bool: "BOOLEAN",
-    int: "BIGINT",
-    float: "DOUBLE",
-    Decimal: "DECIMAL(38,10)",
-    date: "DATE",
-    datetime: "TIMESTAMP WITH TIME ZONE",
-    time: "TIME",
-    UUID: "UUID",
-}
-
-ALWAYS_FITTING = frozenset({"VARCHAR", "BOOLEAN", "DOUBLE", "DATE", "TIMESTAMP WITH TIME ZONE", "TIME", "UUID"})
-"""Types whose columns have room for whatever pydantic lets pass."""
-
-MAX_DECIMAL = 10**28 - 1
-"""The largest number that `DECIMAL(38,10)` holds in any case."""
-
-MAX_EXPONENT = 1_000
-"""DuckDB reads none far beyond it (32,768), of 0 and of numbers that round to 0 either."""
-
 MISSPELLED = frozenset({"literal_error", "enum", "union_tag_invalid"})
 """Errors of pydantic that a difference in capitalization alone can cause."""
-
-Structure = str | list[Any] | dict[str, Any]
-"""A SQL type as DuckDB's JSON functions write it: `"BIGINT"`, `["VARCHAR"]`, `{"x": "DOUBLE"}`."""
 
 
 class InvalidOutputError(Exception):
@@ -98,6 +76,13 @@ class OutputSchema:
         given: Any = self.model  # not everybody checks types
         if not (isinstance(given, type) and issubclass(given, BaseModel)):
             raise OutputModelError(f"output= takes a pydantic model, a class derived from BaseModel; got {given!r}.")
+        try:
+            self.model.model_rebuild()  # parts that are defined below it are known by now
+        except PydanticUndefinedAnnotation as error:
+            raise OutputModelError(
+                f"the output model {given.__name__} has a part of which nobody knows what it is: {error.name}. Define "
+                f"that first, or call {given.__name__}.model_rebuild() where both are known."
+            ) from None
 
     @cached_property
     def columns(self) -> dict[str, Structure]:
@@ -107,7 +92,7 @@ class OutputSchema:
                 f"the output model {self.model.__name__} is not an object with fields; wrap it in one."
             )
         try:
-            return _columns_of(self.model)
+            return columns_of(self.model)
         except RecursionError:
             raise OutputModelError(
                 f"the output model {self.model.__name__} refers to itself, so it cannot be laid out as columns. "
@@ -177,7 +162,8 @@ class OutputSchema:
         """Whether every answer that fits the model fits its columns, as the model's own JSON."""
         decorators = self.model.__pydantic_decorators__
         computed = (decorators.computed_fields, decorators.model_serializers, decorators.field_serializers)
-        others = self.model.model_config.get("extra") == "allow" or any(computed)
+        notes = (Annotated[field.annotation, *field.metadata, None] for field in self.model.model_fields.values())
+        others = self.model.model_config.get("extra") == "allow" or any(computed) or any(map(is_rewritten, notes))
         return not others and all(isinstance(kind, str) and kind in ALWAYS_FITTING for kind in self.columns.values())
 
     def validate(self, text: str) -> dict[str, Any]:
@@ -191,11 +177,11 @@ class OutputSchema:
             answer = self.model.model_validate_json(text)
         except ValidationError as error:
             answer = self._validate_tolerantly(text, error)
-        dumped = answer.model_dump(mode="json", by_alias=False)
+        dumped = answer.model_dump(mode="json", by_alias=False, warnings=False)  # what does not fit is told below
         values = {name: dumped.get(name) for name in self.columns}
         for name, kind in self.columns.items():
-            if not _holds(kind, values[name]):
-                raise InvalidOutputError(f"field {name!r}: a number in it does not fit into the table")
+            if not holds(kind, values[name]):
+                raise InvalidOutputError(f"field {name!r}: what it is written as does not fit the column {ddl(kind)}")
         return values
 
     def _validate_tolerantly(self, text: str, error: ValidationError) -> BaseModel:
@@ -223,41 +209,6 @@ class OutputSchema:
     @cached_property
     def _json_schema(self) -> dict[str, Any]:
         return self.model.model_json_schema()
-
-
-def sql_type(annotation: Any) -> Structure:
-    """Return the SQL type of a Python annotation; JSON for what has no closer match."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return sql_type(arguments[0])
-    if origin is Literal:
-        return _common({type(value) for value in arguments})
-    if origin in (Union, UnionType):
-        kinds = [sql_type(argument) for argument in arguments if argument is not NoneType]
-        return kinds[0] if all(kind == kinds[0] for kind in kinds) else "JSON"
-    if origin in (list, set, frozenset) and arguments:
-        return [sql_type(arguments[0])]
-    if isinstance(annotation, type):
-        return _sql_type_of_class(annotation)
-    return "JSON"
-
-
-def _sql_type_of_class(annotation: type) -> Structure:
-    if annotation in SQL_TYPES:
-        return SQL_TYPES[annotation]
-    if issubclass(annotation, Enum):
-        return _common({type(member.value) for member in annotation})
-    if issubclass(annotation, BaseModel) and annotation.model_fields:
-        return _columns_of(annotation)
-    return "JSON"
-
-
-def _columns_of(model: type[BaseModel]) -> dict[str, Structure]:
-    return {name: sql_type(field.annotation) for name, field in model.model_fields.items() if not field.exclude}
-
-
-def _common(kinds: set[type]) -> str:
-    return SQL_TYPES.get(kinds.pop(), "JSON") if len(kinds) == 1 else "JSON"
 
 
 def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
@@ -290,46 +241,3 @@ def _meaning(problem: ErrorDetails) -> str:
             return f"its kind should be one of {expected}"
         case _:
             return problem["msg"]
-
-
-def _holds(kind: Structure, value: Any) -> bool:
-    """Whether a column of this type has room for a JSON value."""
-    match kind, value:
-        case "BIGINT", int():
-            return value in INT64
-        case "DECIMAL(38,10)", str() | int() | float():
-            number = Decimal(str(value))
-            return (
-                number.is_finite()
-                and abs(number) <= MAX_DECIMAL
-                and abs(int(number.as_tuple().exponent)) <= MAX_EXPONENT
-            )
-        case "JSON", _:
-            return _is_plain_json(value)
-        case [item], list():
-            return all(_holds(item, one) for one in value)
-        case dict(), dict():
-            return all(_holds(field, value.get(name)) for name, field in kind.items())
-        case _:
-            return True
-
-
-def _is_plain_json(value: Any) -> bool:
-    try:
-        orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return False
-    return True
-
-
-def ddl(kind: Structure) -> str:
-    """Write a type as DuckDB's column definitions do: `["BIGINT"]` is `BIGINT[]`."""
-    match kind:
-        case str():
-            return kind
-        case [item]:
-            return f"{ddl(item)}[]"
-        case dict():
-            return f"STRUCT({', '.join(f'{quoted(name)} {ddl(field)}' for name, field in kind.items())})"
-        case _:  # pragma: no cover  (no other structure is made)
-            raise OutputModelError(f"{kind!r} is not a column type")

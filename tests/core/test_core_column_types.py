@@ -1,0 +1,254 @@
+"""What a model declares is what its columns hold, or it is refused when it is declared."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from types import GenericAlias
+from typing import Annotated, Any, Literal, NewType
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import (
+    AnyUrl,
+    AwareDatetime,
+    BaseModel,
+    ByteSize,
+    Field,
+    FutureDate,
+    HttpUrl,
+    NaiveDatetime,
+    PlainSerializer,
+    PositiveInt,
+    SecretBytes,
+    SecretStr,
+    WrapSerializer,
+    create_model,
+    field_serializer,
+    model_serializer,
+)
+from typing_extensions import TypeAliasType, TypedDict
+
+from claude_batch_dagster.core.collecting.column_types import holds, sql_type
+from claude_batch_dagster.core.collecting.output_schema import InvalidOutputError, OutputSchema
+from claude_batch_dagster.errors import OutputModelError
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from tests.core.world import World
+
+
+class Point(TypedDict):
+    """A place on a map."""
+
+    x: float
+    name: str
+
+
+@dataclasses.dataclass
+class Part:
+    """A part of something."""
+
+    n: int
+    names: list[str]
+
+
+Euros = NewType("Euros", Decimal)
+Names = TypeAliasType("Names", "list[str]")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (Euros, "DECIMAL(38,10)"),
+        (list[Euros] | None, ["DECIMAL(38,10)"]),
+        (TypeAliasType("Amount", int), "BIGINT"),
+        (AwareDatetime, "TIMESTAMP WITH TIME ZONE"),
+        (NaiveDatetime, "TIMESTAMP WITH TIME ZONE"),
+        (FutureDate, "DATE"),
+        (Sequence[int], ["BIGINT"]),
+        (Iterable[str], ["VARCHAR"]),
+        (deque[str], ["VARCHAR"]),
+        (tuple[int, ...], ["BIGINT"]),
+        (Point, {"x": "DOUBLE", "name": "VARCHAR"}),
+        (list[Point], [{"x": "DOUBLE", "name": "VARCHAR"}]),
+        (Part, {"n": "BIGINT", "names": ["VARCHAR"]}),
+        (HttpUrl, "VARCHAR"),
+        (AnyUrl | None, "VARCHAR"),
+        (Path, "VARCHAR"),
+        (PurePosixPath, "VARCHAR"),
+        (ByteSize, "BIGINT"),
+        (PositiveInt, "BIGINT"),
+    ],
+    ids=str,
+)
+def test_what_has_a_column_is_not_kept_as_json(annotation: Any, kind: Any) -> None:
+    """Another name for a type, and what pydantic adds to one."""
+    assert sql_type(annotation) == kind
+
+
+def shown(value: object) -> str:
+    """Return a value in words."""
+    return f"it is {value}"
+
+
+def written(value: object):  # type: ignore[no-untyped-def]  # noqa: ANN201  (that is what the test is about)
+    """Return a value in words, without saying so."""
+    return f"it is {value}"
+
+
+class Renamed(BaseModel):
+    """A model whose answers have other fields than it has."""
+
+    label: str
+
+    @model_serializer
+    def as_a_whole(self) -> dict[str, str]:
+        """Return the label under another name."""
+        return {"name": self.label}
+
+
+class Quiet(BaseModel):
+    """A model with a serializer that does not say what it returns."""
+
+    day: date
+
+    @field_serializer("day")
+    def in_words(self, day: date):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        """Return the day in words."""
+        return f"the day {day}"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (create_model("M", key=(SecretStr, ...)), "the field 'key' of M cannot be a column: a SecretStr is written"),
+        (create_model("M", key=(list[SecretBytes], ...)), "the field 'key' of M .* a SecretBytes is written"),
+        (Renamed, "the output model Renamed writes itself in a way of its own"),
+        (create_model("M", inner=(Renamed, ...)), "the field 'inner' of M .* Renamed writes itself"),
+        (Quiet, "the field 'day' of Quiet .* does not say what it returns"),
+        (create_model("M", n=(Annotated[int, PlainSerializer(written)], ...)), "the field 'n' .* does not say"),
+    ],
+    ids=["secret", "secrets", "whole model", "nested model", "method", "annotation"],
+)
+def test_what_cannot_be_a_column_is_refused_when_it_is_declared(model: type[BaseModel], message: str) -> None:
+    """By the field's name: hours later each answer would have been paid for in vain."""
+    with pytest.raises(OutputModelError, match=message):
+        OutputSchema(model).check(keys=("id",))
+
+
+class Told(BaseModel):
+    """A model whose serializers say what they return."""
+
+    day: date
+    n: Annotated[int, PlainSerializer(shown)]
+    m: Annotated[int, WrapSerializer(lambda value, _: [value], return_type=list[int])]
+
+    @field_serializer("day")
+    def in_words(self, day: date) -> str:
+        """Return the day in words."""
+        return f"the day {day}"
+
+
+def test_a_column_is_of_what_a_field_is_written_as() -> None:
+    """A serializer that says what it returns is taken at its word."""
+    schema = OutputSchema(Told)
+
+    assert schema.columns == {"day": "VARCHAR", "n": "VARCHAR", "m": ["BIGINT"]}
+    values = schema.validate('{"day": "2026-11-26", "n": 5, "m": 7}')
+    assert values == {"day": "the day 2026-11-26", "n": "it is 5", "m": [7]}
+
+
+def lied(value: int) -> int:
+    """Return a text, and say that it is a number."""
+    return f"about {value}"  # type: ignore[return-value]  # that is what the test is about
+
+
+@pytest.mark.parametrize("kind", [Annotated[int, PlainSerializer(lied)], Annotated[int | None, PlainSerializer(lied)]])
+def test_one_value_that_is_not_what_was_said_spoils_no_other(world: World, kind: Any) -> None:
+    """Its row is invalid, by the field's name; it was paid for, and the batch lands."""
+    schema = OutputSchema(create_model("M", n=(kind, ...)))
+
+    with pytest.raises(InvalidOutputError, match="field 'n': what it is written as does not fit the column BIGINT"):
+        schema.validate('{"n": 1}')
+    assert schema.encode_plain is None
+    assert world.n_posts == 0
+
+
+class Whole(BaseModel):
+    """A model with a part that is defined below."""
+
+    part: "Below"
+    label: Literal["a"]
+
+
+class Below(BaseModel):
+    """The part."""
+
+    n: int
+
+
+def test_a_model_that_is_completed_later_has_its_columns() -> None:
+    """Parts that are defined below, as with annotations that are texts."""
+    assert OutputSchema(Whole).columns == {"part": {"n": "BIGINT"}, "label": "VARCHAR"}
+
+
+def test_a_model_that_nobody_can_complete_is_refused() -> None:
+    """With the name that is missing."""
+    parts: dict[str, Any] = {"part": ("Nowhere", ...)}
+    model = create_model("Unknown", **parts)
+
+    with pytest.raises(OutputModelError, match=r"Unknown .* Nowhere"):
+        OutputSchema(model).check(keys=("id",))
+
+
+LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (str, st.text(st.characters(exclude_categories=["Cs"]))),
+    (int, st.integers(-(2**63), 2**63 - 1)),
+    (float, st.floats(allow_nan=False, allow_infinity=False)),
+    (bool, st.booleans()),
+    (date, st.dates().map(date.isoformat)),
+    (time, st.times().map(time.isoformat)),
+    (datetime, st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(datetime.isoformat)),  # noqa: DTZ001  (naive)
+    (UUID, st.uuids().map(str)),
+    (Decimal, st.decimals(-(10**20), 10**20, allow_nan=False, places=4).map(str)),
+    (Literal["a", "b"], st.sampled_from(["a", "b"])),
+    (HttpUrl, st.just("https://example.com/a")),
+    (Euros, st.just("1.50")),
+]
+
+
+@st.composite
+def typed_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
+    """Draw an annotation, and a JSON value that fits it."""
+    shape = draw(st.sampled_from(["leaf", "optional", "list", "model", "described"])) if depth else "leaf"
+    if shape == "leaf":
+        leaf, values = draw(st.sampled_from(LEAVES))
+        return leaf, draw(values)
+    kind, value = draw(typed_values(depth=depth - 1))
+    shapes: dict[str, tuple[Any, Any]] = {
+        "optional": (kind | None, draw(st.sampled_from([None, value]))),
+        "list": (GenericAlias(list, kind), draw(st.lists(st.just(value), max_size=3))),
+        "model": (create_model("Inner", a=(kind, ...)), {"a": value}),
+        "described": (Annotated[kind, Field(description="something")], value),
+    }
+    return shapes[shape]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=st.lists(typed_values(), min_size=1, max_size=4))
+def test_any_answer_that_fits_the_model_fits_its_columns(warehouse: Warehouse, fields: list[tuple[Any, Any]]) -> None:
+    """Whatever is nested in what: DuckDB reads it as the columns that were declared."""
+    definitions: Any = {f"f{n}": (kind, ...) for n, (kind, _) in enumerate(fields)}
+    schema = OutputSchema(create_model("M", **definitions))
+    text = orjson.dumps({f"f{n}": value for n, (_, value) in enumerate(fields)}).decode()
+
+    encoded = schema.encoded(text)
+
+    assert all(holds(schema.columns[name], value) for name, value in orjson.loads(encoded).items())
+    structure = orjson.dumps(schema.columns).decode()
+    with warehouse.connect() as connection:
+        connection.execute("SELECT json_transform_strict(?, ?)", [encoded, structure])
