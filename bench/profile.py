@@ -27,7 +27,7 @@ class Profile(threading.Thread):
         super().__init__(daemon=True)
         self.seconds = dict[str, float]()
         self._done = threading.Event()
-        self._used: dict[int, float] = {}
+        self._used = {thread: _used(thread) for thread in sys._current_frames()}  # noqa: SLF001  (there is no other way)
         self._process = time.process_time()
 
     def run(self) -> None:
@@ -58,15 +58,18 @@ class Profile(threading.Thread):
 
     def _worked(self) -> Iterator[tuple[str, float]]:
         """Yield where each thread of Python is, and what it has used since the last look."""
-        for thread, frame in sys._current_frames().items():  # noqa: SLF001  (there is no other way)
-            used = time.clock_gettime(time.pthread_getcpuclockid(thread))
-            before = self._used.get(thread, 0.0)
+        for thread, frame in sys._current_frames().items():  # noqa: SLF001  (as above)
+            used, before = _used(thread), self._used.get(thread, 0.0)
             self._used[thread] = used
             if used > before:
                 yield ALL_ELSE if thread == self.ident else _module(frame), used - before
 
     def _add(self, module: str, seconds: float) -> None:
         self.seconds[module] = self.seconds.get(module, 0.0) + seconds
+
+
+def _used(thread: int) -> float:
+    return time.clock_gettime(time.pthread_getcpuclockid(thread))
 
 
 def _module(frame: FrameType | None) -> str:

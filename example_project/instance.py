@@ -13,6 +13,10 @@ _DAGSTER_YAML = """\
 telemetry:
   enabled: false
 
+# The first page is that of the assets, and asks to join nothing.
+nux:
+  enabled: false
+
 # A run whose process died is noticed and started again; it then goes on with the batches it had sent.
 # A step that failed by itself is not: its message says what to do first.
 run_monitoring:

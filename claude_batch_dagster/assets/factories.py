@@ -178,9 +178,9 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             `prompt` and `partition_expr` name.
         system: System prompt.
         model: Model id; default the cheapest current model.
-        max_tokens: Limit of an answer, in tokens; default 1,024, or 16,000 for models that always think.
-        thinking: The `thinking` param; default: off where the model allows it, so that the limit goes to the
-            answer.
+        max_tokens: Limit of an answer, in tokens; default 1,024, or 16,000 where thinking is not switched off.
+        thinking: The `thinking` param; default: off for Haiku 5.5 and Opus 5, so that the limit goes to the answer,
+            between tools for Sonnet 5.5, else not sent.
         effort: `output_config.effort`: low, medium, high, xhigh or max; default the model's.
         params: Further params of the Messages API for every request (no sampling parameters).
         max_attempts: How often a row is asked in one run when its failures cost nothing (expired, canceled,

@@ -33,7 +33,7 @@ def build_new_documents_sensor(
     """
     Declare `<name>_new_documents`: it starts the asset for partitions whose documents are not what they were.
 
-    Each tick asks the upstream table once for a fingerprint of every partition. A partition is started when its
+    Each tick opens the database once, for a fingerprint of every partition. A partition is started when its
     fingerprint is new and has not changed for `settle_seconds`, so that a table that is being loaded is left in
     peace; one that never rests is started after ten times as long. Of dynamic partitions those that are new upstream
     are added first. Rows that did not change are not sent again, so being started once too often costs nothing. A

@@ -38,6 +38,7 @@ def test_dagster_home_is_prepared_once(tmp_path: Path) -> None:
     directory = prepare_dagster_home(tmp_path / "home" / "dagster_home")
     config = directory / "dagster.yaml"
     assert "telemetry:\n  enabled: false\n" in config.read_text()
+    assert "nux:\n  enabled: false\n" in config.read_text()
 
     config.write_text("telemetry: {enabled: false}\n")
 
