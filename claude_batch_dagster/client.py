@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote, urlsplit
 
 import httpx2
 import orjson
 from anthropic import Anthropic, APIConnectionError, APIStatusError, DefaultHttpxClient, transform_schema
+from anthropic.resources.messages import messages
+from anthropic.types import Model
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from claude_batch_dagster.core.asking.schema_rules import with_descriptions
+from claude_batch_dagster.core.models import Models
 from claude_batch_dagster.core.ports import Batch, Body, Counts, Page
 from claude_batch_dagster.errors import (
     ApiRefusedError,
@@ -29,7 +32,7 @@ from claude_batch_dagster.errors import (
     SpendLimitError,
 )
 
-__all__ = ["Anthropic", "AnthropicBatches", "HurriedBatches", "new_client", "output_format"]
+__all__ = ["MODELS", "Anthropic", "AnthropicBatches", "HurriedBatches", "new_client", "output_format"]
 
 PATH = "/v1/messages/batches"
 CREATE_TIMEOUT_SECONDS = 900.0
@@ -39,6 +42,8 @@ READ_BYTES = 1 << 16
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SPEND_CODES = frozenset({"enforced_spend_limit_reached", "organization_on_hold", "cmek_key_disabled"})
 SPEND_WORDS = ("You have reached your specified", "credit balance is too low")
+
+MODELS = Models(names=get_args(get_args(Model)[0]), ends=getattr(messages, "DEPRECATED_MODELS", {}))
 
 _TIME = TypeAdapter(datetime)
 

@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, Literal
 
 import dagster as dg
@@ -9,7 +11,7 @@ from pydantic import BaseModel, Field, create_model
 
 from claude_batch_dagster.assets.registry import Declaration, remember
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
-from claude_batch_dagster.client import output_format
+from claude_batch_dagster.client import MODELS, output_format
 from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.output_identity import meaning
 from claude_batch_dagster.core.asking.partitions import PartitionRule
@@ -23,6 +25,7 @@ from claude_batch_dagster.core.asking.requests import (
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.output_schema import OutputSchema
+from claude_batch_dagster.core.models import EFFORTS
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError, TemplateError
@@ -102,6 +105,7 @@ def label_model(labels: Mapping[str, str]) -> type[BaseModel]:
         raise ConfigurationError('labels= takes a dict: each label with what belongs to it, {"billing": "invoices"}.')
     if len(labels) < 2:  # noqa: PLR2004
         raise ConfigurationError("a classification needs at least two labels.")
+    labels = {_label(label): description for label, description in labels.items()}
     if len({label.lower() for label in labels}) < len(labels):
         raise ConfigurationError(
             "labels must differ in more than case: the API does not guarantee the capitalization of answers."
@@ -109,6 +113,14 @@ def label_model(labels: Mapping[str, str]) -> type[BaseModel]:
     described = "\n".join(f"- {label}: {description}" for label, description in labels.items())
     kind = Literal[tuple(labels)]  # type: ignore[valid-type]
     return create_model("Classification", label=(kind, Field(description=f"One of:\n{described}")))  # type: ignore[arg-type]
+
+
+def _label(label: object) -> str:
+    """Return a label as text: members of an enumeration by their values."""
+    text = label.value if isinstance(label, Enum) else label
+    if not isinstance(text, str):
+        raise ConfigurationError(f"labels are texts; got {label!r}. Write {str(text)!r}.")
+    return str(text)
 
 
 def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it has)
@@ -378,8 +390,12 @@ def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
 ) -> dict[str, Any]:
     if max_tokens is not None and max_tokens < 1:
         raise ConfigurationError(f"max_tokens must be at least 1; got {max_tokens}. Leave it out for the default.")
+    if effort is not None and effort not in EFFORTS:
+        raise ConfigurationError(f"effort is one of {', '.join(EFFORTS)}; got {effort!r}.")
     extra = dict(params or {})
-    thinking = thinking or default_thinking(model)
+    if problem := MODELS.doubt_about(model, datetime.now(UTC).date()):
+        warnings.warn(problem, UserWarning, stacklevel=4)  # whoever declares the asset
+    thinking = thinking or extra.get("thinking") or default_thinking(model)
     output_config = {"format": output_format(output), **({"effort": effort} if effort else {})}
     return {
         "model": model,

@@ -13,6 +13,8 @@ _NO_BOUNDS = frozenset(
     ]
 )
 _WHERE = "output_config.format.schema"
+_MOST_OPTIONAL, _MOST_UNIONS = 24, 16
+_TOO_COMPLEX = "Schema is too complex for compilation."
 
 
 @lru_cache(maxsize=256)
@@ -22,9 +24,23 @@ def schema_complaint(encoded: bytes) -> str:
     try:
         # First, for the other rules would not come back from a circle.
         _refuse_recursion(schema, schema, ())
-        return next(_complaints(schema), "")
+        return next(_complaints(schema), "") or _too_complex(schema)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         return f"{_WHERE}: Invalid schema: {error}"
+
+
+def _too_complex(schema: Mapping[str, Any]) -> str:
+    """Say so if more fields may be left out, or be of several types, than are compiled."""
+    objects = [one for one in _all_parts(schema) if "properties" in one]
+    optional = sum(len(one["properties"].keys() - set(one.get("required", ()))) for one in objects)
+    unions = sum("anyOf" in part or "oneOf" in part for one in objects for part in one["properties"].values())
+    return _TOO_COMPLEX if optional > _MOST_OPTIONAL or unions > _MOST_UNIONS else ""
+
+
+def _all_parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield schema
+    for part in _parts(schema):
+        yield from _all_parts(part)
 
 
 def _complaints(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -34,8 +34,10 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType, TypedDict
 
+from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.collecting.column_types import holds, sql_type
 from claude_batch_dagster.core.collecting.output_schema import InvalidOutputError, OutputSchema
+from claude_batch_dagster.emulator.schemas import schema_complaint
 from claude_batch_dagster.errors import OutputModelError
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from tests.core.world import World
@@ -203,6 +205,34 @@ def test_a_model_that_nobody_can_complete_is_refused() -> None:
 
     with pytest.raises(OutputModelError, match=r"Unknown .* Nowhere"):
         OutputSchema(model).check(keys=("id",))
+
+
+def fields(n: int, kind: Any, default: Any = ...) -> type[BaseModel]:
+    """Return a model with so many fields of one kind."""
+    definitions: dict[str, Any] = {f"f{place}": (kind, default) for place in range(n)}
+    return create_model("Many", **definitions)
+
+
+@pytest.mark.parametrize(
+    ("model", "n"),
+    [
+        (fields(25, str, ""), "25 fields with a default"),
+        (fields(17, str | None), "17 fields of several types"),
+        (create_model("M", a=(fields(13, int, 0), ...), b=(fields(12, int, 0), ...)), "25 fields with a default"),
+    ],
+)
+def test_more_than_the_api_compiles_is_refused_when_it_is_declared(model: type[BaseModel], n: str) -> None:
+    """Each row would be refused, hours later; so does the emulator."""
+    with pytest.raises(OutputModelError, match=f"has {n}.* divide the model between two assets"):
+        OutputSchema(model).check(keys=("id",))
+    assert schema_complaint(orjson.dumps(output_format(model)["schema"])) == "Schema is too complex for compilation."
+
+
+@pytest.mark.parametrize("model", [fields(24, str, ""), fields(16, str | None)])
+def test_as_much_as_the_api_compiles_is_taken(model: type[BaseModel]) -> None:
+    """To the last field, here and there."""
+    OutputSchema(model).check(keys=("id",))
+    assert schema_complaint(orjson.dumps(output_format(model)["schema"])) == ""
 
 
 LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [

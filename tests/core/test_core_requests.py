@@ -27,6 +27,35 @@ def built(row: Mapping[str, Any], source: str = "Read: {text}", base: Mapping[st
     return RequestBuilder(prompt=Template.parse(source), base=base or BASE).build(row)
 
 
+ASKED: dict[str, Any] = {"model": "claude-haiku-5-5", "max_tokens": None, "thinking": None, "params": {}}
+OFF = {"type": "disabled"}
+
+
+@pytest.mark.parametrize(
+    ("message", "asked", "thinking", "max_tokens"),
+    [
+        ({}, {}, OFF, 1_024),
+        ({"model": "claude-sonnet-5-5"}, {}, {"type": "between_tools"}, 16_000),
+        ({"model": "claude-opus-4-8"}, {}, None, 16_000),
+        ({"model": "claude-opus-4-8", "max_tokens": 5}, {}, None, 5),
+        ({"model": "claude-opus-4-8", "thinking": {"type": "adaptive"}}, {}, {"type": "adaptive"}, 16_000),
+        ({"model": "claude-opus-4-8"}, {"max_tokens": 7}, None, 7),
+        ({"model": "claude-opus-4-8"}, {"thinking": OFF}, OFF, 1_024),
+    ],
+)
+def test_a_model_that_a_row_names_has_its_own_defaults(
+    message: dict[str, Any], asked: dict[str, Any], thinking: Any, max_tokens: int
+) -> None:
+    """Those of another model would be refused for every row; what was said stays."""
+    base = {"model": "claude-haiku-5-5", "max_tokens": asked.get("max_tokens", 1_024), "thinking": OFF}
+    one = {"messages": [{"role": "user", "content": "a"}], **message}
+    builder = RequestBuilder(prompt=lambda _: one, base=base, asked={**ASKED, **asked})
+
+    params = orjson.loads(builder.build({}).params)
+
+    assert (params.get("thinking"), params["max_tokens"]) == (thinking, max_tokens)
+
+
 def test_a_row_becomes_the_params_of_one_messages_call() -> None:
     """The shared params come first, as given; the rendered row is the one user message."""
     request = built({"text": 'a "quote"'})

@@ -2,6 +2,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import partial
 from typing import Any, Literal
 
@@ -211,6 +212,37 @@ def test_labels_that_cannot_be_told_apart_are_refused(
     """Labels that differ in case only, or fewer than two, are no classification."""
     with pytest.raises(ConfigurationError, match=match):
         classification(labels=labels)
+
+
+class Kind(Enum):
+    """Labels of somebody's own."""
+
+    WAR = "war"
+    PEACE = "peace"
+
+
+def test_labels_may_be_members_of_an_enumeration(classification: Declare) -> None:
+    """They are known by their values, which must be texts."""
+    asset = classification(labels={Kind.WAR: "army", Kind.PEACE: "treaty"})
+
+    assert "- war: army" in str(asset.specs_by_key[asset.key].metadata)
+    with pytest.raises(ConfigurationError, match=r"labels are texts; got 1\. Write '1'\."):
+        classification(labels={1: "good", 2: "bad"})
+
+
+@pytest.mark.parametrize("effort", ["hihg", "", "High"])
+def test_an_effort_that_there_is_not_is_refused(classification: Declare, effort: str) -> None:
+    """With those that there are."""
+    with pytest.raises(ConfigurationError, match="effort is one of low, medium, high, xhigh, max; got"):
+        classification(effort=effort)
+
+
+def test_a_model_that_nobody_knows_is_told_when_it_is_declared(classification: Declare) -> None:
+    """It is no error, for a gateway may have it."""
+    with pytest.warns(
+        UserWarning, match=r"nobody here knows the model 'claude-haiku-5\.5'\. Do you mean 'claude-haiku"
+    ):
+        classification(model="claude-haiku-5.5")
 
 
 def test_partitions_need_an_expression(classification: Declare, years: Any) -> None:

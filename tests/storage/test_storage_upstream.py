@@ -232,6 +232,26 @@ def test_a_frame_is_read_as_a_table_is(read: Read, dtype: Any) -> None:
     assert list(found.problems) == [2, 3]
 
 
+ODD_COLUMNS = {
+    "period": pd.period_range("2026-11", periods=2, freq="M"),
+    "interval": pd.interval_range(0, 2),
+    "sparse": pd.arrays.SparseArray([1.0, np.nan]),
+    "sparse whole": pd.arrays.SparseArray([0, 1]),
+    "category": pd.Categorical(["a", None]),
+    "zone": pd.date_range("2026-11-26", periods=2, tz="Europe/Berlin"),
+    "span": pd.timedelta_range("1h", periods=2),
+    "complex": np.array([1 + 2j, 0]),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_COLUMNS)
+def test_a_column_that_nobody_uses_keeps_no_frame_from_being_read(read: Read, kind: str) -> None:
+    """Whatever pandas holds in it; one that DuckDB does not know is read as text."""
+    frame = pd.DataFrame({"id": [1, 2], "text": ["a", "b"], "odd": ODD_COLUMNS[kind]})
+
+    assert read(frame=frame).sent == [(None, "1"), (None, "2")]
+
+
 def test_f10_a_lone_surrogate_in_a_frame_rejects_its_row_alone(read: Read) -> None:
     """DuckDB refuses the whole frame for it; the plugin does not."""
     texts = pd.Series(["ok", "half \ud83d", None, np.nan, b"bytes", "\U0001f642"], dtype=object)

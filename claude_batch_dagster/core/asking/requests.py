@@ -154,11 +154,21 @@ class RequestBuilder:
             raise ConfigurationError(
                 f"the prompt function returned {type(message).__name__}; it must return text, or params as a dict."
             )
-        params = {**self.base, **message}
+        params = {**self.base, **self._defaults_of(message), **message}
         _check_allowed(message)
         if "messages" not in params:
             raise ConfigurationError("the prompt function returned params without 'messages'")
-        return params
+        return {name: value for name, value in params.items() if value is not None}
+
+    def _defaults_of(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults of the model that a row names, in place of those of another; what was said stays."""
+        said = {**(self.asked or self.base), **((self.asked or {}).get("params") or {})}
+        model = message.get("model", self.base.get("model"))
+        if model == self.base.get("model") or said.get("thinking") is not None:
+            return {}
+        thinking = message.get("thinking", default_thinking(str(model)))
+        limit = {} if said.get("max_tokens") is not None else {"max_tokens": default_max_tokens(thinking)}
+        return {"thinking": thinking, **limit}
 
 
 def _within_limit(params: bytes) -> bytes:

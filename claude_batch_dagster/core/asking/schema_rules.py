@@ -1,9 +1,12 @@
 """What of a pydantic model a structured output can say (Claude docs, "Structured outputs")."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from claude_batch_dagster.errors import OutputModelError
+
+MOST_OPTIONAL, MOST_UNIONS = 24, 16
+"""Fields with a default, and fields of several types, that one structured output may have, at all depths together."""
 
 TYPED = {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}
 """Any of these says what a value may be."""
@@ -15,6 +18,37 @@ def check_expressible(schema: Mapping[str, Any]) -> None:
     for name, node in schema.get("properties", {}).items():
         for problem in _problems(node, definitions, frozenset()):
             raise OutputModelError(f"the output field {name!r} {problem}")
+    _check_limits(with_descriptions(schema))
+
+
+def _check_limits(schema: Mapping[str, Any]) -> None:
+    """Raise if there are more of some fields than the API compiles; each row would be refused, hours later."""
+    fields = [(name, node, one) for one in _objects(schema) for name, node in one["properties"].items()]
+    optional = [name for name, _, one in fields if name not in one.get("required", ())]
+    unions = [name for name, node, _ in fields if {"anyOf", "oneOf"} & node.keys()]
+    for names, most, what, instead in (
+        (optional, MOST_OPTIONAL, "with a default", "Take defaults away"),
+        (
+            unions,
+            MOST_UNIONS,
+            "of several types, such as str | None,",
+            "Give them one type (an empty text for nothing)",
+        ),
+    ):
+        if len(names) > most:
+            raise OutputModelError(
+                f"the output model has {len(names)} fields {what} and a structured output takes {most}, with those of "
+                f"nested models: {', '.join(names[:3])} ... {instead}, or divide the model between two assets."
+            )
+
+
+def _objects(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield what has fields, at any depth."""
+    parts: Iterable[Any] = node if isinstance(node, list) else node.values() if isinstance(node, Mapping) else ()
+    if isinstance(node, Mapping) and isinstance(node.get("properties"), Mapping):
+        yield node
+    for part in parts:
+        yield from _objects(part)
 
 
 def _problems(node: Mapping[str, Any], definitions: Mapping[str, Any], within: frozenset[str]) -> Iterator[str]:

@@ -162,7 +162,7 @@ def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame,
     DuckDB refuses a whole frame for one lone surrogate. Bytes it takes, and the rendering makes text of
     them again, so that only the row with the surrogate is rejected. In a key column such a value is NULL.
     """
-    frame = frame.rename(columns=str)
+    frame = frame.rename(columns=str).apply(_readable)
     broken = frozenset(
         str(name)
         for name, values in frame.items()
@@ -175,6 +175,13 @@ def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame,
     }
     emptied: dict[str, Any] = {name: [value if _encodes(value) else None for value in frame[name]] for name in keys}
     return frame.assign(**recoded, **emptied), broken - keys
+
+
+def _readable(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column as one that DuckDB reads: a kind that it does not know as text, one with holes without them."""
+    if isinstance(values.dtype, (pd.PeriodDtype, pd.IntervalDtype)) or values.dtype.kind == "c":
+        return values.astype("string")
+    return values.astype(values.dtype.subtype) if isinstance(values.dtype, pd.SparseDtype) else values
 
 
 def _may_hold_text(values: "pd.Series[Any]") -> bool:
