@@ -103,6 +103,11 @@ def output_format(model: type[BaseModel]) -> dict[str, Any]:
     return {"type": "json_schema", "schema": transform_schema(with_descriptions(model.model_json_schema()))}
 
 
+def earlier_output_format(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what the same was before descriptions beside references were kept: some answers are known by its bytes."""
+    return {"type": "json_schema", "schema": transform_schema(model.model_json_schema())}
+
+
 class AnthropicBatches:
     """The Message Batches API through the SDK's client: its answers read strictly, its errors translated."""
 

@@ -111,10 +111,15 @@ class Engine:
     on_asked: Callable[[Asked], None] = lambda _: None
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
+    on_wait: Callable[[str], None] = lambda _: None
     pipeline: Pipeline | None = field(default=None, init=False)
     """Set while, and after, rows are asked."""
     partition_keys: frozenset[str | None] = field(default=frozenset(), init=False)
     """The partitions of the run, once it has begun."""
+
+    def __post_init__(self) -> None:
+        """Let the database say for whom it is waited."""
+        self.warehouse = replace(self.warehouse, on_wait=self._waits)
 
     @classmethod
     def opened(
@@ -186,6 +191,9 @@ class Engine:
         """Close what was opened."""
         self.api.close()
         self.ledger.dispose()
+
+    def _waits(self, told: str) -> None:
+        self.on_wait(told)  # whoever listens by then
 
     def cancel(self, *, is_over: Callable[[str], bool]) -> Cancellation:
         """Ask the API to stop what nobody but this run has a use for; `is_over` says of a run's id if it has ended."""

@@ -22,8 +22,8 @@ from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from claude_batch_dagster.storage.ledger.view import LedgerView
 
-OTHER_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-"""How the name of a database begins that is no file: `md:`, `ducklake:`, `s3://`. The name of a drive is one letter."""
+OTHER_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(md|ducklake|postgres|mysql|sqlite|quack):")
+"""How the name of a database begins that is no file."""
 
 AT_HOME = re.compile(r"(?<=^sqlite:///)~[^/]*")
 """The home of a user in the URL of a ledger that is a file."""
@@ -168,4 +168,6 @@ class Stores:
 
 
 def _expanded(path: str) -> str:
+    if Path(path).exists():  # a folder of that very name, of a version that took it for one
+        return path
     return os.path.expanduser(path)  # noqa: PTH111  (the name of a database may be a URL, which Path would change)

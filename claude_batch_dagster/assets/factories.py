@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, create_model
 
 from claude_batch_dagster.assets.registry import Declaration, remember
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
-from claude_batch_dagster.client import MODELS, output_format
+from claude_batch_dagster.client import MODELS, earlier_output_format, output_format
 from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.output_identity import meaning
 from claude_batch_dagster.core.asking.partitions import PartitionRule
@@ -255,6 +255,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             "params": params or {},
             "output": meaning(output),
         },
+        earlier_format=earlier_output_format(output),
     )
     source = Source.of(upstream)
     _check_source(source, builder, (*keys, *sample_columns), sql)

@@ -59,6 +59,7 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
         engine = resource.open_engine(declared.task, run_id=context.run.run_id)
         log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
         engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
+        engine.on_wait = log.tell_waiting
         try:
             submitted = engine.submit(partitions_of(context), frame)
         except INTERRUPTIONS as interruption:

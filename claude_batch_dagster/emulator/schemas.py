@@ -33,7 +33,8 @@ def _too_complex(schema: Mapping[str, Any]) -> str:
     """Say so if more fields may be left out, or be of several types, than are compiled."""
     objects = [one for one in _all_parts(schema) if "properties" in one]
     optional = sum(len(one["properties"].keys() - set(one.get("required", ()))) for one in objects)
-    unions = sum("anyOf" in part or "oneOf" in part for one in objects for part in one["properties"].values())
+    parts = [part for one in objects for part in one["properties"].values()]
+    unions = sum(max(len(part.get(name, ())) for name in ("anyOf", "oneOf")) > 1 for part in parts)
     return _TOO_COMPLEX if optional > _MOST_OPTIONAL or unions > _MOST_UNIONS else ""
 
 

@@ -86,6 +86,10 @@ class RunLog:
             self._last_trouble, self._last_trouble_at = kind, now
             self.context.log.warning(f"{error}. Nothing is lost; trying again")
 
+    def tell_waiting(self, told: str) -> None:
+        """Say for whom the database is waited."""
+        self.context.log.info(told)
+
     @property
     def _partition(self) -> str | None:
         """The one partition that the run is for: of this asset, not of a neighbor in the same run."""

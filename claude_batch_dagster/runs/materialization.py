@@ -36,6 +36,7 @@ class Materialization:
         engine = self.resource.open_engine(self.task, run_id=self.context.run.run_id)
         log = RunLog(self.context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
         engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
+        engine.on_wait = log.tell_waiting
         try:
             report = engine.run(partitions_of(self.context), frame)
         except INTERRUPTIONS as interruption:

@@ -102,7 +102,8 @@ def _partition(partitions_def: dg.PartitionsDefinition[str] | None, key: str | N
         return Partition(key=key)
     window = partitions_def.time_window_for_partition_key(key)
     start, end = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (window.start, window.end))
-    return Partition(key=key, start=start, end=end)
+    local = (window.start.replace(tzinfo=None), window.end.replace(tzinfo=None))
+    return Partition(key=key, start=local[0], end=local[1], instants=(start, end))
 
 
 def dimension_tags(partitions_def: dg.PartitionsDefinition[str] | None, key: str | None) -> dict[str, str]:

@@ -133,7 +133,7 @@ def test_the_page_has_every_command_and_every_option_and_no_other() -> None:
     variables = {str(parameter.envvar) for parameter in parameters if parameter.envvar}
 
     assert {*re.findall(r"^## `(\w+)`$", page, re.MULTILINE)} == set(COMMANDS)
-    assert {*OPTION.findall(page)} - {"--help"} == options - {"--version"}
+    assert {*OPTION.findall(page)} - {"--help"} == options
     assert {variable for variable in variables if f"`{variable}`" not in page} == set()
 
 

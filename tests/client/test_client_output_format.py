@@ -64,6 +64,16 @@ def test_a_description_stands_with_its_own_field() -> None:
     assert properties["mood"]["enum"] == ["in high spirits", "down in the dumps"]
 
 
+def test_what_is_said_often_is_not_sent_often() -> None:
+    """A part that many fields describe stands in the request once."""
+    model: type[BaseModel] = Inner
+    for depth in range(8):
+        fields: Any = {name: (model, Field(description=f"{name} at {depth}")) for name in ("left", "right")}
+        model = create_model(f"M{depth}", **fields)
+
+    assert len(orjson.dumps(output_format(model))) < 6_000
+
+
 class Node(BaseModel):
     """A model that refers to itself."""
 

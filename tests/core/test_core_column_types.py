@@ -7,9 +7,10 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from types import GenericAlias
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NewType, NotRequired
 from uuid import UUID
 
+import duckdb
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,7 @@ from pydantic import (
     NaiveDatetime,
     PlainSerializer,
     PositiveInt,
+    RootModel,
     SecretBytes,
     SecretStr,
     WrapSerializer,
@@ -32,6 +34,8 @@ from pydantic import (
     field_serializer,
     model_serializer,
 )
+from pydantic import Field as PydanticField
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypeAliasType, TypedDict
 
 from claude_batch_dagster.client import output_format
@@ -90,6 +94,83 @@ Names = TypeAliasType("Names", "list[str]")
 def test_what_has_a_column_is_not_kept_as_json(annotation: Any, kind: Any) -> None:
     """Another name for a type, and what pydantic adds to one."""
     assert sql_type(annotation) == kind
+
+
+class Span(TypedDict):
+    """A part of a text, which may say what it is."""
+
+    start: int
+    kind: NotRequired[str]
+
+
+class Words(RootModel[list[str]]):
+    """A list with a name."""
+
+
+@pydantic_dataclass
+class Hiding:
+    """A part with more than it shows."""
+
+    shared: ClassVar[int] = 1
+    n: int
+    secret: str = PydanticField(default="", exclude=True)
+
+
+@pydantic_dataclass
+class Own:
+    """A part that writes itself in a way of its own."""
+
+    day: date
+
+    @field_serializer("day")
+    def in_words(self, day: date) -> str:
+        """Return the day in words."""
+        return f"the day {day}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "value", "kept"),
+    [
+        (list[Span], [{"start": "BIGINT", "kind": "VARCHAR"}], [{"start": 1}], [{"start": 1, "kind": None}]),
+        (Words, ["VARCHAR"], ["a"], ["a"]),
+        (Hiding, {"n": "BIGINT"}, {"n": 1}, {"n": 1}),
+        (Own, "JSON", {"day": "2026-11-26"}, {"day": "the day 2026-11-26"}),
+    ],
+)
+def test_a_part_that_is_left_out_is_null(kind: Any, column: Any, value: Any, kept: Any) -> None:
+    """It keeps no other answer from landing."""
+    schema = OutputSchema(create_model("M", a=(kind, ...), b=(str, Field(default="", exclude_if=lambda b: not b))))
+
+    assert schema.columns == {"a": column, "b": "VARCHAR"}
+    values = orjson.loads(schema.encoded(orjson.dumps({"a": value}).decode()))
+    assert values == {"a": kept, "b": None}
+    with duckdb.connect() as connection:
+        structure = orjson.dumps(schema.columns).decode()
+        connection.execute("SELECT json_transform_strict(?, ?)", [orjson.dumps(values).decode(), structure])
+
+
+class Hinted(BaseModel):
+    """A model whose serializers say what they return, each in its way."""
+
+    a: date
+    b: date
+    c: Annotated[int, PlainSerializer(str)]
+    d: Annotated[str, len]
+
+    @field_serializer("a", return_type=str)
+    def one(self, day: date):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        """Return the day in words."""
+        return f"the day {day}"
+
+    @field_serializer("b")
+    def other(self, day: date, info: "Unheard") -> str:  # type: ignore[name-defined]  # noqa: F821, ARG002
+        """Return the day in words."""
+        return f"the day {day}"
+
+
+def test_what_a_serializer_says_is_heard_in_whatever_way_it_says_it() -> None:
+    """By a parameter, beside names that are known to a type checker alone, or by being a type itself."""
+    assert OutputSchema(Hinted).columns == dict.fromkeys("abcd", "VARCHAR")
 
 
 def shown(value: object) -> str:

@@ -248,16 +248,17 @@ def test_the_ledger_may_be_elsewhere(world: "DagsterWorld", classification: Decl
 
 
 def test_f86_a_file_held_by_another_process_sends_nothing(
-    slow_world: "DagsterWorld", holder: Holder, classification: Declare
+    slow_world: "DagsterWorld", holder: Holder, classification: Declare, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A DuckDB file that is held when the run begins: an error that names the holder, nothing sent."""
+    """A DuckDB file that is held when the run begins: the log says by whom, then an error does, and nothing is sent."""
     holder.hold()
 
     with pytest.raises(
         WarehouseLockedError, match=rf"held by process {holder.process.pid}.*close the other connection and materialize"
     ):
-        slow_world.run(classification(), partition="1790")
+        slow_world.run(classification(), partition="1790", lock_timeout_seconds=1.5)
 
+    assert f"is held by process {holder.process.pid}; waited 1 s, at most 2 s" in caplog.text
     assert slow_world.n_posts == 0
 
 

@@ -7,8 +7,10 @@ from functools import partial
 from typing import Any, Literal
 
 import dagster as dg
+import orjson
 import pytest
-from pydantic import BaseModel, create_model
+from anthropic import transform_schema
+from pydantic import BaseModel, Field, create_model
 
 import claude_batch_dagster
 from claude_batch_dagster import (
@@ -17,6 +19,7 @@ from claude_batch_dagster import (
     build_classification_asset,
     build_submission_asset,
 )
+from claude_batch_dagster.assets.registry import declaration_of
 from claude_batch_dagster.errors import ConfigurationError, OutputModelError, TemplateError
 
 Declare = Callable[..., dg.AssetsDefinition]
@@ -212,6 +215,25 @@ def test_labels_that_cannot_be_told_apart_are_refused(
     """Labels that differ in case only, or fewer than two, are no classification."""
     with pytest.raises(ConfigurationError, match=match):
         classification(labels=labels)
+
+
+class Described(BaseModel):
+    """An output of which a field says more than its type does."""
+
+    kind: "Kind" = Field(description="which one it is")
+
+
+def test_answers_of_an_earlier_version_are_found_by_the_bytes_that_it_sent(classification: Declare) -> None:
+    """Whatever is said in more words today."""
+    asset = build_batch_asset(name="a", upstream="documents", prompt="{text}", output=Described)
+    builder = declaration_of(asset).task.builder
+    before = {"type": "json_schema", "schema": transform_schema(Described)}
+    sent = {**builder.base, "output_config": {"format": before}, "messages": [{"role": "user", "content": "a"}]}
+
+    today = builder.build({"text": "a"}).params
+
+    assert "which one it is" in today.decode()
+    assert builder.as_before(today) == orjson.dumps(sent) != today
 
 
 class Kind(Enum):

@@ -59,6 +59,7 @@ def test_f121_what_a_run_leaves_is_text_json_and_tables(world: World) -> None:
     world.documents({1: "war", 2: "peace"})
     world.run()
 
-    left = [path for path in world.state.path.rglob("*") if path.is_file() and not path.name.startswith("ledger")]
+    files = [path for path in world.state.path.rglob("*") if path.is_file()]
+    left = [path for path in files if not path.name.startswith(("ledger", ".git"))]
     lines = [json.loads(line) for path in left for line in path.read_bytes().splitlines()]
     assert [sorted(line) for line in lines] == [["custom_id", "result"]] * 2

@@ -22,8 +22,8 @@ HOSTILE = ["../x", "/etc/passwd", "a/../../b", "", ".", "..", "a\nb", "a" * 300,
 
 
 def files(folder: Path) -> list[Path]:
-    """Return every file below a folder."""
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """Return every file below a folder, but for the one that says to git that there is none."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore"]
 
 
 @pytest.fixture

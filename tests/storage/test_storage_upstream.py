@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -147,7 +148,7 @@ def test_f117_times_with_a_zone_are_read_in_the_zone_of_the_partitions(
 ) -> None:
     """The year begins when it begins where the partitions are."""
     first, last = (datetime(year, 1, 1, tzinfo=ZoneInfo(timezone)).astimezone(UTC) for year in (2026, 2027))
-    year = Partition(key="2026", start=first.replace(tzinfo=None), end=last.replace(tzinfo=None))
+    year = replace(YEAR, instants=(first.replace(tzinfo=None), last.replace(tzinfo=None)))
     run(
         "CREATE TABLE docs AS SELECT id, 'text ' || id AS text, day::TIMESTAMPTZ AS day FROM (VALUES "
         "(1, '2027-01-01 04:59:59+00'), (2, '2026-01-01 05:00:00+00'), (3, '2026-01-01 04:59:59+00')) AS t(id, day)"

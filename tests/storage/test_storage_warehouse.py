@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -180,6 +181,31 @@ def test_f86_a_file_held_by_another_process_is_waited_for_and_then_named(warehou
     assert f"(held by process {pid}). Nothing that was paid for is lost" in str(caught.value)
     assert caught.value.database == warehouse.database
     assert caught.value.waited_seconds >= 0.5
+
+
+def test_f86_who_is_waited_for_is_said_every_fifteen_seconds(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of a lock of less than a second; nobody wonders for two minutes what a run is at."""
+    told: list[str] = []
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(
+        "claude_batch_dagster.storage.duckdb.warehouse.time", SimpleNamespace(sleep=sleep, monotonic=lambda: now)
+    )
+    waiting = replace(warehouse, lock_timeout_seconds=40, on_wait=told.append)
+    with held(warehouse.database) as (pid, _), pytest.raises(WarehouseLockedError):
+        rows(waiting)
+
+    assert [told[0].split("; ")[0], len(told)] == [
+        f"The DuckDB file {warehouse.database!r} is held by process {pid}",
+        3,
+    ]
+    assert [line.split("; ")[1] for line in told] == [f"waited {n} s, at most 40 s" for n in (1, 16, 31)]
 
 
 def test_f86_a_file_that_is_let_go_in_time_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,11 @@ class Partition:
     key: str | None
     """Dagster's partition key; None for the whole of an asset without partitions."""
     start: datetime | None = None
-    """For a time window: its first moment, in UTC, without zone: on a clock that is set back two hours look alike."""
+    """For a time window: its first moment, without zone, in the zone of the partitions definition."""
     end: datetime | None = None
     """For a time window: the first moment after it."""
+    instants: tuple[datetime, datetime] | None = None
+    """For a time window: both in UTC, without zone: on a clock that is set back two hours look alike."""
     parts: tuple["Partition", ...] = ()
     """In several dimensions: the partition in each of them; a row is of this one if it is of all of them."""
 

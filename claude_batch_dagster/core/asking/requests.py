@@ -76,6 +76,8 @@ class RequestBuilder:
     """What is asked of every row, as the user wrote it: what makes it another question. Default: `base`."""
     asked_of: str = ""
     """Who answers, if it is not Claude: answers of an emulator are never taken for Claude's."""
+    earlier_format: Mapping[str, Any] | None = None
+    """How the output was described when questions were known by the bytes that are sent; by default as it is today."""
 
     def __post_init__(self) -> None:
         _check_allowed(self.base)
@@ -123,6 +125,13 @@ class RequestBuilder:
         shared = {**self.base, "messages": [{"role": "user", "content": 0}]}
         before, _, after = orjson.dumps(shared).rpartition(b"0")
         return before, after
+
+    def as_before(self, params: bytes) -> bytes:
+        """Return a request as it was sent when questions were known by its bytes."""
+        if self.earlier_format is None:
+            return params
+        today = self.base.get("output_config", {}).get("format")
+        return params.replace(orjson.dumps(today), orjson.dumps(self.earlier_format))
 
     def _encoded(self, params: Mapping[str, Any] | str) -> bytes:
         try:

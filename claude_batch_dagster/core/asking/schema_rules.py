@@ -25,7 +25,7 @@ def _check_limits(schema: Mapping[str, Any]) -> None:
     """Raise if there are more of some fields than the API compiles; each row would be refused, hours later."""
     fields = [(name, node, one) for one in _objects(schema) for name, node in one["properties"].items()]
     optional = [name for name, _, one in fields if name not in one.get("required", ())]
-    unions = [name for name, node, _ in fields if {"anyOf", "oneOf"} & node.keys()]
+    unions = [name for name, node, _ in fields if max(len(node.get(one, ())) for one in ("anyOf", "oneOf")) > 1]
     for names, most, what, instead in (
         (optional, MOST_OPTIONAL, "with a default", "Take defaults away"),
         (
@@ -79,7 +79,7 @@ def with_descriptions(schema: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return a schema in which nothing that a field says of itself stands beside a reference, where it would be lost.
 
-    There stands a copy of what it refers to instead, with both descriptions.
+    It stands around one to an object, and in a copy of anything else, with both descriptions.
     """
     definitions = schema.get("$defs", {})
 
@@ -92,6 +92,8 @@ def with_descriptions(schema: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(reference, str) or "description" not in node or reference in within:
             return {name: told(part, within) for name, part in node.items()}
         meant = definitions[reference.rsplit("/", 1)[-1]]
+        if "properties" in meant:
+            return {"anyOf": [{"$ref": reference}], **{name: part for name, part in node.items() if name != "$ref"}}
         descriptions = dict.fromkeys(one["description"] for one in (node, meant) if "description" in one)
         copy = {**meant, **node, "description": "\n\n".join(descriptions)}
         del copy["$ref"]

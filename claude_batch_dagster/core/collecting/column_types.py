@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import typing
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -12,15 +12,15 @@ from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, NotRequired, Required, Union, get_args, get_origin
 from uuid import UUID
 
 import orjson
 import pydantic
-from pydantic import BaseModel, PlainSerializer, WrapSerializer
+from pydantic import BaseModel, PlainSerializer, RootModel, WrapSerializer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from typing_extensions import is_typeddict
+from typing_extensions import ReadOnly, is_typeddict
 
 from claude_batch_dagster.core.asking.keys import INT64
 from claude_batch_dagster.core.tables import quoted
@@ -52,6 +52,9 @@ TEXTS = (pydantic.AnyUrl, pydantic.HttpUrl, PurePath)
 
 LISTS = frozenset({list, set, frozenset, Sequence, Iterable, Collection, deque, MutableSequence, AbstractSet})
 """What is a list in JSON, of whatever is in it."""
+
+REQUIRED = frozenset({Required, NotRequired, ReadOnly})
+"""What a TypedDict says of a part of it, beside its type."""
 
 SECRET = (pydantic.SecretStr, pydantic.SecretBytes)
 
@@ -92,6 +95,8 @@ def _unwrapped(annotation: Any) -> Any:
         return annotation.__value__
     if isinstance(annotation, NewType):
         return annotation.__supertype__
+    if get_origin(annotation) in REQUIRED:
+        return get_args(annotation)[0]
     if get_origin(annotation) is Annotated:
         return _written_as(annotation.__metadata__, get_args(annotation)[0])
     return annotation
@@ -101,19 +106,31 @@ def _sql_type_of_class(annotation: type) -> Structure:
     if annotation in SQL_TYPES:
         return SQL_TYPES[annotation]
     if issubclass(annotation, SECRET):
-        raise OutputModelError(
-            f"a {annotation.__name__} is written as asterisks, which is all that the table would hold"
-        )
+        raise OutputModelError(f"a {annotation.__name__} is written as asterisks; a str would be kept as it is")
     if issubclass(annotation, TEXTS):
         return "VARCHAR"
     if issubclass(annotation, Enum):
         return _common({type(member.value) for member in annotation})
+    if issubclass(annotation, RootModel):
+        return sql_type(annotation.model_fields["root"].annotation)
     if issubclass(annotation, BaseModel) and annotation.model_fields:
         return columns_of(annotation)
-    if is_typeddict(annotation) or dataclasses.is_dataclass(annotation):
+    return _type_of_parts(annotation)
+
+
+def _type_of_parts(annotation: type) -> Structure:
+    """Return the type of a TypedDict or a dataclass; JSON for what is neither, or writes itself in a way of its own."""
+    own = getattr(annotation, "__pydantic_decorators__", None)
+    is_own = own is not None and bool(own.field_serializers or own.model_serializers)
+    if is_own or not (is_typeddict(annotation) or dataclasses.is_dataclass(annotation)):
+        return "JSON"
+    try:
         parts = typing.get_type_hints(annotation, include_extras=True)
-        return {name: sql_type(kind) for name, kind in parts.items()} or "JSON"
-    return "JSON"
+    except NameError:
+        return "JSON"
+    hidden = {name for name, one in getattr(annotation, "__pydantic_fields__", {}).items() if one.exclude}
+    names = [one.name for one in dataclasses.fields(annotation)] if dataclasses.is_dataclass(annotation) else [*parts]
+    return {name: sql_type(parts[name]) for name in names if name not in hidden} or "JSON"
 
 
 def columns_of(model: type[BaseModel]) -> dict[str, Structure]:
@@ -132,38 +149,40 @@ def columns_of(model: type[BaseModel]) -> dict[str, Structure]:
 
 def _type_of_field(model: type[BaseModel], name: str, field: FieldInfo) -> Structure:
     try:
-        return sql_type(_written_as([*field.metadata, *_serializers(model, name)], field.annotation))
+        written = _written_as(field.metadata, field.annotation)
+        for one in model.__pydantic_decorators__.field_serializers.values():
+            if {name, "*"}.intersection(one.info.fields):
+                written = _said(one.info.return_type, one.func)
+        return sql_type(written)
     except OutputModelError as error:
         raise OutputModelError(f"the field {name!r} of {model.__name__} cannot be a column: {error}") from None
-
-
-def _serializers(model: type[BaseModel], name: str) -> Iterator[Callable[..., Any]]:
-    """Yield the methods by which a model writes a field."""
-    for one in model.__pydantic_decorators__.field_serializers.values():
-        if {name, "*"}.intersection(one.info.fields):
-            yield one.func
 
 
 def _written_as(notes: Iterable[Any], annotation: Any) -> Any:
     """Return what a value is written as: what its serializer says that it returns, or else what it is."""
     for note in notes:
         if isinstance(note, (PlainSerializer, WrapSerializer)):
-            given: Any = note.return_type
-            said = _returned(note.func) if given is PydanticUndefined else given
-        elif inspect.isroutine(note):
-            said = _returned(note)
-        else:
-            continue
-        if said is None:
-            raise OutputModelError("its serializer does not say what it returns; annotate that, such as -> str")
-        annotation = said
+            annotation = _said(note.return_type, note.func)
     return annotation
 
 
+def _said(return_type: Any, function: Any) -> Any:
+    """Return the type that a serializer says it returns; raise `OutputModelError` if it does not say."""
+    said = _returned(function) if return_type is PydanticUndefined else return_type
+    if said is None:
+        raise OutputModelError("its serializer does not say what it returns; annotate that, such as -> str")
+    return said
+
+
 def _returned(function: Any) -> Any:
-    """Return the type that a function says it returns; None if it does not say."""
-    with suppress(Exception):  # names that nobody knows any more, or a function without a signature
-        return typing.get_type_hints(function, include_extras=True).get("return")
+    """Return the type that a function says it returns, or that is called as one; None if it does not say."""
+    if isinstance(function, type):
+        return function
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    said = {name: kind for name, kind in getattr(function, "__annotations__", {}).items() if name == "return"}
+    told = type("Told", (), {"__annotations__": said})  # a parameter of which nobody knows the type is no matter
+    with suppress(NameError):
+        return typing.get_type_hints(told, getattr(function, "__globals__", {}), include_extras=True).get("return")
     return None
 
 
@@ -184,6 +203,17 @@ def holds(kind: Structure, value: Any) -> bool:
             return all(holds(field, value.get(name)) for name, field in kind.items())
         case _:
             return False
+
+
+def shaped(kind: Structure, value: Any) -> Any:
+    """Return a JSON value with all parts that its column has, and no others: what it lacks is null."""
+    match kind, value:
+        case [item], list():
+            return [shaped(item, one) for one in value]
+        case dict(), dict():
+            return {name: shaped(field, value.get(name)) for name, field in kind.items()}
+        case _:
+            return value
 
 
 def _read_by(reader: Callable[[str], Any]) -> Callable[[Any], bool]:

@@ -20,6 +20,7 @@ from claude_batch_dagster.core.collecting.column_types import (
     ddl,
     holds,
     is_rewritten,
+    shaped,
 )
 from claude_batch_dagster.errors import OutputModelError
 
@@ -57,6 +58,9 @@ BOOKKEEPING_MEANING: Mapping[str, str] = {
     "answered_at": "When the batch ended.",
 }
 """One sentence for each bookkeeping column."""
+
+OWN_WAYS = ("json_encoders", "ser_json_temporal", "ser_json_timedelta", "ser_json_bytes", "ser_json_inf_nan")
+"""Settings of a model that change how values are written."""
 
 MISSPELLED = frozenset({"literal_error", "enum", "union_tag_invalid"})
 """Errors of pydantic that a difference in capitalization alone can cause."""
@@ -163,7 +167,10 @@ class OutputSchema:
         decorators = self.model.__pydantic_decorators__
         computed = (decorators.computed_fields, decorators.model_serializers, decorators.field_serializers)
         notes = (Annotated[field.annotation, *field.metadata, None] for field in self.model.model_fields.values())
-        others = self.model.model_config.get("extra") == "allow" or any(computed) or any(map(is_rewritten, notes))
+        fields, config = self.model.model_fields.values(), self.model.model_config
+        left_out = any(getattr(field, "exclude_if", None) is not None for field in fields)
+        otherwise = config.get("extra") == "allow" or any(name in config for name in OWN_WAYS)
+        others = otherwise or left_out or any(computed) or any(map(is_rewritten, notes))
         return not others and all(isinstance(kind, str) and kind in ALWAYS_FITTING for kind in self.columns.values())
 
     def validate(self, text: str) -> dict[str, Any]:
@@ -178,7 +185,7 @@ class OutputSchema:
         except ValidationError as error:
             answer = self._validate_tolerantly(text, error)
         dumped = answer.model_dump(mode="json", by_alias=False, warnings=False)  # what does not fit is told below
-        values = {name: dumped.get(name) for name in self.columns}
+        values = {name: shaped(kind, dumped.get(name)) for name, kind in self.columns.items()}
         for name, kind in self.columns.items():
             if not holds(kind, values[name]):
                 raise InvalidOutputError(f"field {name!r}: what it is written as does not fit the column {ddl(kind)}")

@@ -31,7 +31,8 @@ MESSAGES = b',"messages":'
 
 UNBOUNDED = (
     *(b'"type":"%b"' % kind for kind in (b"image", b"document", b"container_upload")),
-    *(b'"%b":' % name for name in (b"mcp_servers", b"inference_geo")),
+    b'"mcp_servers":[',
+    b'"inference_geo":"',
 )
 """Where one of these stands, tokens are more than bytes, or cost more than others. No text has them: it has `\\"`."""
 
@@ -205,7 +206,7 @@ def _is_bounded(params: bytes) -> bool:
     """Whether the bytes of a request bound its tokens, and a token costs what the price list says."""
     if any(mark in params for mark in UNBOUNDED):
         return False
-    return TOOLS not in params or all(tool.get("type", OWN) == OWN for tool in orjson.loads(params)["tools"])
+    return TOOLS not in params or all(tool.get("type", OWN) == OWN for tool in orjson.loads(params).get("tools", ()))
 
 
 def _settings_before_messages(params: bytes) -> tuple[bytes | None, tuple[str, int]]:

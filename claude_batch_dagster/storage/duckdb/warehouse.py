@@ -5,7 +5,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -25,6 +25,9 @@ from claude_batch_dagster.errors import (
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.25
 """Not longer: those who come later would look more often, and get the file first."""
+
+FIRST_WORD_SECONDS, NEXT_WORD_SECONDS = 1.0, 15.0
+"""After how long it is said for whom the file is waited, and how often that is said again."""
 
 MEMORY_LIMIT = "240MB"
 """
@@ -70,6 +73,8 @@ class Warehouse:
     config: Mapping[str, Any] = field(default_factory=dict)
     lock_timeout_seconds: float = 120.0
     """How long to wait for another process to let go of the file."""
+    on_wait: Callable[[str], None] = field(default=lambda _: None, repr=False, compare=False)
+    """Told, every now and then, for whom the file is waited."""
     _room: _Room = field(default_factory=_Room, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -154,7 +159,7 @@ class Warehouse:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         self._create()
-        began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+        began, pause, word = time.monotonic(), FIRST_PAUSE_SECONDS, FIRST_WORD_SECONDS
         while True:
             try:
                 return self._connected(self.database)
@@ -164,6 +169,12 @@ class Warehouse:
                     raise _translated(error, self.database) from error
                 if waited > self.lock_timeout_seconds:
                     raise WarehouseLockedError(self.database, waited_seconds=waited, reason=_holder(error)) from error
+                if waited >= word:
+                    word = waited + NEXT_WORD_SECONDS
+                    self.on_wait(
+                        f"The DuckDB file {self.database!r} is {_holder(error)}; waited {waited:.0f} s, at most "
+                        f"{self.lock_timeout_seconds:.0f} s"
+                    )
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter, not a secret)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -15,7 +15,7 @@ from claude_batch_dagster.storage.files.file_locks import PRIVATE_DIRECTORY, PRI
 
 OTHERS_CAN_WRITE = 0o022
 
-LEDGER = "ledger.sqlite"
+LEDGER, IGNORED = "ledger.sqlite", ".gitignore"
 
 BUFFER_BYTES = 1 << 18
 """What is written a little at a time goes to the disk in pieces that are worth a system call."""
@@ -91,8 +91,9 @@ def _check_private(root: Path) -> None:
 
 def _keep_out_of_git(root: Path) -> None:
     """Let no `git add` take along what is here: answers, and the memory of one machine."""
-    if not (ignore := root / ".gitignore").exists():
-        ignore.write_text("*\n")
+    if not (ignore := root / IGNORED).exists():
+        with open_private(ignore) as file:
+            file.write(b"*\n")
 
 
 def _check_locks(root: Path) -> None:

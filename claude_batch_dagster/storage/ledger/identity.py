@@ -20,7 +20,8 @@ def ledger_id(connection: sa.Connection) -> str:
 def home_of(engine: sa.Engine) -> str:
     """Return where a person finds the ledger: its path, or its server's URL without user and password."""
     url = engine.url
-    return _path(url) or url.set(username=None, password=None, query={}).render_as_string()
+    server = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
+    return _path(url) or server.render_as_string()
 
 
 def original_of(connection: sa.Connection) -> str | None:

@@ -47,9 +47,10 @@ def _common(
     if present in {None, today} or not _holds(connection, target, f"{quoted(name)} IS NOT NULL"):
         return today
     if present in WHOLE and today in FLOATING:
-        return str(present)
+        return _as_wide_as_bigint(str(present))
     if present in FLOATING and today in WHOLE:
-        return str(present) if _holds(connection, target, f"{quoted(name)} <> trunc({quoted(name)})") else today
+        has_fractions = _holds(connection, target, f"{quoted(name)} <> trunc({quoted(name)})")
+        return str(present) if has_fractions else _as_wide_as_bigint(today)
     if "VARCHAR" in {present, today}:
         return "VARCHAR"
     common = _of_both(connection, str(present), today)
@@ -62,6 +63,11 @@ def _common(
     return common
 
 
+def _as_wide_as_bigint(kind: str) -> str:
+    """Return a type of whole numbers that holds those of a frame."""
+    return kind if kind in {"UBIGINT", "HUGEINT", "UHUGEINT"} else "BIGINT"
+
+
 def _of_both(connection: duckdb.DuckDBPyConnection, present: str, today: str) -> str | None:
     """Return the type that DuckDB gives to values of both, unless it rounds some."""
     try:
@@ -69,7 +75,8 @@ def _of_both(connection: duckdb.DuckDBPyConnection, present: str, today: str) ->
         common = str(connection.execute(query).fetchall()[0][0])
     except duckdb.BinderException:
         return None
-    return None if max(map(_scale, (present, today))) > _scale(common) else common
+    rounds = max(map(_scale, (present, today))) > _scale(common)
+    return None if rounds or (common in FLOATING and not FLOATING.issuperset({present, today})) else common
 
 
 def _scale(kind: str) -> int:

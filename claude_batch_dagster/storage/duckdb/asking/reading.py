@@ -1,6 +1,6 @@
 """Read an upstream once: key, question and partition of each row, in the one query that evaluates it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -43,35 +43,42 @@ class Reading:
 
     def check_stable(self) -> None:
         """
-        Raise `ConfigurationError` if upstream gives other rows, or other texts, when it is evaluated once more.
+        Raise `ConfigurationError` if upstream gives other texts to ask about each time it is evaluated.
 
-        A table does not, nor does a frame. A query does that takes a sample, or makes ids: each run would ask, and
-        pay for, something else.
+        A table does not, nor does a frame. A query does that takes a sample, or puts the time into a text: each run
+        would ask, and pay for, something else. If somebody writes meanwhile, it is the same again from then on.
         """
         if not self._may_change:
             return
-        fingerprint, (query, values) = "SELECT count(*), bit_xor(_cb_hash)", self._rows()
-        [[first], [second]] = (
-            self.reader.connection.execute(f"{fingerprint} FROM {source}", given).fetchall()
-            for source, given in (("_cb_read", {}), (query, values))
-        )
-        if first != second:
+        query, values = self._rows()
+        first, second = self._fingerprint("_cb_read", {}), self._fingerprint(query, values)
+        if first != second != self._fingerprint(query, values):
             raise ConfigurationError(
-                f"the upstream {self.reader.upstream.shown_as} gives other rows, or other values, each time it is read "
-                "(does it take a sample, or use the time, chance or uuid()?), so every materialization would pay anew. "
-                "Nothing was sent. Make it depend on the data alone: a sample with REPEATABLE (42), ids from the rows, "
-                "and an order within lists and limits; or materialize it as a table first."
+                f"the upstream {self.reader.upstream.shown_as} gives other texts each time it is read (does it take a "
+                "sample, or use the time or chance?), so every materialization would pay anew. Nothing was sent. Make "
+                "it depend on the data alone: a sample with REPEATABLE (42), an order within lists and limits; or "
+                "materialize it as a table first."
             )
+
+    def _fingerprint(self, source: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        query = f"SELECT count(*), bit_xor(hash(_cb_hash)), sum(_cb_hash % 1000000007) FROM {source}"
+        [found] = self.reader.connection.execute(query, values).fetchall()
+        return tuple(found)
 
     @cached_property
     def _may_change(self) -> bool:
+        """Whether it is worth a second look: what a prompt function makes of a row only that function knows."""
         relation = self.reader.upstream.relation
         name = "concat('\"', replace(schema_name, '\"', '\"\"'), '\".\"', replace(table_name, '\"', '\"\"'), '\"')"
         query = f"SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND {name} = ?"
-        return relation != FRAME and self.reader.connection.execute(query, [relation]).fetchone() is None
+        return (
+            self.shape.in_sql
+            and relation != FRAME
+            and self.reader.connection.execute(query, [relation]).fetchone() is None
+        )
 
     def _rows(self) -> tuple[str, dict[str, Any]]:
-        """Return a query of the rows as they are laid out, each with a hash of all of it if that may change."""
+        """Return a query of the rows as they are laid out, each with a hash of what it asks if that may change."""
         dimensions, conditions, values = self._dimensions()
         templated = isinstance(self.shape.builder.prompt, Template)
         texts = [self.shape.as_text(name) if templated else f"u.{quoted(name)}" for name in self.shape.columns]
@@ -79,7 +86,8 @@ class Reading:
         laid = ", ".join([*dimensions, *self._keys(), *named])
         where = " AND ".join(conditions)
         rows = f"(SELECT {laid} FROM {self.reader.upstream.relation} AS u WHERE {where})"
-        return (f"(SELECT *, hash(_cb_laid) AS _cb_hash FROM {rows} AS _cb_laid)" if self._may_change else rows), values
+        asked = ", ".join(self.shape.names)
+        return (f"(SELECT *, hash({asked}) AS _cb_hash FROM {rows})" if self._may_change else rows), values
 
     def _read(self) -> None:
         """Read every row once: its key and question, and its columns unless the question has a good answer."""
@@ -120,11 +128,11 @@ class Reading:
         for n, rule in enumerate(self.reader.upstream.rule.dimensions):
             if rule.expr is None:
                 continue
-            parts = [partition.dimensions[n] for partition in self.partitions]
-            starts = [part.start for part in parts if part.start]
+            bounds = [self.reader.bounds(rule, partition.dimensions[n]) for partition in self.partitions]
+            starts, ends = [start for start, _ in bounds if start], [end for _, end in bounds if end]
             if starts:
                 moment = self.reader.moment(rule)
-                values |= {f"from{n}": min(starts), f"until{n}": max(part.end for part in parts if part.end)}
+                values |= {f"from{n}": min(starts), f"until{n}": max(ends)}
                 conditions.append(f"({moment} IS NULL OR ({moment} >= $from{n} AND {moment} < $until{n}))")
             else:
                 self.reader.moment(rule)  # raises if the expression does not work
@@ -161,7 +169,7 @@ class Reading:
     @property
     def has_open_rows(self) -> bool:
         """Whether a row asks what has no good answer: it may be paid for."""
-        query = "SELECT 1 FROM _cb_rows WHERE NOT _cb_answered LIMIT 1"
+        query = "SELECT 1 FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NOT NULL LIMIT 1"
         return self.reader.connection.execute(query).fetchone() is not None
 
     def n_homeless(self) -> int:

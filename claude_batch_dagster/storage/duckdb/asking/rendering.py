@@ -182,7 +182,9 @@ class Rendering:
             if request is None:
                 continue
             if self._looks_back:
-                self.earlier[earlier_hash(request.params, asked_of=self.shape.builder.asked_of)] = request.request_hash
+                builder = self.shape.builder
+                before = earlier_hash(builder.as_before(request.params), asked_of=builder.asked_of)
+                self.earlier[before] = request.request_hash
             key = canonical_key(cells[:n_keys]) or NO_KEY
             asking.append(OpenRow(partition_key, key, request.request_hash, request.params))
         if new := asking if self.shape.in_sql else self._not_put(asking):

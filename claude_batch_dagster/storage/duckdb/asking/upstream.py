@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Self
 
 import duckdb
@@ -10,7 +11,7 @@ import pandas as pd
 
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.tables import TableName, literal
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.asking.key_types import NOTHING
 from claude_batch_dagster.storage.duckdb.warehouse import exists, without_values
@@ -36,6 +37,8 @@ class Reader:
     target: TableName
     recoded: frozenset[str] = frozenset()
     """Text columns of a DataFrame that hold bytes, for not all of them are UTF-8."""
+    _zoned: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Whether an expression gives times with a zone."""
 
     @classmethod
     def of(
@@ -106,7 +109,7 @@ class Reader:
             else:
                 self._find_windows(moment, n)
                 joins.append(f"JOIN _cb_moments{n} AS _cb_m{n} ON _cb_m{n}._cb_moment = {moment}")
-                conditions.append(f"_cb_p._cb_start{n} = _cb_m{n}._cb_start")
+                conditions += [f"_cb_p._cb_{side}{n} = _cb_m{n}._cb_{side}" for side in ("start", "end")]
         return (
             f"(SELECT _cb_p._cb_partition, u.* FROM {self.upstream.relation} AS u {' '.join(joins)}, "
             f"_cb_partitions AS _cb_p WHERE {' AND '.join(conditions)})"
@@ -116,43 +119,55 @@ class Reader:
         """Write the partitions into a table, with what a row must have in each dimension."""
         columns = ["unnest($keys::VARCHAR[]) AS _cb_partition"]
         values: dict[str, Sequence[Any]] = {"keys": [partition.key for partition in partitions]}
-        for n, _ in enumerate(self.upstream.rule.dimensions):
+        for n, rule in enumerate(self.upstream.rule.dimensions):
             parts = [partition.dimensions[n] for partition in partitions]
+            bounds = [self.bounds(rule, part) for part in parts]
             columns += [
                 f"unnest($keys{n}::VARCHAR[]) AS _cb_key{n}",
                 f"unnest($starts{n}::TIMESTAMP[]) AS _cb_start{n}",
                 f"unnest($ends{n}::TIMESTAMP[]) AS _cb_end{n}",
             ]
             values[f"keys{n}"] = [part.key for part in parts]
-            values[f"starts{n}"] = [part.start for part in parts]
-            values[f"ends{n}"] = [part.end for part in parts]
+            values[f"starts{n}"] = [start for start, _ in bounds]
+            values[f"ends{n}"] = [end for _, end in bounds]
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE _cb_partitions AS SELECT {', '.join(columns)}", values)
 
     def _find_windows(self, moment: str, n: int) -> None:
         """Write down in which window each moment is: joined by ranges, DuckDB would sort the documents themselves."""
         windows = f"(SELECT DISTINCT _cb_start{n} AS _cb_start, _cb_end{n} AS _cb_end FROM _cb_partitions)"
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE _cb_moments{n} AS SELECT m._cb_moment, w._cb_start "
+            f"CREATE OR REPLACE TEMP TABLE _cb_moments{n} AS SELECT m._cb_moment, w._cb_start, w._cb_end "
             f"FROM (SELECT DISTINCT {moment} AS _cb_moment FROM {self.upstream.relation}) AS m "
             f"JOIN {windows} AS w ON m._cb_moment >= w._cb_start AND m._cb_moment < w._cb_end"
         )
 
     def moment(self, rule: PartitionRule) -> str:
-        """Return the SQL of the moment that decides in which window a row is: in UTC, without zone."""
-        expr = rule.expr
-        try:
-            described = self.connection.execute(f"DESCRIBE SELECT ({expr}) FROM {self.upstream.relation}").fetchall()
-        except duckdb.Error as error:
-            raise UpstreamError(
-                f"partition_expr {expr!r} does not work on the upstream {self.upstream.shown_as}: "
-                f"{without_values(error)}. Nothing was sent."
-            ) from error
-        if described[0][1] == "TIMESTAMP WITH TIME ZONE":
-            return f"(({expr}) AT TIME ZONE 'UTC')"
-        moment = f"CAST(({expr}) AS TIMESTAMP)"
-        return (
-            moment if rule.timezone == "UTC" else f"({moment} AT TIME ZONE {literal(rule.timezone)} AT TIME ZONE 'UTC')"
-        )
+        """Return the SQL of the moment that decides in which window a row is: without zone, as its `bounds` are."""
+        return f"(({rule.expr}) AT TIME ZONE 'UTC')" if self._is_zoned(rule) else f"CAST(({rule.expr}) AS TIMESTAMP)"
+
+    def bounds(self, rule: PartitionRule, part: Partition) -> tuple[datetime | None, datetime | None]:
+        """
+        Return the first moment of a window, and the first after it.
+
+        Times with a zone are compared as instants, those without one by the clock where the partitions are.
+        """
+        if part.instants is not None and rule.expr is not None and self._is_zoned(rule):
+            return part.instants
+        return part.start, part.end
+
+    def _is_zoned(self, rule: PartitionRule) -> bool:
+        expr = rule.expr or "NULL"
+        if expr not in self._zoned:
+            try:
+                query = f"DESCRIBE SELECT ({expr}) FROM {self.upstream.relation}"
+                kind = str(self.connection.execute(query).fetchall()[0][1])
+            except duckdb.Error as error:
+                raise UpstreamError(
+                    f"partition_expr {expr!r} does not work on the upstream {self.upstream.shown_as}: "
+                    f"{without_values(error)}. Nothing was sent."
+                ) from error
+            self._zoned[expr] = kind.startswith("TIMESTAMP") and ("TIME ZONE" in kind or "TZ" in kind)
+        return self._zoned[expr]
 
 
 def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame, frozenset[str]]:

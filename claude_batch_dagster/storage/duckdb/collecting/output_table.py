@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import orjson
 
 from claude_batch_dagster.core.collecting.column_types import Structure, ddl
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
-from claude_batch_dagster.core.tables import TableName, quoted
+from claude_batch_dagster.core.tables import TableName, literal, quoted
 from claude_batch_dagster.errors import OutputModelError
+from claude_batch_dagster.storage.duckdb.warehouse import without_values
 
 MARKERS = TableName("claude_batch", "landed_chunks")
 """Which chunks are in which table: written in the transaction that lands them."""
@@ -50,16 +52,27 @@ class OutputTable:
                 connection.execute(f"ALTER TABLE {self.target.sql} ADD COLUMN {quoted(name)} {ddl(kind)}")
             elif present[name.lower()] == spelled[name]:
                 continue
-            elif name in self.key_types:  # as wide as both need it
-                connection.execute(
-                    f"ALTER TABLE {self.target.sql} ALTER COLUMN {quoted(name)} SET DATA TYPE {ddl(kind)}"
-                )
+            elif name in self.key_types or present[name.lower()] == "JSON":
+                self._change_type(connection, name, kind, is_json=present[name.lower()] == "JSON")
             else:
                 raise OutputModelError(
                     f"column {name!r} of {self.target} is {present[name.lower()]}, the output model now wants "
                     f"{ddl(kind)}. Nothing was sent. Rename the field, or rename or drop the old column, or drop the "
                     "table: the next run makes it again of the answers that are kept, at no cost."
                 )
+
+    def _change_type(self, connection: duckdb.DuckDBPyConnection, name: str, kind: Structure, *, is_json: bool) -> None:
+        """Give a key the type that holds it today as well, and what was kept as JSON its own."""
+        column, structure = f"{self.target.sql} ALTER COLUMN {quoted(name)}", literal(orjson.dumps(kind).decode())
+        using = f" USING json_transform({quoted(name)}, {structure})" if is_json else ""
+        try:
+            connection.execute(f"ALTER TABLE {column} SET DATA TYPE {ddl(kind)}{using}")
+        except duckdb.Error as error:
+            raise OutputModelError(
+                f"column {name!r} of {self.target} cannot become {ddl(kind)}: {without_values(error)}. Nothing was "
+                "sent. Drop what depends on the table, or the table itself: the next run makes it again of the answers "
+                "that are kept, at no cost."
+            ) from None
 
     def _spelled(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         """Return the type of each column as DuckDB spells it."""
