@@ -12,6 +12,7 @@ import click
 from proof import answers, cuts
 from proof.findings import Finding
 from proof.kills.__main__ import main as kills
+from proof.kills.million import run_large
 from proof.mutation.__main__ import main as mutation
 from proof.planted.__main__ import main as planted
 from proof.simulation import exhaustive, replaying, seeds
@@ -59,6 +60,7 @@ def seeds_command(n: int, first: int) -> None:
     conclude(seeds.run_seeds(range(first, first + n)))
 
 
+proof("million", run_large, "A million documents, through twenty kills.")
 main.add_command(kills, "kills")
 main.add_command(mutation, "mutation")
 

@@ -24,6 +24,7 @@ YEARS = ("1790", "1791", "1792", "1793")
 """The partitions, where there are any."""
 
 QUIET_SECONDS = 1.0
+"""Longer than the API takes to accept so few."""
 
 API_KEY = "ANTHROPIC_API_KEY"
 """The variable of the environment that holds the key."""
@@ -42,6 +43,8 @@ class Order:
     """First and last of a range of partitions."""
     gate: tuple[str, int] | None = None
     """Where to ask, all set up, for leave to begin."""
+    per_batch: int = PER_BATCH
+    quiet_seconds: float = QUIET_SECONDS
 
     def perform(self, home: Path) -> bool:
         """Materialize, with the Dagster instance of a home; whether that went well."""
@@ -80,8 +83,8 @@ class Order:
             state_directory=str(paths.state),
             poll_interval_seconds=0.03,
             max_poll_interval_seconds=0.06,
-            max_requests_per_batch=PER_BATCH,
-            quiet_period_seconds=QUIET_SECONDS,
+            max_requests_per_batch=self.per_batch,
+            quiet_period_seconds=self.quiet_seconds,
         )
 
 

@@ -49,12 +49,12 @@ class Process:
         self.send(signal.SIGKILL)
         return self.wait()
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for its end; return its status."""
-        self.ended.wait(PATIENCE_SECONDS)
+        self.ended.wait(seconds)
         if self.status is None:
             self.send(signal.SIGKILL)
-            raise TimeoutError(f"a run has not ended within {PATIENCE_SECONDS:.0f} seconds")
+            raise TimeoutError(f"a run has not ended within {seconds:.0f} seconds")
         return self.status
 
     def end(self, status: int) -> None:

@@ -16,10 +16,11 @@ done to break it, and what came of that.
 The call that creates a batch has no idempotency key. If its answer is lost, repeating it may pay twice, and not
 repeating it may lose the answers. So the promise in full is:
 
-> A document is sent again only if the API refused it, its attempt ended unbilled, you asked, or a send stayed invisible
-> for the whole quiet period. The last case is the only one that can pay twice: it is limited to one batch at a time
-> (and to what was held before, once you switch from `"hold"` to `"resubmit"`), reported with an upper bound in dollars,
-> and switched off by `on_unconfirmed="hold"`.
+> A document is sent again only if the API refused it, its attempt ended unbilled, you asked, its answer was cut off or
+> did not fit the output model (once, ever), or a send stayed invisible for the whole quiet period. The last case is the
+> only one that can pay twice for one answer: it is limited to one batch at a time (and to what was held before, once
+> you switch from `"hold"` to `"resubmit"`), reported with an upper bound in dollars, and switched off by
+> `on_unconfirmed="hold"`.
 
 ## What was tried, and what was found
 """
@@ -44,7 +45,7 @@ STILL = """\
 - **Two ledgers for one table**, on two machines, that know nothing of each other. On one machine a copied ledger, a new
   one and an older one are noticed before anything is sent.
 - **A ledger that is lost while batches are on their way.** A new one, accepted in its place, cannot know them. A backup
-  that was made in the middle of a run looks like the right ledger.
+  that was made in the middle of a run which then died looks like the right ledger.
 - **A clock that was more than a day ahead** when a batch was sent, if the process died at once and nobody looked for
   the batch until that day had passed.
 - **A file system whose locks only look as if they worked** between machines, with the state directory on it.

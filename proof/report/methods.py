@@ -42,6 +42,10 @@ of its own, and shrinks those that fail.""",
 Runs of Dagster in processes of their own, over a real socket, end by SIGKILL at a random moment. More than a third of
 them die inside the call that creates a batch, where a proxy holds back the last bytes or the answer. What the proxy
 holds arrives at once after the death, late, or never.""",
+    "million": """\
+One table of a million documents is filled in batches of 20,000. Its runs are killed at twenty moments spread over the
+whole of it, counted by what the ledger has written down; what a run is doing just then is left to chance: it reads,
+renders, sends, waits, downloads or brings answers into the table.""",
     "answers": """\
 A scripted server sends every combination of status, body, headers and moment that can answer a create call, over a
 socket. What is expected of each stands in [answers.csv](../answers.csv).""",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from proof.findings import FOLDER, Finding
 
-ORDER = ("singles", "pairs", "seeds", "kills", "answers", "cuts", "planted")
+ORDER = ("singles", "pairs", "seeds", "kills", "million", "answers", "cuts", "planted")
 """The proofs, from the engine in a simulation to the tests of the tests."""
 
 WHAT = {
@@ -12,6 +12,7 @@ WHAT = {
     "pairs": ("Every pair of faults", "schedules"),
     "seeds": ("Random lives of a table", "seeds"),
     "kills": ("Real runs of Dagster, killed", "kills"),
+    "million": ("A million documents, through kills", "documents"),
     "answers": ("Every answer to a create call", "answers"),
     "cuts": ("Results cut at every byte", "cuts"),
     "planted": ("Planted bugs", "bugs"),

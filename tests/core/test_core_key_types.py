@@ -66,6 +66,7 @@ def joined(world: World) -> int:
     return int(n)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KEPT)
 def test_a_key_is_in_the_table_what_it_is_upstream(world: World, kind: str) -> None:
     """Each document has its own row, found by the very key; the next run asks nothing."""
@@ -77,6 +78,7 @@ def test_a_key_is_in_the_table_what_it_is_upstream(world: World, kind: str) -> N
     assert (again.n_sent, world.n_billed) == (0, [1] * len(KEPT[kind]))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(world: World, kind: str) -> None:
     """By its name and type, with what to do."""
@@ -88,6 +90,7 @@ def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(world: World, k
     assert world.n_posts == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_key_may_change_its_type(world: World, change: str) -> None:
     """As frames and loaders make it do: what was answered is found again, and paid for once."""
@@ -111,6 +114,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["int64", "string"])
 @pytest.mark.parametrize("nothing", NOTHING)
 def test_a_frame_without_keys_decides_nothing(world: World, nothing: str, kind: str) -> None:
@@ -155,6 +159,7 @@ def test_a_number_that_is_not_whole_is_no_key_of_whole_numbers(world: World) -> 
     ]
 
 
+@pytest.mark.verify
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_values_of_a_type_go_there_and_back(world: World, data: st.DataObject) -> None:

@@ -258,6 +258,7 @@ def test_only_the_odd_line_is_read_with_care(landed: tuple[Landed, Path], monkey
     assert PLAIN.isdisjoint(read) if by_itself else PLAIN.issubset(read)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("unpriced", sorted(UNPRICED))
 def test_where_one_price_is_not_known_the_sum_is_not_known(landed: tuple[Landed, Path], unpriced: str) -> None:
     """Rather no figure than a wrong one."""

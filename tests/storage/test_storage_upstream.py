@@ -245,6 +245,7 @@ ODD_COLUMNS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ODD_COLUMNS)
 def test_a_column_that_nobody_uses_keeps_no_frame_from_being_read(read: Read, kind: str) -> None:
     """Whatever pandas holds in it; one that DuckDB does not know is read as text."""
