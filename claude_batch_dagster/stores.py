@@ -17,13 +17,13 @@ import sqlalchemy as sa
 from claude_batch_dagster.core.ledger import Condition
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
-from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import StateDirectory, others_can_write
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from claude_batch_dagster.storage.ledger.view import LedgerView
 
-OTHER_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(md|ducklake|postgres|mysql|sqlite|quack):")
-"""How the name of a database begins that is no file."""
+OTHER_KIND = re.compile(r"[A-Za-z0-9_]{2,}:|[A-Za-z][A-Za-z0-9+.-]+://")
+"""How the name of a database begins that DuckDB takes for no file: an extension (`md:`, `ducklake:`), or a scheme."""
 
 AT_HOME = re.compile(r"(?<=^sqlite:///)~[^/]*")
 """The home of a user in the URL of a ledger that is a file."""
@@ -104,6 +104,11 @@ class Stores:
             yield ledger
         finally:
             ledger.dispose()
+
+    @staticmethod
+    def others_can_write(mode: int) -> bool:
+        """Whether a state directory of this mode is refused."""
+        return others_can_write(mode)
 
     # --- for a person ------------------------------------------------------------------------------
 

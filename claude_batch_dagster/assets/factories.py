@@ -105,14 +105,19 @@ def label_model(labels: Mapping[str, str]) -> type[BaseModel]:
         raise ConfigurationError('labels= takes a dict: each label with what belongs to it, {"billing": "invoices"}.')
     if len(labels) < 2:  # noqa: PLR2004
         raise ConfigurationError("a classification needs at least two labels.")
-    labels = {_label(label): description for label, description in labels.items()}
-    if len({label.lower() for label in labels}) < len(labels):
+    names = [_label(label) for label in labels]
+    if len({name.lower() for name in names}) < len(labels):
         raise ConfigurationError(
             "labels must differ in more than case: the API does not guarantee the capitalization of answers."
         )
-    described = "\n".join(f"- {label}: {description}" for label, description in labels.items())
-    kind = Literal[tuple(labels)]  # type: ignore[valid-type]
+    described = "\n".join(f"- {_described(label)}: {description}" for label, description in labels.items())
+    kind = Literal[tuple(names)]  # type: ignore[valid-type]
     return create_model("Classification", label=(kind, Field(description=f"One of:\n{described}")))  # type: ignore[arg-type]
+
+
+def _described(label: object) -> str:
+    """Return a label as Claude is told of it: a text as it shows itself, as ever, for else it were another question."""
+    return f"{label}" if isinstance(label, str) else _label(label)
 
 
 def _label(label: object) -> str:
@@ -396,7 +401,7 @@ def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
     extra = dict(params or {})
     if problem := MODELS.doubt_about(model, datetime.now(UTC).date()):
         warnings.warn(problem, UserWarning, stacklevel=4)  # whoever declares the asset
-    thinking = thinking or extra.get("thinking") or default_thinking(model)
+    thinking = thinking or default_thinking(model)
     output_config = {"format": output_format(output), **({"effort": effort} if effort else {})}
     return {
         "model": model,

@@ -107,6 +107,15 @@ class Words(RootModel[list[str]]):
     """A list with a name."""
 
 
+class Priced(RootModel[float]):
+    """A number that is written as a text."""
+
+    @field_serializer("root")
+    def in_words(self, root: float) -> str:
+        """Return the number with its currency."""
+        return f"{root} EUR"
+
+
 @pydantic_dataclass
 class Hiding:
     """A part with more than it shows."""
@@ -133,6 +142,7 @@ class Own:
     [
         (list[Span], [{"start": "BIGINT", "kind": "VARCHAR"}], [{"start": 1}], [{"start": 1, "kind": None}]),
         (Words, ["VARCHAR"], ["a"], ["a"]),
+        (Priced, "VARCHAR", 1.5, "1.5 EUR"),
         (Hiding, {"n": "BIGINT"}, {"n": 1}, {"n": 1}),
         (Own, "JSON", {"day": "2026-11-26"}, {"day": "the day 2026-11-26"}),
     ],
@@ -307,6 +317,17 @@ def test_more_than_the_api_compiles_is_refused_when_it_is_declared(model: type[B
     with pytest.raises(OutputModelError, match=f"has {n}.* divide the model between two assets"):
         OutputSchema(model).check(keys=("id",))
     assert schema_complaint(orjson.dumps(output_format(model)["schema"])) == "Schema is too complex for compilation."
+
+
+@pytest.mark.parametrize("name", ["properties", "items", "anyOf", "description", "required", "type"])
+def test_a_field_may_be_called_what_a_schema_calls_its_own(name: str) -> None:
+    """Whatever it holds, and whatever examples say."""
+    definitions: dict[str, Any] = {
+        name: (list[str], Field(description="words", examples=[{"properties": {"a": 1}}])),
+        "other": (Below, Field(description="a part")),
+    }
+
+    OutputSchema(create_model("M", **definitions)).check(keys=("id",))
 
 
 @pytest.mark.parametrize("model", [fields(24, str, ""), fields(16, str | None)])

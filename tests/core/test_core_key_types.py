@@ -1,11 +1,14 @@
 """Keys of every type go there and back, or are refused before anything is sent."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.engine import RunReport
 from claude_batch_dagster.errors import UpstreamError
 from tests.core.world import World
 
@@ -142,6 +145,30 @@ def test_a_key_of_which_no_type_holds_both_is_refused(world: World, first: str, 
 
     world.sql("DROP TABLE answers")
     assert world.run().failure is None
+
+
+def keyed(world: World, *key: str) -> RunReport:
+    """Materialize with these key columns."""
+    engine = world.engine()
+    engine.task = replace(engine.task, upstream=replace(engine.task.upstream, key=key))
+    return engine.run([Partition(key="p")])
+
+
+def test_a_key_may_have_more_columns_than_it_had(world: World) -> None:
+    """Answers belong to questions, so they are found under the longer key as well, at no cost."""
+    world.sql("CREATE TABLE docs (id INTEGER, lang VARCHAR, text VARCHAR, part VARCHAR)")
+    world.sql("INSERT INTO docs VALUES (1, 'de', 'war', 'p'), (2, 'en', 'peace', 'p')")
+    keyed(world, "id")
+
+    assert keyed(world, "id", "lang").n_sent == 0
+    world.sql("INSERT INTO docs VALUES (1, 'fr', 'another war', 'p')")
+    assert keyed(world, "id", "lang").n_sent == 1
+
+    assert world.sql("SELECT id, lang, status FROM answers ORDER BY ALL") == [
+        (1, "de", "succeeded"),
+        (1, "fr", "succeeded"),
+        (2, "en", "succeeded"),
+    ]
 
 
 def test_a_number_that_is_not_whole_is_no_key_of_whole_numbers(world: World) -> None:

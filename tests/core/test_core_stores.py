@@ -19,6 +19,7 @@ from claude_batch_dagster.stores import Stores
         "md:answers",
         "https://example.com/answers.duckdb",
         "ducklake:metadata.ducklake",
+        "motherduck:answers",
         "postgres:dbname=x",
         "s3://b/a.db",
     ],

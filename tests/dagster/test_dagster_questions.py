@@ -202,3 +202,18 @@ def test_a_label_in_the_wrong_case_is_tolerated(world: "DagsterWorld", classific
     world.run(classification(), partition="1790")
 
     assert world.answers() == [("a", "economy", "succeeded")]
+
+
+@pytest.mark.parametrize("options", [{"name": "renamed"}, {"key_prefix": ["silver"]}, {"schema": "gold"}])
+def test_an_asset_of_another_name_takes_the_answers_along(
+    world: "DagsterWorld", classification: Declare, options: dict[str, Any]
+) -> None:
+    """They belong to the questions, whichever table asks: nothing is paid again."""
+    world.run(classification(), span=("1790", "1793"))
+
+    result = world.run(classification(**options), span=("1790", "1793"))
+
+    told = result.asset_materializations_for_node(result.all_node_events[0].node_name)
+    assert (result.success, world.n_posts, len(told)) == (True, 1, 4)
+    schema, name = options.get("schema", options.get("key_prefix", ["public"])[-1]), options.get("name", "answers")
+    assert world.read(f"SELECT count(*) FROM {schema}.{name} WHERE status = 'succeeded'") == [(4,)]  # noqa: S608

@@ -795,6 +795,17 @@ def test_a_query_that_depends_on_the_data_alone_is_taken(ask: Ask, run: Run, que
     assert len(ask(relation=f"({query})").sent) == 20
 
 
+def test_f16_a_function_is_given_the_same_rows_each_time(ask: Ask, run: Run) -> None:
+    """A sample is refused; chance in a column, of which nobody knows whether the function uses it, is not."""
+    run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text FROM range(1000)")
+
+    with pytest.raises(ConfigurationError, match="gives other texts each time it is read"):
+        ask(relation="(FROM docs USING SAMPLE 20 ROWS)", prompt=lambda row: str(row["text"]))
+    found = ask(relation="(SELECT *, random() AS r FROM docs LIMIT 9)", prompt=lambda row: str(row["text"]))
+
+    assert len(found.sent) == 9
+
+
 def test_what_costs_nothing_is_read_once(ask: Ask, docs: Callable[..., None], run: Run) -> None:
     """Where every row has its answer, nobody asks whether upstream would be the same again."""
     docs("(1, 'a')")

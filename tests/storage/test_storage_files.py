@@ -338,6 +338,15 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path, mode: int) ->
     StateDirectory.open(folder)
 
 
+def test_a_folder_of_a_volume_that_hands_its_group_on_is_taken(tmp_path: Path) -> None:
+    """As a volume of Kubernetes with an fsGroup makes it, when the second pod starts."""
+    state = StateDirectory.open(tmp_path / "state")
+    for folder in (state.path, state.spool, state.locks):
+        folder.chmod(0o2770)
+
+    StateDirectory.open(state.path)
+
+
 def test_f126_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner could put a ledger of theirs there."""
     owner = os.geteuid()

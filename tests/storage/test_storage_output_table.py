@@ -126,6 +126,42 @@ def test_f91_a_field_of_another_type_is_refused_before_anything_is_sent(make: Ma
     assert run("SELECT label FROM answers") == [("war",)]
 
 
+class Loose(BaseModel):
+    """A model of which the columns are JSON."""
+
+    n: int | str
+    names: Any
+
+
+class Tight(BaseModel):
+    """The same, with types."""
+
+    n: int
+    names: list[str]
+
+
+def test_a_column_of_json_takes_the_type_that_it_has_today(make: Make, run: Run) -> None:
+    """Its values stay what they are."""
+    make(Loose)
+    run("""INSERT INTO answers BY NAME SELECT 1 AS id, '5'::JSON AS n, '["a"]'::JSON AS names""")
+    run("INSERT INTO answers BY NAME SELECT 2 AS id")
+
+    make(Tight)
+
+    assert run("SELECT id, n, names FROM answers ORDER BY id") == [(1, 5, ["a"]), (2, None, None)]
+
+
+def test_a_column_of_json_that_holds_something_else_is_left_as_it_is(make: Make, run: Run) -> None:
+    """Nothing becomes NULL that was paid for."""
+    make(Loose)
+    run("""INSERT INTO answers BY NAME SELECT 1 AS id, '"twelve"'::JSON AS n""")
+
+    with pytest.raises(OutputModelError, match=r"column 'n' of main.answers cannot become BIGINT.*Nothing was sent"):
+        make(Tight)
+
+    assert run("SELECT n FROM answers") == [('"twelve"',)]
+
+
 def test_preparing_twice_changes_nothing(make: Make, run: Run) -> None:
     """Whatever types the model has, DuckDB's spelling of them is known."""
     make(Wide, key_types={"a": "DECIMAL(9,2)", "b": "TIMESTAMP WITH TIME ZONE"})

@@ -22,7 +22,6 @@ NO_SPACE = 100_000_000
 """Bytes: a batch of 10,000 requests needs some 100 MB for requests and results."""
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-OTHERS_CAN_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 COPY = "If this is the right one from now on: claude-batch reconcile --accept-new-ledger"
@@ -46,7 +45,7 @@ def state_directory(options: Options) -> Iterator[Finding]:
     elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         yield problem(subject, f"{folder} cannot be written (mode {mode})", f"Let its owner in: chmod u+rwx {folder}")
     elif found.st_mode & OTHERS:
-        level = problem if found.st_mode & OTHERS_CAN_WRITE else warning
+        level = problem if options.stores.others_can_write(found.st_mode) else warning
         yield level(subject, f"{folder} is open to others (mode {mode})", f"Close it: chmod -R go= {folder}")
     else:
         yield ok(subject, f"{folder}, open to its owner only")

@@ -1,6 +1,6 @@
 """What of a pydantic model a structured output can say (Claude docs, "Structured outputs")."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from claude_batch_dagster.errors import OutputModelError
@@ -42,12 +42,14 @@ def _check_limits(schema: Mapping[str, Any]) -> None:
             )
 
 
-def _objects(node: Any) -> Iterator[Mapping[str, Any]]:
+def _objects(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield what has fields, at any depth."""
-    parts: Iterable[Any] = node if isinstance(node, list) else node.values() if isinstance(node, Mapping) else ()
-    if isinstance(node, Mapping) and isinstance(node.get("properties"), Mapping):
+    if "properties" in node:
         yield node
-    for part in parts:
+    parts = [part for name in ("properties", "$defs") for part in node.get(name, {}).values()]
+    parts += [part for name in ("anyOf", "oneOf", "allOf") for part in node.get(name, ())]
+    items = node.get("items")
+    for part in [*parts, items] if isinstance(items, Mapping) else parts:
         yield from _objects(part)
 
 

@@ -112,7 +112,7 @@ def _sql_type_of_class(annotation: type) -> Structure:
     if issubclass(annotation, Enum):
         return _common({type(member.value) for member in annotation})
     if issubclass(annotation, RootModel):
-        return sql_type(annotation.model_fields["root"].annotation)
+        return columns_of(annotation)["root"]
     if issubclass(annotation, BaseModel) and annotation.model_fields:
         return columns_of(annotation)
     return _type_of_parts(annotation)
@@ -260,6 +260,8 @@ FITS: Mapping[str, Callable[[Any], bool]] = {
 
 def is_rewritten(annotation: Any) -> bool:
     """Whether a value of this type is written by a serializer of somebody's own, at any depth."""
+    if isinstance(annotation, type) and issubclass(annotation, RootModel):
+        return True  # whatever it does with what it holds
     notes = getattr(annotation, "__metadata__", ())
     own = any(isinstance(note, (PlainSerializer, WrapSerializer)) for note in notes)
     inner = _unwrapped(annotation) if not notes else annotation

@@ -1,6 +1,7 @@
 """The folder where ledger, spool, outbox and locks live: ours alone, never named after data."""
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +13,6 @@ import sqlalchemy as sa
 
 from claude_batch_dagster.errors import StateDirectoryError
 from claude_batch_dagster.storage.files.file_locks import PRIVATE_DIRECTORY, PRIVATE_FILE, FileLocks, hashed
-
-OTHERS_CAN_WRITE = 0o022
 
 LEDGER, IGNORED = "ledger.sqlite", ".gitignore"
 
@@ -78,6 +77,15 @@ class StateDirectory:
             yield
 
 
+def others_can_write(mode: int) -> bool:
+    """
+    Whether a folder of this mode lets others put something into it.
+
+    A group that is handed on (setgid) was let in on purpose, as by a volume of Kubernetes with an fsGroup.
+    """
+    return bool(mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not mode & stat.S_ISGID))
+
+
 def _check_private(root: Path) -> None:
     """Refuse a folder in which others could put a ledger, or raw results, of theirs."""
     if not root.exists():
@@ -85,7 +93,7 @@ def _check_private(root: Path) -> None:
     found = root.stat()
     if found.st_uid != os.geteuid() and os.geteuid() != 0:
         raise StateDirectoryError(root, f"it belongs to user {found.st_uid}, this process is user {os.geteuid()}")
-    if found.st_mode & OTHERS_CAN_WRITE:
+    if others_can_write(found.st_mode):
         raise StateDirectoryError(root, f"others can write to it; chmod go-w {root}")
 
 

@@ -67,15 +67,11 @@ class Reading:
 
     @cached_property
     def _may_change(self) -> bool:
-        """Whether it is worth a second look: what a prompt function makes of a row only that function knows."""
+        """Whether it is worth a second look."""
         relation = self.reader.upstream.relation
         name = "concat('\"', replace(schema_name, '\"', '\"\"'), '\".\"', replace(table_name, '\"', '\"\"'), '\"')"
         query = f"SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND {name} = ?"
-        return (
-            self.shape.in_sql
-            and relation != FRAME
-            and self.reader.connection.execute(query, [relation]).fetchone() is None
-        )
+        return relation != FRAME and self.reader.connection.execute(query, [relation]).fetchone() is None
 
     def _rows(self) -> tuple[str, dict[str, Any]]:
         """Return a query of the rows as they are laid out, each with a hash of what it asks if that may change."""
@@ -86,7 +82,8 @@ class Reading:
         laid = ", ".join([*dimensions, *self._keys(), *named])
         where = " AND ".join(conditions)
         rows = f"(SELECT {laid} FROM {self.reader.upstream.relation} AS u WHERE {where})"
-        asked = ", ".join(self.shape.names)
+        # What a prompt function makes of a row only that function knows: of its rows the keys are compared.
+        asked = ", ".join(self.shape.names) if self.shape.in_sql else listed(self.shape.key_types)
         return (f"(SELECT *, hash({asked}) AS _cb_hash FROM {rows})" if self._may_change else rows), values
 
     def _read(self) -> None:
@@ -169,7 +166,8 @@ class Reading:
     @property
     def has_open_rows(self) -> bool:
         """Whether a row asks what has no good answer: it may be paid for."""
-        query = "SELECT 1 FROM _cb_rows WHERE NOT _cb_answered AND request_hash IS NOT NULL LIMIT 1"
+        known = "request_hash IS NOT NULL" if self.shape.in_sql else "TRUE"
+        query = f"SELECT 1 FROM _cb_rows WHERE NOT _cb_answered AND {known} LIMIT 1"
         return self.reader.connection.execute(query).fetchone() is not None
 
     def n_homeless(self) -> int:

@@ -177,7 +177,8 @@ def encodable(frame: pd.DataFrame, *, key: Sequence[str]) -> tuple[pd.DataFrame,
     DuckDB refuses a whole frame for one lone surrogate. Bytes it takes, and the rendering makes text of
     them again, so that only the row with the surrogate is rejected. In a key column such a value is NULL.
     """
-    frame = frame.rename(columns=str).apply(_readable)
+    frame = frame.rename(columns=str)
+    frame = frame.assign(**{str(name): _readable(values) for name, values in frame.items()})
     broken = frozenset(
         str(name)
         for name, values in frame.items()

@@ -57,16 +57,18 @@ class OutputTable:
             else:
                 raise OutputModelError(
                     f"column {name!r} of {self.target} is {present[name.lower()]}, the output model now wants "
-                    f"{ddl(kind)}. Nothing was sent. Rename the field, or rename or drop the old column, or drop the "
-                    "table: the next run makes it again of the answers that are kept, at no cost."
+                    f"{ddl(kind)}. Nothing was sent. Rename the field or the old column; or drop the table: the next "
+                    "run makes it again of the answers that are kept, at no cost."
                 )
 
     def _change_type(self, connection: duckdb.DuckDBPyConnection, name: str, kind: Structure, *, is_json: bool) -> None:
         """Give a key the type that holds it today as well, and what was kept as JSON its own."""
         column, structure = f"{self.target.sql} ALTER COLUMN {quoted(name)}", literal(orjson.dumps(kind).decode())
-        using = f" USING json_transform({quoted(name)}, {structure})" if is_json else ""
+        using = f" USING json_transform_strict({quoted(name)}, {structure})" if is_json else ""
         try:
             connection.execute(f"ALTER TABLE {column} SET DATA TYPE {ddl(kind)}{using}")
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+            raise
         except duckdb.Error as error:
             raise OutputModelError(
                 f"column {name!r} of {self.target} cannot become {ddl(kind)}: {without_values(error)}. Nothing was "
