@@ -37,7 +37,7 @@ BASE: Mapping[str, Any] = {
 
 TASK = Task(
     target=TableName("main", "answers"),
-    upstream=Upstream(relation="docs", shown_as="table docs", key=("id",), rule=PartitionRule(expr="part")),
+    upstream=Upstream(relation='"main"."docs"', shown_as="table docs", key=("id",), rule=PartitionRule(expr="part")),
     builder=RequestBuilder(prompt=Template.parse("Label: {text}"), base=BASE),
     schema=OutputSchema(Label),
 )

@@ -370,6 +370,7 @@ def typed_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
     return shapes[shape]
 
 
+@pytest.mark.verify
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=st.lists(typed_values(), min_size=1, max_size=4))
 def test_any_answer_that_fits_the_model_fits_its_columns(warehouse: Warehouse, fields: list[tuple[Any, Any]]) -> None:

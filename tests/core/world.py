@@ -99,7 +99,7 @@ class World:
         task = Task(
             target=TableName("main", "answers"),
             upstream=Upstream(
-                relation="docs",
+                relation='"main"."docs"',
                 shown_as="table docs",
                 key=("id",),
                 rule=PartitionRule(expr=options.pop("expr", "part")),

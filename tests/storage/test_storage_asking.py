@@ -91,7 +91,7 @@ def question_of(text: str) -> str:
 def asks(
     connection: duckdb.DuckDBPyConnection,
     *partitions: Partition,
-    relation: str = "docs",
+    relation: str = '"main"."docs"',
     key: Sequence[str] = ("id",),
     rule: PartitionRule = PartitionRule(expr=None),  # noqa: B008  (it cannot change)
     prompt: str | PromptFunction = "{text}",
