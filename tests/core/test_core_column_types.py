@@ -327,7 +327,10 @@ def test_a_field_may_be_called_what_a_schema_calls_its_own(name: str) -> None:
         "other": (Below, Field(description="a part")),
     }
 
-    OutputSchema(create_model("M", **definitions)).check(keys=("id",))
+    schema = OutputSchema(create_model("M", **definitions))
+    schema.check(keys=("id",))
+
+    assert schema.columns == {name: ["VARCHAR"], "other": {"n": "BIGINT"}}
 
 
 @pytest.mark.parametrize("model", [fields(24, str, ""), fields(16, str | None)])

@@ -23,7 +23,7 @@ from pydantic import (
     create_model,
 )
 
-from claude_batch_dagster.assets.factories import label_model
+from claude_batch_dagster.assets.labels import label_model
 from claude_batch_dagster.core.asking.output_identity import meaning
 from claude_batch_dagster.core.asking.question_hash import LENGTH, VERSION, canonical, digest, question_hash
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder

@@ -280,7 +280,7 @@ def test_a_model_without_a_price_has_no_cost(world: "DagsterWorld", classificati
 
 def test_a_params_function_may_ask_different_models(world: "DagsterWorld", asking: Declare) -> None:
     """Rows may differ in their model, and each says which model answered."""
-    from claude_batch_dagster.assets.factories import label_model  # noqa: PLC0415  (not a public name)
+    from claude_batch_dagster.assets.labels import label_model  # noqa: PLC0415  (not a public name)
 
     def prompt(row: Mapping[str, Any]) -> dict[str, Any]:
         model = "claude-haiku-5-5" if row["id"] < "c" else "claude-nonesuch-9"

@@ -178,7 +178,7 @@ def test_f120_an_error_of_a_prompt_function_is_its_authors(
     canaries: "DagsterWorld", classification: Declare, asking: Declare, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a user's own function raises is shown as it is, without ours adding the row to it."""
-    from claude_batch_dagster.assets.factories import label_model  # noqa: PLC0415  (not a public name)
+    from claude_batch_dagster.assets.labels import label_model  # noqa: PLC0415  (not a public name)
 
     def prompt(row: Any) -> str:
         raise ValueError(len(row))

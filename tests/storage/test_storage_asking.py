@@ -772,7 +772,7 @@ def test_f16_an_upstream_that_is_another_one_each_time_is_refused(ask: Ask, run:
     run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text, 'p' AS part FROM range(1000)")
     run("CREATE VIEW a_view AS SELECT id, text || random() AS text FROM docs")
 
-    with pytest.raises(ConfigurationError, match=r"gives other texts each time it is read.*Nothing was sent"):
+    with pytest.raises(ConfigurationError, match=r"gives other rows or texts each time it is read.*Nothing was sent"):
         ask(relation=f"({query})")
 
     assert run(f"FROM {questions_of(TARGET).sql}") == []
@@ -799,7 +799,7 @@ def test_f16_a_function_is_given_the_same_rows_each_time(ask: Ask, run: Run) -> 
     """A sample is refused; chance in a column, of which nobody knows whether the function uses it, is not."""
     run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text FROM range(1000)")
 
-    with pytest.raises(ConfigurationError, match="gives other texts each time it is read"):
+    with pytest.raises(ConfigurationError, match="gives other rows or texts each time it is read"):
         ask(relation="(FROM docs USING SAMPLE 20 ROWS)", prompt=lambda row: str(row["text"]))
     found = ask(relation="(SELECT *, random() AS r FROM docs LIMIT 9)", prompt=lambda row: str(row["text"]))
 

@@ -344,7 +344,7 @@ def test_a_folder_of_a_volume_that_hands_its_group_on_is_taken(tmp_path: Path) -
     for folder in (state.path, state.spool, state.locks):
         folder.chmod(0o2770)
 
-    StateDirectory.open(state.path)
+    assert StateDirectory.open(state.path) == state
 
 
 def test_f126_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

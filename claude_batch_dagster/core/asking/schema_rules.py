@@ -46,11 +46,18 @@ def _objects(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield what has fields, at any depth."""
     if "properties" in node:
         yield node
-    parts = [part for name in ("properties", "$defs") for part in node.get(name, {}).values()]
-    parts += [part for name in ("anyOf", "oneOf", "allOf") for part in node.get(name, ())]
-    items = node.get("items")
-    for part in [*parts, items] if isinstance(items, Mapping) else parts:
+    for part in [*_parts(node), *node.get("$defs", {}).values()]:
         yield from _objects(part)
+
+
+def _parts(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what a node is made of."""
+    for name in ("anyOf", "oneOf", "allOf"):
+        yield from node.get(name, ())
+    yield from node.get("properties", {}).values()
+    items = node.get("items")
+    if isinstance(items, Mapping):
+        yield items
 
 
 def _problems(node: Mapping[str, Any], definitions: Mapping[str, Any], within: frozenset[str]) -> Iterator[str]:
@@ -66,14 +73,7 @@ def _problems(node: Mapping[str, Any], definitions: Mapping[str, Any], within: f
             "is a dict, and a structured output has no fields but those it lists, so every answer would be empty. "
             "Use a list of a model with a field for the name and one for the value."
         )
-    parts = [
-        *node.get("anyOf", ()),
-        *node.get("oneOf", ()),
-        *node.get("allOf", ()),
-        *node.get("properties", {}).values(),
-    ]
-    items = node.get("items")
-    for part in [*parts, items] if isinstance(items, Mapping) else parts:
+    for part in _parts(node):
         yield from _problems(part, definitions, within)
 
 

@@ -54,10 +54,10 @@ class Reading:
         first, second = self._fingerprint("_cb_read", {}), self._fingerprint(query, values)
         if first != second != self._fingerprint(query, values):
             raise ConfigurationError(
-                f"the upstream {self.reader.upstream.shown_as} gives other texts each time it is read (does it take a "
-                "sample, or use the time or chance?), so every materialization would pay anew. Nothing was sent. Make "
-                "it depend on the data alone: a sample with REPEATABLE (42), an order within lists and limits; or "
-                "materialize it as a table first."
+                f"the upstream {self.reader.upstream.shown_as} gives other rows or texts each time it is read (does it "
+                "take a sample, or use the time or chance?), so every materialization would pay anew. Nothing was "
+                "sent. Make it depend on the data alone: a sample with REPEATABLE (42), an order within lists and "
+                "limits; or materialize it as a table first."
             )
 
     def _fingerprint(self, source: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
