@@ -133,7 +133,9 @@ def test_a_frame_without_keys_decides_nothing(world: World, nothing: str, kind: 
     assert world.n_billed == [1, 1]
 
 
-@pytest.mark.parametrize(("first", "second"), [("DATE", "INTEGER"), ("DECIMAL(38,10)", "DECIMAL(38,0)")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("DATE", "INTEGER"), ("DECIMAL(38,10)", "DECIMAL(38,0)"), ("DECIMAL(18,0)", "DOUBLE")]
+)
 def test_a_key_of_which_no_type_holds_both_is_refused(world: World, first: str, second: str) -> None:
     """With what it costs to begin anew: nothing."""
     upstream(world, first, ["2026-11-26" if first == "DATE" else "1.5"])

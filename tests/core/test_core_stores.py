@@ -4,11 +4,15 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from claude_batch_dagster.engine import warehouse_of
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
+from claude_batch_dagster.storage.ledger.identity import home_of
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.stores import Stores
 
@@ -49,6 +53,21 @@ def test_the_home_of_the_user_is_what_a_shell_would_make_of_it(tmp_path: Path, m
 
     assert {path.name for path in tmp_path.iterdir()} == {"home"}
     assert {path.name for path in (tmp_path / "home").iterdir()} >= {"w.duckdb", "state", "ledger.db"}
+
+
+def test_a_folder_that_is_called_so_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that took `~` for a name has left a ledger there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~" / "state").mkdir(parents=True)
+
+    assert Stores(state_directory="~/state").folder.absolute() == tmp_path / "~" / "state"
+
+
+def test_the_home_of_a_ledger_on_a_server_names_nobody() -> None:
+    """Neither user nor password, wherever a URL has them."""
+    engine: Any = SimpleNamespace(url=sa.make_url("postgresql+psycopg://alice:secret@host:5/books?password=secret"))
+
+    assert home_of(engine) == "postgresql+psycopg://host:5/books"
 
 
 def test_git_takes_nothing_of_the_state_directory(tmp_path: Path) -> None:

@@ -795,6 +795,24 @@ def test_a_query_that_depends_on_the_data_alone_is_taken(ask: Ask, run: Run, que
     assert len(ask(relation=f"({query})").sent) == 20
 
 
+def test_a_row_that_is_written_meanwhile_makes_no_upstream_another_one(
+    ask: Ask, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third look tells it from chance."""
+    run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text FROM range(9)")
+    look, looks = Reading._fingerprint, count()  # noqa: SLF001  (between two of its looks somebody writes)
+
+    def looked(self: Reading, source: str, values: Mapping[str, Any]) -> Any:
+        found = look(self, source, values)
+        if next(looks) == 0:
+            self.reader.connection.execute("INSERT INTO docs VALUES (99, 'new')")
+        return found
+
+    monkeypatch.setattr(Reading, "_fingerprint", looked)
+
+    assert len(ask(relation="(FROM docs)").sent) == 9
+
+
 def test_f16_a_function_is_given_the_same_rows_each_time(ask: Ask, run: Run) -> None:
     """A sample is refused; chance in a column, of which nobody knows whether the function uses it, is not."""
     run("CREATE TABLE docs AS SELECT range AS id, 'text ' || range AS text FROM range(1000)")

@@ -219,6 +219,19 @@ def test_rows_shown_beside_answers_are_those_that_were_asked_about(
     assert again
 
 
+def test_f117_an_hour_that_comes_twice_shows_no_row_twice(warehouse: Warehouse, run: Run) -> None:
+    """Of two windows that begin alike by the clock, one is empty for times without a zone."""
+    run("CREATE TABLE docs AS SELECT 1 AS id, 'a' AS text, TIMESTAMP '2026-10-25 02:30' AS at")
+    two = datetime(2026, 10, 25, 2)  # noqa: DTZ001  (as Dagster's rule)
+    hours = [Partition(key="summer", start=two, end=two), Partition(key="winter", start=two, end=two.replace(hour=3))]
+    hours.append(Partition(key="next", start=two.replace(hour=3), end=two.replace(hour=4)))
+    upstream = Upstream(relation="docs", shown_as="docs", key=("id",), rule=PartitionRule(expr='"at"'))
+
+    with warehouse.connect() as connection:
+        own = Reader(connection=connection, upstream=upstream, target=TARGET).own_rows(hours)
+        assert connection.execute(f"SELECT _cb_partition FROM {own}").fetchall() == [("winter",)]  # noqa: S608
+
+
 # --- from a DataFrame ------------------------------------------------------------------------------
 
 
