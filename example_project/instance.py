@@ -13,7 +13,7 @@ _DAGSTER_YAML = """\
 telemetry:
   enabled: false
 
-# The first page is that of the assets, and asks to join nothing.
+# Nobody is asked to join a community before the first page.
 nux:
   enabled: false
 
