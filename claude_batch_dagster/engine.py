@@ -112,6 +112,8 @@ class Engine:
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
     on_wait: Callable[[str], None] = lambda _: None
+    is_partition: Callable[[str | None], bool] = lambda _: True
+    """Whether there is a partition of this key today; rows of one that is gone leave the table."""
     pipeline: Pipeline | None = field(default=None, init=False)
     """Set while, and after, rows are asked."""
     partition_keys: frozenset[str | None] = field(default=frozenset(), init=False)
@@ -243,6 +245,7 @@ class Engine:
                 builder=replace(task.builder, asked_of=self.api.answerer),
                 put=outbox.add,
                 rename=rename if self.ledger.has_earlier_names(task.pipeline) else None,
+                is_partition=self.is_partition,
             )
             key_types = asking.look()
             OutputTable(target=task.target, key_types=key_types, schema=task.schema).prepare(connection)
@@ -250,10 +253,10 @@ class Engine:
             asked = asking.ask()
             if asking.is_new:
                 answers.take_over(connection, task.target, task.schema.columns)
-            projection.project(connection, [partition.key for partition in partitions])
+            keys = [partition.key for partition in partitions]
+            projection.project(connection, [*keys, *asked.n_gone])
             connection.commit()
             self._pairing.begin()
-        keys = [partition.key for partition in partitions]
         return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)
 
     @property

@@ -9,7 +9,7 @@ import dagster as dg
 from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, whole_frame
 from claude_batch_dagster.engine import Submitted
-from claude_batch_dagster.runs.log import RunLog
+from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import partitions_of
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 
@@ -56,10 +56,7 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[dg.MaterializeResult[Any]]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource = getattr(context.resources, declared.resource_key)
-        engine = resource.open_engine(declared.task, run_id=context.run.run_id)
-        log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
-        engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
-        engine.on_wait = log.tell_waiting
+        engine = open_engine(context, resource, declared.task)
         try:
             submitted = engine.submit(partitions_of(context), frame)
         except INTERRUPTIONS as interruption:

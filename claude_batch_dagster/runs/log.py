@@ -57,6 +57,12 @@ class RunLog:
                 f"The {answerer} answers, not Claude. Rows that Claude has answered get made-up answers here; a run "
                 "against Claude puts Claude's back, at no cost"
             )
+        if asked.n_gone.total():
+            self.context.log.warning(
+                f"{counted(asked.n_gone.total(), 'row')} of {counted(len(asked.n_gone), 'partition')} that the "
+                "definition no longer has left the table; their answers are kept, and come back at no cost where a "
+                "partition asks for them"
+            )
         if asked.n_homeless:
             self.context.log.warning(
                 f"{counted(asked.n_homeless, 'upstream row belongs', 'upstream rows belong')} to no partition, since "

@@ -15,8 +15,8 @@ from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
 from claude_batch_dagster.runs.checks import Check, evaluations, results
 from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
-from claude_batch_dagster.runs.log import RunLog
 from claude_batch_dagster.runs.metadata import partition_metadata
+from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 from claude_batch_dagster.runs.versions import data_version, version_tags
@@ -33,10 +33,7 @@ class Materialization:
 
     def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
-        engine = self.resource.open_engine(self.task, run_id=self.context.run.run_id)
-        log = RunLog(self.context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
-        engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
-        engine.on_wait = log.tell_waiting
+        engine = open_engine(self.context, self.resource, self.task)
         try:
             report = engine.run(partitions_of(self.context), frame)
         except INTERRUPTIONS as interruption:

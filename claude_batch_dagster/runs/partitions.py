@@ -1,7 +1,7 @@
 """Between Dagster's partitions and ours."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -137,6 +137,26 @@ def _expr(partitions_def: dg.PartitionsDefinition[str], key: str) -> str:
     if zone == "UTC":
         return moment
     return f"coalesce({moment}, try_strptime({key}, {literal(f'{fmt}%z')}) AT TIME ZONE {literal(zone)})"
+
+
+def is_partition(
+    partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance
+) -> Callable[[str | None], bool]:
+    """Return what says of a key whether there is a partition of it today."""
+    dimensions = list(dimensions_of(partitions_def).values()) or ([partitions_def] if partitions_def else [])
+
+    def has_key(dimension: dg.PartitionsDefinition[str], key: str) -> bool:
+        if isinstance(dimension, dg.DynamicPartitionsDefinition):
+            return dimension.has_partition_key(key, dynamic_partitions_store=instance)
+        return dimension.has_partition_key(key)
+
+    def is_one(key: str | None) -> bool:
+        if key is None or not dimensions:
+            return key is None and not dimensions
+        parts = key.split(BETWEEN) if len(dimensions) > 1 else [key]
+        return len(parts) == len(dimensions) and all(map(has_key, dimensions, parts))
+
+    return is_one
 
 
 def all_keys(partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance) -> Sequence[str | None]:

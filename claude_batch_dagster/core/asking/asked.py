@@ -20,5 +20,7 @@ class Asked:
     """Questions without a good answer: to be sent, unless the ledger knows better."""
     n_rejected: Counter[str | None] = field(default_factory=Counter)
     """Keys that can never be asked about."""
+    n_gone: Counter[str | None] = field(default_factory=Counter)
+    """Rows that have left the output table, by the partition that the definition no longer has."""
     n_homeless: int = 0
     """Rows whose partition expression is NULL: no partition ever asks them."""

@@ -1,5 +1,6 @@
 """Evaluate upstream once: write down what each row asks now, and keep the documents of those without an answer."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class Asking:
     put: Put
     rename: Callable[[Mapping[str, str]], None] | None = None
     """Gives questions that the ledger knows by hashes of an earlier version their hashes of today."""
+    is_partition: Callable[[str | None], bool] = lambda _: True
+    """Whether there still is a partition of this key: rows of one that is gone are asked about elsewhere by now."""
     is_new: bool = field(default=False, init=False)
     """Whether nobody has written down before what rows of this table ask."""
     shape: Shape = field(init=False)
@@ -69,7 +72,21 @@ class Asking:
         reader.connection.begin()  # not before: another run of this process may have written while this one read
         self._rename(rendering.earlier)
         self._write(rendering)
-        return self._counted(reading.n_homeless())
+        asked = self._counted(reading.n_homeless())
+        asked.n_gone.update(self._forget())
+        return asked
+
+    def _forget(self) -> Mapping[str | None, int]:
+        """Let nobody ask for partitions that are gone; return how many rows of them stand in the output table."""
+        connection, target = self.reader.connection, self.reader.target
+        asked_now = {partition.key for partition in self.partitions}
+        n_rows = Counter(dict.fromkeys(questions.counted(connection, target), 0))
+        if self.reader.has_target():
+            query = f"SELECT partition_key, count(*) FROM {target.sql} GROUP BY partition_key"
+            n_rows.update(dict(connection.execute(query).fetchall()))
+        gone = [key for key in n_rows.keys() - asked_now if not self.is_partition(key)]
+        questions.forget(connection, target, gone)
+        return {key: n_rows[key] for key in gone}
 
     def _rename(self, earlier: Mapping[str, str]) -> None:
         """Take answers that stand under hashes of an earlier version for what they are."""

@@ -1,7 +1,7 @@
 """What each row of an output table asks now: written in the very opening of the database that reads upstream."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -73,3 +73,14 @@ def counted(connection: duckdb.DuckDBPyConnection, target: TableName) -> Counter
     """Return how many rows an output table must hold, by partition: one for each different key upstream."""
     query = f"SELECT partition_key, count(*) FROM {questions_of(target).sql} GROUP BY partition_key"
     return Counter(dict(connection.execute(query).fetchall()))
+
+
+def forget(connection: duckdb.DuckDBPyConnection, target: TableName, partition_keys: Sequence[str | None]) -> None:
+    """Delete the questions of partitions, within the transaction of the connection."""
+    table = questions_of(target).sql
+    if partition_keys:
+        connection.execute(
+            f"DELETE FROM {table} WHERE rowid IN (SELECT q.rowid FROM {table} AS q JOIN "
+            "(SELECT unnest(?::VARCHAR[]) AS gone) AS g ON q.partition_key IS NOT DISTINCT FROM g.gone)",
+            [list(partition_keys)],
+        )

@@ -1,0 +1,19 @@
+"""Opening the engine for one Dagster run: it tells the run log what it does, and asks Dagster what partitions exist."""
+
+import dagster as dg
+
+from claude_batch_dagster.core.task import Task
+from claude_batch_dagster.engine import Engine
+from claude_batch_dagster.resource import ClaudeBatchResource
+from claude_batch_dagster.runs.log import RunLog
+from claude_batch_dagster.runs.partitions import is_partition
+
+
+def open_engine(context: dg.AssetExecutionContext, resource: ClaudeBatchResource, task: Task) -> Engine:
+    """Open everything that the run needs; raise before money is spent if something of it cannot work."""
+    engine = resource.open_engine(task, run_id=context.run.run_id)
+    log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
+    engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
+    engine.on_wait = log.tell_waiting
+    engine.is_partition = is_partition(context.assets_def.partitions_def, context.instance)
+    return engine
