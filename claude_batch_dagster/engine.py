@@ -49,7 +49,7 @@ from claude_batch_dagster.stores import Stores
 
 def warehouse_of(stores: Stores) -> Warehouse:
     """Return the database, which is opened for each use, and closed again."""
-    return Warehouse(stores.database or "", stores.database_config, stores.lock_timeout_seconds)
+    return Warehouse(stores.database or "", stores.database_config, stores.lock_timeout_seconds, own=stores.connect)
 
 
 def open_upstream(stores: Stores, upstream: Upstream) -> AbstractContextManager[OpenUpstream]:

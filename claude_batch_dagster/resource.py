@@ -186,6 +186,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         stores = Stores(
             database=self.database.database,
             database_config=self.database.connection_config,
+            connect=self.database.get_connection if _opens_otherwise(self.database) else None,
             state_directory=self.state_directory,
             ledger_url=self.ledger_url,
             lock_timeout_seconds=self.lock_timeout_seconds,
@@ -209,3 +210,8 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
             quiet_period=timedelta(seconds=self.quiet_period_seconds),
             on_unconfirmed=self.on_unconfirmed,
         )
+
+
+def _opens_otherwise(database: DuckDBResource) -> bool:
+    """Whether it is of a class of the user's, which attaches databases, loads extensions, sets secrets."""
+    return type(database).get_connection is not DuckDBResource.get_connection

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from claude_batch_dagster.assets.labels import label_model
-from claude_batch_dagster.assets.registry import Declaration, remember
+from claude_batch_dagster.assets.registry import TABLE, Declaration, declaration_of, remember, table_tag
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.client import MODELS, earlier_output_format, output_format
 from claude_batch_dagster.core.asking.code_version import code_version
@@ -47,6 +47,9 @@ from claude_batch_dagster.runs.checks import (
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.runs.metadata import definition_metadata
 from claude_batch_dagster.runs.partitions import PartitionExpr, output_partition_expr, partition_rule
+
+UpstreamDep = str | Sequence[str] | dg.AssetKey | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep
+"""What names an asset that Dagster is to wait for."""
 
 Prompt = str | PromptFunction
 """A template with the names of columns in braces, or a function from a row to a message or to params."""
@@ -133,7 +136,15 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     description: str | None = None,
     owners: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
+    kinds: Collection[str] = ("claude", "duckdb"),
+    metadata: Mapping[str, Any] | None = None,
+    deps: Sequence[UpstreamDep] = (),
     automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
+    freshness_policy: dg.FreshnessPolicy | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    pool: str | None = None,
+    op_tags: Mapping[str, Any] | None = None,
+    hooks: Collection[dg.HookDefinition] = (),
 ) -> dg.AssetsDefinition:
     r"""
     Declare an asset that asks Claude one question about each row of a table, in Message Batches.
@@ -197,7 +208,17 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         description: Description; default: what is asked, with the prompt.
         owners: Asset owners.
         tags: Asset tags.
+        kinds: What is shown beside the asset's name.
+        metadata: Further metadata of the asset, such as code references; what is said here of the table itself is
+            set over it.
+        deps: Further assets that Dagster waits for, beside `upstream`; their tables may be read with `sql`.
         automation_condition: When Dagster starts it by itself; default never, since it costs money.
+        freshness_policy: When Dagster takes it for stale.
+        retry_policy: How Dagster runs it again after an error. What was sent is not sent again; a run that failed
+            because of the API, or of a check that blocks, is not retried.
+        pool: Concurrency pool of the op.
+        op_tags: Tags of the op, such as those of an executor.
+        hooks: Hooks of the op, for success or failure.
 
     Raises:
         TemplateError: The prompt names no column, something other than a plain one, or one that the upstream
@@ -251,8 +272,12 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         group_name=group_name,
         owners=owners,
         tags=tags,
+        kinds=kinds,
+        metadata=metadata,
+        deps=deps,
         partitions_def=partitions_def,
         automation_condition=automation_condition,
+        freshness_policy=freshness_policy,
     )
     judged = checks(
         error_rate=error_rate,
@@ -265,7 +290,15 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         labeled=output_schema.categorical is not None,
     )
     check_blocking(blocking_checks, judged)
-    return _declare(spec, source, task, judged, blocking_checks, resource_key, backfill_policy)
+    declaration = Declaration(
+        spec=spec,
+        source=source,
+        task=task,
+        resource_key=resource_key,
+        backfill_policy=backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+        execution={"retry_policy": retry_policy, "pool": pool, "op_tags": op_tags},
+    )
+    return _declare(declaration, judged, blocking_checks, set(hooks))
 
 
 def _check_source(source: Source, builder: RequestBuilder, named: Sequence[str], sql: str | None) -> None:
@@ -291,61 +324,68 @@ def _upstream(
     )
 
 
-def _spec(
+def _spec(  # noqa: PLR0913  (one for each thing that is worked out from others)
     key: dg.AssetKey,
     source: Source,
     task: Task,
     *,
     model: str,
     partitions_def: dg.PartitionsDefinition[str] | None,
+    tags: Mapping[str, str] | None,
+    kinds: Collection[str],
+    metadata: Mapping[str, Any] | None,
+    deps: Sequence[UpstreamDep],
     **shown: Any,
 ) -> dg.AssetSpec:
     """Return what Dagster knows of the asset; `shown` is passed on as it is."""
     return dg.AssetSpec(
         key,
-        deps=source.deps,
+        deps=[*source.deps, *deps],
         skippable=True,
         code_version=code_version(task.builder),
-        kinds={"claude", "duckdb"},
+        tags={**(tags or {}), TABLE: table_tag(task.target)},
+        kinds=set(kinds),
         partitions_def=partitions_def,
-        metadata=definition_metadata(
-            task.target,
-            task.upstream.key,
-            task.schema,
-            partition_expr=output_partition_expr(partitions_def),
-            model=model,
-        ),
+        metadata={
+            **(metadata or {}),
+            **definition_metadata(
+                task.target,
+                task.upstream.key,
+                task.schema,
+                partition_expr=output_partition_expr(partitions_def),
+                model=model,
+            ),
+        },
         **shown,
     )
 
 
-def _declare(  # noqa: PLR0913, PLR0917  (what `build_batch_asset` has worked out, each once)
-    spec: dg.AssetSpec,
-    source: Source,
-    task: Task,
+def _declare(
+    declaration: Declaration,
     judged: Sequence[Check],
     blocking_checks: Collection[str],
-    resource_key: str,
-    backfill_policy: dg.BackfillPolicy | None,
+    hooks: set[dg.HookDefinition],
 ) -> dg.AssetsDefinition:
+    resource_key, spec = declaration.resource_key, declaration.spec
+
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
-        resource = getattr(context.resources, resource_key)
-        yield from Materialization(context, resource, task, judged).run(frame)
+        resource, here = getattr(context.resources, resource_key), declaration_of(context.assets_def)
+        yield from Materialization(context, resource, here.task, judged).run(frame)
 
-    policy = backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
     with warnings.catch_warnings():
         # Backfill policies are in beta and checks by partition in preview; users cannot act on that.
         warnings.simplefilter("ignore", (dg.BetaWarning, dg.PreviewWarning))
         asset = dg.multi_asset(
             name=spec.key.to_python_identifier(),
             specs=[spec],
-            ins=source.ins,
+            ins=declaration.source.ins,
             check_specs=check_specs(spec.key, judged, spec.partitions_def, blocking_checks),
             required_resource_keys={resource_key},
-            backfill_policy=policy,
+            backfill_policy=declaration.backfill_policy,
+            hooks=hooks or None,
+            **declaration.execution,
         )(body)
-    declaration = Declaration(spec=spec, source=source, task=task, resource_key=resource_key, backfill_policy=policy)
     return remember(asset, declaration)
 
 

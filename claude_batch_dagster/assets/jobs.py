@@ -28,7 +28,7 @@ def build_batch_job(asset: dg.AssetsDefinition, *, name: str | None = None) -> A
 
     """
     declared = declaration_of(asset)
-    return dg.define_asset_job(name or f"{declared.name}_job", selection=[asset], tags=MAX_RUNTIME)
+    return dg.define_asset_job(name or f"{declared.name}_job", selection=declared.selection, tags=MAX_RUNTIME)
 
 
 def build_batch_schedule(
@@ -58,7 +58,7 @@ def build_batch_schedule(
         name=name or f"{declared.name}_schedule",
         cron_schedule=cron_schedule,
         execution_timezone=timezone,
-        target=[asset],
+        target=declared.selection,
         description=f"Materializes {declared.spec.key.to_user_string()}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -1,13 +1,24 @@
 """What was declared, so that sensors, jobs and submission assets can be made of an asset alone."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
 from claude_batch_dagster.assets.sources import Source
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
+
+TABLE = "claude_batch/table"
+"""Tag of an asset: its table, by which jobs and sensors find it whatever key it is loaded under."""
+
+TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+"""What Dagster takes for the value of a tag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,28 +30,68 @@ class Declaration:
     task: Task
     resource_key: str
     backfill_policy: dg.BackfillPolicy
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    """What Dagster is to know of the op that runs it: pool, tags, retries."""
 
     @property
     def name(self) -> str:
         """The asset key as a Python identifier, for the names of what belongs to it."""
         return self.spec.key.to_python_identifier()
 
+    @property
+    def selection(self) -> dg.AssetSelection:
+        """The asset, under whatever key a code location has loaded it."""
+        return dg.AssetSelection.tag(TABLE, table_tag(self.task.target))
 
-_DECLARED: WeakKeyDictionary[dg.AssetsDefinition, Declaration] = WeakKeyDictionary()
+    def of(self, asset: dg.AssetsDefinition) -> Self:
+        """Return it for the asset as it was loaded, perhaps with another key, and so its upstream."""
+        [spec] = asset.specs
+        return replace(self.waiting_for(spec.deps), spec=spec)
+
+    def waiting_for(self, deps: Iterable[dg.AssetDep]) -> Self:
+        """Return it with the key, and so the table, that its upstream has among what the loaded asset waits for."""
+        source = self.source.among([dep.asset_key for dep in deps])
+        if self.task.upstream.relation != self.source.table.sql:  # a query names its tables itself
+            return replace(self, source=source)
+        upstream = replace(self.task.upstream, relation=source.table.sql, shown_as=f"table {source.table}")
+        return replace(self, source=source, task=replace(self.task, upstream=upstream))
+
+    def loaded(self, repository: dg.RepositoryDefinition | None) -> Self:
+        """Return it for the asset as this code location has loaded it."""
+        for asset in repository.assets_defs_by_key.values() if repository else ():
+            found = _declared(asset)
+            if found is not None and found.task.target == self.task.target:
+                return self.of(asset)
+        return self
+
+
+_DECLARED: WeakKeyDictionary[object, Declaration] = WeakKeyDictionary()
+"""By what runs it: that stays the same when an asset is given another key, group or metadata."""
+
+
+def table_tag(target: TableName) -> str:
+    """Return the value of the tag that names a table: its name, or a digest of one that no tag can hold."""
+    name = str(target)
+    return name if TAG_VALUE.fullmatch(name) else sha256(name.encode()).hexdigest()[:32]
 
 
 def remember(asset: dg.AssetsDefinition, declaration: Declaration) -> dg.AssetsDefinition:
-    """Keep the declaration of an asset for as long as the asset lives."""
-    _DECLARED[asset] = declaration
+    """Keep the declaration of an asset for as long as what runs it lives."""
+    _DECLARED[asset.node_def] = declaration
     return asset
 
 
 def declaration_of(asset: dg.AssetsDefinition) -> Declaration:
     """Return what was declared; raise `ConfigurationError` for an asset that is not of this package."""
-    found = _DECLARED.get(asset)
+    found = _declared(asset)
     if found is None:
         raise ConfigurationError(
             f"{type(asset).__name__} is not what build_batch_asset or build_classification_asset returned. Give that "
-            "object itself, before it is changed by with_attributes and the like."
+            "object itself."
         )
-    return found
+    return found.of(asset)
+
+
+def _declared(asset: Any) -> Declaration | None:
+    is_ours = isinstance(asset, dg.AssetsDefinition) and asset.is_executable
+    return _DECLARED.get(asset.node_def) if is_ours else None

@@ -1,8 +1,8 @@
 """What an asset reads: which asset, which table or query of it, or a DataFrame of its IO manager."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import dagster as dg
 import pandas as pd
@@ -25,13 +25,13 @@ class Source:
     key: dg.AssetKey
     deps: Sequence[dg.AssetDep]
     ins: Mapping[str, dg.AssetIn]
-    schema: str
-    """Schema of its table: the one it declares, or by its key."""
     columns: frozenset[str] | None
     """Its columns, if the asset declares them."""
+    declared_schema: str | None = None
+    """Schema of its table, if the asset declares one."""
 
     @classmethod
-    def of(cls, upstream: Any) -> "Source":
+    def of(cls, upstream: Any) -> Self:
         """Read what the user wrote: an asset in any of Dagster's forms, or an input."""
         if isinstance(upstream, dg.AssetIn):
             if upstream.key is None:
@@ -44,16 +44,22 @@ class Source:
             # Dagster wants the mapping said once, on the dependency.
             dep = dg.AssetDep(upstream.key, partition_mapping=upstream.partition_mapping)
             ins = {FRAME_INPUT: dg.AssetIn(upstream.key, input_manager_key=upstream.input_manager_key)}
-            return cls(key=upstream.key, deps=(dep,), ins=ins, schema=schema_of(upstream.key), columns=None)
+            return cls(key=upstream.key, deps=(dep,), ins=ins, columns=None)
         dep = upstream if isinstance(upstream, dg.AssetDep) else dg.AssetDep(upstream)
         metadata = _declared_metadata(upstream, dep.asset_key)
-        schema = metadata.get("schema") or schema_of(dep.asset_key)
-        return cls(key=dep.asset_key, deps=(dep,), ins={}, schema=schema, columns=_declared_columns(metadata))
+        columns, schema = _declared_columns(metadata), metadata.get("schema")
+        return cls(key=dep.asset_key, deps=(dep,), ins={}, columns=columns, declared_schema=schema)
+
+    def among(self, keys: Sequence[dg.AssetKey]) -> Self:
+        """Return it with the key that its asset has among those loaded, perhaps with a prefix before it."""
+        path = self.key.path
+        found = [key for key in keys if key.path[-len(path) :] == path]
+        return replace(self, key=found[0]) if len(found) == 1 and self.key not in keys else self
 
     @property
     def table(self) -> TableName:
         """The table of the asset, named as dagster-duckdb's IO managers name it."""
-        return TableName(self.schema, self.key.path[-1])
+        return TableName(self.declared_schema or schema_of(self.key), self.key.path[-1])
 
     def check_columns(self, builder: RequestBuilder, named: Sequence[str]) -> None:
         """Raise `ConfigurationError` at definition time if the asset declares its columns and one is missing."""

@@ -56,7 +56,9 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[dg.MaterializeResult[Any]]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource = getattr(context.resources, declared.resource_key)
-        engine = open_engine(context, resource, declared.task)
+        [loaded] = context.assets_def.specs
+        task = declared.waiting_for(loaded.deps).task
+        engine = open_engine(context, resource, task)
         try:
             submitted = engine.submit(partitions_of(context), frame)
         except INTERRUPTIONS as interruption:
@@ -64,8 +66,8 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
             raise dg.DagsterExecutionInterruptedError from interruption
         finally:
             engine.close()
-        _tell(context, key, submitted)
-        yield dg.MaterializeResult(asset_key=key)
+        _tell(context, submitted)
+        yield dg.MaterializeResult(asset_key=context.asset_key)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (dg.BetaWarning, dg.PreviewWarning))
@@ -75,10 +77,12 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
             ins=declared.source.ins,
             required_resource_keys={declared.resource_key},
             backfill_policy=declared.backfill_policy,
+            **declared.execution,
         )(body)
 
 
-def _tell(context: dg.AssetExecutionContext, key: dg.AssetKey, submitted: Submitted) -> None:
+def _tell(context: dg.AssetExecutionContext, submitted: Submitted) -> None:
+    key = context.asset_key
     for partition_key in submitted.partition_keys:
         metadata = {
             "claude_batch/requests_sent": submitted.n_asked[partition_key],

@@ -54,7 +54,7 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
 
     @dg.sensor(
         name=f"{declared.name}_collect",
-        target=[asset],
+        target=declared.selection,
         minimum_interval_seconds=minimum_interval_seconds,
         required_resource_keys={declared.resource_key},
         description=f"Materializes {declared.spec.key.to_user_string()} for submitted partitions whose batches "
@@ -63,7 +63,7 @@ def build_collect_sensor(asset: dg.AssetsDefinition, *, minimum_interval_seconds
     def collect(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         resource = getattr(context.resources, declared.resource_key)
         try:
-            return _tick(context, declared, resource)
+            return _tick(context, declared.loaded(context.repository_def), resource)
         except ClaudeBatchError as error:
             return dg.SkipReason(f"Not now: {error}")
 

@@ -60,14 +60,15 @@ def build_new_documents_sensor(
 
     @dg.sensor(
         name=f"{declared.name}_new_documents",
-        target=[asset],
+        target=declared.selection,
         minimum_interval_seconds=minimum_interval_seconds,
         required_resource_keys={declared.resource_key},
         description=f"Materializes {declared.spec.key.to_user_string()} where documents are new, changed or gone.",
     )
     def new_documents(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            return _tick(context, declared, settle_seconds=settle_seconds, limit=max_partitions_per_tick)
+            here = declared.loaded(context.repository_def)
+            return _tick(context, here, settle_seconds=settle_seconds, limit=max_partitions_per_tick)
         except ClaudeBatchError as error:
             return dg.SkipReason(f"Not now: {error}")
 

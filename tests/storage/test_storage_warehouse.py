@@ -195,7 +195,7 @@ def test_f86_who_is_waited_for_is_said_every_fifteen_seconds(
         now += seconds
 
     monkeypatch.setattr(
-        "claude_batch_dagster.storage.duckdb.warehouse.time", SimpleNamespace(sleep=sleep, monotonic=lambda: now)
+        "claude_batch_dagster.storage.duckdb.opening.time", SimpleNamespace(sleep=sleep, monotonic=lambda: now)
     )
     waiting = replace(warehouse, lock_timeout_seconds=17, on_wait=told.append)
     with held(warehouse.database) as (pid, _), pytest.raises(WarehouseLockedError):
@@ -219,7 +219,7 @@ def test_f86_a_file_that_is_let_go_in_time_is_opened(tmp_path: Path, monkeypatch
             if len(pauses) == 9:
                 let_go()
 
-        monkeypatch.setattr("claude_batch_dagster.storage.duckdb.warehouse.time.sleep", sleep)
+        monkeypatch.setattr("claude_batch_dagster.storage.duckdb.opening.time.sleep", sleep)
         with warehouse.connect() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 

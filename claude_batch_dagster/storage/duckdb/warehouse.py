@@ -1,33 +1,19 @@
 """The user's DuckDB database: opened for seconds, shared with others, its errors translated."""
 
 import os
-import random
-import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import duckdb
 
 from claude_batch_dagster.core.tables import TableName
-from claude_batch_dagster.errors import (
-    ConfigurationError,
-    WarehouseCorruptError,
-    WarehouseError,
-    WarehouseLockedError,
-    WarehouseMemoryError,
-)
-
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 0.25
-"""Not longer: those who come later would look more often, and get the file first."""
-
-FIRST_WORD_SECONDS, NEXT_WORD_SECONDS = 1.0, 15.0
-"""After how long it is said for whom the file is waited, and how often that is said again."""
+from claude_batch_dagster.errors import ConfigurationError, WarehouseError, WarehouseMemoryError
+from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
+from claude_batch_dagster.storage.duckdb.opening import Connect, Opening
 
 MEMORY_LIMIT = "240MB"
 """
@@ -43,13 +29,6 @@ MEMORY_SETTINGS = frozenset({"memory_limit", "max_memory"})
 
 INTERRUPTED = "Query interrupted"
 """All that DuckDB tells of an exception that a signal has raised in the midst of a statement."""
-
-READ_ONLY = re.compile(
-    r'Invalid Input Error: Cannot execute statement of type "\w+" on database "[^"]*" '
-    r"which is attached in read-only mode!"
-)
-"""An error of the same kind as those that quote values, but without one."""
-
 
 _WRITERS: dict[str, threading.RLock] = {}
 """Held by who writes rows, by database."""
@@ -75,6 +54,8 @@ class Warehouse:
     """How long to wait for another process to let go of the file."""
     on_wait: Callable[[str], None] = field(default=lambda _: None, repr=False, compare=False)
     """Told, every now and then, for whom the file is waited."""
+    own: Connect | None = field(default=None, repr=False, compare=False)
+    """How a resource of the user's opens it, if it does more than that."""
     _room: _Room = field(default_factory=_Room, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -110,15 +91,22 @@ class Warehouse:
         time, `WarehouseError` for anything else DuckDB says. A signal in the midst of a statement raises
         `KeyboardInterrupt`, whatever its handler has raised: DuckDB does not tell.
         """
-        connection = self._open()
+        opening = Opening(
+            database=self.database,
+            config=self.config,
+            lock_timeout_seconds=self.lock_timeout_seconds,
+            on_wait=self.on_wait,
+            own=self.own,
+        )
         try:
-            connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-            if self._is_limited:
-                if self._room.is_lifted:
-                    _lift_limit(connection)
-                else:
-                    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-            yield connection
+            with opening.connect() as connection:
+                connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+                if self._is_limited:
+                    if self._room.is_lifted:
+                        _lift_limit(connection)
+                    else:
+                        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+                yield connection
         except duckdb.OutOfMemoryException:
             may_take_more = self._is_limited and not self._room.is_lifted
             self._room.is_lifted = True
@@ -129,8 +117,6 @@ class Warehouse:
             if str(error) == INTERRUPTED:
                 raise KeyboardInterrupt from None
             raise
-        finally:
-            connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -156,43 +142,6 @@ class Warehouse:
     def _is_limited(self) -> bool:
         """Whether it is for us to say how much memory DuckDB takes."""
         return not MEMORY_SETTINGS.intersection(self.config)
-
-    def _open(self) -> duckdb.DuckDBPyConnection:
-        self._create()
-        began, pause, word = time.monotonic(), FIRST_PAUSE_SECONDS, FIRST_WORD_SECONDS
-        while True:
-            try:
-                return self._connected(self.database)
-            except duckdb.Error as error:
-                waited = time.monotonic() - began
-                if not _passes(error):
-                    raise _translated(error, self.database) from error
-                if waited > self.lock_timeout_seconds:
-                    raise WarehouseLockedError(self.database, waited_seconds=waited, reason=_holder(error)) from error
-                if waited >= word:
-                    word = waited + NEXT_WORD_SECONDS
-                    self.on_wait(
-                        f"The DuckDB file {self.database!r} is {_holder(error)}; waited {waited:.0f} s, at most "
-                        f"{self.lock_timeout_seconds:.0f} s"
-                    )
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter, not a secret)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-
-    def _create(self) -> None:
-        """Create the file as a whole: DuckDB does it in steps, and of two processes at once one undoes the other's."""
-        file = Path(self.database)
-        if ":" in self.database or file.exists():  # another kind of database, or nothing to do
-            return
-        draft = file.with_name(f"{file.name}.{os.urandom(8).hex()}")
-        with suppress(duckdb.Error, OSError):  # opening it says what is wrong
-            try:
-                self._connected(str(draft)).close()
-                os.link(draft, file)  # never in place of one that is there by now
-            finally:
-                draft.unlink(missing_ok=True)
-
-    def _connected(self, database: str) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(database, config={"custom_user_agent": "dagster", **self.config})
 
 
 def _lift_limit(connection: duckdb.DuckDBPyConnection) -> None:
@@ -220,37 +169,3 @@ def in_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         connection.execute(f"SET threads = {threads}")
-
-
-def _passes(error: duckdb.Error) -> bool:
-    """Whether the file is in use, by another process or, set up otherwise, by this one."""
-    return "Could not set lock on file" in str(error) or "different configuration" in str(error)
-
-
-def _holder(error: duckdb.Error) -> str:
-    found = re.search(r"\(PID (\d+)\)", str(error))
-    return f"held by process {found[1]}" if found else "held by another connection of this process"
-
-
-def _translated(error: duckdb.Error, database: str) -> Exception:
-    text = str(error)
-    if "not a valid DuckDB" in text or "Corrupt" in text or "corrupt" in text or "checksum" in text:
-        return WarehouseCorruptError(database, reason=first_line(error))
-    if "Trying to read a database file with version" in text:
-        return WarehouseError(f"{first_line(error)}. Open it with the DuckDB version that wrote it.")
-    return WarehouseError(f"{database!r} cannot be opened: {first_line(error)}. Check the path and its permissions.")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text: the rest of DuckDB's repeats the statement."""
-    return str(error).split("\n", 1)[0].strip()
-
-
-def without_values(error: duckdb.Error) -> str:
-    """Return what went wrong with a query. Errors about values quote them, and a value may be a document."""
-    if READ_ONLY.fullmatch(first_line(error)):
-        return first_line(error)
-    if isinstance(error, (duckdb.DataError, duckdb.InvalidInputException)):
-        kind = first_line(error).partition(":")[0]
-        return f"{kind} (the value is not shown here; run the query in DuckDB to see it)"
-    return first_line(error)

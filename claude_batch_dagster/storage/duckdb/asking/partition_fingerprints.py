@@ -13,7 +13,8 @@ from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
-from claude_batch_dagster.storage.duckdb.warehouse import Warehouse, without_values
+from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
+from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 LONGEST_LOOK_SECONDS = 30.0
 """For all that is asked at once: Dagster kills a tick after 60 seconds, and its reason with it."""

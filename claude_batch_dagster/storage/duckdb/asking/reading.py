@@ -16,7 +16,7 @@ from claude_batch_dagster.storage.duckdb.asking.key_types import FLOATING, WHOLE
 from claude_batch_dagster.storage.duckdb.asking.question_hash import question_hash
 from claude_batch_dagster.storage.duckdb.asking.upstream import FRAME, Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
-from claude_batch_dagster.storage.duckdb.warehouse import without_values
+from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.asking.key_types import NOTHING
-from claude_batch_dagster.storage.duckdb.warehouse import exists, without_values
+from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
+from claude_batch_dagster.storage.duckdb.warehouse import exists
 
 WINDOW = 2_000
 """Rows fetched at a time."""

@@ -10,7 +10,7 @@ from claude_batch_dagster.core.collecting.column_types import Structure, ddl
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.tables import TableName, literal, quoted
 from claude_batch_dagster.errors import OutputModelError
-from claude_batch_dagster.storage.duckdb.warehouse import without_values
+from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
 
 MARKERS = TableName("claude_batch", "landed_chunks")
 """Which chunks are in which table: written in the transaction that lands them."""
