@@ -1,7 +1,6 @@
 """The ledger and its locks on a real Postgres server, made for these tests."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -26,46 +25,26 @@ from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests import canary
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import World
-
-NOBODY = 65_534
-"""Postgres refuses to run as root."""
+from tests.storage.postgres_server import PostgresServer
 
 pytestmark = [
     pytest.mark.verify,
-    pytest.mark.skipif(shutil.which("initdb") is None, reason="needs a Postgres server (initdb on the PATH)"),
+    pytest.mark.skipif(not PostgresServer.is_there(), reason="needs a Postgres server (initdb on the PATH)"),
 ]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of an empty database on a server of our own, reached by a socket in a folder."""
-    folder = tmp_path_factory.mktemp("pg")
-    for path in (folder, *folder.parents[:3]):
-        path.chmod(0o755)
-    who = NOBODY if os.geteuid() == 0 else None
-    if who:
-        os.chown(folder, who, who)
-    data = folder / "data"
-    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
-    _run("initdb", "-D", str(data), "-A", "trust", "-U", "ledger", cwd=folder, who=who)
-    _run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start", cwd=folder, who=who)
-    yield f"postgresql+psycopg://ledger@/postgres?host={folder}"
-    _run("pg_ctl", "-D", str(data), "-m", "immediate", "stop", cwd=folder, who=who)
-
-
-def _run(*command: str, cwd: Path, who: int | None) -> None:
-    done = subprocess.run(
-        command, cwd=cwd, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, user=who, group=who
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    with PostgresServer.at(tmp_path_factory.mktemp("pg")) as running:
+        yield running.url
 
 
 def wipe(server: str) -> None:
     """Take away all that is in the database."""
     engine = sa.create_engine(server)
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
+        connection.exec_driver_sql("DROP SCHEMA IF EXISTS claude_batch CASCADE")
     engine.dispose()
 
 
@@ -358,7 +337,7 @@ def test_a_ledger_that_somebody_holds_is_given_up_in_time(
     """Who is in a hurry, as a sensor is, waits about as long as was said and is told why; then all is well again."""
     holder = sa.create_engine(server)
     with holder.begin() as connection:
-        connection.exec_driver_sql(f"LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql(f"LOCK TABLE claude_batch.{held} IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()
         with pytest.raises(LedgerError, match=r"the ledger does not work \(QueryCanceled: .*statement timeout"):
             hurried().chunks("main.answers", State)

@@ -14,6 +14,7 @@ from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage.files.file_locks import PRIVATE_DIRECTORY, FileLocks
 from claude_batch_dagster.storage.files.state_directory import LEDGER, StateDirectory
+from claude_batch_dagster.storage.ledger.postgres import begun, setting
 
 PAUSE_SECONDS = 0.25
 """Between two tries; waiting inside the server could not be interrupted."""
@@ -22,42 +23,50 @@ PAUSE_SECONDS = 0.25
 @dataclass(frozen=True)
 class AdvisoryLocks:
     """
-    Postgres' advisory locks, each on a session of its own: only letting go, or the end of the session, frees one.
+    Postgres' advisory locks, each of a transaction of its own: only its end, or that of the session, frees one.
 
-    Should the network or the server cut a session off, its holder does not notice. That is why an intent claims its
-    rows in one transaction (`reservations`): what another run has claimed by then is not sent.
+    A lock of a session would stay behind at a pooler that hands sessions on. Should the network or the server cut a
+    session off, its holder does not notice. That is why an intent claims its rows in one transaction
+    (`reservations`): what another run has claimed by then is not sent.
     """
 
     engine: sa.Engine
+    patience_seconds: float = 0.0
+    """How long a server that has worked before may restart."""
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
         """Hold the lock called `name`, waiting for whoever has it."""
-        key = {"key": key_of(name)}
-        with self._session() as session:
-            while not _try(session, key):
-                time.sleep(PAUSE_SECONDS)
-            try:
-                yield
-            finally:
-                with suppress(SQLAlchemyError):  # the end of the session lets go as well, if that has not come already
-                    session.execute(sa.text("SELECT pg_advisory_unlock(:key)"), key)
-
-    @contextmanager
-    def _session(self) -> Iterator[sa.Connection]:
-        with _translated():
-            session = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        wanted = sa.select(sa.func.pg_try_advisory_xact_lock(key_of(name)))
+        while (session := self._held(wanted)) is None:
+            time.sleep(PAUSE_SECONDS)
         try:
-            yield session
+            yield
         finally:
-            with suppress(SQLAlchemyError):
-                session.invalidate()  # never back into the pool: a lock must not outlive its holder
-                session.close()
+            _end(session)
+
+    def _held(self, wanted: sa.Select[bool]) -> sa.Connection | None:
+        """Return a session that holds the lock; None if another one does."""
+        with _translated():
+            session = begun(self.engine, self.patience_seconds)
+            try:
+                if session.execute(wanted).scalar_one():
+                    session.execute(NEVER_IDLE)
+                    return session
+            except BaseException:
+                _end(session)
+                raise
+        _end(session)
+        return None
 
 
-def _try(session: sa.Connection, key: dict[str, int]) -> bool:
-    with _translated():
-        return bool(session.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), key).scalar_one())
+NEVER_IDLE = sa.select(setting("idle_in_transaction_session_timeout", "0"))
+"""Let a server that ends idle transactions leave the lock's alone."""
+
+
+def _end(session: sa.Connection) -> None:
+    with suppress(SQLAlchemyError):  # its server may have ended it already
+        session.close()
 
 
 @contextmanager
@@ -73,10 +82,10 @@ def key_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:8], signed=True)
 
 
-def locks_for(engine: sa.Engine, state: StateDirectory) -> Locks:
+def locks_for(engine: sa.Engine, state: StateDirectory, *, patience_seconds: float) -> Locks:
     """Return the locks that all runs with this ledger share, whatever state directory each of them has."""
     if engine.dialect.name == "postgresql":
-        return AdvisoryLocks(engine)
+        return AdvisoryLocks(engine, patience_seconds)
     file = _file_of(engine)
     return state if file is None else _beside(file, state)
 

@@ -13,6 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage.files.file_locks import PRIVATE_FILE
+from claude_batch_dagster.storage.ledger import postgres
 
 BUSY_SECONDS = 60
 """How long SQLite waits for another writer."""
@@ -22,29 +23,39 @@ BUSY_PAUSE_SECONDS = 0.01
 
 def engine_of(url: str | sa.URL, busy_seconds: float) -> sa.Engine:
     """Return an engine for the ledger at a URL, which waits no longer than `busy_seconds` for others that hold it."""
-    try:
-        engine = sa.create_engine(url)
-    except (SQLAlchemyError, ImportError) as error:
-        raise LedgerError(
-            f"the ledger URL cannot be used ({type(error).__name__}). Use sqlite:///path/to/ledger.sqlite or postgresql://…"
-        ) from None
+    engine = created(url)
     if engine.dialect.name == "sqlite":
         _make_private(engine.url.database)
         sa.event.listen(engine, "connect", lambda raw, _: _prepare_sqlite(raw, busy_seconds))
         sa.event.listen(engine, "begin", _begin_immediate)
         sa.event.listen(engine, "close", _undo)
-    elif engine.dialect.name == "postgresql" and busy_seconds < BUSY_SECONDS:
-        _hurry_postgres(engine, busy_seconds)
+    elif engine.dialect.name == "postgresql":
+        postgres.prepare(engine, limit_seconds=busy_seconds if busy_seconds < BUSY_SECONDS else None)
     return engine
 
 
-def _hurry_postgres(engine: sa.Engine, busy_seconds: float) -> None:
-    """Wait no longer than that for a statement, nor for a host that is silent (whole seconds, two at least)."""
-    limit = f"SET LOCAL statement_timeout = {busy_seconds * 1_000:.0f}"
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(limit))
-    if engine.dialect.driver in {"psycopg", "psycopg2"}:
-        wait = {"connect_timeout": max(2, round(busy_seconds))}
-        sa.event.listen(engine, "do_connect", lambda *given: given[-1].update({**wait, **given[-1]}))
+def created(url: str | sa.URL, **options: Any) -> sa.Engine:
+    """Return an engine for a URL; raise `LedgerError` for one that cannot be used."""
+    parsed = url_of(url)
+    try:
+        return sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql", **options)
+    except (SQLAlchemyError, ImportError) as error:
+        raise _unusable(error) from None
+
+
+def url_of(url: str | sa.URL) -> sa.URL:
+    """Return a URL in its parts, with a driver; raise `LedgerError` for a text that is none."""
+    try:
+        return postgres.with_driver(sa.make_url(url))
+    except SQLAlchemyError as error:
+        raise _unusable(error) from None
+
+
+def _unusable(error: Exception) -> LedgerError:
+    return LedgerError(
+        f"the ledger URL cannot be used ({type(error).__name__}). Use sqlite:///path/to/ledger.sqlite or "
+        "postgresql://…, which needs pip install 'claude-batch-dagster[postgres]'"
+    )
 
 
 def _make_private(path: str | None) -> None:

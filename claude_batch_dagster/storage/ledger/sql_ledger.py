@@ -28,6 +28,7 @@ from claude_batch_dagster.storage.ledger import requests as columns
 from claude_batch_dagster.storage.ledger.double_payments import doubts
 from claude_batch_dagster.storage.ledger.locks import locks_for
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS, engine_of, translated
+from claude_batch_dagster.storage.ledger.postgres import begun
 from claude_batch_dagster.storage.migrations import upgrade
 
 
@@ -43,9 +44,13 @@ class SqlLedger:
         except BaseException:
             self.dispose()
             raise
+        if self._engine.dialect.name == "postgresql":
+            self._patience_seconds = busy_seconds
 
     def _use(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._patience_seconds = 0.0
+        """How long a server that has worked before may restart."""
         self._used: set[ConnectionPoolEntry] = set()
         sa.event.listen(engine, "checkout", lambda _, entry, __: self._used.add(entry))
 
@@ -83,7 +88,7 @@ class SqlLedger:
     def shared_locks(self, state: StateDirectory) -> Locks:
         """Return the locks that all runs with this ledger share: its server's, or those beside its file."""
         with translated():
-            return locks_for(self._engine, state)
+            return locks_for(self._engine, state, patience_seconds=self._patience_seconds)
 
     def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
         """Write down a chunk, before anything of it is sent; raise if another one has claimed its questions."""
@@ -218,5 +223,6 @@ class SqlLedger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        with translated(), self._engine.begin() as connection:
+        with translated(), begun(self._engine, self._patience_seconds) as connection:
             yield connection
+            connection.commit()

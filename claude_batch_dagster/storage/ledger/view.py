@@ -10,14 +10,13 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
 from claude_batch_dagster.core.ledger import OPEN, Condition, Sighting, State
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage import migrations
-from claude_batch_dagster.storage.ledger import requests, schema
+from claude_batch_dagster.storage.ledger import postgres, requests, schema
 from claude_batch_dagster.storage.ledger.chunks import chunk_record
-from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
+from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS, created, translated, url_of
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 
 
@@ -121,19 +120,18 @@ def _script() -> ScriptDirectory:
 
 
 def _looking(url: str | sa.URL) -> sa.Engine:
-    try:
-        parsed = sa.make_url(url)
-        is_file = parsed.get_backend_name() == "sqlite"
-        engine = sa.create_engine(parsed, creator=_opener(parsed)) if is_file else sa.create_engine(parsed)
-    except (SQLAlchemyError, ImportError) as error:
-        raise LedgerError(
-            f"the ledger URL cannot be used ({type(error).__name__}). Use sqlite:///path/to/ledger.sqlite or postgresql://…"
-        ) from None
-    if is_file:
+    parsed = url_of(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = created(parsed, creator=_opener(parsed))
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin)
         return engine
-    return engine.execution_options(postgresql_readonly=True)
+    engine = created(parsed).execution_options(postgresql_readonly=True)
+    if engine.dialect.name == "postgresql":
+        with translated(), engine.connect() as connection:
+            found = postgres.schema_of(connection, [script.revision for script in _script().walk_revisions()])
+        postgres.prepare(engine, schema=found or postgres.SCHEMA)
+    return engine
 
 
 def _opener(url: sa.URL) -> Callable[[], sqlite3.Connection]:

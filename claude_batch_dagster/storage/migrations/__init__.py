@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from claude_batch_dagster.errors import LedgerError
+from claude_batch_dagster.storage.ledger import postgres
 
 _ONE_AT_A_TIME = Lock()
 """Alembic keeps what it works on in a module of its own, so threads take turns."""
@@ -31,6 +32,7 @@ def upgrade(engine: sa.Engine) -> None:
     with _ONE_AT_A_TIME, engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # SQLite takes its lock by itself (BEGIN IMMEDIATE)
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_KEY})
+            postgres.settle(connection, [revision.revision for revision in script.walk_revisions()])
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
