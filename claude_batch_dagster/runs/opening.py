@@ -7,6 +7,7 @@ from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.log import RunLog
 from claude_batch_dagster.runs.partitions import is_partition
+from claude_batch_dagster.runs.termination import AttentiveClock, is_over
 
 
 def open_engine(context: dg.AssetExecutionContext, resource: ClaudeBatchResource, task: Task) -> Engine:
@@ -16,4 +17,5 @@ def open_engine(context: dg.AssetExecutionContext, resource: ClaudeBatchResource
     engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
     engine.on_wait = log.tell_waiting
     engine.is_partition = is_partition(context.assets_def.partitions_def, context.instance)
+    engine.clock = AttentiveClock(engine.clock, lambda: is_over(context))
     return engine

@@ -1,10 +1,14 @@
 """What becomes of batches when the run that sent them is stopped."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import dagster as dg
 
+from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.plural import counted
 
@@ -13,6 +17,50 @@ INTERRUPTIONS = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)
 
 ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 """A forced termination marks the run as canceled as soon as the signal is sent."""
+
+LOOK_SECONDS = 15.0
+"""How often a run that waits asks whether it is still wanted."""
+
+
+@dataclass
+class AttentiveClock:
+    """
+    A clock that ends a wait when the run is over, or a person has terminated it.
+
+    An executor that runs steps on other machines, as Celery does, hands no signal on to them.
+    """
+
+    clock: Clock
+    is_over: Callable[[], bool]
+    monotonic: Callable[[], float] = time.monotonic
+    _looked_at: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._looked_at = self.monotonic()
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        return self.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass; raise `DagsterExecutionInterruptedError` when nobody wants the run any more."""
+        while seconds > 0:
+            self._look()
+            self.clock.sleep(min(seconds, LOOK_SECONDS))
+            seconds -= LOOK_SECONDS
+
+    def _look(self) -> None:
+        if self.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = self.monotonic()
+        if self.is_over():
+            raise dg.DagsterExecutionInterruptedError
+
+
+def is_over(context: dg.AssetExecutionContext) -> bool:
+    """Whether a person has terminated the run, or it has ended without this step."""
+    run = context.instance.get_run_by_id(context.run.run_id)
+    return run is not None and (run.is_finished or run.status in ENDED_BY_A_PERSON)
 
 
 def stop(context: dg.AssetExecutionContext, engine: Engine, *, on_terminate: Literal["cancel", "leave"]) -> None:

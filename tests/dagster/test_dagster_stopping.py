@@ -17,7 +17,9 @@ from dagster_duckdb import DuckDBResource
 from sqlalchemy.exc import SQLAlchemyError
 
 from claude_batch_dagster import build_submission_asset
+from claude_batch_dagster.core.waiting import SystemClock
 from claude_batch_dagster.emulator import Emulator, ManualClock
+from claude_batch_dagster.runs.termination import LOOK_SECONDS, AttentiveClock
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -54,6 +56,22 @@ def by_max_runtime_and_force(instance: dg.DagsterInstance, run: dg.DagsterRun) -
 
 def by_the_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Do nothing before the signal."""
+
+
+def failing(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Do what run monitoring does to a run whose worker has died, though a step of it goes on elsewhere."""
+    instance.report_run_failed(run)
+
+
+class Passing(SystemClock):
+    """A clock on which time passes at once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.seconds += seconds
 
 
 def wait_until_accepted(world: "DagsterWorld") -> None:
@@ -174,6 +192,53 @@ def test_f62_a_machine_that_stops_a_run_leaves_its_batches(
     world.run(classification(), span=ALL)
     assert world.statuses() == {"succeeded": 4}
     assert (world.n_posts, world.paid_twice) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("act", "word"), [(by_a_person, "canceling"), (by_force, "canceling"), (failing, "in_progress")]
+)
+def test_a_step_that_no_signal_reaches_asks_for_its_run(
+    waiting_world: "DagsterWorld",
+    classification: Declare,
+    act: Act,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An executor that runs steps elsewhere hands no signal on: one that waits sees that its run is over."""
+    monkeypatch.setattr("claude_batch_dagster.runs.termination.LOOK_SECONDS", 0.05)
+    world = waiting_world
+
+    def end() -> None:
+        wait_until_accepted(world)
+        act(world.instance, world.instance.get_runs(limit=1)[0])
+
+    thread = Thread(target=end)
+    thread.start()
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        world.run(classification(), span=ALL, poll_interval_seconds=0.1)
+    thread.join()
+
+    assert (world.n_posts, status(world)) == (1, word)
+
+
+def test_a_pause_goes_on_while_the_run_is_wanted() -> None:
+    """A pause is as long as it was to be, and its run is looked at every quarter of a minute, no more often."""
+    passed, looks = Passing(), 0
+
+    def is_over() -> bool:
+        nonlocal looks
+        looks += 1
+        return passed.seconds > 200
+
+    clock = AttentiveClock(passed, is_over, monotonic=lambda: passed.seconds)
+    clock.sleep(40)
+    assert (passed.seconds, looks) == (40, 2)
+    for _ in range(10):
+        clock.sleep(1)
+    assert (passed.seconds, looks) == (50, 3)
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        clock.sleep(1_000)
+    assert passed.seconds <= 200 + LOOK_SECONDS
 
 
 def test_f63_a_person_may_have_said_to_leave_batches(waiting_world: "DagsterWorld", classification: Declare) -> None:
