@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -48,15 +48,21 @@ MODELS = Models(names=get_args(get_args(Model)[0]), ends=getattr(messages, "DEPR
 _TIME = TypeAdapter(datetime)
 
 
-def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str | None = None) -> Anthropic:
+def new_client(
+    *,
+    api_key: str,
+    base_url: str | None = None,
+    workspace_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Anthropic:
     """
     Return an SDK client that tries nothing twice and follows nobody elsewhere.
 
     A create call has no idempotency key, so the SDK's retries could pay twice; a redirect would hand
     documents to another host. Raises `ConfigurationError` for a base URL that is not https (but for
-    loopback) or that holds credentials.
+    loopback) or that holds credentials. `headers` go with every call.
     """
-    headers = {"anthropic-workspace-id": workspace_id} if workspace_id else None
+    workspace = {"anthropic-workspace-id": workspace_id} if workspace_id else {}
     logging.getLogger("anthropic").setLevel(logging.INFO)  # its DEBUG prints whole prompts
     url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
     check_base_url(url)
@@ -71,7 +77,7 @@ def new_client(*, api_key: str, base_url: str | None = None, workspace_id: str |
         base_url=url,
         max_retries=0,
         timeout=READ_TIMEOUT_SECONDS,
-        default_headers=headers,
+        default_headers={**(headers or {}), **workspace},
         http_client=DefaultHttpxClient(
             follow_redirects=False,
             event_hooks={"response": [_read_as_utf8]},
@@ -116,6 +122,12 @@ class AnthropicBatches:
         secret = client.api_key or client.auth_token or ""
         tag = hashlib.sha256(secret.encode()).hexdigest()[:8]
         self.account = f"{str(client.base_url).rstrip('/')} {workspace_id or 'default'} {tag}"
+
+    @cached_property
+    def betas(self) -> tuple[str, ...]:
+        """Names of the beta features that every call asks for, in alphabetical order."""
+        named = self._client.default_headers.get("anthropic-beta")
+        return tuple(sorted({name.strip() for name in str(named or "").split(",")} - {""}))
 
     @cached_property
     def answerer(self) -> str:

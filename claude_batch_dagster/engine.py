@@ -242,7 +242,7 @@ class Engine:
             asking = Asking(
                 reader=reader,
                 partitions=partitions,
-                builder=replace(task.builder, asked_of=self.api.answerer),
+                builder=replace(task.builder, asked_of=" ".join([self.api.answerer, *self.api.betas]).strip()),
                 put=outbox.add,
                 rename=rename if self.ledger.has_earlier_names(task.pipeline) else None,
                 is_partition=self.is_partition,

@@ -27,6 +27,11 @@ PATIENCE_SECONDS = 15.0
 HAS_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]+@")
 LOOKS_LIKE_A_KEY = re.compile(r"sk-.+|[A-Za-z0-9_-]{40,}")
 
+BETA = "anthropic-beta"
+
+OURS = {"x-api-key": "api_key", "anthropic-workspace-id": "workspace_id"}
+"""Headers that have a setting of their own."""
+
 
 class ClaudeBatchResource(dg.ConfigurableResource[None]):
     """
@@ -55,6 +60,16 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         default=None,
         description="Workspace to run in, for keys that may act in several. A pipeline of real weight deserves "
         "a workspace of its own: then every batch listed there is its.",
+    )
+    default_headers: dict[str, str] = Field(
+        default={},
+        description="Headers for every call, such as those of a gateway; secrets as dg.EnvVar.",
+        repr=False,
+    )
+    betas: list[str] = Field(
+        default=[],
+        description="Beta features for every call (the header anthropic-beta). They may change answers, so rows "
+        "that were answered with others are asked again.",
     )
     database: dg.ResourceDependency[DuckDBResource]
     state_directory: str | None = Field(
@@ -122,7 +137,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         key = self.api_key
         if not isinstance(key, dg.EnvVar) and LOOKS_LIKE_A_KEY.fullmatch(key):
             raise ConfigurationError(
-                "api_key is written out in code (or read with os.environ at load time), so Dagster would store it and "
+                "api_key is written out in code (or read with os.environ at load time), so Dagster would store "
                 "show it in its UI. Write api_key=dg.EnvVar('ANTHROPIC_API_KEY') instead."
             )
         if self.base_url is not None and not isinstance(self.base_url, dg.EnvVar):
@@ -136,6 +151,8 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
                 "ledger_url holds a password written out in code, so Dagster would store it and show it in its UI. "
                 "Write ledger_url=dg.EnvVar('LEDGER_URL') instead."
             )
+        for name, value in self.default_headers.items():
+            _check_header(name, value)
         return super().get_resource_definition()
 
     def get_client(self) -> Anthropic:
@@ -150,7 +167,12 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
                 "api_key is empty, or holds white space or characters that no key has. Nothing was sent. Check the "
                 "environment variable it comes from."
             )
-        return new_client(api_key=key, base_url=self.base_url, workspace_id=self.workspace_id)
+        headers = {**self.default_headers}
+        if self.betas:
+            named = [value for name, value in headers.items() if name.lower() == BETA]
+            headers = {name: value for name, value in headers.items() if name.lower() != BETA}
+            headers[BETA] = ",".join([*named, *self.betas])
+        return new_client(api_key=key, base_url=self.base_url, workspace_id=self.workspace_id, headers=headers)
 
     def open_engine(self, task: Task, *, run_id: str) -> Engine:
         """Open everything one run needs; raise before money is spent if something of it cannot work."""
@@ -215,3 +237,13 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
 def _opens_otherwise(database: DuckDBResource) -> bool:
     """Whether it is of a class of the user's, which attaches databases, loads extensions, sets secrets."""
     return type(database).get_connection is not DuckDBResource.get_connection
+
+
+def _check_header(name: str, value: str) -> None:
+    if setting := OURS.get(name.lower()):
+        raise ConfigurationError(f"default_headers must not hold {name}: set {setting} instead.")
+    if not isinstance(value, dg.EnvVar) and LOOKS_LIKE_A_KEY.fullmatch(value.removeprefix("Bearer ")):
+        raise ConfigurationError(
+            f"default_headers holds what looks like a key in {name}, written out in code, so Dagster would store "
+            f"it and show it in its UI. Write {{{name!r}: dg.EnvVar('GATEWAY_TOKEN')}} instead."
+        )

@@ -100,6 +100,10 @@ class BatchApi(Protocol):
     def answerer(self) -> str:
         """Who answers, if it is not Claude (`emulator`); else empty. Asks the API only on loopback."""
 
+    @property
+    def betas(self) -> Sequence[str]:
+        """Names of the beta features that every call asks for: with others, the same words are another question."""
+
     def close(self) -> None:
         """Close the connections kept open."""
 

@@ -94,6 +94,7 @@ class CutApi:
     n_downloads: int = 0
     account: str = "an account"
     answerer: str = ""
+    betas: tuple[str, ...] = ()
 
     @contextmanager
     def results(self, batch_id: str) -> Iterator[Iterator[bytes]]:  # noqa: ARG002  (there is one batch)

@@ -19,7 +19,7 @@ class GatedApi:
 
     def __init__(self, api: AnthropicBatches, gate: Gate) -> None:
         self._api, self._gate = api, gate
-        self.account, self.answerer = api.account, api.answerer
+        self.account, self.answerer, self.betas = api.account, api.answerer, api.betas
 
     def close(self) -> None:
         """Leave the connections to whoever opened them."""

@@ -55,6 +55,7 @@ class Wire:
     """After how many bytes the ledger said what."""
     account: str = "an account"
     answerer: str = ""
+    betas: tuple[str, ...] = ()
 
     def create(self, body: Body) -> Batch:
         """Read the body, looking, and answer."""

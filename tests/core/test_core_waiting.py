@@ -45,6 +45,7 @@ class Shown:
     calls: list[str] = field(default_factory=list)
     account: str = "account"
     answerer: str = ""
+    betas: tuple[str, ...] = ()
 
     def retrieve(self, batch_id: str) -> Batch:
         """Return the batch, or 404."""

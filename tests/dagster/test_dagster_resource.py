@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -153,7 +154,7 @@ def test_f35_f47_the_client_tries_nothing_twice(world: "DagsterWorld") -> None:
     client.close()
 
 
-DEFAULTS = {
+DEFAULTS: dict[str, object] = {
     "base_url": None,
     "workspace_id": None,
     "state_directory": None,
@@ -169,6 +170,8 @@ DEFAULTS = {
     "on_unconfirmed": "resubmit",
     "on_terminate": "cancel",
     "lock_timeout_seconds": 120.0,
+    "default_headers": {},
+    "betas": [],
 }
 
 
@@ -234,3 +237,46 @@ def test_the_resource_may_have_another_name(world: "DagsterWorld", classificatio
     )
 
     assert world.statuses() == {"succeeded": 4}
+
+
+# --- headers and beta features ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"X-Api-Key": "x"}, "set api_key instead"),
+        ({"Anthropic-Workspace-Id": "w"}, "set workspace_id instead"),
+        ({"Authorization": f"Bearer {CANARY}"}, r"Write \{'Authorization': dg\.EnvVar\('GATEWAY_TOKEN'\)\}"),
+    ],
+)
+def test_headers_that_cannot_be_are_refused(headers: dict[str, str], message: str) -> None:
+    """What has a setting of its own, and secrets that Dagster would show."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        defined(resource(default_headers=headers))
+    assert CANARY not in str(caught.value)
+
+
+def test_headers_and_betas_go_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a gateway, with secrets from the environment, and the names of beta features in one header."""
+    monkeypatch.setenv("CLAUDE_TEST_KEY", KEY)
+    monkeypatch.setenv("GATEWAY_TOKEN", CANARY)
+    given = resource(
+        default_headers={"X-Gateway": dg.EnvVar("GATEWAY_TOKEN"), "Anthropic-Beta": "second"}, betas=["third", "first"]
+    )
+
+    found = initialized(given)
+    with found.open_api() as api:
+        assert api.betas == ("first", "second", "third")
+    headers = found.get_client().default_headers
+    assert (headers["X-Gateway"], headers["anthropic-beta"]) == (CANARY, "second,third,first")
+    assert CANARY not in repr(found) + repr(given)
+
+
+def test_other_betas_make_other_questions(world: "DagsterWorld", classification: Callable[..., Any]) -> None:
+    """What a beta feature changes in answers is not known, so they are not taken for the same; their order is."""
+    asset = classification(partitions_def=None)
+
+    for n_posts, betas in [(1, []), (1, []), (2, ["a", "b"]), (2, ["b", "a"]), (2, [])]:
+        world.run(asset, betas=betas)
+        assert world.n_posts == n_posts

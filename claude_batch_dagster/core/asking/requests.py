@@ -75,7 +75,7 @@ class RequestBuilder:
     asked: Mapping[str, Any] | None = None
     """What is asked of every row, as the user wrote it: what makes it another question. Default: `base`."""
     asked_of: str = ""
-    """Who answers, if it is not Claude: answers of an emulator are never taken for Claude's."""
+    """Who answers, if it is not Claude as everybody knows it: an emulator, or Claude with beta features."""
     earlier_format: Mapping[str, Any] | None = None
     """How the output was described when questions were known by the bytes that are sent; by default as it is today."""
 
