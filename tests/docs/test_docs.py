@@ -23,6 +23,16 @@ from tests.canary import KEY, marked
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "proof" / "README.md"]
+PROJECT_SETTINGS = """
+[project]
+name = "my_project"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "my_project"
+"""
+"""As create-dagster writes them."""
+
 REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text()
 
 
@@ -69,6 +79,27 @@ def test_code_blocks_run(page: Path, tickets: Path) -> None:
     assert namespace.get("result") is None or namespace["result"].success
     if "definitions" in namespace:
         dg.Definitions.validate_loadable(namespace["definitions"])
+
+
+def test_a_project_of_several_modules_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the docs show of a project made by create-dagster, with a module more, loads as Dagster loads such a one."""
+    defs = tmp_path / "src" / "my_project" / "defs"
+    defs.mkdir(parents=True)
+    for package in (defs, defs.parent):
+        (package / "__init__.py").touch()
+    (tmp_path / "pyproject.toml").write_text(PROJECT_SETTINGS)
+    for block in re.findall(r"```python\n# defs/(.*?)```", (REPOSITORY / "docs" / "dagster.md").read_text(), re.DOTALL):
+        name, _, code = block.partition("\n")
+        (defs / name).write_text(code)
+        if "tickets" in name:
+            (defs / "letters.py").write_text(code.replace("tickets", "letters"))
+    monkeypatch.syspath_prepend(tmp_path / "src")
+
+    repository = dg.load_from_defs_folder(path_within_project=defs).get_repository_def()
+
+    assert {key.path[-1] for key in repository.assets_defs_by_key} == {"classified_tickets", "classified_letters"}
+    assert len(repository.sensor_defs) == 2
+    assert "claude_batch" in repository.get_top_level_resources()
 
 
 def test_readme_classifies_tickets(tickets: Path) -> None:

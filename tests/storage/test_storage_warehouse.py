@@ -325,3 +325,14 @@ def test_threads_are_given_back_after_reading_in_order(tmp_path: Path, external:
         after = connection.execute(query).fetchone()
 
     assert (meanwhile, after) == ((external,), (3,))
+
+
+def test_a_file_can_be_made_for_an_earlier_duckdb(tmp_path: Path) -> None:
+    """The setting of DuckDB's own is passed on, from the first moment of the file."""
+    path = str(tmp_path / "w.duckdb")
+    with Warehouse(path, {"storage_compatibility_version": "v1.5.0"}).connect() as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT 1 AS n")
+
+    with Warehouse(path).connect() as connection:
+        query = "SELECT tags['storage_version'] FROM duckdb_databases() WHERE NOT internal"
+        assert connection.execute(query).fetchall() == [("v1.5.0+",)]
