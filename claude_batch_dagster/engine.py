@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -255,9 +256,16 @@ class Engine:
                 answers.take_over(connection, task.target, task.schema.columns)
             keys = [partition.key for partition in partitions]
             projection.project(connection, [*keys, *asked.n_gone])
+            kept = projection.kept(connection, self._on_their_way)
+            asked.n_again.update({key: n for key, n, _ in kept})
+            asked = replace(asked, again_usd=sum(usd for *_, usd in kept))
             connection.commit()
             self._pairing.begin()
         return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)
+
+    def _on_their_way(self) -> AbstractSet[str]:
+        """Return the questions that were sent and not answered."""
+        return self.ledger.claimed(self.task.pipeline).in_flight.keys()
 
     @property
     def _pairing(self) -> LedgerPairing:

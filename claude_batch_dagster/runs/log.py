@@ -21,6 +21,8 @@ BUSY_SECONDS = 5.0
 OBSERVE_SECONDS = 60.0
 """How often an observation is recorded at most: each is a row in Dagster's event log."""
 
+A_CENT = 0.01
+
 SHOWN_BATCHES = 10
 """Batch ids in the run's tag."""
 
@@ -52,6 +54,7 @@ class RunLog:
             f"{counted(asked.n_shared.total(), 'shares', 'share')} another row's answer, "
             f"{asked.n_rejected.total():,} can never be asked"
         )
+        self._tell_again(asked)
         if answerer := self.answerer():
             self.context.log.warning(
                 f"The {answerer} answers, not Claude. Rows that Claude has answered get made-up answers here; a run "
@@ -67,6 +70,24 @@ class RunLog:
             self.context.log.warning(
                 f"{counted(asked.n_homeless, 'upstream row belongs', 'upstream rows belong')} to no partition, since "
                 "partition_expr is NULL there; such rows are never asked"
+            )
+
+    def _tell_again(self, asked: Asked) -> None:
+        """Say how much is to be paid for that was paid for once, and why, before it is: loudly, if it is everything."""
+        n_again, n_had = asked.n_again.total(), asked.n_again.total() + asked.n_answered.total()
+        if not n_again:
+            return
+        dollars = f"${asked.again_usd:,.2f}" if asked.again_usd >= A_CENT else "less than a cent"
+        cost = f"what they have answered so far cost {dollars}"
+        if asked.changed:
+            reason = f"these parts of the definition have changed: {', '.join(sorted(asked.changed))}"
+        else:
+            reason = "their documents, or what a prompt function makes of them, have changed"
+        if n_again == n_had:
+            self.context.log.warning(f"ALL {counted(n_again, 'row')} with an answer are asked again ({cost}): {reason}")
+        else:
+            self.context.log.info(
+                f"{n_again:,} of {counted(n_had, 'row')} with an answer are asked again ({cost}): {reason}"
             )
 
     def tell_progress(self, progress: Progress) -> None:

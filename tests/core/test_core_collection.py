@@ -352,7 +352,7 @@ def test_f86_a_locked_database_loses_nothing(collection: Collection, sent: Chunk
     assert isinstance(store, AnswerStore)
 
     class Locked(Warehouse):
-        def _open(self) -> Any:
+        def connect(self) -> Any:
             raise WarehouseLockedError(self.database, waited_seconds=1, reason="held by process 1")
 
     locked = replace(store, warehouse=Locked(store.warehouse.database))

@@ -1,6 +1,7 @@
 """What the rows of some partitions ask."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -20,6 +21,12 @@ class Asked:
     """Questions without a good answer: to be sent, unless the ledger knows better."""
     n_rejected: Counter[str | None] = field(default_factory=Counter)
     """Keys that can never be asked about."""
+    n_again: Counter[str | None] = field(default_factory=Counter)
+    """Keys of which the good answer in the table is to another question, and there is none to today's."""
+    again_usd: float = 0.0
+    """What those answers have cost, as far as that is known."""
+    changed: Collection[str] = ()
+    """The parts of the definition that are others than when these partitions were asked last."""
     n_gone: Counter[str | None] = field(default_factory=Counter)
     """Rows that have left the output table, by the partition that the definition no longer has."""
     n_homeless: int = 0

@@ -119,6 +119,14 @@ class RequestBuilder:
         said = {name: value for name, value in (self.asked or self.base).items() if value is not None}
         return digest(canonical({"asked": _as_json(said), "asked_of": self.asked_of, "prompt": source}))
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """A digest of each thing that makes another question when it is changed, by its name."""
+        said = {name: value for name, value in (self.asked or self.base).items() if value is not None}
+        prompt = {"prompt": self.prompt.source} if isinstance(self.prompt, Template) else {}
+        answerer = {"beta features or who answers": self.asked_of} if self.asked_of else {}
+        return {name: digest(canonical(_as_json(value))) for name, value in {**said, **prompt, **answerer}.items()}
+
     @cached_property
     def around(self) -> tuple[bytes, bytes]:
         """What stands before and after the message in every request that is made of a template."""

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.storage.duckdb.asking import questions
+from claude_batch_dagster.storage.duckdb.asking import definitions, questions
 from claude_batch_dagster.storage.duckdb.asking.key_types import agreed
 from claude_batch_dagster.storage.duckdb.asking.reading import Reading, good_answers
 from claude_batch_dagster.storage.duckdb.asking.rendering import Put, Rendering
@@ -53,6 +53,7 @@ class Asking:
         self.shape = Shape(builder=self.builder, types=types, key_types=key_types, recoded=reader.recoded)
         self.is_new = questions.prepare(reader.connection, reader.target, key_types)
         answers.prepare(reader.connection)
+        definitions.prepare(reader.connection)
         return key_types
 
     def ask(self) -> Asked:
@@ -72,7 +73,9 @@ class Asking:
         reader.connection.begin()  # not before: another run of this process may have written while this one read
         self._rename(rendering.earlier)
         self._write(rendering)
-        asked = self._counted(reading.n_homeless())
+        keys = [partition.key for partition in self.partitions]
+        changed = definitions.changed(reader.connection, reader.target, keys, self.builder.parts)
+        asked = replace(self._counted(reading.n_homeless()), changed=changed)
         asked.n_gone.update(self._forget())
         return asked
 

@@ -1,6 +1,6 @@
 """The output table, made from what each row asks now and what came back for that: the one way for an answer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +74,28 @@ class Projection:
         )
         self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
         mark_landed(connection, self.target, chunk_ids)
+
+    def kept(
+        self, connection: duckdb.DuckDBPyConnection, on_their_way: Callable[[], Collection[str]]
+    ) -> list[tuple[str | None, int, float]]:
+        """
+        Return how many rows of the projected partitions show the answer to an earlier question, and what that cost.
+
+        Those are left out of which the question of today can never be asked, or is `on_their_way`.
+        """
+        rows = (
+            f"FROM {self.target.sql} AS t JOIN _cb_scope AS s ON t.partition_key IS NOT DISTINCT FROM s.partition_key "
+            f"JOIN {questions_of(self.target).sql} AS q ON {self._same_row('t', 'q')} "
+            f"WHERE t.{GOOD} AND t.error IS NOT NULL AND t.request_hash IS DISTINCT FROM q.request_hash "
+            "AND q.error IS NULL"
+        )
+        if connection.execute(f"SELECT 1 {rows} LIMIT 1").fetchone() is None:
+            return []
+        hand_over(connection, "_cb_flying", {"question": "VARCHAR"}, {"question": list(on_their_way())})
+        return connection.execute(
+            f"SELECT t.partition_key, count(*), coalesce(sum(t.cost_usd), 0) {rows} "
+            "AND q.request_hash NOT IN (SELECT question FROM _cb_flying) GROUP BY t.partition_key"
+        ).fetchall()
 
     def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> None:
         """Bring the rows in a scope up to date, of which there is something to be told."""
