@@ -256,9 +256,10 @@ class Engine:
                 answers.take_over(connection, task.target, task.schema.columns)
             keys = [partition.key for partition in partitions]
             projection.project(connection, [*keys, *asked.n_gone])
-            kept = projection.kept(connection, self._on_their_way)
+            kept, n_had = projection.kept(connection, self._on_their_way)
             asked.n_again.update({key: n for key, n, _ in kept})
-            asked = replace(asked, again_usd=sum(usd for *_, usd in kept))
+            asked = replace(asked, n_had=n_had, again_usd=sum(usd for *_, usd in kept))
+            asking.answered_by_today([key for key in keys if not asked.n_again[key]])
             connection.commit()
             self._pairing.begin()
         return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)

@@ -27,6 +27,9 @@ PATIENCE_SECONDS = 15.0
 HAS_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]+@")
 LOOKS_LIKE_A_KEY = re.compile(r"sk-.+|[A-Za-z0-9_-]{40,}")
 
+SECRET_NAME = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)
+"""What the name of a header says that holds a secret."""
+
 BETA = "anthropic-beta"
 
 OURS = {"x-api-key": "api_key", "anthropic-workspace-id": "workspace_id"}
@@ -137,7 +140,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         key = self.api_key
         if not isinstance(key, dg.EnvVar) and LOOKS_LIKE_A_KEY.fullmatch(key):
             raise ConfigurationError(
-                "api_key is written out in code (or read with os.environ at load time), so Dagster would store "
+                "api_key is written out in code (or read with os.environ at load time), so Dagster would store it and "
                 "show it in its UI. Write api_key=dg.EnvVar('ANTHROPIC_API_KEY') instead."
             )
         if self.base_url is not None and not isinstance(self.base_url, dg.EnvVar):
@@ -242,8 +245,8 @@ def _opens_otherwise(database: DuckDBResource) -> bool:
 def _check_header(name: str, value: str) -> None:
     if setting := OURS.get(name.lower()):
         raise ConfigurationError(f"default_headers must not hold {name}: set {setting} instead.")
-    if not isinstance(value, dg.EnvVar) and LOOKS_LIKE_A_KEY.fullmatch(value.removeprefix("Bearer ")):
+    if not isinstance(value, dg.EnvVar) and (SECRET_NAME.search(name) or LOOKS_LIKE_A_KEY.fullmatch(value)):
         raise ConfigurationError(
-            f"default_headers holds what looks like a key in {name}, written out in code, so Dagster would store "
-            f"it and show it in its UI. Write {{{name!r}: dg.EnvVar('GATEWAY_TOKEN')}} instead."
+            f"default_headers holds what looks like a secret in {name}, written out in code, so Dagster would store it "
+            f"and show it in its UI. Write {{{name!r}: dg.EnvVar('GATEWAY_TOKEN')}} instead."
         )

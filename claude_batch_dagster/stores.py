@@ -6,8 +6,8 @@ For a run all of them are opened together, by `engine.Engine.opened`.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from claude_batch_dagster.core.ledger import Condition
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
-from claude_batch_dagster.storage.duckdb.opening import Connect
 from claude_batch_dagster.storage.files.state_directory import StateDirectory, others_can_write
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -51,7 +50,7 @@ class Stores:
     database: str | None = None
     """Path of the DuckDB file."""
     database_config: Mapping[str, Any] = field(default_factory=dict)
-    connect: Connect | None = None
+    connect: Callable[[], AbstractContextManager[Any]] | None = None
     """How a resource of the user's opens it, if it does more than that."""
     state_directory: str | None = None
     """Default: `.claude_batch` beside the DuckDB file, else in the working directory."""

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from claude_batch_dagster.assets.labels import label_model
-from claude_batch_dagster.assets.registry import TABLE, Declaration, declaration_of, remember, table_tag
+from claude_batch_dagster.assets.registry import TAG, Declaration, declaration_of, remember, tag_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
 from claude_batch_dagster.client import MODELS, earlier_output_format, output_format
 from claude_batch_dagster.core.asking.code_version import code_version
@@ -292,6 +292,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     check_blocking(blocking_checks, judged)
     declaration = Declaration(
         spec=spec,
+        key=asset_key,
         source=source,
         task=task,
         resource_key=resource_key,
@@ -343,7 +344,7 @@ def _spec(  # noqa: PLR0913  (one for each thing that is worked out from others)
         deps=[*source.deps, *deps],
         skippable=True,
         code_version=code_version(task.builder),
-        tags={**(tags or {}), TABLE: table_tag(task.target)},
+        tags={**(tags or {}), TAG: tag_of(key)},
         kinds=set(kinds),
         partitions_def=partitions_def,
         metadata={

@@ -10,12 +10,11 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from claude_batch_dagster.assets.sources import Source
-from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
 
-TABLE = "claude_batch/table"
-"""Tag of an asset: its table, by which jobs and sensors find it whatever key it is loaded under."""
+TAG = "claude_batch/asset"
+"""Tag of an asset: the key that it was declared with, by which jobs and sensors find it whatever it is loaded under."""
 
 TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 """What Dagster takes for the value of a tag."""
@@ -28,6 +27,8 @@ class Declaration:
     spec: dg.AssetSpec
     source: Source
     task: Task
+    key: dg.AssetKey
+    """The key that it was declared with; it may be loaded under another."""
     resource_key: str
     backfill_policy: dg.BackfillPolicy
     execution: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +42,12 @@ class Declaration:
     @property
     def selection(self) -> dg.AssetSelection:
         """The asset, under whatever key a code location has loaded it."""
-        return dg.AssetSelection.tag(TABLE, table_tag(self.task.target))
+        if TAG not in self.spec.tags:
+            raise ConfigurationError(
+                f"the tags of asset {self.spec.key.to_user_string()} were replaced, so nothing can find it by its tag "
+                f"{TAG}. Keep that one: tags={{**spec.tags, ...}}."
+            )
+        return dg.AssetSelection.tag(TAG, tag_of(self.key))
 
     def of(self, asset: dg.AssetsDefinition) -> Self:
         """Return it for the asset as it was loaded, perhaps with another key, and so its upstream."""
@@ -60,7 +66,7 @@ class Declaration:
         """Return it for the asset as this code location has loaded it."""
         for asset in repository.assets_defs_by_key.values() if repository else ():
             found = _declared(asset)
-            if found is not None and found.task.target == self.task.target:
+            if found is not None and found.key == self.key:
                 return self.of(asset)
         return self
 
@@ -69,9 +75,9 @@ _DECLARED: WeakKeyDictionary[object, Declaration] = WeakKeyDictionary()
 """By what runs it: that stays the same when an asset is given another key, group or metadata."""
 
 
-def table_tag(target: TableName) -> str:
-    """Return the value of the tag that names a table: its name, or a digest of one that no tag can hold."""
-    name = str(target)
+def tag_of(key: dg.AssetKey) -> str:
+    """Return the value of the tag that names a key: as it is read, or a digest of one that no tag can hold."""
+    name = ".".join(key.path)
     return name if TAG_VALUE.fullmatch(name) else sha256(name.encode()).hexdigest()[:32]
 
 

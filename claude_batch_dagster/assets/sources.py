@@ -54,7 +54,7 @@ class Source:
         """Return it with the key that its asset has among those loaded, perhaps with a prefix before it."""
         path = self.key.path
         found = [key for key in keys if key.path[-len(path) :] == path]
-        return replace(self, key=found[0]) if len(found) == 1 and self.key not in keys else self
+        return self if self.key in keys or not found else replace(self, key=min(found, key=lambda key: len(key.path)))
 
     @property
     def table(self) -> TableName:

@@ -43,7 +43,7 @@ def submission_key(declared: Declaration) -> dg.AssetKey:
 def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
         key,
-        deps=declared.source.deps,
+        deps=declared.spec.deps,
         description=f"The rows of `{declared.spec.key.to_user_string()}` at the Message Batches API. Materializing it "
         "submits them and does not wait; the collect sensor brings the answers home.",
         group_name=declared.spec.group_name,

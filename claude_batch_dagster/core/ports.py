@@ -143,6 +143,10 @@ class Locks(Protocol):
 class Spool(Protocol):
     """Raw results, kept as they came, by batch."""
 
+    @property
+    def place(self) -> str:
+        """Where this is, for a person: the folder, and the machine."""
+
     def write(self, batch_id: str, pieces: Iterable[bytes]) -> None:
         """Keep the results of a batch: durable and whole when this returns, absent before."""
 
@@ -194,6 +198,8 @@ class Lack(NamedTuple):
 
     came: Came
     detail: str | None = None
+    text: str | None = None
+    """Where the result was kept once."""
 
 
 class Receipt(Protocol):

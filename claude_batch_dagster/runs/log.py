@@ -74,12 +74,14 @@ class RunLog:
 
     def _tell_again(self, asked: Asked) -> None:
         """Say how much is to be paid for that was paid for once, and why, before it is: loudly, if it is everything."""
-        n_again, n_had = asked.n_again.total(), asked.n_again.total() + asked.n_answered.total()
+        n_again, n_had = asked.n_again.total(), asked.n_had
         if not n_again:
             return
         dollars = f"${asked.again_usd:,.2f}" if asked.again_usd >= A_CENT else "less than a cent"
         cost = f"what they have answered so far cost {dollars}"
-        if asked.changed:
+        if asked.changed is None:
+            reason = "nobody has written down what they were asked before, so why is not known"
+        elif asked.changed:
             reason = f"these parts of the definition have changed: {', '.join(sorted(asked.changed))}"
         else:
             reason = "their documents, or what a prompt function makes of them, have changed"

@@ -16,6 +16,6 @@ def open_engine(context: dg.AssetExecutionContext, resource: ClaudeBatchResource
     log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
     engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
     engine.on_wait = log.tell_waiting
-    engine.is_partition = is_partition(context.assets_def.partitions_def, context.instance)
+    engine.is_partition = is_partition(context.assets_def.partitions_def, context.instance, context.asset_key)
     engine.clock = AttentiveClock(engine.clock, lambda: is_over(context))
     return engine

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 
@@ -140,21 +141,40 @@ def _expr(partitions_def: dg.PartitionsDefinition[str], key: str) -> str:
 
 
 def is_partition(
-    partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance
+    partitions_def: dg.PartitionsDefinition[str] | None, instance: dg.DagsterInstance, asset_key: dg.AssetKey
 ) -> Callable[[str | None], bool]:
-    """Return what says of a key whether there is a partition of it today."""
+    """
+    Return what says of a key whether there is a partition of it today, as far as this instance knows.
+
+    A dynamic partition is gone only where the instance has materialized it: another instance, as that of a branch
+    deployment, does not know those of this one.
+    """
     dimensions = list(dimensions_of(partitions_def).values()) or ([partitions_def] if partitions_def else [])
 
-    def has_key(dimension: dg.PartitionsDefinition[str], key: str) -> bool:
-        if isinstance(dimension, dg.DynamicPartitionsDefinition):
-            return dimension.has_partition_key(key, dynamic_partitions_store=instance)
+    @cache
+    def dynamic(name: str) -> frozenset[str]:
+        return frozenset(instance.get_dynamic_partitions(name))
+
+    @cache
+    def materialized() -> frozenset[str]:
+        return frozenset(instance.get_materialized_partitions(asset_key))
+
+    @cache
+    def has_key(n: int, key: str) -> bool:
+        dimension = dimensions[n]
+        if isinstance(dimension, dg.DynamicPartitionsDefinition) and dimension.name:
+            return key in dynamic(dimension.name)
         return dimension.has_partition_key(key)
 
     def is_one(key: str | None) -> bool:
         if key is None or not dimensions:
             return key is None and not dimensions
         parts = key.split(BETWEEN) if len(dimensions) > 1 else [key]
-        return len(parts) == len(dimensions) and all(map(has_key, dimensions, parts))
+        if len(parts) != len(dimensions):
+            return False
+        lacking = [dimensions[n] for n, part in enumerate(parts) if not has_key(n, part)]
+        unknown = all(isinstance(dimension, dg.DynamicPartitionsDefinition) for dimension in lacking)
+        return not lacking or (unknown and key not in materialized())
 
     return is_one
 

@@ -59,7 +59,11 @@ class AttentiveClock:
 
 def is_over(context: dg.AssetExecutionContext) -> bool:
     """Whether a person has terminated the run, or it has ended without this step."""
-    run = context.instance.get_run_by_id(context.run.run_id)
+    try:
+        run = context.instance.get_run_by_id(context.run.run_id)
+    except Exception as error:  # noqa: BLE001  (Dagster's storage restarts, perhaps: no reason to stop)
+        context.log.debug("Whether the run is still wanted cannot be asked just now: %s", type(error).__name__)
+        return False
     return run is not None and (run.is_finished or run.status in ENDED_BY_A_PERSON)
 
 

@@ -130,5 +130,6 @@ def _request(
     return dg.RunRequest(
         # A key is run once, for ever: submitted anew, or failed once more, is another key.
         run_key=f"{sha256(told.encode(errors='surrogatepass')).hexdigest()[:16]}:{earlier.latest(stretch):.6f}",
+        asset_selection=[declared.spec.key],
         tags={COLLECTS: declared.name, **partition_tags(stretch), **MAX_RUNTIME},
     )

@@ -1,10 +1,14 @@
 """Answers are brought back to a table that lost them: what comes back is held against what the ledger remembers."""
 
+import shutil
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from claude_batch_dagster.errors import ApiResponseError
+from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from tests.core.world import World
 
 N = 4
@@ -97,3 +101,22 @@ def test_f66_f90_what_a_cut_file_lacks_is_gone_when_the_api_has_it_no_more(world
     assert sorted(world.statuses().values()) == ["missing", "missing", "missing", "succeeded"]
     assert "no longer has the results" in world.rows("error, status")[0 if world.statuses()[0] == "missing" else 1][0]
     assert path.read_bytes() == kept[0]
+
+
+def test_what_another_machine_has_is_not_lost(world: World, tmp_path: Path) -> None:
+    """The API has forgotten a batch whose results lie on another machine: the row says where, and waits for them."""
+    world.documents(ALL)
+    world.run()
+    world.lose_answers()
+    world.delete_all()
+    elsewhere = replace(world, state=StateDirectory.open(tmp_path / "elsewhere"))
+
+    report = elsewhere.run()
+
+    assert (report.n_sent, set(elsewhere.statuses().values())) == (0, {"missing"})
+    [error] = {error for (error,) in elsewhere.rows("error")}
+    assert f"They were kept in {world.state.spool} on {socket.gethostname()}: materialize there" in error
+
+    shutil.copy(the_file(world), elsewhere.state.spool)
+    assert (elsewhere.run().n_sent, elsewhere.statuses()) == (0, GOOD)
+    assert world.n_billed == [1] * N

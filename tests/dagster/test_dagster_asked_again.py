@@ -116,3 +116,38 @@ def test_what_is_on_its_way_is_not_asked_again(world: "DagsterWorld", classifica
     assert [text.partition(" with")[0] for _, text in said] == ["ALL 4 rows"]
     assert told(world, world.run(edited)) == []
     assert world.n_posts == 2
+
+
+def test_why_is_still_known_after_a_run_that_sent_nothing(world: "DagsterWorld", classification: Declare) -> None:
+    """Who stops the run because of what it says is told the same by the next one."""
+    world.run(classification(partitions_def=None))
+    edited = classification(partitions_def=None, system="Be brief.")
+    world.emulator.faults.add("401", times=1)
+
+    first, second = world.run(edited, raises=False), world.run(edited)
+
+    assert not first.success
+    assert told(world, first) == told(world, second)
+    assert told(world, second)[0][1].endswith("system")
+    assert told(world, world.run(edited)) == []
+
+
+def test_a_table_of_before_does_not_know_why(world: "DagsterWorld", classification: Declare) -> None:
+    """Where nobody has written down what was asked, nothing is blamed."""
+    world.run(classification(partitions_def=None))
+    world.write("DELETE FROM claude_batch.definitions")
+
+    [(_, text)] = told(world, world.run(classification(partitions_def=None, system="Be brief.")))
+
+    assert text.endswith("nobody has written down what they were asked before, so why is not known")
+
+
+def test_what_comes_back_at_no_cost_is_no_part_of_it(world: "DagsterWorld", classification: Declare) -> None:
+    """Of five rows four have an answer to what is asked again: one is asked, and that is no alarm."""
+    world.run(classification(partitions_def=None, system="one"))
+    world.write("INSERT INTO public.documents SELECT 'new', text || '!', published_on FROM public.documents LIMIT 1")
+    world.run(classification(partitions_def=None, system="two"))
+
+    [(level, text)] = told(world, world.run(classification(partitions_def=None, system="one")))
+
+    assert (level, text.partition(" with")[0]) == (logging.INFO, "1 of 5 rows")

@@ -100,7 +100,7 @@ def test_what_dagster_shows_is_passed_on(classification: Declare) -> None:
     spec = asset.get_asset_spec()
     assert (spec.group_name, spec.owners, spec.description) == ("llm", ["team:nlp"], "What it is about.")
     kinds = {"dagster/kind/claude": "", "dagster/kind/duckdb": ""}
-    assert spec.tags == {"cost": "high", "claude_batch/table": "silver.answers", **kinds}
+    assert spec.tags == {"cost": "high", "claude_batch/asset": "silver.answers", **kinds}
     assert (spec.automation_condition, asset.backfill_policy) == (condition, policy)
     assert {check.name for check in asset.check_specs} == {
         "error_rate",

@@ -15,6 +15,8 @@ from claude_batch_dagster import (
     build_new_documents_sensor,
     build_submission_asset,
 )
+from claude_batch_dagster.assets.registry import declaration_of
+from claude_batch_dagster.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -128,6 +130,52 @@ def test_a_changed_asset_is_still_ours(world: "DagsterWorld", classification: De
     assert build_batch_job(changed).name == "answers_job"
 
 
+def test_two_assets_with_tables_of_one_name_are_two(world: "DagsterWorld", classification: Declare) -> None:
+    """In two databases, say: each job is for its own."""
+    there = [
+        classification(partitions_def=None, key_prefix=[region, "crm"], resource_key=f"claude_{region}")
+        for region in ("eu", "us")
+    ]
+    jobs = [build_batch_job(asset) for asset in there]
+    resources = dict.fromkeys(("claude_eu", "claude_us"), world.resource())
+    repository = dg.Definitions(assets=there, jobs=jobs, resources=resources).get_repository_def()
+
+    for asset, job in zip(there, jobs, strict=True):
+        assert repository.get_job(job.name).asset_layer.executable_asset_keys == {asset.key}
+
+
+def test_tags_that_were_replaced_are_told(classification: Declare) -> None:
+    """A job that would find nothing is refused, with what to write."""
+    [changed] = dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(tags={"team": "letters"}), [classification(partitions_def=None)]
+    )
+
+    with pytest.raises(ConfigurationError, match=r"nothing can find it by its tag claude_batch/asset. Keep that one"):
+        build_batch_job(changed)
+
+
+def test_of_two_that_end_alike_the_nearer_is_upstream(world: "DagsterWorld", classification: Declare) -> None:
+    """A dependency beside it may be called the same, further down."""
+    asset = classification(partitions_def=None, deps=[dg.AssetKey(["raw", "documents"])])
+
+    @dg.asset
+    def documents() -> None:
+        """Documents."""
+
+    @dg.asset(key_prefix="raw", name="documents")
+    def raw() -> None:
+        """Raw ones."""
+
+    module = ModuleType("project")
+    vars(module).update(answers=asset, documents=documents, raw=raw)
+    definitions = dg.Definitions(
+        assets=dg.load_assets_from_modules([module], key_prefix="gold"), resources={"claude_batch": world.resource()}
+    )
+    loaded = definitions.get_repository_def()
+
+    assert declaration_of(loaded.assets_defs_by_key[ANSWERS]).task.upstream.shown_as == "table gold.documents"
+
+
 # --- what dg.asset takes ------------------------------------------------------------------------------
 
 
@@ -152,6 +200,9 @@ def test_what_an_asset_takes_ours_takes(classification: Declare) -> None:
     spec = asset.get_asset_spec()
     assert [dep.asset_key.path for dep in spec.deps] == [["documents"], ["guidelines"]]
     assert (spec.metadata["team"], spec.metadata["schema"]) == ("letters", "public")
+    assert [dep.asset_key for dep in build_submission_asset(asset).get_asset_spec().deps] == [
+        dep.asset_key for dep in spec.deps
+    ]
     assert spec.kinds == {"claude", "letters"}
     assert spec.freshness_policy is not None
     assert asset.hook_defs == {cheer}

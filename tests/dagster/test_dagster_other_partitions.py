@@ -1,6 +1,7 @@
 """A table is of the partitions that its definition has: what is of another one leaves, and comes back at no cost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -99,3 +100,19 @@ def test_submission_leaves_no_partition_behind_either(world: "DagsterWorld", cla
 
     assert world.answers("id") == [("d",)]
     assert world.n_posts == 1
+
+
+def test_an_instance_that_does_not_know_the_keys_takes_nothing_away(
+    world: "DagsterWorld", classification: Declare
+) -> None:
+    """Dynamic partitions are those of an instance: that of a branch deployment knows nothing of the others'."""
+    regions = dg.DynamicPartitionsDefinition(name="elsewhere")
+    asset = classification(partitions_def=regions, partition_expr="strftime(published_on, '%Y')")
+    world.instance.add_dynamic_partitions("elsewhere", ["1790", "1791", "1793"])
+    world.run(asset, span=("1790", "1793"))
+
+    with dg.DagsterInstance.ephemeral() as other:
+        other.add_dynamic_partitions("elsewhere", ["1790"])
+        replace(world, instance=other).run(asset, partition="1790")
+
+    assert world.answers("id, label") == EVERY_ROW

@@ -48,6 +48,20 @@ class OpeningOtherwise(Attaching):
             logging.getLogger(__name__).exception("something went wrong")
 
 
+class Tidy(Attaching):
+    """Attaches without looking, and has something to do in the end."""
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the warehouse with the other one attached."""
+        with DuckDBResource.get_connection(self) as connection:
+            connection.execute(f"ATTACH '{self.beside}' AS elsewhere (READ_ONLY)")
+            try:
+                yield connection
+            finally:
+                connection.execute("DETACH elsewhere")
+
+
 @pytest.fixture
 def beside(tmp_path: Path) -> str:
     """Return the path of another database, which holds the documents."""
@@ -63,7 +77,7 @@ def declare(classification: Declare) -> Declare:
     return lambda **options: classification(partitions_def=None, sql=UPSTREAM, **options)
 
 
-@pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise])
+@pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise, Tidy])
 def test_what_it_attaches_is_there(
     empty_world: "DagsterWorld", beside: str, declare: Declare, kind: type[Attaching]
 ) -> None:
@@ -77,7 +91,7 @@ def test_what_it_attaches_is_there(
         connection.execute("DELETE FROM letters")
 
 
-@pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise])
+@pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise, Tidy])
 def test_an_error_is_an_error(
     empty_world: "DagsterWorld", beside: str, declare: Declare, kind: type[Attaching]
 ) -> None:

@@ -247,7 +247,9 @@ def test_the_resource_may_have_another_name(world: "DagsterWorld", classificatio
     [
         ({"X-Api-Key": "x"}, "set api_key instead"),
         ({"Anthropic-Workspace-Id": "w"}, "set workspace_id instead"),
-        ({"Authorization": f"Bearer {CANARY}"}, r"Write \{'Authorization': dg\.EnvVar\('GATEWAY_TOKEN'\)\}"),
+        ({"Cookie": "session=1"}, "dg.EnvVar"),
+        ({"X-Gateway": CANARY}, "dg.EnvVar"),
+        ({"Authorization": f"Basic {CANARY}"}, r"Write \{'Authorization': dg\.EnvVar\('GATEWAY_TOKEN'\)\}"),
     ],
 )
 def test_headers_that_cannot_be_are_refused(headers: dict[str, str], message: str) -> None:

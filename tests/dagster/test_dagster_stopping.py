@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread, main_thread
 from time import sleep
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from claude_batch_dagster import build_submission_asset
 from claude_batch_dagster.core.waiting import SystemClock
 from claude_batch_dagster.emulator import Emulator, ManualClock
-from claude_batch_dagster.runs.termination import LOOK_SECONDS, AttentiveClock
+from claude_batch_dagster.runs.termination import LOOK_SECONDS, AttentiveClock, is_over
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -219,6 +220,20 @@ def test_a_step_that_no_signal_reaches_asks_for_its_run(
     thread.join()
 
     assert (world.n_posts, status(world)) == (1, word)
+
+
+def test_a_storage_that_does_not_answer_is_no_reason_to_stop() -> None:
+    """Dagster's database restarts while a run waits: the run goes on."""
+
+    class Restarting:
+        log = SimpleNamespace(debug=lambda *_: None)
+        run = SimpleNamespace(run_id="run")
+
+        @property
+        def instance(self) -> Any:
+            raise SQLAlchemyError
+
+    assert not is_over(Restarting())  # type: ignore[arg-type]  # all of a context that is looked at
 
 
 def test_a_pause_goes_on_while_the_run_is_wanted() -> None:

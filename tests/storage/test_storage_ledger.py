@@ -538,3 +538,19 @@ def test_f126_only_the_owner_reads_the_ledger(tmp_path: Path) -> None:
         os.umask(before)
 
     assert modes == {0o600}
+
+
+def test_a_commit_that_is_interrupted_leaves_nothing_open(tmp_path: Path) -> None:
+    """The next transaction of the same ledger begins anew, and sees nothing of what was not committed."""
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+
+    def interrupt(_: sa.Connection) -> None:
+        raise KeyboardInterrupt
+
+    sa.event.listen(ledger._engine, "commit", interrupt, once=True)  # noqa: SLF001  (the moment that matters)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.new_mark()
+
+    mark = ledger.new_mark()
+    assert ledger.has_mark(mark)
+    ledger.dispose()

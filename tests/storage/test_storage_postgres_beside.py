@@ -103,6 +103,33 @@ def test_a_ledger_of_an_earlier_version_moves(server: PostgresServer, usual: str
     server.sql("ALTER ROLE ledger RESET search_path", "DROP SCHEMA team CASCADE")
 
 
+def test_tables_of_others_stay_where_they_are(server: PostgresServer) -> None:
+    """Another application has tables of such names, and counts its revisions as we do: they are not taken for ours."""
+    server.sql(BESIDE[0], "INSERT INTO alembic_version VALUES ('0005')")
+    for name in ("events", "identity", "chunks", "spend"):
+        server.sql(f"CREATE TABLE {name} (id INT)")
+
+    SqlLedger(server.url).dispose()
+
+    assert sorted(server.sql(OURS)) == [("claude_batch", 7), ("public", 5)]
+
+
+def test_two_ledgers_are_not_made_one(server: PostgresServer) -> None:
+    """Where an earlier version kept a second ledger in a schema of its own, nothing is opened in its place."""
+    SqlLedger(server.url).dispose()
+    server.sql("ALTER SCHEMA claude_batch RENAME TO team", "ALTER ROLE ledger SET search_path = other")
+    SqlLedger(server.url).dispose()
+    server.sql("ALTER ROLE ledger SET search_path = team")
+    try:
+        for opened in (SqlLedger, LedgerView):
+            with pytest.raises(
+                LedgerError, match="one in the schema claude_batch, and one of an earlier version in team"
+            ):
+                opened(server.url)
+    finally:
+        server.sql("ALTER ROLE ledger RESET search_path", "DROP SCHEMA team CASCADE")
+
+
 def test_a_look_at_no_ledger_says_so(server: PostgresServer) -> None:
     """Other tables are no ledger, whatever they are called; looking makes none."""
     server.sql(*BESIDE)
@@ -193,6 +220,18 @@ def test_runs_behind_a_pooler_that_hands_sessions_on(server: PostgresServer, wor
             ledger.dispose()
             assert (report.failure, report.n_sent) == (None, 1)
             assert server.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+
+
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs PgBouncer")
+@pytest.mark.usefixtures("on_server")
+def test_looks_behind_a_pooler(server: PostgresServer) -> None:
+    """Two that look, again and again, through the same few sessions."""
+    with server.pooler(size=2):
+        views = [LedgerView(server.pooled_url) for _ in range(2)]
+        for _ in range(20):
+            assert [view.sightings() for view in views] == [[], []]
+        for view in views:
+            view.dispose()
 
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs PgBouncer")

@@ -23,10 +23,12 @@ class Asked:
     """Keys that can never be asked about."""
     n_again: Counter[str | None] = field(default_factory=Counter)
     """Keys of which the good answer in the table is to another question, and there is none to today's."""
+    n_had: int = 0
+    """Keys that have a good answer, to whatever question."""
     again_usd: float = 0.0
     """What those answers have cost, as far as that is known."""
-    changed: Collection[str] = ()
-    """The parts of the definition that are others than when these partitions were asked last."""
+    changed: Collection[str] | None = ()
+    """The parts of the definition that are others than when these partitions were answered last; None: nobody knows."""
     n_gone: Counter[str | None] = field(default_factory=Counter)
     """Rows that have left the output table, by the partition that the definition no longer has."""
     n_homeless: int = 0

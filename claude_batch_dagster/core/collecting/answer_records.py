@@ -17,6 +17,9 @@ NEVER = "never handed out"
 """Detail of what is gone, if the API had only counted it."""
 
 
+KEPT_IN = "raw results are kept in "
+"""Begins the note of a chunk whose results were on the disk of some machine: only that one can have them for ever."""
+
 NO_RESULT = Lack(Came.MISSING)
 WITHHELD = Lack(Came.WITHHELD)
 LOST = Lack(Came.GONE)
@@ -43,9 +46,12 @@ def lack(known: str | None, *, withheld: bool) -> Lack:
     return LOST if known == GONE else NO_RESULT
 
 
-def gone(known: str | None) -> Lack:
-    """Say of a request that nobody has its result any more."""
-    return NEVER_HANDED_OUT if known == CLAIMED else LOST
+def gone(known: str | None, chunk: ChunkRecord | None = None) -> Lack:
+    """Say of a request that nobody has its result any more; and where it was kept, if the chunk tells."""
+    if known == CLAIMED:
+        return NEVER_HANDED_OUT
+    note = (chunk and chunk.note) or ""
+    return LOST._replace(text=note.removeprefix(KEPT_IN)) if note.startswith(KEPT_IN) else LOST
 
 
 def came_of(result: Result) -> Came:
@@ -83,8 +89,8 @@ def recorded(
 def facts_of(outcome: Result | Lack) -> dict[str, Any]:
     """Return what is written down of what came back, whichever request it was for."""
     match outcome:
-        case Lack(came, detail):
-            return {"came": came, "detail": detail}
+        case Lack(came, detail, text):
+            return {"came": came, "detail": detail, "text": text}
         case Succeeded():
             return _message(outcome)
         case Errored(kind=kind, message=message):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from claude_batch_dagster.core.collecting.answer_records import lack, word
+from claude_batch_dagster.core.collecting.answer_records import KEPT_IN, lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving, lock_of
 from claude_batch_dagster.core.collecting.recollecting import Recollection
 from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Spend, State
@@ -154,7 +154,8 @@ class Collection(Receiving):
                             wanting.append(lacking)
                 for each in received:
                     if each.chunk.state is State.ENDED:
-                        self.ledger.move(each.chunk.chunk_id, to=State.SPOOLED)
+                        note = f"{KEPT_IN}{self.downloads.place}"
+                        self.ledger.move(each.chunk.chunk_id, to=State.SPOOLED, note=note)
             # A crash here is harmless: the database remembers the chunks, and the ledger catches up.
             for each in received:
                 self.ledger.close(

@@ -39,6 +39,11 @@ class Downloads:
         """Whether results of the chunk are on our disk, whole or not."""
         return self.spool.has(batch_id_of(chunk))
 
+    @property
+    def place(self) -> str:
+        """Where results are kept, for a person."""
+        return self.spool.place
+
     def n_bytes(self, chunk: ChunkRecord) -> int:
         """Return how much is on our disk of the chunk's results."""
         return self.spool.n_bytes(batch_id_of(chunk))

@@ -81,6 +81,13 @@ def judge(one: Judgeable, schema: OutputSchema) -> Told:
             return Told(Verdict.REJECTED, one.text)
         case Came.GONE if one.detail == NEVER:
             return NEVER_HANDED_OUT
+        case Came.GONE if one.text:
+            return Told(
+                Verdict.MISSING,
+                "answered and paid for, but the API no longer has the results (29 days, or deleted), and they are not "
+                f"here. They were kept in {one.text}: materialize there, or bring its files here, and the answer comes "
+                "back. Where they are lost, change the row or the prompt to ask anew",
+            )
         case _:
             return WITHOUT_RESULT[one.came]
 

@@ -47,7 +47,7 @@ class Receiving:
         with self.answers.opened():  # first, as in `read`
             requests = self.ledger.requests(chunk.chunk_id)
             whole = range(chunk.n_requests) if places is None else sorted(places)
-            outcomes = {place: gone(requests.outcomes[place]) for place in whole}
+            outcomes = {place: gone(requests.outcomes[place], chunk) for place in whole}
             self.answers.land(chunk.chunk_id, recorded(chunk, requests, outcomes, self.clock.now()))
 
 

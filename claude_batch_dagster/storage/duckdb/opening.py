@@ -40,15 +40,14 @@ class Opening:
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the database, waiting for other processes; close it in the end."""
         failure: BaseException | None = None
-        with ExitStack() as stack:
+        with ExitStack() as outside, ExitStack() as stack:
             connection = self._open(stack)
+            outside.callback(connection.close)  # after them: they may have something left to do; and after an error
             try:
                 yield connection
             except BaseException as error:
                 failure = error
                 raise
-            finally:
-                connection.close()  # DuckDBResource does not where something is raised
         if failure is not None:  # which a resource of the user's may have meant to be logged only
             raise failure
 
@@ -78,11 +77,12 @@ class Opening:
             return self._connected(self.database)
         with ExitStack() as guard:
             # The file is ours by the time they open it: what they do then waits for nobody, in its own way.
-            with suppress(duckdb.ConnectionException):  # they have it open already, and set up otherwise
-                guard.enter_context(closing(self._connected(self.database)))
+            if ":" not in self.database:  # a file
+                with suppress(duckdb.ConnectionException):  # they have it open already, and set up otherwise
+                    guard.enter_context(closing(self._connected(self.database)))
             try:
                 return stack.enter_context(self.own())
-            except duckdb.ConnectionException:  # perhaps because of us
+            except duckdb.Error:  # perhaps because of us
                 guard.close()
                 return stack.enter_context(self.own())
 

@@ -56,6 +56,8 @@ class Warehouse:
     """Told, every now and then, for whom the file is waited."""
     own: Connect | None = field(default=None, repr=False, compare=False)
     """How a resource of the user's opens it, if it does more than that."""
+    _users: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
+    """The connection that this thread has opened in the user's way."""
     _room: _Room = field(default_factory=_Room, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,7 @@ class Warehouse:
             own=self.own,
         )
         try:
-            with opening.connect() as connection:
+            with self._within(opening) as connection:
                 connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
                 if self._is_limited:
                     if self._room.is_lifted:
@@ -117,6 +119,23 @@ class Warehouse:
             if str(error) == INTERRUPTED:
                 raise KeyboardInterrupt from None
             raise
+
+    @contextmanager
+    def _within(self, opening: Opening) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the database; where the user opens it, once in each thread: what they attach can be attached once."""
+        if self.own is None:
+            with opening.connect() as connection:
+                yield connection
+        elif outer := getattr(self._users, "connection", None):
+            with outer.cursor() as connection:
+                yield connection
+        else:
+            with opening.connect() as connection:
+                self._users.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._users.connection = None
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ class FileSpool:
     """One file for each batch."""
 
     folder: Path
+
+    @property
+    def place(self) -> str:
+        """Where this is, for a person: the folder, and the machine."""
+        return f"{self.folder} on {socket.gethostname()}"
 
     def write(self, batch_id: str, pieces: Iterable[bytes]) -> None:
         """Keep the results of a batch: on disk and whole when this returns, absent before."""

@@ -19,6 +19,13 @@ VERSIONS = "alembic_version"
 TABLES = frozenset({VERSIONS, "chunks", "events", "identity", "marks", "requests", "rows", "spend"})
 """All tables of the ledger in any revision."""
 
+SIGNATURE = {
+    "identity": {"ledger_id", "home"},
+    "chunks": {"chunk_id", "pipeline", "account", "n_requests", "intended_at"},
+    "spend": {"chunk_id"},
+}
+"""Tables and columns by which a ledger is known, in any revision that Postgres may hold."""
+
 PAUSE_SECONDS = 0.25
 
 SHORTEST_CONNECT_SECONDS = 2
@@ -80,14 +87,16 @@ def _begun(engine: sa.Engine) -> sa.Connection:
 
 def schema_of(connection: sa.Connection, revisions: Collection[str]) -> str | None:
     """Return the schema in which a ledger is: ours, or where earlier versions put it; None if there is none."""
-    default = "SELECT set_config('search_path', reset_val, true) FROM pg_settings WHERE name = 'search_path'"
-    now = connection.exec_driver_sql("SHOW search_path").scalar_one()
-    if _has_ledger(connection, SCHEMA, revisions):
-        return SCHEMA
-    connection.exec_driver_sql(default)
-    usual = connection.exec_driver_sql("SELECT current_schema()").scalar_one_or_none()
-    connection.execute(sa.select(setting("search_path", now)))
-    return usual if usual and _has_ledger(connection, usual, revisions) else None
+    usual = _usual_schema(connection)
+    earlier = usual if usual != SCHEMA and _has_ledger(connection, usual, revisions) else None
+    if not sa.inspect(connection).has_table(VERSIONS, schema=SCHEMA):
+        return earlier
+    if earlier and _ledger_id(connection, earlier) != _ledger_id(connection, SCHEMA):
+        raise LedgerError(
+            f"the database holds two ledgers: one in the schema {SCHEMA}, and one of an earlier version in {earlier}. "
+            "Nothing was sent. A database holds one ledger: let one of the two have another database"
+        )
+    return SCHEMA
 
 
 def settle(connection: sa.Connection, revisions: Collection[str]) -> None:
@@ -101,11 +110,31 @@ def settle(connection: sa.Connection, revisions: Collection[str]) -> None:
             connection.exec_driver_sql(f'ALTER TABLE "{found}"."{name}" SET SCHEMA {SCHEMA}')
 
 
+def _usual_schema(connection: sa.Connection) -> str:
+    """Return the schema in which this user's tables are when nobody says otherwise."""
+    now = connection.exec_driver_sql("SHOW search_path").scalar_one()
+    reset = "SELECT set_config('search_path', reset_val, true) FROM pg_settings WHERE name = 'search_path'"
+    connection.exec_driver_sql(reset)
+    usual = connection.exec_driver_sql("SELECT current_schema()").scalar_one_or_none()
+    connection.execute(sa.select(setting("search_path", now)))
+    return str(usual or SCHEMA)
+
+
 def _has_ledger(connection: sa.Connection, schema: str, revisions: Collection[str]) -> bool:
-    if not sa.inspect(connection).has_table(VERSIONS, schema=schema):
+    """Whether the tables in a schema are a ledger's: others have tables, and revisions, called like these."""
+    inspector = sa.inspect(connection)
+    if not all(inspector.has_table(name, schema=schema) for name in (VERSIONS, *SIGNATURE)):
         return False
+    for name, columns in SIGNATURE.items():
+        if not columns <= {column["name"] for column in inspector.get_columns(name, schema=schema)}:
+            return False
     versions = sa.table(VERSIONS, sa.column("version_num"), schema=schema)
-    return schema == SCHEMA or connection.execute(sa.select(versions.c.version_num)).scalar() in revisions
+    return connection.execute(sa.select(versions.c.version_num)).scalar() in revisions
+
+
+def _ledger_id(connection: sa.Connection, schema: str) -> str | None:
+    identity = sa.table("identity", sa.column("ledger_id"), schema=schema)
+    return connection.execute(sa.select(identity.c.ledger_id)).scalar()
 
 
 def _create(connection: sa.Connection) -> None:

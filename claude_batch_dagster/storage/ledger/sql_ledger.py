@@ -224,5 +224,9 @@ class SqlLedger:
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         with translated(), begun(self._engine, self._patience_seconds) as connection:
-            yield connection
-            connection.commit()
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()  # also of a commit that was interrupted: closing would keep its transaction open
+                raise

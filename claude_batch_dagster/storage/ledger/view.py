@@ -128,8 +128,11 @@ def _looking(url: str | sa.URL) -> sa.Engine:
         return engine
     engine = created(parsed).execution_options(postgresql_readonly=True)
     if engine.dialect.name == "postgresql":
-        with translated(), engine.connect() as connection:
-            found = postgres.schema_of(connection, [script.revision for script in _script().walk_revisions()])
+        try:
+            with translated(), engine.connect() as connection:
+                found = postgres.schema_of(connection, [script.revision for script in _script().walk_revisions()])
+        finally:
+            engine.dispose()  # its connection prepares statements, which no pooler takes
         postgres.prepare(engine, schema=found or postgres.SCHEMA)
     return engine
 

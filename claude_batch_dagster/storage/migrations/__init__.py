@@ -25,14 +25,17 @@ def upgrade(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     script = ScriptDirectory.from_config(config)
+    revisions = [revision.revision for revision in script.walk_revisions()]
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            postgres.schema_of(connection, revisions)  # raises if there are two
         current = MigrationContext.configure(connection).get_current_revision()
     if current == script.get_current_head():
         return
     with _ONE_AT_A_TIME, engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # SQLite takes its lock by itself (BEGIN IMMEDIATE)
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_KEY})
-            postgres.settle(connection, [revision.revision for revision in script.walk_revisions()])
+            postgres.settle(connection, revisions)
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

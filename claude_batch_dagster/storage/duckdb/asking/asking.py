@@ -79,6 +79,10 @@ class Asking:
         asked.n_gone.update(self._forget())
         return asked
 
+    def answered_by_today(self, partition_keys: Sequence[str | None]) -> None:
+        """Write down that no row of these partitions shows an answer to what an earlier definition asked."""
+        definitions.write(self.reader.connection, self.reader.target, partition_keys, self.builder.parts)
+
     def _forget(self) -> Mapping[str | None, int]:
         """Let nobody ask for partitions that are gone; return how many rows of them stand in the output table."""
         connection, target = self.reader.connection, self.reader.target

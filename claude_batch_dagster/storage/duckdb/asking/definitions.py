@@ -23,25 +23,42 @@ def changed(
     target: TableName,
     partition_keys: Sequence[str | None],
     parts: Mapping[str, str],
-) -> frozenset[str]:
-    """Return the parts that are others than when these partitions were asked last; write down those of today."""
-    of_these = (
-        f"FROM {DEFINITIONS.sql} AS d JOIN (SELECT unnest($keys::VARCHAR[]) AS key) AS k "
-        'ON d.partition_key IS NOT DISTINCT FROM k.key WHERE d."table" = $target'
-    )
-    values = {"keys": list(partition_keys), "target": str(target)}
-    found = [dict(known) for (known,) in connection.execute(f"SELECT DISTINCT parts {of_these}", values).fetchall()]
-    if [dict(parts)] != found or _count(connection, of_these, values) < len(partition_keys):
-        connection.execute(f"DELETE FROM {DEFINITIONS.sql} WHERE rowid IN (SELECT d.rowid {of_these})", values)
-        connection.execute(
-            f"INSERT INTO {DEFINITIONS.sql} SELECT $target, unnest($keys::VARCHAR[]), map($names::VARCHAR[], "
-            "$digests::VARCHAR[])",
-            {**values, "names": list(parts), "digests": list(parts.values())},
-        )
+) -> frozenset[str] | None:
+    """Return the parts that are others than when these partitions were answered last; None if nobody knows."""
+    rows = connection.execute(
+        f"SELECT parts, count(*) {_OF_THESE} GROUP BY parts", _values(target, partition_keys)
+    ).fetchall()
+    if sum(n for _, n in rows) < len(partition_keys):
+        return None
     return frozenset(
-        name for known in found for name in parts.keys() | known.keys() if known.get(name) != parts.get(name)
+        name
+        for known in (dict(found) for found, _ in rows)
+        for name in parts.keys() | known.keys()
+        if known.get(name) != parts.get(name)
     )
 
 
-def _count(connection: duckdb.DuckDBPyConnection, of_these: str, values: Mapping[str, object]) -> int:
-    return int(connection.execute(f"SELECT count(*) {of_these}", values).fetchall()[0][0])
+def write(
+    connection: duckdb.DuckDBPyConnection,
+    target: TableName,
+    partition_keys: Sequence[str | None],
+    parts: Mapping[str, str],
+) -> None:
+    """Write down the parts that these partitions are answered by, in place of what stood there."""
+    values = _values(target, partition_keys)
+    connection.execute(f"DELETE FROM {DEFINITIONS.sql} WHERE rowid IN (SELECT d.rowid {_OF_THESE})", values)
+    connection.execute(
+        f"INSERT INTO {DEFINITIONS.sql} SELECT $target, unnest($keys::VARCHAR[]), map($names::VARCHAR[], "
+        "$digests::VARCHAR[])",
+        {**values, "names": list(parts), "digests": list(parts.values())},
+    )
+
+
+_OF_THESE = (
+    f"FROM {DEFINITIONS.sql} AS d JOIN (SELECT unnest($keys::VARCHAR[]) AS key) AS k "
+    'ON d.partition_key IS NOT DISTINCT FROM k.key WHERE d."table" = $target'
+)
+
+
+def _values(target: TableName, partition_keys: Sequence[str | None]) -> dict[str, object]:
+    return {"keys": list(partition_keys), "target": str(target)}

@@ -77,11 +77,12 @@ class Projection:
 
     def kept(
         self, connection: duckdb.DuckDBPyConnection, on_their_way: Callable[[], Collection[str]]
-    ) -> list[tuple[str | None, int, float]]:
+    ) -> tuple[list[tuple[str | None, int, float]], int]:
         """
         Return how many rows of the projected partitions show the answer to an earlier question, and what that cost.
 
-        Those are left out of which the question of today can never be asked, or is `on_their_way`.
+        And how many show a good answer at all, where there are such rows. Those are left out of which the question of
+        today can never be asked, or is `on_their_way`.
         """
         rows = (
             f"FROM {self.target.sql} AS t JOIN _cb_scope AS s ON t.partition_key IS NOT DISTINCT FROM s.partition_key "
@@ -90,12 +91,17 @@ class Projection:
             "AND q.error IS NULL"
         )
         if connection.execute(f"SELECT 1 {rows} LIMIT 1").fetchone() is None:
-            return []
+            return [], 0
         hand_over(connection, "_cb_flying", {"question": "VARCHAR"}, {"question": list(on_their_way())})
-        return connection.execute(
+        good = (
+            f"SELECT count(*) FROM {self.target.sql} AS t JOIN _cb_scope AS s "
+            f"ON t.partition_key IS NOT DISTINCT FROM s.partition_key WHERE t.{GOOD}"
+        )
+        found = connection.execute(
             f"SELECT t.partition_key, count(*), coalesce(sum(t.cost_usd), 0) {rows} "
             "AND q.request_hash NOT IN (SELECT question FROM _cb_flying) GROUP BY t.partition_key"
         ).fetchall()
+        return found, int(connection.execute(good).fetchall()[0][0])
 
     def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> None:
         """Bring the rows in a scope up to date, of which there is something to be told."""
