@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.tables import literal
 from claude_batch_dagster.errors import LedgerError
 from claude_batch_dagster.storage.ledger import postgres
-from claude_batch_dagster.storage.ledger.locks import AdvisoryLocks
+from claude_batch_dagster.storage.ledger.locks import AdvisoryLocks, key_of
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from claude_batch_dagster.storage.ledger.view import LedgerView
 from tests.core.clocks import Waking
@@ -259,6 +260,24 @@ def test_a_lock_behind_a_pooler_is_a_lock(server: PostgresServer) -> None:
         locks.engine.dispose()
 
     assert (most, wrong) == (1, [])
+
+
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs PgBouncer")
+def test_many_locks_of_one_thread_are_one_session(server: PostgresServer) -> None:
+    """A pooler that lends two sessions lets one land that takes ten locks, and looks into the ledger meanwhile."""
+    names = [f"collect {n}" for n in range(10)]
+    free = [f"SELECT pg_try_advisory_xact_lock({key_of(name)})" for name in names]
+    with server.pooler(size=2):
+        ledger = SqlLedger(server.pooled_url)
+        locks = AdvisoryLocks(sa.create_engine(server.pooled_url, connect_args={"prepare_threshold": None}))
+        with ExitStack() as held:
+            for name in names:
+                held.enter_context(locks.hold(name))
+            assert ledger.pipelines() == []
+            assert [server.sql(query) for query in free] == [[(False,)]] * 10
+        assert [server.sql(query) for query in free] == [[(True,)]] * 10
+        ledger.dispose()
+        locks.engine.dispose()
 
 
 def test_a_server_that_ends_idle_transactions_leaves_locks_alone(server: PostgresServer) -> None:

@@ -1,10 +1,11 @@
 """The locks that all runs with one ledger share: of the Postgres server that keeps it, or beside its SQLite file."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -33,35 +34,54 @@ class AdvisoryLocks:
     engine: sa.Engine
     patience_seconds: float = 0.0
     """How long a server that has worked before may restart."""
+    _mine: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
+    """The session in which this thread holds locks."""
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Hold the lock called `name`, waiting for whoever has it."""
+        """
+        Hold the lock called `name`, waiting for whoever has it.
+
+        Locks that a thread takes meanwhile are in the same transaction, and are let go with this one: a pooler has few
+        sessions to lend, and a landing takes ten locks.
+        """
         wanted = sa.select(sa.func.pg_try_advisory_xact_lock(key_of(name)))
+        if outer := getattr(self._mine, "session", None):
+            while not _try(outer, wanted):
+                time.sleep(PAUSE_SECONDS)
+            yield
+            return
         while (session := self._held(wanted)) is None:
             time.sleep(PAUSE_SECONDS)
+        self._mine.session = session
         try:
             yield
         finally:
+            self._mine.session = None
             _end(session)
 
     def _held(self, wanted: sa.Select[bool]) -> sa.Connection | None:
         """Return a session that holds the lock; None if another one does."""
         with _translated():
             session = begun(self.engine, self.patience_seconds)
-            try:
-                if session.execute(wanted).scalar_one():
-                    session.execute(NEVER_IDLE)
-                    return session
-            except BaseException:
-                _end(session)
-                raise
+        try:
+            if _try(session, wanted):
+                return session
+        except BaseException:
+            _end(session)
+            raise
         _end(session)
         return None
 
 
 NEVER_IDLE = sa.select(setting("idle_in_transaction_session_timeout", "0"))
 """Let a server that ends idle transactions leave the lock's alone."""
+
+
+def _try(session: sa.Connection, wanted: sa.Select[bool]) -> bool:
+    with _translated():
+        session.execute(NEVER_IDLE)
+        return bool(session.execute(wanted).scalar_one())
 
 
 def _end(session: sa.Connection) -> None:
