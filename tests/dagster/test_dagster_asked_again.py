@@ -55,6 +55,7 @@ def test_all_rows_because_of_the_definition(
     assert (told(world, first), told(world, third)) == ([], [])
 
 
+@pytest.mark.verify
 def test_each_partition_is_told_why(world: "DagsterWorld", classification: Declare) -> None:
     """A definition that was edited is news to each partition when it is its turn."""
     world.run(classification(), span=("1790", "1793"))
@@ -82,6 +83,7 @@ def test_some_rows_because_of_their_documents(world: "DagsterWorld", classificat
     assert text.endswith("their documents, or what a prompt function makes of them, have changed")
 
 
+@pytest.mark.verify
 def test_a_prompt_function_that_was_edited(world: "DagsterWorld", asking: Declare) -> None:
     """Nobody can compare functions; that they make other texts is seen."""
 
@@ -98,6 +100,7 @@ def test_a_prompt_function_that_was_edited(world: "DagsterWorld", asking: Declar
     assert "what a prompt function makes of them" in text
 
 
+@pytest.mark.verify
 def test_an_answer_that_is_there_is_not_asked_again(world: "DagsterWorld", classification: Declare) -> None:
     """Going back to an earlier definition costs nothing, and nothing is said."""
     for system in ("one", "two"):
@@ -132,6 +135,7 @@ def test_why_is_still_known_after_a_run_that_sent_nothing(world: "DagsterWorld",
     assert told(world, world.run(edited)) == []
 
 
+@pytest.mark.verify
 def test_a_table_of_before_does_not_know_why(world: "DagsterWorld", classification: Declare) -> None:
     """Where nobody has written down what was asked, nothing is blamed."""
     world.run(classification(partitions_def=None))
@@ -142,6 +146,7 @@ def test_a_table_of_before_does_not_know_why(world: "DagsterWorld", classificati
     assert text.endswith("nobody has written down what they were asked before, so why is not known")
 
 
+@pytest.mark.verify
 def test_what_comes_back_at_no_cost_is_no_part_of_it(world: "DagsterWorld", classification: Declare) -> None:
     """Of five rows four have an answer to what is asked again: one is asked, and that is no alarm."""
     world.run(classification(partitions_def=None, system="one"))

@@ -73,6 +73,7 @@ def test_what_is_gone_leaves_with_the_first_partition(world: "DagsterWorld", cla
     assert said.startswith("4 rows of 1 partition that the definition no longer has left the table")
 
 
+@pytest.mark.verify
 def test_a_deleted_dynamic_partition_leaves(world: "DagsterWorld", classification: Declare) -> None:
     """Rows of a dynamic partition that was deleted leave; added again, it has them back."""
     regions = dg.DynamicPartitionsDefinition(name="decades")
@@ -91,6 +92,7 @@ def test_a_deleted_dynamic_partition_leaves(world: "DagsterWorld", classificatio
     assert world.n_posts == 3
 
 
+@pytest.mark.verify
 def test_submission_leaves_no_partition_behind_either(world: "DagsterWorld", classification: Declare) -> None:
     """Sending without waiting is held to the same definition."""
     run_all(world, classification(partitions_def=None))

@@ -77,6 +77,7 @@ def declare(classification: Declare) -> Declare:
     return lambda **options: classification(partitions_def=None, sql=UPSTREAM, **options)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise, Tidy])
 def test_what_it_attaches_is_there(
     empty_world: "DagsterWorld", beside: str, declare: Declare, kind: type[Attaching]
@@ -91,6 +92,7 @@ def test_what_it_attaches_is_there(
         connection.execute("DELETE FROM letters")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise, Tidy])
 def test_an_error_is_an_error(
     empty_world: "DagsterWorld", beside: str, declare: Declare, kind: type[Attaching]

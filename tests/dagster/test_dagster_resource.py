@@ -275,6 +275,7 @@ def test_headers_and_betas_go_with_every_call(monkeypatch: pytest.MonkeyPatch) -
     assert CANARY not in repr(found) + repr(given)
 
 
+@pytest.mark.verify
 def test_other_betas_make_other_questions(world: "DagsterWorld", classification: Callable[..., Any]) -> None:
     """What a beta feature changes in answers is not known, so they are not taken for the same; their order is."""
     asset = classification(partitions_def=None)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,9 @@ class PostgresServer:
     def at(cls, folder: Path) -> Iterator[Self]:
         """Have a server in a folder."""
         folder.mkdir(exist_ok=True)
-        for path in (folder, *folder.parents[:3]):
-            path.chmod(0o755)
+        for path in (folder, *folder.parents):
+            if not path.stat().st_mode & stat.S_IXOTH:  # the server is another user's, and has to get there
+                path.chmod(path.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
         if _who():
             os.chown(folder, NOBODY, NOBODY)
         server = cls(folder)
