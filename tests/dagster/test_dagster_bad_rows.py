@@ -257,8 +257,10 @@ def test_final_verdicts_are_not_asked_again(world: "DagsterWorld", asset: dg.Ass
 
 
 def test_an_unknown_model_is_a_verdict_of_each_row(world: "DagsterWorld", classification: Declare) -> None:
-    """A model that the API does not know errors every row, costs nothing, and is named."""
-    result = world.run(classification(partitions_def=None, model="claude-nonesuch-9"))
+    """A model that the API does not know is doubted when it is declared; it errors every row, and costs nothing."""
+    with pytest.warns(UserWarning, match="nobody here knows the model 'claude-nonesuch-9'"):
+        asset = classification(partitions_def=None, model="claude-nonesuch-9")
+    result = world.run(asset)
 
     metadata = result.asset_materializations_for_node("answers")[0].metadata
     assert world.statuses() == {"errored": 4}

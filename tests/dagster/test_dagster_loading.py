@@ -103,7 +103,7 @@ def test_its_sensors_see_it(project: Project) -> None:
     [request] = project.tick(project.collect)
     project.run(ANSWERS)
 
-    assert request.tags["claude_batch/collects"] == "gold__answers"
+    assert (request.asset_selection, request.tags["claude_batch/collects"]) == ([ANSWERS], "gold__answers")
     assert project.tick(project.collect) == []
     assert project.world.n_posts == 1
 
