@@ -26,7 +26,7 @@ from bench.corpus import WORDS
 from bench.memory import forget_peak, grown_mb, note_start, peak_mb
 from bench.profile import Profile
 from bench.server import FIRST_BATCH
-from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_new_documents_sensor
+from claude_batch_dagster import Ask, ClaudeBatchResource, build_batch_asset, build_new_documents_sensor
 
 BEGAN = "BENCH_BEGAN"
 """The environment variable that says when a process was started."""
@@ -93,13 +93,10 @@ def _declared(folder: Path, url: str, parts: int) -> tuple[dg.AssetsDefinition, 
     asset = build_batch_asset(
         name="answers",
         upstream="documents",
-        prompt="{text}",
-        output=ReasonedAnswer,
+        ask=Ask("{text}", ReasonedAnswer, system=str(base_params()["system"]), max_tokens=1024),
         key="id",
         partitions_def=dg.StaticPartitionsDefinition(_keys(parts)) if partitioned else None,
         partition_expr="part" if partitioned else None,
-        system=str(base_params()["system"]),
-        max_tokens=1024,
     )
     resource_of_all = ClaudeBatchResource(
         database=DuckDBResource(database=str(folder / "warehouse.duckdb")),

@@ -4,22 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from claude_batch_dagster.assets.ask import Ask
     from claude_batch_dagster.assets.factories import build_batch_asset, build_classification_asset
     from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
     from claude_batch_dagster.assets.submission import build_submission_asset
     from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
     from claude_batch_dagster.errors import ClaudeBatchError
     from claude_batch_dagster.resource import ClaudeBatchResource
-    from claude_batch_dagster.runs.checks import AbsoluteThresholds, Thresholds
     from claude_batch_dagster.sensors.collect import build_collect_sensor
     from claude_batch_dagster.sensors.new_documents import build_new_documents_sensor
 
 __all__ = [
     "DEFAULT_MODEL",
-    "AbsoluteThresholds",
+    "Ask",
     "ClaudeBatchError",
     "ClaudeBatchResource",
-    "Thresholds",
     "build_batch_asset",
     "build_batch_job",
     "build_batch_schedule",
@@ -31,10 +30,9 @@ __all__ = [
 
 _HOMES = {
     "DEFAULT_MODEL": "core.asking.requests",
-    "AbsoluteThresholds": "runs.checks",
+    "Ask": "assets.ask",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",
-    "Thresholds": "runs.checks",
     "build_batch_asset": "assets.factories",
     "build_batch_job": "assets.jobs",
     "build_batch_schedule": "assets.jobs",

@@ -1,58 +1,26 @@
 """The asset factories: a table of documents in, a table of typed answers out."""
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypedDict, Unpack, cast
 
 import dagster as dg
-from pydantic import BaseModel
 
+from claude_batch_dagster.assets.ask import Ask, AskOptions
+from claude_batch_dagster.assets.dagster_options import OF_THE_OP, DagsterOptions, check_known, prefix_of
 from claude_batch_dagster.assets.labels import label_model
 from claude_batch_dagster.assets.registry import TAG, Declaration, declaration_of, remember, tag_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
-from claude_batch_dagster.client import MODELS, earlier_output_format, output_format
+from claude_batch_dagster.checks import Check, checks_of
 from claude_batch_dagster.core.asking.code_version import code_version
-from claude_batch_dagster.core.asking.output_identity import meaning
-from claude_batch_dagster.core.asking.partitions import PartitionRule
-from claude_batch_dagster.core.asking.requests import (
-    DEFAULT_MODEL,
-    PromptFunction,
-    RequestBuilder,
-    default_max_tokens,
-    default_thinking,
-)
-from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.collecting.output_schema import OutputSchema
-from claude_batch_dagster.core.models import EFFORTS
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
-from claude_batch_dagster.errors import ConfigurationError, TemplateError
-from claude_batch_dagster.runs.checks import (
-    COMPLETE,
-    ERROR_RATE,
-    EXPIRY_RATE,
-    INVALID_RATE,
-    LABEL_DRIFT,
-    PAID_ONCE,
-    RETENTION,
-    AbsoluteThresholds,
-    Check,
-    Thresholds,
-    check_blocking,
-    check_specs,
-    checks,
-)
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.runs.checks import check_specs
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.runs.metadata import definition_metadata
 from claude_batch_dagster.runs.partitions import PartitionExpr, output_partition_expr, partition_rule
-
-UpstreamDep = str | Sequence[str] | dg.AssetKey | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep
-"""What names an asset that Dagster is to wait for."""
-
-Prompt = str | PromptFunction
-"""A template with the names of columns in braces, or a function from a row to a message or to params."""
 
 CLASSIFICATION_PROMPT = "<document>\n{%s}\n</document>"
 
@@ -65,6 +33,23 @@ PARTITIONS_PER_RUN = 5000
 """A policy that neighbours do not have, so that a backfill gives this asset one run of its own."""
 
 
+class RowOptions(TypedDict, total=False):
+    """Options of `build_batch_asset` that say which rows there are and where they go."""
+
+    key: str | Sequence[str]
+    partitions_def: dg.PartitionsDefinition[str] | None
+    partition_expr: PartitionExpr | None
+    sql: str | None
+    checks: Sequence[Check]
+    sample_columns: Sequence[str]
+    schema: str | None
+    resource_key: str
+
+
+class ClassificationOptions(RowOptions, AskOptions, DagsterOptions, total=False):
+    """What the classification takes beside its labels."""
+
+
 def build_classification_asset(
     *,
     name: str,
@@ -72,13 +57,12 @@ def build_classification_asset(
     labels: Mapping[str, str],
     text_column: str = "text",
     system: str = CLASSIFICATION_SYSTEM,
-    **options: Any,
+    **options: Unpack[ClassificationOptions],
 ) -> dg.AssetsDefinition:
     """
     Declare an asset that gives each document one of a closed list of labels.
 
-    The output table has a column `label` beside the key and the bookkeeping columns. `options` are those
-    of `build_batch_asset`, except `prompt` and `output`.
+    The output table has a column `label` beside the key and the bookkeeping columns.
 
     Args:
         name: Name of the asset and of its table; `key_prefix` sets the schema.
@@ -86,71 +70,39 @@ def build_classification_asset(
         labels: Each label with a description of what belongs to it.
         text_column: The upstream column with the text.
         system: System prompt.
-        **options: See `build_batch_asset`.
+        **options: Those of `build_batch_asset` but `ask`, and those of `Ask` but `prompt` and `output`.
 
     Raises:
         ConfigurationError: Labels are fewer than two, or differ in case only.
 
     """
-    return build_batch_asset(
-        name=name,
-        upstream=upstream,
-        prompt=CLASSIFICATION_PROMPT % text_column,
-        output=label_model(labels),
-        system=system,
-        **options,
-    )
+    check_known("build_classification_asset", options, ClassificationOptions.__annotations__)
+    asked = {name: value for name, value in options.items() if name in AskOptions.__annotations__}
+    rest: Any = {name: value for name, value in options.items() if name not in asked}
+    ask = Ask(CLASSIFICATION_PROMPT % text_column, label_model(labels), system=system, **cast("AskOptions", asked))
+    return build_batch_asset(name=name, upstream=upstream, ask=ask, **rest)
 
 
 def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it has)
     *,
     name: str,
     upstream: UpstreamAsset,
-    prompt: Prompt,
-    output: type[BaseModel],
+    ask: Ask,
     key: str | Sequence[str] = "id",
-    key_prefix: str | Sequence[str] | None = None,
     partitions_def: dg.PartitionsDefinition[str] | None = None,
     partition_expr: PartitionExpr | None = None,
     sql: str | None = None,
-    system: str | None = None,
-    model: str = DEFAULT_MODEL,
-    max_tokens: int | None = None,
-    thinking: Mapping[str, Any] | None = None,
-    effort: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    max_attempts: int = 3,
-    error_rate: Thresholds = ERROR_RATE,
-    expiry_rate: Thresholds = EXPIRY_RATE,
-    complete: Thresholds = COMPLETE,
-    invalid_rate: Thresholds = INVALID_RATE,
-    label_drift: Thresholds = LABEL_DRIFT,
-    paid_once: AbsoluteThresholds = PAID_ONCE,
-    retention: AbsoluteThresholds = RETENTION,
-    blocking_checks: Collection[str] = (),
+    checks: Sequence[Check] = (),
     sample_columns: Sequence[str] = (),
     schema: str | None = None,
     resource_key: str = "claude_batch",
-    backfill_policy: dg.BackfillPolicy | None = None,
-    group_name: str | None = None,
-    description: str | None = None,
-    owners: Sequence[str] | None = None,
-    tags: Mapping[str, str] | None = None,
-    kinds: Collection[str] = ("claude", "duckdb"),
-    metadata: Mapping[str, Any] | None = None,
-    deps: Sequence[UpstreamDep] = (),
-    automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
-    freshness_policy: dg.FreshnessPolicy | None = None,
-    retry_policy: dg.RetryPolicy | None = None,
-    pool: str | None = None,
-    op_tags: Mapping[str, Any] | None = None,
-    hooks: Collection[dg.HookDefinition] = (),
+    **options: Unpack[DagsterOptions],
 ) -> dg.AssetsDefinition:
-    r"""
+    """
     Declare an asset that asks Claude one question about each row of a table, in Message Batches.
 
     Materializing it sends only rows that have no usable answer to this very question, waits for the batches,
-    and lands one row per upstream key in DuckDB, with the fields of `output` as typed columns and a
+    and lands one row per upstream key in DuckDB, with the fields of the answer as typed columns and a
     `status`. It carries asset checks with a history for each partition.
 
     Args:
@@ -160,152 +112,66 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             `public`. As a `dagster.AssetIn`, its IO manager is asked for a pandas DataFrame instead. As a
             `dagster.AssetDep` or `AssetIn` it can have a partition mapping, which says what Dagster waits for; rows
             are of the partition that `partition_expr` says all the same.
-        prompt: User message with upstream columns in braces (`"Summarize:\\n{text}"`; `{{` is a brace), or
-            a function that takes a row (a mapping by column) and returns a message, or params of the
-            Messages API to lay over the others. It must make the same of the same row every time. An empty
-            message leaves the row out, as `rejected`; what the function raises ends the run before anything is sent.
-        output: A pydantic model. Its schema is sent as a structured output, answers are validated by it, and
-            its fields become columns: scalars, dates, lists and nested models typed, the rest JSON.
+        ask: What is asked of each row: prompt, type of the answer, model.
         key: Upstream column, or columns, that tell rows apart within a partition.
-        key_prefix: Prefix of the asset key; its last part is the table's schema.
         partitions_def: Partitions: time windows, static or dynamic, or two of these (`MultiPartitionsDefinition`);
             None for none.
         partition_expr: SQL over upstream columns that says which partition a row is of: a time for time
             windows (`"published_on"`), else the partition key (`"region"`). Needed with partitions. In two
             dimensions one for each, by name: `{"date": "published_on", "region": "region"}`.
         sql: A query to read instead of the upstream table, such as a join; it needs the columns that `key`,
-            `prompt` and `partition_expr` name.
-        system: System prompt.
-        model: Model id; default the cheapest current model.
-        max_tokens: Limit of an answer, in tokens; default 1,024, or 16,000 where thinking is not switched off.
-        thinking: The `thinking` param; default: off for Haiku 5.5 and Opus 5, so that the limit goes to the answer,
-            between tools for Sonnet 5.5, else not sent.
-        effort: `output_config.effort`: low, medium, high, xhigh or max; default the model's.
-        params: Further params of the Messages API for every request (no sampling parameters).
-        max_attempts: How often a row is asked in one run when its failures cost nothing (expired, canceled,
-            overloaded). A truncated or invalid answer, which was paid for, is asked once more, ever.
-        error_rate: Thresholds of the check: the share of rows whose request failed.
-        expiry_rate: Thresholds of the check: the share of rows not processed within 24 hours.
-        complete: Thresholds of the check: the share of rows with a usable answer, at least.
-        invalid_rate: Thresholds of the check: the share of rows whose answer does not fit `output`.
-        label_drift: Thresholds of the check: how far the labels of a partition are from those of the others,
-            0 to 1. Only where `output` has a field with a closed list of values.
-        paid_once: Thresholds of the check: how many requests may have been paid for twice, as `AbsoluteThresholds`;
-            default warn from the first on, and never fail.
-        retention: Thresholds of the check: for how many days the results of a batch were not collected, as
-            `AbsoluteThresholds`; default warn after 20 and fail after 27, for the API keeps them for 29.
-        blocking_checks: Names of checks that fail the run when they fail (not when they warn), so that nothing
-            downstream in the same run is started; other runs are not held back. Default none.
+            the prompt and `partition_expr` name.
+        checks: Thresholds other than the usual ones, of `claude_batch_dagster.checks`: `[ErrorRate(warn=0.01,
+            fail=0.05, blocking=True)]`. Checks that are not named are there with their own.
         sample_columns: Upstream columns to show beside the answers of sample rows in the Dagster UI; none by
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.
         resource_key: Key of the `ClaudeBatchResource`.
-        backfill_policy: How a backfill becomes runs; default one run for up to 5,000 partitions. In two dimensions
-            Dagster takes a range for the rectangle between two corners, and a backfill becomes one run for
-            each key of the dimension in which fewer are wanted; a range whose second corner is before its
-            first in one of the dimensions holds no partition, and the run fails.
-        group_name: Asset group.
-        description: Description; default: what is asked, with the prompt.
-        owners: Asset owners.
-        tags: Asset tags.
-        kinds: What is shown beside the asset's name.
-        metadata: Further metadata of the asset, such as code references; what is said here of the table itself is
-            set over it.
-        deps: Further assets that Dagster waits for, beside `upstream`; their tables may be read with `sql`.
-        automation_condition: When Dagster starts it by itself; default never, since it costs money.
-        freshness_policy: When Dagster takes it for stale.
-        retry_policy: How Dagster runs it again after an error. What was sent is not sent again; a run that failed
-            because of the API, or of a check that blocks, is not retried.
-        pool: Concurrency pool of the op.
-        op_tags: Tags of the op, such as those of an executor.
-        hooks: Hooks of the op, for success or failure.
+        **options: What `dagster.asset` takes, by the same names: `key_prefix`, `group_name`, `description`, `owners`,
+            `tags`, `kinds`, `metadata`, `deps`, `automation_condition`, `freshness_policy`, `backfill_policy`,
+            `retry_policy`, `pool`, `op_tags`, `hooks`; see `DagsterOptions`.
 
     Raises:
-        TemplateError: The prompt names no column, something other than a plain one, or one that the upstream
-            asset is known not to have.
-        OutputModelError: Output fields collide with the key or with bookkeeping columns, or are of a type that a
-            structured output cannot describe (a dict, a tuple, anything at all).
+        TemplateError: The prompt names a column that the upstream asset is known not to have.
+        OutputModelError: Output fields collide with the key or with bookkeeping columns.
         ConfigurationError: Another setting cannot work; the message says which.
 
     """
-    asset_key = dg.AssetKey([*_prefix(key_prefix), name])
+    check_known("build_batch_asset", options, DagsterOptions.__annotations__)
+    asset_key = dg.AssetKey([*prefix_of(options.get("key_prefix")), name])
     keys = (key,) if isinstance(key, str) else tuple(key)
-    output_schema = OutputSchema(output)
-    output_schema.check(keys=keys)
-    builder = RequestBuilder(
-        prompt=_template(prompt) if isinstance(prompt, str) else prompt,
-        base=_base_params(
-            model=model,
-            max_tokens=max_tokens,
-            system=system,
-            thinking=thinking,
-            effort=effort,
-            output=output,
-            params=params,
-        ),
-        asked={
-            "model": model,
-            "max_tokens": max_tokens,
-            "system": system,
-            "thinking": thinking,
-            "effort": effort,
-            "params": params or {},
-            "output": meaning(output),
-        },
-        earlier_format=earlier_output_format(output),
-    )
+    ask.schema.check(keys=keys)
     source = Source.of(upstream)
-    _check_source(source, builder, (*keys, *sample_columns), sql)
+    _check_source(source, ask, (*keys, *sample_columns), sql)
     task = Task(
         target=TableName(schema or schema_of(asset_key), name),
-        upstream=_upstream(source, sql, keys, partition_rule(partitions_def, partition_expr), sample_columns),
-        builder=builder,
-        schema=output_schema,
-        max_attempts=max_attempts,
+        upstream=Upstream(
+            relation=f"({subquery(sql)})" if sql else source.table.sql,
+            shown_as="query sql=" if sql else f"table {source.table}",
+            key=keys,
+            rule=partition_rule(partitions_def, partition_expr),
+            sample_columns=tuple(sample_columns),
+        ),
+        builder=ask.builder,
+        schema=ask.schema,
+        max_attempts=ask.max_attempts,
     )
-    spec = _spec(
-        asset_key,
-        source,
-        task,
-        model=model,
-        description=description or _description(prompt, system, model),
-        group_name=group_name,
-        owners=owners,
-        tags=tags,
-        kinds=kinds,
-        metadata=metadata,
-        deps=deps,
-        partitions_def=partitions_def,
-        automation_condition=automation_condition,
-        freshness_policy=freshness_policy,
-    )
-    judged = checks(
-        error_rate=error_rate,
-        expiry_rate=expiry_rate,
-        complete=complete,
-        invalid_rate=invalid_rate,
-        label_drift=label_drift,
-        paid_once=paid_once,
-        retention=retention,
-        labeled=output_schema.categorical is not None,
-    )
-    check_blocking(blocking_checks, judged)
     declaration = Declaration(
-        spec=spec,
+        spec=_spec(asset_key, source, task, ask, partitions_def, options),
         key=asset_key,
         source=source,
         task=task,
         resource_key=resource_key,
-        backfill_policy=backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
-        execution={"retry_policy": retry_policy, "pool": pool, "op_tags": op_tags},
+        backfill_policy=options.get("backfill_policy") or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+        execution={name: value for name, value in options.items() if name in OF_THE_OP},
     )
-    return _declare(declaration, judged, blocking_checks, set(hooks))
+    return _declare(declaration, checks_of(checks, labeled=ask.schema.categorical is not None))
 
 
-def _check_source(source: Source, builder: RequestBuilder, named: Sequence[str], sql: str | None) -> None:
+def _check_source(source: Source, ask: Ask, named: Sequence[str], sql: str | None) -> None:
     """Raise if columns are known to lack, or if it was said twice, and differently, what to read."""
     if sql is None:
-        source.check_columns(builder, named)
+        source.check_columns(ask.builder, named)
     elif source.ins:
         raise ConfigurationError(
             "sql= and upstream=AssetIn(...) contradict each other: the IO manager's DataFrame would be read, the query "
@@ -313,66 +179,47 @@ def _check_source(source: Source, builder: RequestBuilder, named: Sequence[str],
         )
 
 
-def _upstream(
-    source: Source, sql: str | None, keys: tuple[str, ...], rule: PartitionRule, sample_columns: Sequence[str]
-) -> Upstream:
-    return Upstream(
-        relation=f"({subquery(sql)})" if sql else source.table.sql,
-        shown_as="query sql=" if sql else f"table {source.table}",
-        key=keys,
-        rule=rule,
-        sample_columns=tuple(sample_columns),
-    )
-
-
-def _spec(  # noqa: PLR0913  (one for each thing that is worked out from others)
+def _spec(  # noqa: PLR0913, PLR0917  (one for each thing that is worked out from others)
     key: dg.AssetKey,
     source: Source,
     task: Task,
-    *,
-    model: str,
+    ask: Ask,
     partitions_def: dg.PartitionsDefinition[str] | None,
-    tags: Mapping[str, str] | None,
-    kinds: Collection[str],
-    metadata: Mapping[str, Any] | None,
-    deps: Sequence[UpstreamDep],
-    **shown: Any,
+    options: DagsterOptions,
 ) -> dg.AssetSpec:
-    """Return what Dagster knows of the asset; `shown` is passed on as it is."""
+    """Return what Dagster knows of the asset."""
+    table = definition_metadata(
+        task.target,
+        task.upstream.key,
+        task.schema,
+        partition_expr=output_partition_expr(partitions_def),
+        model=ask.model,
+    )
     return dg.AssetSpec(
         key,
-        deps=[*source.deps, *deps],
+        deps=[*source.deps, *(options.get("deps") or ())],
         skippable=True,
         code_version=code_version(task.builder),
-        tags={**(tags or {}), TAG: tag_of(key)},
-        kinds=set(kinds),
+        description=options.get("description") or ask.description,
+        group_name=options.get("group_name"),
+        owners=options.get("owners"),
+        tags={**(options.get("tags") or {}), TAG: tag_of(key)},
+        kinds=set(options.get("kinds", ("claude", "duckdb"))),
         partitions_def=partitions_def,
-        metadata={
-            **(metadata or {}),
-            **definition_metadata(
-                task.target,
-                task.upstream.key,
-                task.schema,
-                partition_expr=output_partition_expr(partitions_def),
-                model=model,
-            ),
-        },
-        **shown,
+        metadata={**(options.get("metadata") or {}), **table},
+        automation_condition=options.get("automation_condition"),
+        freshness_policy=options.get("freshness_policy"),
     )
 
 
-def _declare(
-    declaration: Declaration,
-    judged: Sequence[Check],
-    blocking_checks: Collection[str],
-    hooks: set[dg.HookDefinition],
-) -> dg.AssetsDefinition:
+def _declare(declaration: Declaration, checks: Sequence[Check]) -> dg.AssetsDefinition:
     resource_key, spec = declaration.resource_key, declaration.spec
+    hooks = declaration.execution.get("hooks")
 
     def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource, here = getattr(context.resources, resource_key), declaration_of(context.assets_def)
-        yield from Materialization(context, resource, here.task, judged).run(frame)
+        yield from Materialization(context, resource, here.task, checks).run(frame)
 
     with warnings.catch_warnings():
         # Backfill policies are in beta and checks by partition in preview; users cannot act on that.
@@ -381,66 +228,9 @@ def _declare(
             name=spec.key.to_python_identifier(),
             specs=[spec],
             ins=declaration.source.ins,
-            check_specs=check_specs(spec.key, judged, spec.partitions_def, blocking_checks),
+            check_specs=check_specs(spec.key, checks, spec.partitions_def),
             required_resource_keys={resource_key},
             backfill_policy=declaration.backfill_policy,
-            hooks=hooks or None,
-            **declaration.execution,
+            **{**declaration.execution, "hooks": set(hooks) if hooks else None},
         )(body)
     return remember(asset, declaration)
-
-
-def _prefix(key_prefix: str | Sequence[str] | None) -> list[str]:
-    if key_prefix is None:
-        return []
-    return [key_prefix] if isinstance(key_prefix, str) else list(key_prefix)
-
-
-def _base_params(  # noqa: PLR0913  (one for each setting that becomes a param)
-    *,
-    model: str,
-    max_tokens: int | None,
-    system: str | None,
-    thinking: Mapping[str, Any] | None,
-    effort: str | None,
-    output: type[BaseModel],
-    params: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    if max_tokens is not None and max_tokens < 1:
-        raise ConfigurationError(f"max_tokens must be at least 1; got {max_tokens}. Leave it out for the default.")
-    if effort is not None and effort not in EFFORTS:
-        raise ConfigurationError(f"effort is one of {', '.join(EFFORTS)}; got {effort!r}.")
-    extra = dict(params or {})
-    if problem := MODELS.doubt_about(model, datetime.now(UTC).date()):
-        warnings.warn(problem, UserWarning, stacklevel=4)  # whoever declares the asset
-    thinking = thinking or default_thinking(model)
-    output_config = {"format": output_format(output), **({"effort": effort} if effort else {})}
-    return {
-        "model": model,
-        "max_tokens": max_tokens or default_max_tokens(thinking),
-        **({"system": system} if system else {}),
-        **({"thinking": dict(thinking)} if thinking else {}),
-        "output_config": {**output_config, **extra.pop("output_config", {})},
-        **dict(sorted(extra.items())),  # so that their order in code is no other question
-    }
-
-
-def _template(prompt: str) -> Template:
-    template = Template.parse(prompt)
-    if not template.columns:
-        raise TemplateError(
-            "the prompt names no column, so it would ask the same about every row. "
-            "Write the name of a column where its text belongs, for example {text}."
-        )
-    return template
-
-
-def _description(prompt: Prompt, system: str | None, model: str) -> str:
-    asked = f"```\n{prompt}\n```" if isinstance(prompt, str) else "a Python function"
-    lines = [
-        f"One answer of `{model}` for each upstream row, through Message Batches.",
-        f"**Prompt**\n\n{asked}",
-    ]
-    if system:
-        lines.append(f"**System prompt**\n\n```\n{system}\n```")
-    return "\n\n".join(lines)

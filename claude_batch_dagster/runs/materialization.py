@@ -7,13 +7,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from claude_batch_dagster.checks import Check
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import RunReport
 from claude_batch_dagster.plural import counted
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
-from claude_batch_dagster.runs.checks import Check, evaluations, results
+from claude_batch_dagster.runs.checks import evaluations, results
 from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
 from claude_batch_dagster.runs.metadata import partition_metadata
 from claude_batch_dagster.runs.opening import open_engine

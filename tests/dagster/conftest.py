@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dagster._core.storage.db_io_manager import DbTypeHandler
 from dagster_duckdb import DuckDBIOManager, DuckDBResource
 from dagster_duckdb.io_manager import DuckDbClient
 
-from claude_batch_dagster import ClaudeBatchResource, build_batch_asset, build_classification_asset
+from claude_batch_dagster import Ask, ClaudeBatchResource, build_batch_asset, build_classification_asset
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from tests.canary import KEY, in_runs, marked
 
@@ -42,6 +42,9 @@ BRIEF_SECONDS = 1
 
 AS_DAGSTER: dict[str, Any] = {"custom_user_agent": "dagster"}
 """How dagster-duckdb opens a database: within a process all who have it open must open it alike."""
+
+ASKED = {setting.name for setting in fields(Ask)}
+"""Settings of the question rather than of the asset."""
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -313,7 +316,9 @@ def asking() -> Callable[..., dg.AssetsDefinition]:
     """Return a function that declares `answers`, general answers to unpartitioned `documents`."""
 
     def declare(**options: Any) -> dg.AssetsDefinition:
-        return build_batch_asset(**{"name": "answers", "upstream": "documents", "prompt": "{text}", **options})
+        given = {"name": "answers", "upstream": "documents", "prompt": "{text}", **options}
+        asked = {name: given.pop(name) for name in ASKED & given.keys()}
+        return build_batch_asset(ask=Ask(**asked), **given)
 
     return declare
 

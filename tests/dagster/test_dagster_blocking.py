@@ -1,4 +1,4 @@
-"""What a check that is named in `blocking_checks` holds back, and what it does not."""
+"""What a check that blocks holds back, and what it does not."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import Thresholds
+from claude_batch_dagster.checks import ErrorRate
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -30,7 +30,7 @@ def test_a_blocking_check_keeps_downstream_from_running(world: "DagsterWorld", c
         return {str(event.step_key) for event in result.get_asset_materialization_events()}
 
     open_gate = events(classification(name="answers", partitions_def=None))
-    blocked = events(classification(name="answers", partitions_def=None, blocking_checks=["error_rate"]))
+    blocked = events(classification(name="answers", partitions_def=None, checks=[ErrorRate(blocking=True)]))
 
     assert (open_gate, blocked) == ({"answers", "downstream"}, {"answers"})
 
@@ -44,7 +44,7 @@ def test_a_blocking_check_keeps_back_its_own_run_and_no_other(world: "DagsterWor
     The partitions are recorded as materialized, which is what backfills and automation go by.
     """
     world.write("UPDATE public.documents SET text = NULL WHERE id = 'd'")
-    asset = classification(blocking_checks=["error_rate"])
+    asset = classification(checks=[ErrorRate(blocking=True)])
 
     @dg.asset(deps=["answers"], partitions_def=asset.partitions_def, backfill_policy=dg.BackfillPolicy.multi_run(5000))
     def downstream() -> None:
@@ -96,8 +96,7 @@ def test_automation_waits_for_blocking_checks_where_it_is_told_to(
     asset = classification(
         partitions_def=PARTIES,
         partition_expr="party",
-        blocking_checks=["error_rate"],
-        error_rate=Thresholds(warn=0.02, fail=fail),
+        checks=[ErrorRate(warn=0.02, fail=fail, blocking=True)],
     )
 
     @dg.asset(deps=["answers"], partitions_def=PARTIES, automation_condition=condition)

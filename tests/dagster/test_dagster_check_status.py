@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from claude_batch_dagster import Thresholds
+from claude_batch_dagster.checks import ErrorRate
 from claude_batch_dagster.runs import check_targets, dagster_internals, materialization
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_each_partition_of_a_range_has_its_evaluation(
     severity: str,
 ) -> None:
     """One, with its severity, also where nothing points to materializations; only the status is not known there."""
-    asset = classification(error_rate=Thresholds(warn=0.02, fail=fail))
+    asset = classification(checks=[ErrorRate(warn=0.02, fail=fail)])
     spoil(world)
     monkeypatch.setattr(dagster_internals, "TARGET", target)
 

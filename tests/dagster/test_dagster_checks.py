@@ -7,11 +7,21 @@ import dagster as dg
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster import AbsoluteThresholds, Thresholds
+from claude_batch_dagster.checks import (
+    Check,
+    Complete,
+    ErrorRate,
+    ExpiryRate,
+    InvalidRate,
+    LabelDrift,
+    PaidOnce,
+    Retention,
+    checks_of,
+)
 from claude_batch_dagster.core.reporting.double_payments import Doubts
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.runs.checks import Check, checks, results
+from claude_batch_dagster.runs.checks import results
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
@@ -40,7 +50,7 @@ def report(
     )
 
 
-DEFAULTS = checks()
+DEFAULTS = checks_of([], labeled=True)
 
 
 def verdicts(*reports: PartitionReport, by: Sequence[Check] = DEFAULTS) -> dict[str, str]:
@@ -87,7 +97,7 @@ def test_f34_a_batch_that_may_have_been_paid_for_twice_warns_and_says_at_most_ho
 
     judgement = check.judge(replace(report({"succeeded": 9}), table_doubts=doubts))
 
-    assert (judgement.passed, judgement.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert judgement.level == "warn"
     assert judgement.metadata["claude_batch/possible_duplicate_usd"] == 0.25
     assert judgement.metadata["claude_batch/possible_duplicate_requests"] == 7
 
@@ -110,7 +120,7 @@ def test_a_range_is_as_good_as_its_worst_partition() -> None:
         str(one.check_name): one
         for one in results(
             dg.AssetKey("answers"),
-            checks(error_rate=Thresholds(0.1, 0.5), complete=Thresholds(0.95, 0.5)),
+            checks_of([ErrorRate(warn=0.1, fail=0.5), Complete(warn=0.95, fail=0.5)], labeled=True),
             reports,
         )
     }
@@ -121,58 +131,60 @@ def test_a_range_is_as_good_as_its_worst_partition() -> None:
     assert judged["error_rate"].metadata["claude_batch/error_rate"].value == 1.0
 
 
-@pytest.mark.parametrize(("warn", "fail"), [(-0.1, 0.5), (0.1, 1.5), (2, 0.5)])
-def test_thresholds_are_shares(warn: float, fail: float) -> None:
-    """A threshold beyond 0 and 1 is a mistake, such as a percentage."""
-    with pytest.raises(ConfigurationError, match="thresholds are shares between 0 and 1"):
-        Thresholds(warn, fail)
+SHARES = [ErrorRate, ExpiryRate, Complete, InvalidRate, LabelDrift]
+
+
+@pytest.mark.parametrize("kind", SHARES)
+@pytest.mark.parametrize(("warn", "fail"), [(-0.1, 0.5), (0.1, 1.5), (2, 0.5), (float("nan"), 0.5)])
+def test_thresholds_of_shares_are_shares(kind: Callable[..., Check], warn: float, fail: float) -> None:
+    """A threshold beyond 0 and 1 is a mistake, such as a percentage or a number of days."""
+    with pytest.raises(ConfigurationError, match=r"measures a share: thresholds are between 0 and 1; got warn="):
+        kind(warn=warn, fail=fail)
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "match"),
+    ("kind", "warn", "fail", "match"),
     [
-        ({"error_rate": Thresholds(0.2, 0.1)}, "error_rate would fail before it warns"),
-        ({"expiry_rate": Thresholds(0.2, 0.1)}, "expiry_rate would fail before it warns"),
-        ({"complete": Thresholds(0.1, 0.2)}, "complete would fail before it warns"),
-        ({"invalid_rate": Thresholds(0.2, 0.1)}, "invalid_rate would fail before it warns"),
-        ({"label_drift": Thresholds(0.2, 0.1)}, "label_drift would fail before it warns"),
-        ({"paid_once": AbsoluteThresholds(2, 1)}, "paid_once would fail before it warns"),
-        ({"retention": AbsoluteThresholds(20, 10)}, "retention would fail before it warns"),
+        (ErrorRate, 0.2, 0.1, "error_rate would fail before it warns: warn must not be above fail"),
+        (ExpiryRate, 0.2, 0.1, "expiry_rate would fail before it warns: warn must not be above fail"),
+        (Complete, 0.1, 0.2, "complete would fail before it warns: warn must not be below fail"),
+        (InvalidRate, 0.2, 0.1, "invalid_rate would fail before it warns: warn must not be above fail"),
+        (LabelDrift, 0.2, 0.1, "label_drift would fail before it warns: warn must not be above fail"),
+        (PaidOnce, 2, 1, "paid_once would fail before it warns: warn must not be above fail"),
+        (Retention, 20, 10, "retention would fail before it warns: warn must not be above fail"),
     ],
 )
-def test_thresholds_warn_before_they_fail(classification: Declare, thresholds: dict[str, Any], match: str) -> None:
-    """Thresholds in the wrong order are refused when the asset is declared."""
+def test_thresholds_warn_before_they_fail(kind: Callable[..., Check], warn: float, fail: float, match: str) -> None:
+    """Thresholds in the wrong order are refused where they are written."""
     with pytest.raises(ConfigurationError, match=match):
-        classification(**thresholds)
+        kind(warn=warn, fail=fail)
 
 
+@pytest.mark.parametrize("kind", [PaidOnce, Retention])
 @pytest.mark.parametrize(("warn", "fail"), [(-1, 5), (1, -5), (float("nan"), 5), (1, float("nan")), (float("inf"), 5)])
-def test_absolute_thresholds_are_counts_or_days(warn: float, fail: float) -> None:
-    """They begin at 0, and a check that never warns is no check."""
-    with pytest.raises(ConfigurationError, match="absolute thresholds are counts or days from 0 on"):
-        AbsoluteThresholds(warn, fail)
+def test_thresholds_of_numbers_begin_at_zero(kind: Callable[..., Check], warn: float, fail: float) -> None:
+    """They are counts or days, and a check that never warns is no check."""
+    with pytest.raises(ConfigurationError, match="measures a number: thresholds are from 0 on; got warn="):
+        kind(warn=warn, fail=fail)
 
 
-@pytest.mark.parametrize(
-    ("thresholds", "match"),
-    [
-        (
-            {"retention": Thresholds(0.2, 0.5)},
-            r"retention takes AbsoluteThresholds\(warn=\.\.\., fail=\.\.\.\), since .* days",
-        ),
-        ({"paid_once": Thresholds(0.0, 1.0)}, r"paid_once takes AbsoluteThresholds\(.*, since .* counts"),
-        ({"error_rate": AbsoluteThresholds(1, 5)}, r"error_rate takes Thresholds\(.*, since .* shares"),
-        ({"complete": AbsoluteThresholds(5, 1)}, r"complete takes Thresholds\(.*, since .* shares"),
-        ({"retention": AbsoluteThresholds(29)}, "retention would warn too late: the API keeps results for 29 days"),
-    ],
-    ids=["retention", "paid_once", "error_rate", "complete", "too late"],
-)
-def test_thresholds_are_of_the_kind_that_the_check_measures(
-    classification: Declare, thresholds: dict[str, Any], match: str
-) -> None:
-    """A share in place of days, or days after which nothing is left to fetch, are refused at the declaration."""
-    with pytest.raises(ConfigurationError, match=match):
-        classification(**thresholds)
+def test_a_warning_that_comes_when_the_results_are_gone_is_refused() -> None:
+    """The API keeps them for 29 days."""
+    with pytest.raises(ConfigurationError, match="retention would warn too late: the API keeps results for 29 days"):
+        Retention(warn=29, fail=40)
+
+
+@pytest.mark.parametrize("given", ["error_rate", ErrorRate, dg.AssetCheckSpec("error_rate", asset="answers"), None])
+def test_what_is_no_check_is_refused(classification: Declare, given: Any) -> None:
+    """A name, a class or one of Dagster's specs would say no thresholds."""
+    with pytest.raises(ConfigurationError, match=r"checks= takes instances of ErrorRate, .* such as ErrorRate\(warn="):
+        classification(checks=[given])
+
+
+def test_a_check_is_named_once(classification: Declare) -> None:
+    """Of two thresholds one would be lost without a word."""
+    with pytest.raises(ConfigurationError, match="checks= names ErrorRate twice"):
+        classification(checks=[ErrorRate(warn=0.1, fail=0.2), Complete(), ErrorRate(warn=0.0)])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +194,7 @@ def test_f66_how_long_results_may_lie_is_the_users_to_say(days: float, expected:
     """The check on retention warns and fails after as many days as it was told."""
     one = replace(report({"succeeded": 1}), oldest_open_days=days)
 
-    assert verdicts(one, by=checks(retention=AbsoluteThresholds(warn=5, fail=10)))["retention"] == expected
+    assert verdicts(one, by=[Retention(warn=5, fail=10)])["retention"] == expected
 
 
 @pytest.mark.parametrize(("n", "expected"), [(3, "pass"), (4, "warn"), (9, "warn"), (10, "error")])
@@ -190,17 +202,15 @@ def test_f34_how_many_may_be_paid_for_twice_is_the_users_to_say(n: int, expected
     """The check on double payment warns and fails beyond as many requests as it was told; without `fail` it warns."""
     one = replace(report({"succeeded": 9}), table_doubts=Doubts(n_unconfirmed=1, n_possible_duplicates=n))
 
-    assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3, fail=9)))["paid_once"] == expected
-    assert verdicts(one, by=checks(paid_once=AbsoluteThresholds(warn=3)))["paid_once"] != "error"
+    assert verdicts(one, by=[PaidOnce(warn=3, fail=9)])["paid_once"] == expected
+    assert verdicts(one, by=[PaidOnce(warn=3)])["paid_once"] != "error"
 
 
 def test_thresholds_of_the_money_are_set_where_the_asset_is_declared(
     world: "DagsterWorld", classification: Declare
 ) -> None:
     """A run records the thresholds that it was given, and the check says in the UI when it warns."""
-    asset = classification(
-        partitions_def=None, paid_once=AbsoluteThresholds(warn=2, fail=7), retention=AbsoluteThresholds(warn=3, fail=9)
-    )
+    asset = classification(partitions_def=None, checks=[PaidOnce(warn=2, fail=7), Retention(warn=3, fail=9)])
 
     found = recorded(world, world.run(asset))
 
@@ -259,12 +269,16 @@ def test_an_answer_without_labels_has_no_drift(asking: Declare) -> None:
         text: str
 
     assert "label_drift" not in {check.name for check in asking(output=Summary).check_specs}
+    with pytest.raises(ConfigurationError, match="checks= names LabelDrift, but the output has no field with a closed"):
+        asking(output=Summary, checks=[LabelDrift()])
 
 
-def test_a_blocking_check_that_does_not_exist_is_refused(classification: Declare) -> None:
-    """A misspelled name would block nothing."""
-    with pytest.raises(ConfigurationError, match=r"blocking_checks names eror_rate.*It has error_rate"):
-        classification(blocking_checks=["eror_rate"])
+def test_which_checks_block_is_said_by_each(classification: Declare) -> None:
+    """None does unless it is told to, with its own thresholds or others."""
+    specs = {spec.name: spec.blocking for spec in classification(checks=[Complete(blocking=True)]).check_specs}
+
+    assert [name for name, blocking in specs.items() if blocking] == ["complete"]
+    assert len(specs) == 7
 
 
 # --- in runs ------------------------------------------------------------------------------------------
@@ -339,9 +353,11 @@ def test_faults_turn_the_checks(
     asset = classification(
         partitions_def=None,
         max_attempts=1,
-        error_rate=Thresholds(0.1, 0.3),
-        expiry_rate=Thresholds(0.1, 0.3),
-        complete=Thresholds(0.9, 0.7),
+        checks=[
+            ErrorRate(warn=0.1, fail=0.3),
+            ExpiryRate(warn=0.1, fail=0.3),
+            Complete(warn=0.9, fail=0.7),
+        ],
     )
 
     found = recorded(world, world.run(asset))

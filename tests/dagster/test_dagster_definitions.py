@@ -14,11 +14,13 @@ from pydantic import BaseModel, Field, create_model
 
 import claude_batch_dagster
 from claude_batch_dagster import (
+    Ask,
     ClaudeBatchError,
     build_batch_asset,
     build_classification_asset,
     build_submission_asset,
 )
+from claude_batch_dagster.assets.dagster_options import MOVED, DagsterOptions
 from claude_batch_dagster.assets.registry import declaration_of
 from claude_batch_dagster.errors import ConfigurationError, OutputModelError, TemplateError
 
@@ -66,10 +68,12 @@ def test_everything_public_is_documented() -> None:
 
 def test_every_option_of_the_factory_is_documented() -> None:
     """The docstring of the factory names every option, and the default of those that are not None or empty."""
-    documented = inspect.getdoc(build_batch_asset) or ""
+    documented = "\n".join(inspect.getdoc(one) or "" for one in (build_batch_asset, Ask))
+    told = {*inspect.signature(build_batch_asset).parameters, *inspect.signature(Ask).parameters} - {"options"}
 
-    for name in inspect.signature(build_batch_asset).parameters:
+    for name in told:
         assert f"\n    {name}: " in documented, name
+    assert all(f"`{name}`" in documented for name in DagsterOptions.__annotations__)
     assert "{text}" in documented
     assert "1,024" in documented
 
@@ -77,7 +81,15 @@ def test_every_option_of_the_factory_is_documented() -> None:
 def test_the_classification_takes_what_the_factory_takes() -> None:
     """Options of the general factory pass through, and a misspelled one is refused."""
     with pytest.raises(TypeError, match="max_token"):
-        build_classification_asset(name="a", upstream="b", labels={"x": "", "y": ""}, max_token=1)
+        build_classification_asset(name="a", upstream="b", labels={"x": "", "y": ""}, max_token=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("option", sorted(MOVED))
+def test_what_is_written_otherwise_since_says_how(option: str) -> None:
+    """An option of the first version is refused with what to write in its place."""
+    declare: Any = build_batch_asset
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{option}'\. .*(ask=Ask\(|checks=\[)"):
+        declare(name="a", upstream="b", ask=Ask("{text}", Topic), **{option: 1})
 
 
 # --- what is passed on --------------------------------------------------------------------------------
@@ -226,7 +238,7 @@ class Described(BaseModel):
 
 def test_answers_of_an_earlier_version_are_found_by_the_bytes_that_it_sent(classification: Declare) -> None:
     """Whatever is said in more words today."""
-    asset = build_batch_asset(name="a", upstream="documents", prompt="{text}", output=Described)
+    asset = build_batch_asset(name="a", upstream="documents", ask=Ask("{text}", Described))
     builder = declaration_of(asset).task.builder
     before = {"type": "json_schema", "schema": transform_schema(Described)}
     sent = {**builder.base, "output_config": {"format": before}, "messages": [{"role": "user", "content": "a"}]}
@@ -260,12 +272,17 @@ def test_an_effort_that_there_is_not_is_refused(classification: Declare, effort:
         classification(effort=effort)
 
 
-def test_a_model_that_nobody_knows_is_told_when_it_is_declared(classification: Declare) -> None:
-    """It is no error, for a gateway may have it."""
-    with pytest.warns(
-        UserWarning, match=r"nobody here knows the model 'claude-haiku-5\.5'\. Do you mean 'claude-haiku"
-    ):
-        classification(model="claude-haiku-5.5")
+def test_a_model_that_nobody_knows_is_told_when_it_is_declared() -> None:
+    """It is no error, for a gateway may have it; the warning names the line where it is written."""
+    doubted = r"nobody here knows the model 'claude-haiku-5\.5'\. Do you mean 'claude-haiku"
+    labels = {"war": "army", "economy": "tax"}
+
+    with pytest.warns(UserWarning, match=doubted) as of_the_factory:
+        build_classification_asset(name="a", upstream="b", labels=labels, model="claude-haiku-5.5")
+    with pytest.warns(UserWarning, match=doubted) as of_the_question:
+        Ask("{text}", Topic, model="claude-haiku-5.5")
+
+    assert [warning.filename for warning in (*of_the_factory, *of_the_question)] == [__file__, __file__]
 
 
 def test_partitions_need_an_expression(classification: Declare, years: Any) -> None:

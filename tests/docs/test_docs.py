@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import duckdb
 import pytest
 
 import claude_batch_dagster
+from claude_batch_dagster import checks
+from claude_batch_dagster.assets.dagster_options import DagsterOptions
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING
 from claude_batch_dagster.core.ledger import NEXT, State
 from claude_batch_dagster.core.sending.evidence import Evidence
@@ -142,6 +145,9 @@ def test_reference_names_every_option() -> None:
         getattr(claude_batch_dagster, name) for name in claude_batch_dagster.__all__ if name.startswith("build_")
     ]
     parameters = [name for factory in factories for name in inspect.signature(factory).parameters if name != "options"]
+
+    settings = [*(setting.name for setting in fields(claude_batch_dagster.Ask)), *DagsterOptions.__annotations__]
+    parameters += [*settings, *checks.__all__[1:], *(kind.name for kind in checks.USUAL)]
 
     assert [name for name in (*options, *parameters) if f"`{name}`" not in REFERENCE] == []
     assert [factory.__name__ for factory in factories if factory.__name__ not in REFERENCE] == []

@@ -18,6 +18,7 @@ from claude_batch_dagster import (
     build_new_documents_sensor,
     build_submission_asset,
 )
+from claude_batch_dagster.checks import ErrorRate
 from tests.live import shapes
 from tests.live.documents import write_years
 from tests.live.families import LABELS, YEARS, Family, told
@@ -42,7 +43,9 @@ FAMILIES = [
     Family("each", options={"backfill_policy": dg.BackfillPolicy.multi_run(1)}),
     Family("scheduled"),
     Family("judged"),
-    Family("blocked", options={"blocking_checks": ["error_rate"], "backfill_policy": dg.BackfillPolicy.single_run()}),
+    Family(
+        "blocked", options={"checks": [ErrorRate(blocking=True)], "backfill_policy": dg.BackfillPolicy.single_run()}
+    ),
     Family("cramped", settings={"max_requests_per_batch": 2, "max_requests_in_flight": 2}),
     Family("seen"),
     Family("slow", settings={"max_requests_per_batch": 1}),
