@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from claude_batch_dagster.assets.factories import build_batch_asset, build_classification_asset
     from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
     from claude_batch_dagster.assets.submission import build_submission_asset
+    from claude_batch_dagster.component.claude_batch import ClaudeBatchComponent
     from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
     from claude_batch_dagster.errors import ClaudeBatchError
     from claude_batch_dagster.resource import ClaudeBatchResource
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "Ask",
+    "ClaudeBatchComponent",
     "ClaudeBatchError",
     "ClaudeBatchResource",
     "build_batch_asset",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "DEFAULT_MODEL": "core.asking.requests",
     "Ask": "assets.ask",
+    "ClaudeBatchComponent": "component.claude_batch",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",
     "build_batch_asset": "assets.factories",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypedDict
 
 from pydantic import BaseModel
@@ -26,8 +27,8 @@ from claude_batch_dagster.errors import ConfigurationError, TemplateError
 
 PACKAGE = __name__.partition(".")[0]
 
-Prompt = str | PromptFunction
-"""A template with the names of columns in braces, or a function from a row to a message or to params."""
+Prompt = str | Path | PromptFunction
+"""A template with the names of columns in braces, a file of one, or a function from a row to a message or to params."""
 
 
 class AskOptions(TypedDict, total=False):
@@ -49,9 +50,9 @@ class Ask:
     A row that was asked is asked again when any of it changes, but for `max_attempts`.
 
     Args:
-        prompt: User message with upstream columns in braces (`"Summarize:\\n{text}"`; `{{` is a brace), or
-            a function that takes a row (a mapping by column) and returns a message, or params of the
-            Messages API to lay over the others. It must make the same of the same row every time. An empty
+        prompt: User message with upstream columns in braces (`"Summarize:\\n{text}"`; `{{` is a brace), the path
+            of a file with one, or a function that takes a row (a mapping by column) and returns a message, or params
+            of the Messages API to lay over the others. It must make the same of the same row every time. An empty
             message leaves the row out, as `rejected`; what the function raises ends the run before anything is sent.
         output: A pydantic model. Its schema is sent as a structured output, answers are validated by it, and
             its fields become columns: scalars, dates, lists and nested models typed, the rest JSON.
@@ -105,7 +106,7 @@ class Ask:
     def builder(self) -> RequestBuilder:
         """What makes requests of rows."""
         return RequestBuilder(
-            prompt=_template(self.prompt) if isinstance(self.prompt, str) else self.prompt,
+            prompt=read_template(self.prompt),
             base=self._base_params(),
             asked={
                 "model": self.model,
@@ -122,7 +123,8 @@ class Ask:
     @property
     def description(self) -> str:
         """What is asked, in Markdown."""
-        asked = f"```\n{self.prompt}\n```" if isinstance(self.prompt, str) else "a Python function"
+        prompt = self.builder.prompt
+        asked = f"```\n{prompt.source}\n```" if isinstance(prompt, Template) else "a Python function"
         lines = [
             f"One answer of `{self.model}` for each upstream row, through Message Batches.",
             f"**Prompt**\n\n{asked}",
@@ -130,6 +132,18 @@ class Ask:
         if self.system:
             lines.append(f"**System prompt**\n\n```\n{self.system}\n```")
         return "\n\n".join(lines)
+
+    @property
+    def code_reference(self) -> tuple[str, int] | None:
+        """File and line of a prompt that is in a file of its own, or made by a function."""
+        if isinstance(self.prompt, Path):
+            return str(self.prompt.resolve()), 1
+        if isinstance(self.prompt, str):
+            return None
+        try:
+            return str(Path(inspect.getsourcefile(self.prompt) or "").resolve()), inspect.getsourcelines(self.prompt)[1]
+        except (TypeError, OSError):  # a partial, an object that can be called, a line typed in a shell
+            return None
 
     def _base_params(self) -> dict[str, Any]:
         """Return the params of every request, without its messages."""
@@ -146,8 +160,19 @@ class Ask:
         }
 
 
-def _template(prompt: str) -> Template:
-    template = Template.parse(prompt)
+def read_template(prompt: Prompt) -> Template | PromptFunction:
+    """Return a prompt as it is used: out of its file, if it is in one, and taken apart, unless it is a function."""
+    if isinstance(prompt, Path):
+        try:
+            text = prompt.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise ConfigurationError(f"the prompt {prompt} cannot be read: {reason}.") from error
+    elif isinstance(prompt, str):
+        text = prompt
+    else:
+        return prompt
+    template = Template.parse(text)
     if not template.columns:
         raise TemplateError(
             "the prompt names no column, so it would ask the same about every row. "

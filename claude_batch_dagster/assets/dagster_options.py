@@ -92,6 +92,12 @@ def check_known(factory: str, given: Mapping[str, Any], known: Collection[str]) 
             raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}{hint}")
 
 
+def execution_of(options: DagsterOptions) -> Mapping[str, Any]:
+    """Return the options of the op, as `multi_asset` takes them."""
+    given: dict[str, Any] = {name: value for name, value in options.items() if name in OF_THE_OP and value is not None}
+    return {**given, "hooks": set(given["hooks"])} if "hooks" in given else given
+
+
 def prefix_of(key_prefix: str | Sequence[str] | None) -> list[str]:
     """Return the parts of a prefix."""
     if key_prefix is None:

@@ -1,6 +1,5 @@
 """Submitting without waiting: `<name>_submission` materializes as soon as its rows are at the API."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import dagster as dg
 from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, whole_frame
 from claude_batch_dagster.engine import Submitted
+from claude_batch_dagster.runs.dagster_internals import previews
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import partitions_of
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
@@ -69,8 +69,7 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
         _tell(context, submitted)
         yield dg.MaterializeResult(asset_key=context.asset_key)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (dg.BetaWarning, dg.PreviewWarning))
+    with previews():
         return dg.multi_asset(
             name=key.to_python_identifier(),
             specs=[spec],

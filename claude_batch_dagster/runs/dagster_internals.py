@@ -1,7 +1,9 @@
 """All that is used of Dagster's inside: each part is proved to do what is known of it, and done without otherwise."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -92,6 +94,14 @@ def target_type(load: Callable[[str], Any] = import_module) -> Callable[..., Any
 
 TARGET = target_type()
 """What this Dagster has of targets. Without it checks are recorded, and count for no partition of a range."""
+
+
+@contextmanager
+def previews() -> Iterator[None]:
+    """Use what Dagster calls beta or a preview (backfill policies, checks by partition) without a warning to users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (dg.BetaWarning, dg.PreviewWarning))  # they cannot act on it
+        yield
 
 
 def has_checks_by_partition() -> bool:

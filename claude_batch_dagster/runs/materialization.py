@@ -31,12 +31,14 @@ class Materialization:
     resource: ClaudeBatchResource
     task: Task
     checks: Sequence[Check]
+    frame: pd.DataFrame | None
+    """The documents, if an IO manager has handed them over."""
 
-    def run(self, frame: pd.DataFrame | None) -> Iterator[Any]:
+    def run(self) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
         engine = open_engine(self.context, self.resource, self.task)
         try:
-            report = engine.run(partitions_of(self.context), frame)
+            report = engine.run(partitions_of(self.context), self.frame)
         except INTERRUPTIONS as interruption:
             stop(self.context, engine, on_terminate=self.resource.on_terminate)
             raise dg.DagsterExecutionInterruptedError from interruption

@@ -45,6 +45,22 @@ def definition_metadata(
     return {**metadata, "partition_expr": partition_expr} if partition_expr else metadata
 
 
+def column_lineage(
+    upstream: dg.AssetKey, keys: tuple[str, ...], named: tuple[str, ...] | None, schema: OutputSchema
+) -> dict[str, Any]:
+    """
+    Say which columns of the upstream table each column is made of: keys of keys, fields of what the prompt names.
+
+    Nothing where that is not known, as of a prompt function.
+    """
+    if named is None:
+        return {}
+    read = [dg.TableColumnDep(asset_key=upstream, column_name=name) for name in named]
+    made = {key: [dg.TableColumnDep(asset_key=upstream, column_name=key)] for key in keys}
+    lineage = dg.TableColumnLineage(deps_by_column={**made, **dict.fromkeys(schema.columns, read)})
+    return {"dagster/column_lineage": lineage}
+
+
 def partition_metadata(report: PartitionReport) -> dict[str, Any]:
     """Describe one partition after a run: first what people look for, figures named so that they plot."""
     standing = report.standing

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster.assets.factories import CLASSIFICATION_PROMPT, CLASSIFICATION_SYSTEM
+from claude_batch_dagster.assets.labels import CLASSIFICATION_PROMPT, CLASSIFICATION_SYSTEM
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.requests import RequestBuilder

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.canary import KEY
@@ -11,7 +12,7 @@ from tests.canary import KEY
 REPOSITORY = Path(__file__).parents[2]
 
 
-def install(folder: Path, *, extra: str = "") -> str:
+def install(folder: Path, *, extra: str = "", beside: Sequence[str] = ()) -> str:
     """Build the wheel, install it in an empty environment with what is tried out here, and return its Python."""
     built = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)]
     subprocess.run(built, check=True, capture_output=True)
@@ -22,7 +23,7 @@ def install(folder: Path, *, extra: str = "") -> str:
     # An extra may need another version of what it names itself.
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pins.write_text("\n".join(line for line in lines if not (extra and line.startswith("sqlalchemy=="))))
-    pip = [python, "-m", "pip", "install", "--quiet", "-c", str(pins), f"{wheel}{extra}"]
+    pip = [python, "-m", "pip", "install", "--quiet", "-c", str(pins), f"{wheel}{extra}", *beside]
     subprocess.run(pip, check=True, capture_output=True)
     return python
 

@@ -1,0 +1,178 @@
+"""From what was said of an asset, in Python or in YAML, to the asset."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from claude_batch_dagster.assets.ask import Ask
+from claude_batch_dagster.assets.dagster_options import DagsterOptions
+from claude_batch_dagster.assets.registry import TAG, Declaration, declaration_of, remember, tag_of
+from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, schema_of, subquery, whole_frame
+from claude_batch_dagster.checks import Check, checks_of
+from claude_batch_dagster.core.asking.code_version import code_version
+from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.task import Task
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.runs.checks import check_specs
+from claude_batch_dagster.runs.dagster_internals import previews
+from claude_batch_dagster.runs.materialization import Materialization
+from claude_batch_dagster.runs.metadata import column_lineage, definition_metadata
+from claude_batch_dagster.runs.partitions import PartitionExpr, output_partition_expr, partition_rule
+
+PARTITIONS_PER_RUN = 5000
+"""A policy that neighbours do not have, so that a backfill gives this asset one run of its own."""
+
+CODE_REFERENCES = "dagster/code_references"
+
+Execute = Callable[[dg.AssetExecutionContext, Materialization], Iterator[Any]]
+"""What a run of the asset does: `materialization.run()`, and what somebody adds to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Which rows there are, and where their answers go."""
+
+    source: Source
+    key: str | Sequence[str] = "id"
+    partition_expr: PartitionExpr | None = None
+    sql: str | None = None
+    sample_columns: Sequence[str] = ()
+    schema: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that tell rows apart."""
+        return (self.key,) if isinstance(self.key, str) else tuple(self.key)
+
+    def check(self, ask: Ask) -> None:
+        """Raise if columns are known to lack, or if it was said twice, and differently, what to read."""
+        ask.schema.check(keys=self.keys)
+        if self.sql is None:
+            self.source.check_columns(ask.builder, (*self.keys, *self.sample_columns))
+        elif self.source.ins:
+            raise ConfigurationError(
+                "sql= and upstream=AssetIn(...) contradict each other: the IO manager's DataFrame would be read, the "
+                "query would not. Leave one out."
+            )
+
+    def upstream(self, partitions_def: dg.PartitionsDefinition[str] | None) -> Upstream:
+        """Return what is read of them."""
+        return Upstream(
+            relation=f"({subquery(self.sql)})" if self.sql else self.source.table.sql,
+            shown_as="query sql=" if self.sql else f"table {self.source.table}",
+            key=self.keys,
+            rule=partition_rule(partitions_def, self.partition_expr),
+            sample_columns=tuple(self.sample_columns),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """What runs the asset."""
+
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    """What Dagster is to know of it, for the submission asset too: pool, tags, retries, hooks."""
+    backfill_policy: dg.BackfillPolicy | None = None
+    name: str | None = None
+    description: str | None = None
+    execute: Execute = lambda _, materialization: materialization.run()
+
+
+def described(
+    key: dg.AssetKey,
+    source: Source,
+    ask: Ask,
+    options: DagsterOptions,
+    partitions_def: dg.PartitionsDefinition[str] | None,
+) -> dg.AssetSpec:
+    """Return what the user says of an asset, and what its question says."""
+    return dg.AssetSpec(
+        key,
+        deps=[*source.deps, *(options.get("deps") or ())],
+        skippable=True,
+        code_version=code_version(ask.builder),
+        description=options.get("description") or ask.description,
+        group_name=options.get("group_name"),
+        owners=options.get("owners"),
+        tags=options.get("tags"),
+        kinds=set(options.get("kinds", ("claude", "duckdb"))),
+        partitions_def=partitions_def,
+        metadata=options.get("metadata"),
+        automation_condition=options.get("automation_condition"),
+        freshness_policy=options.get("freshness_policy"),
+    )
+
+
+def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
+    spec: dg.AssetSpec, ask: Ask, rows: Rows, *, checks: Sequence[Check], resource_key: str, op: Op
+) -> dg.AssetsDefinition:
+    """
+    Make the asset of a spec, and add what its table says.
+
+    Raises `TemplateError`, `OutputModelError` and `ConfigurationError` for what cannot work.
+    """
+    rows.check(ask)
+    key = spec.key
+    task = Task(
+        target=TableName(rows.schema or schema_of(key), key.path[-1]),
+        upstream=rows.upstream(spec.partitions_def),
+        builder=ask.builder,
+        schema=ask.schema,
+        max_attempts=ask.max_attempts,
+    )
+    table = definition_metadata(
+        task.target,
+        rows.keys,
+        ask.schema,
+        partition_expr=output_partition_expr(spec.partitions_def),
+        model=ask.model,
+    )
+    lineage = {} if rows.sql else column_lineage(rows.source.key, rows.keys, ask.builder.columns, ask.schema)
+    declaration = Declaration(
+        spec=_with_prompt(spec, ask).merge_attributes(metadata={**table, **lineage}, tags={TAG: tag_of(key)}),
+        key=key,
+        source=rows.source,
+        task=task,
+        resource_key=resource_key,
+        backfill_policy=op.backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+        execution=op.execution,
+    )
+    return _asset(declaration, checks_of(checks, labeled=ask.schema.categorical is not None), op)
+
+
+def _with_prompt(spec: dg.AssetSpec, ask: Ask) -> dg.AssetSpec:
+    """Add where the prompt is written to the code that the UI links to."""
+    if ask.code_reference is None:
+        return spec
+    file, line = ask.code_reference
+    known = spec.metadata.get(CODE_REFERENCES)
+    others = known.code_references if isinstance(known, dg.CodeReferencesMetadataValue) else []
+    with previews():
+        prompt = dg.LocalFileCodeReference(file_path=file, line_number=line, label="prompt")
+        references = dg.CodeReferencesMetadataValue(code_references=[*others, prompt])
+    return spec.merge_attributes(metadata={CODE_REFERENCES: references})
+
+
+def _asset(declaration: Declaration, checks: Sequence[Check], op: Op) -> dg.AssetsDefinition:
+    resource_key, spec = declaration.resource_key, declaration.spec
+
+    def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
+        frame = whole_frame(frames[FRAME_INPUT]) if frames else None
+        resource, task = getattr(context.resources, resource_key), declaration_of(context.assets_def).task
+        yield from op.execute(context, Materialization(context, resource, task, checks, frame))
+
+    with previews():
+        asset = dg.multi_asset(
+            name=op.name or spec.key.to_python_identifier(),
+            description=op.description,
+            specs=[spec],
+            ins=declaration.source.ins,
+            check_specs=check_specs(spec.key, checks, spec.partitions_def),
+            required_resource_keys={resource_key},
+            backfill_policy=declaration.backfill_policy,
+            **declaration.execution,
+        )(body)
+    return remember(asset, declaration)

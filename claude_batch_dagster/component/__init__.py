@@ -1,0 +1,1 @@
+"""The asset in YAML: `claude_batch_dagster.ClaudeBatchComponent`, its attributes, and what `dg scaffold` writes."""

@@ -1,0 +1,134 @@
+"""What is asked of each row, in YAML."""
+
+from typing import Annotated, Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from claude_batch_dagster.assets.ask import Ask, Prompt, read_template
+from claude_batch_dagster.assets.labels import CLASSIFICATION_SYSTEM, classification, label_model
+from claude_batch_dagster.component.output_fields import EXAMPLES, Output, model_of
+from claude_batch_dagster.component.texts import (
+    Templated,
+    Text,
+    TextFile,
+    filled,
+    function_at,
+    located,
+    path_of,
+    rendered,
+    text_of,
+)
+from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
+from claude_batch_dagster.errors import ConfigurationError
+
+
+class PromptFunction(dg.Model):
+    """A Python function from a row to a message."""
+
+    function: str = Field(
+        description="Dotted path of a function from a row (a mapping by column) to a message, or to params.",
+        examples=["my_project.prompts.render"],
+    )
+
+
+class AskModel(dg.Model):
+    """What is asked of each row: `labels`, or `prompt` and `output`."""
+
+    labels: dict[str, str] | None = Field(
+        default=None,
+        description="Labels, each with what belongs to it: each document gets one of them, in the column `label`.",
+        examples=[{"billing": "invoices, payments, refunds", "other": "anything else"}],
+    )
+    text_column: str = Field(default="text", description="With labels: the upstream column with the text.")
+    prompt: Text | PromptFunction | None = Field(
+        default=None,
+        description="User message with upstream columns in braces. A brace itself needs a file (path:), where it is "
+        "written twice.",
+        examples=["Summarize:\n{text}", {"path": "prompt.md"}],
+    )
+    output: Output | None = Field(
+        default=None,
+        description="With a prompt: the fields of the answer with their types, or the dotted path of a pydantic model.",
+        examples=EXAMPLES,
+    )
+    system: Text | None = Field(default=None, description="System prompt; with labels there is one.")
+    model: str = Field(
+        default=DEFAULT_MODEL,
+        description="Model id; default the cheapest current model.",
+        examples=["claude-sonnet-5-5"],
+    )
+    max_tokens: int | Templated | None = Field(
+        default=None,
+        description="Limit of an answer, in tokens; default 1,024, or 16,000 where thinking is not switched off.",
+    )
+    thinking: dict[str, Any] | None = Field(
+        default=None,
+        description="The `thinking` param; default: off for Haiku 5.5 and Opus 5, between tools for Sonnet 5.5.",
+        examples=[{"type": "disabled"}],
+    )
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | Templated | None = Field(
+        default=None, description="`output_config.effort`; default the model's."
+    )
+    params: dict[str, Any] | None = Field(
+        default=None, description="Further params of the Messages API for every request (no sampling parameters)."
+    )
+    max_attempts: int | Templated = Field(
+        default=3, description="How often a row is asked in one run when its failures cost nothing."
+    )
+
+
+def resolve_ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
+    """Return the question that YAML describes; raise `ResolutionException`, with the line, for one that cannot be."""
+    with located(context):
+        return _ask(context, said)
+
+
+def _ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
+    settings = {
+        name: filled(context.at_path(name), getattr(said, name))
+        for name in ("model", "max_tokens", "thinking", "effort", "params", "max_attempts")
+        if name in said.model_fields_set
+    }
+    system = None if said.system is None else text_of(context.at_path("system"), said.system)
+    if said.labels is not None:
+        if said.prompt is not None or said.output is not None:
+            raise ConfigurationError(
+                "ask has labels, which come with a prompt and an output. Leave out one or the other."
+            )
+        labels = {
+            label: rendered(context.at_path("labels").at_path(label), meaning) for label, meaning in said.labels.items()
+        }
+        column = rendered(context.at_path("text_column"), said.text_column)
+        with located(context, "labels"):
+            label_model(labels)
+        return classification(labels, column, CLASSIFICATION_SYSTEM if system is None else system, **settings)
+    if said.prompt is None or said.output is None:
+        raise ConfigurationError("ask needs labels, or a prompt and an output.")
+    with located(context, "output"):
+        output = model_of(context.at_path("output"), said.output)
+    with located(context, "prompt"):
+        prompt = _prompt(context.at_path("prompt"), said.prompt)
+        read_template(prompt)
+    return Ask(prompt, output, system=system, **settings)
+
+
+def _prompt(context: dg.ResolutionContext, said: Text | PromptFunction) -> Prompt:
+    match said:
+        case PromptFunction():
+            return function_at(context, rendered(context, said.function))
+        case TextFile():
+            return path_of(context, said)
+        case _:
+            return rendered(context, said)
+
+
+ResolvedAsk = Annotated[
+    Ask,
+    dg.Resolver(
+        resolve_ask,
+        model_field_type=AskModel,
+        description="What is asked of each row: `labels`, or `prompt` and `output`.",
+        inject_before_resolve=False,
+    ),
+]
