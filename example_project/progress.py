@@ -15,14 +15,26 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from example_project.books import Requests
+from claude_batch_dagster.status import LedgerStatus, RequestCounts
+
+TABLE = "public.classified_documents"
 
 _LOOK_EVERY_SECONDS = 0.5
 _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 
+def watch(status: LedgerStatus) -> Iterator[RequestCounts]:
+    """Yield, whenever asked, how far the requests are that had not landed at the first look."""
+    landed_before = status.requests(TABLE).landed
+    while True:
+        now = status.requests(TABLE)
+        yield RequestCounts(
+            sent=now.sent - landed_before, ended=now.ended - landed_before, landed=now.landed - landed_before
+        )
+
+
 @contextmanager
-def shown(console: Console, title: str, looks: Iterator[Requests], total: int) -> Iterator[None]:
+def shown(console: Console, title: str, looks: Iterator[RequestCounts], total: int) -> Iterator[None]:
     """Show progress while the body runs: a bar in a terminal, now and then a line anywhere else."""
     done = threading.Event()
     draw = _bar if console.is_terminal else _lines
@@ -35,7 +47,7 @@ def shown(console: Console, title: str, looks: Iterator[Requests], total: int) -
         thread.join()
 
 
-def _bar(console: Console, title: str, looks: Iterator[Requests], total: int, done: threading.Event) -> None:
+def _bar(console: Console, title: str, looks: Iterator[RequestCounts], total: int, done: threading.Event) -> None:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -47,15 +59,19 @@ def _bar(console: Console, title: str, looks: Iterator[Requests], total: int, do
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total or None, requests="")
         for requests in looks:
-            progress.update(task, completed=requests.landed, requests=str(requests))
+            progress.update(task, completed=requests.landed, requests=_in_words(requests))
             if done.wait(_LOOK_EVERY_SECONDS):
                 return
 
 
-def _lines(console: Console, title: str, looks: Iterator[Requests], total: int, done: threading.Event) -> None:
+def _lines(console: Console, title: str, looks: Iterator[RequestCounts], total: int, done: threading.Event) -> None:
     started = time.monotonic()
     for requests in looks:
         if done.wait(_PLAIN_LINE_EVERY_SECONDS):
             return
         of = f" of {total:,}" if total else ""
-        console.print(f"{title}: {requests}{of}, {time.monotonic() - started:.0f} s")
+        console.print(f"{title}: {_in_words(requests)}{of}, {time.monotonic() - started:.0f} s")
+
+
+def _in_words(requests: RequestCounts) -> str:
+    return f"{requests.sent:,} sent, {requests.ended:,} answered, {requests.landed:,} landed"

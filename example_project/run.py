@@ -13,13 +13,13 @@ import dagster as dg
 from rich.console import Console
 
 from claude_batch_dagster import ClaudeBatchError
+from claude_batch_dagster.status import LedgerStatus
 from example_project.assets import RANGE_END, RANGE_START, years
-from example_project.books import count_sent, opened, read_bill, watch
 from example_project.corpus import DocumentsFileError, read_documents
 from example_project.definitions import build_definitions
 from example_project.instance import prepare_dagster_home
 from example_project.offline import EmulatorError
-from example_project.progress import shown
+from example_project.progress import TABLE, shown, watch
 from example_project.settings import Settings, SettingsError, read_settings
 from example_project.summary import read_verdicts, render
 from example_project.warehouse import duckdb_resource
@@ -57,15 +57,16 @@ def run(settings: Settings, console: Console) -> None:
     job = build_definitions(settings).resolve_implicit_global_asset_job_def()
     all_years = {RANGE_START: years.get_first_partition_key(), RANGE_END: years.get_last_partition_key()}
     dagster_home = str(prepare_dagster_home(settings.dagster_home))
-    with dg.DagsterInstance.from_config(dagster_home) as instance, opened(settings.home) as ledger:
+    status = LedgerStatus(state_directory=str(settings.home))
+    with dg.DagsterInstance.from_config(dagster_home) as instance:
         console.print(f"Writing {n_documents:,} documents ...")
         materialize(job, instance, "documents", all_years)
-        with shown(console, "Classifying", watch(ledger), n_documents):
+        with shown(console, "Classifying", watch(status), n_documents):
             run_id = materialize(job, instance, "classified_documents", all_years)
         console.print("Drawing the themes ...")
         materialize(job, instance, "themes_by_decade", {})
-        bills = [read_bill(ledger, run_id=run_id), read_bill(ledger)]
-        n_sent = count_sent(ledger, run_id)
+    bills = [status.spending(TABLE, run_id=run_id), status.spending(TABLE)]
+    n_sent = status.requests(TABLE, run_id=run_id).sent
     render(console, settings, read_verdicts(duckdb_resource(settings)), n_sent, bills)
 
 

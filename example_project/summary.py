@@ -6,7 +6,7 @@ from dagster_duckdb import DuckDBResource
 from rich.console import Console
 from rich.table import Table
 
-from example_project.books import Bill
+from claude_batch_dagster.status import Spending
 from example_project.settings import CHECKOUT, Settings
 from example_project.warehouse import connected
 
@@ -21,7 +21,9 @@ def read_verdicts(database: DuckDBResource) -> dict[str, int]:
         )
 
 
-def render(console: Console, settings: Settings, verdicts: Mapping[str, int], n_sent: int, bills: list[Bill]) -> None:
+def render(
+    console: Console, settings: Settings, verdicts: Mapping[str, int], n_sent: int, bills: list[Spending]
+) -> None:
     """Print the verdicts, what was sent and paid (now and in all), and what to do next."""
     console.print(_verdicts(verdicts))
     console.print(_money(bills))
@@ -49,7 +51,7 @@ def _verdicts(verdicts: Mapping[str, int]) -> Table:
     return table
 
 
-def _money(bills: list[Bill]) -> Table:
+def _money(bills: list[Spending]) -> Table:
     table = Table("")
     for name in ("answers", "tokens in", "tokens out", "paid", "saved against live calls"):
         table.add_column(name, justify="right")
@@ -59,10 +61,20 @@ def _money(bills: list[Bill]) -> Table:
             f"{bill.n_requests:,}",
             f"{bill.input_tokens:,}",
             f"{bill.output_tokens:,}",
-            f"${bill.cost_usd:,.2f}",
-            f"${bill.live_cost_usd - bill.cost_usd:,.2f}",
+            _dollars(bill.cost_usd),
+            _dollars(_saved(bill)),
         )
     return table
+
+
+def _saved(bill: Spending) -> float | None:
+    if bill.live_cost_usd is None or bill.cost_usd is None:
+        return None
+    return bill.live_cost_usd - bill.cost_usd
+
+
+def _dollars(amount: float | None) -> str:
+    return "not known" if amount is None else f"${amount:,.2f}"
 
 
 def _query(home: str) -> str:

@@ -5,6 +5,9 @@ The commands are imported when they are asked for, so that the program starts at
 Dagster, and each is safe to do twice.
 """
 
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +29,31 @@ COMMANDS = {
 """What each command does, told without importing it."""
 
 
+WHERE: Mapping[str, tuple[str | None, str]] = {
+    "--state-directory": (
+        "CLAUDE_BATCH_STATE_DIRECTORY",
+        "Folder of ledger, raw results and locks. [default: .claude_batch beside the database, else here]",
+    ),
+    "--ledger-url": (
+        "CLAUDE_BATCH_LEDGER_URL",
+        (
+            "SQLAlchemy URL of the ledger. One with a password belongs into the environment. "
+            "[default: ledger.sqlite in the state directory]"
+        ),
+    ),
+    "--database": ("CLAUDE_BATCH_DATABASE", "The DuckDB file of documents and answers."),
+    "--base-url": ("ANTHROPIC_BASE_URL", "Base URL of the API. [default: https://api.anthropic.com]"),
+    "--workspace-id": (None, "Workspace that the runs use, for keys that may act in several."),
+}
+"""Where ledger, database and API are: each option with its environment variable and what it says."""
+
+
+def _where(main: Callable[..., None]) -> Callable[..., None]:
+    for flag, (variable, text) in reversed([*WHERE.items()]):
+        main = click.option(flag, envvar=variable, show_envvar=variable is not None, help=text)(main)
+    return main
+
+
 class Commands(click.Group):
     """The commands, each a module with a `command`; errors of ours are told in one sentence."""
 
@@ -37,7 +65,11 @@ class Commands(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = copy(import_module(f"{__name__}.{cmd_name}").command)
+        behind = [
+            click.Option([flag], help=text, expose_value=False, callback=_said) for flag, (_, text) in WHERE.items()
+        ]
+        command.params = [*command.params, *behind]  # people write them on either side
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (as above)
@@ -53,33 +85,14 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from None
 
 
+def _said(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Note what an option behind the command says: it stands over what was said before the command."""
+    if value is not None and param.name:
+        ctx.obj = replace(ctx.obj, **{param.name: value})
+
+
 @click.group(cls=Commands)
-@click.option(
-    "--state-directory",
-    envvar="CLAUDE_BATCH_STATE_DIRECTORY",
-    show_envvar=True,
-    help="Folder of ledger, raw results and locks. [default: .claude_batch beside the database, else here]",
-)
-@click.option(
-    "--ledger-url",
-    envvar="CLAUDE_BATCH_LEDGER_URL",
-    show_envvar=True,
-    help="SQLAlchemy URL of the ledger. One with a password belongs into the environment. "
-    "[default: ledger.sqlite in the state directory]",
-)
-@click.option(
-    "--database",
-    envvar="CLAUDE_BATCH_DATABASE",
-    show_envvar=True,
-    help="The DuckDB file of documents and answers.",
-)
-@click.option(
-    "--base-url",
-    envvar="ANTHROPIC_BASE_URL",
-    show_envvar=True,
-    help="Base URL of the API. [default: https://api.anthropic.com]",
-)
-@click.option("--workspace-id", help="Workspace that the runs use, for keys that may act in several.")
+@_where
 @click.version_option(package_name="claude-batch-dagster")
 @click.pass_context
 def main(  # noqa: PLR0913 - one argument for each option

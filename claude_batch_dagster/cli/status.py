@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from claude_batch_dagster.cli import console
 from claude_batch_dagster.cli.options import Options
-from claude_batch_dagster.cli.overview import ChunkLine, PipelineLine, chunk_line, pipeline_lines
 from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, State
+from claude_batch_dagster.core.reporting.overview import BatchStatus, TableStatus, batch_status, table_statuses
 
 COLOURS = {State.HELD: "red", State.LOST: "red", State.UNSEEN: "magenta", **dict.fromkeys(UNCONFIRMED, "yellow")}
 
@@ -29,8 +29,8 @@ def command(options: Options, *, everything: bool, as_json: bool) -> None:
     with options.stores.looking() as ledger:
         sightings = ledger.sightings(State if everything else OPEN)
     now = options.clock.now()
-    chunks = [chunk_line(one, now) for one in sightings if everything or one.chunk.state in OPEN]
-    pipelines = pipeline_lines(sightings)
+    chunks = [batch_status(one, now) for one in sightings if everything or one.chunk.state in OPEN]
+    pipelines = table_statuses(sightings)
     if as_json:
         told = {"chunks": [asdict(one) for one in chunks], "pipelines": [asdict(one) for one in pipelines]}
         click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
@@ -38,7 +38,7 @@ def command(options: Options, *, everything: bool, as_json: bool) -> None:
         _show(chunks, pipelines, everything=everything)
 
 
-def _show(chunks: Sequence[ChunkLine], pipelines: Sequence[PipelineLine], *, everything: bool) -> None:
+def _show(chunks: Sequence[BatchStatus], pipelines: Sequence[TableStatus], *, everything: bool) -> None:
     screen = console.console()
     if chunks:
         console.table(screen, "All chunks" if everything else "Open chunks", [_chunk_cells(one) for one in chunks])
@@ -50,7 +50,7 @@ def _show(chunks: Sequence[ChunkLine], pipelines: Sequence[PipelineLine], *, eve
         screen.print("Results of the dates in colour are older than 20 of their 29 days: materialize soon.")
 
 
-def _chunk_cells(one: ChunkLine) -> dict[str, str]:
+def _chunk_cells(one: BatchStatus) -> dict[str, str]:
     return {
         "chunk\nbatch": f"{one.chunk_id}\n{escape(one.batch_id or '-')}",
         "table": escape(one.pipeline),
@@ -64,7 +64,7 @@ def _chunk_cells(one: ChunkLine) -> dict[str, str]:
     }
 
 
-def _pipeline_cells(one: PipelineLine) -> dict[str, str]:
+def _pipeline_cells(one: TableStatus) -> dict[str, str]:
     doubt = f"{one.n_possible_duplicates:,}"
     if one.n_possible_duplicates:
         doubt += f" (at most {console.dollars(one.possible_duplicate_usd)})"

@@ -195,3 +195,18 @@ def test_the_cli_and_a_run_agree_on_the_defaults() -> None:
     [option] = [parameter for parameter in command.params if parameter.name == "quiet_period_seconds"]
 
     assert option.default == Pacing().quiet_period.total_seconds()
+
+
+def test_where_things_are_may_be_said_on_either_side(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the command or behind it; what is said last counts."""
+    state = str(program.world.state.path)
+    program.world.documents({1: "war"})
+    program.world.run()
+    monkeypatch.delenv("CLAUDE_BATCH_STATE_DIRECTORY")
+    monkeypatch.delenv("CLAUDE_BATCH_DATABASE")
+
+    before = program("--state-directory", state, "status")
+
+    assert program("status", "--state-directory", state) == before
+    assert program("--state-directory", "/nowhere", "status", "--state-directory", state) == before
+    assert "there is no state directory at '/nowhere'" in program("status", "--state-directory", "/nowhere", code=1)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -44,3 +45,15 @@ def test_dagster_home_is_prepared_once(tmp_path: Path) -> None:
 
     assert prepare_dagster_home(directory) == directory
     assert config.read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_the_example_imports_what_is_public() -> None:
+    """What it shows, anybody can do: nothing from inside the package."""
+    folder = Path(example_project.__file__).parent
+    imported = re.findall(
+        r"^from (claude_batch_dagster\S*) import",
+        "".join(path.read_text() for path in folder.glob("*.py")),
+        flags=re.MULTILINE,
+    )
+
+    assert set(imported) == {"claude_batch_dagster", "claude_batch_dagster.status"}

@@ -7,21 +7,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from claude_batch_dagster.status import LedgerStatus, RequestCounts
 from example_project import progress
-from example_project.books import Bill, Requests, count_sent, opened, read_bill, watch
+from example_project.progress import watch
 
 
-def looks() -> Iterator[Requests]:
+def looks() -> Iterator[RequestCounts]:
     """Return one more request landed at every look."""
-    return (Requests(submitted=9, ended=n, landed=n) for n in count())
+    return (RequestCounts(sent=9, ended=n, landed=n) for n in count())
 
 
-def test_a_new_ledger_knows_of_nothing(home: Path) -> None:
-    """Before anything is sent there is nothing on its way and nothing to pay."""
-    with opened(home) as ledger:
-        assert next(watch(ledger)) == Requests()
-        assert count_sent(ledger, "no such run") == 0
-        assert read_bill(ledger) == Bill()
+def test_where_nothing_was_sent_nothing_is_on_its_way(home: Path) -> None:
+    """Before the first run there is no ledger, and looking makes none."""
+    assert next(watch(LedgerStatus(state_directory=str(home)))) == RequestCounts()
+    assert not list(home.glob("ledger*"))
 
 
 @pytest.mark.parametrize("kind", ["terminal", "file"])

@@ -24,7 +24,9 @@ def install(folder: Path, *, extra: str = "", beside: Sequence[str] = ()) -> str
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pins.write_text("\n".join(line for line in lines if not (extra and line.startswith("sqlalchemy=="))))
     pip = [python, "-m", "pip", "install", "--quiet", "-c", str(pins), f"{wheel}{extra}", *beside]
-    subprocess.run(pip, check=True, capture_output=True)
+    # What is on the path of this process must not be taken for installed there.
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(pip, check=True, capture_output=True, env=alone)
     return python
 
 

@@ -18,7 +18,7 @@ AT_RISK = frozenset({State.RELEASED, State.AMBIGUOUS, State.HELD, State.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkLine:
+class BatchStatus:
     """One chunk of a table's pipeline."""
 
     chunk_id: str
@@ -41,7 +41,7 @@ class ChunkLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineLine:
+class TableStatus:
     """All chunks of one pipeline that were sent to one place."""
 
     pipeline: str
@@ -59,12 +59,12 @@ class PipelineLine:
     """What those cost, or can cost at most; None when a price is not known."""
 
 
-def chunk_line(sighting: Sighting, now: datetime) -> ChunkLine:
+def batch_status(sighting: Sighting, now: datetime) -> BatchStatus:
     """Tell of one chunk."""
     chunk = sighting.chunk
     base_url, workspace_id = place_of(chunk.account).rsplit(" ", 1)
     created_at = chunk.batch_created_at or chunk.released_at
-    return ChunkLine(
+    return BatchStatus(
         chunk_id=chunk.chunk_id,
         pipeline=chunk.pipeline,
         state=chunk.state,
@@ -83,19 +83,19 @@ def chunk_line(sighting: Sighting, now: datetime) -> ChunkLine:
     )
 
 
-def pipeline_lines(sightings: Iterable[Sighting]) -> list[PipelineLine]:
+def table_statuses(sightings: Iterable[Sighting]) -> list[TableStatus]:
     """Sum up by pipeline, and by base URL and workspace: silence of one says nothing of another."""
     groups: dict[tuple[str, str], list[Sighting]] = {}
     for sighting in sightings:
         groups.setdefault((sighting.chunk.pipeline, place_of(sighting.chunk.account)), []).append(sighting)
-    return [_pipeline_line(pipeline, place, groups[pipeline, place]) for pipeline, place in sorted(groups)]
+    return [_table_status(pipeline, place, groups[pipeline, place]) for pipeline, place in sorted(groups)]
 
 
-def _pipeline_line(pipeline: str, place: str, sightings: Sequence[Sighting]) -> PipelineLine:
+def _table_status(pipeline: str, place: str, sightings: Sequence[Sighting]) -> TableStatus:
     base_url, workspace_id = place.rsplit(" ", 1)
     chunks = [sighting.chunk for sighting in sightings]
     set_free = [sighting for sighting in sightings if sighting.chunk.set_free_at]
-    return PipelineLine(
+    return TableStatus(
         pipeline=pipeline,
         base_url=base_url,
         workspace_id=workspace_id,
