@@ -147,7 +147,7 @@ def test_reference_names_every_option() -> None:
     parameters = [name for factory in factories for name in inspect.signature(factory).parameters if name != "options"]
 
     settings = [*(setting.name for setting in fields(claude_batch_dagster.Ask)), *DagsterOptions.__annotations__]
-    parameters += [*settings, *checks.__all__[1:], "LedgerStatus", *(kind.name for kind in checks.USUAL)]
+    parameters += [*settings, *checks.__all__[1:], *(kind.name for kind in checks.USUAL)]
 
     assert [name for name in (*options, *parameters) if f"`{name}`" not in REFERENCE] == []
     assert [factory.__name__ for factory in factories if factory.__name__ not in REFERENCE] == []
