@@ -26,6 +26,7 @@ from claude_batch_dagster.emulator.reply import (
     json_reply,
     not_found,
 )
+from claude_batch_dagster.emulator.scripts import Scripts
 from claude_batch_dagster.emulator.settings import Limits, Pace
 from claude_batch_dagster.emulator.store import Store
 
@@ -60,6 +61,7 @@ class Emulator:
         self.faults = Faults(seed)
         for fault in faults:
             self.faults.put(fault)
+        self.answers = Scripts()
         self.pace = Pace(
             batch_seconds=batch_seconds,
             request_seconds=request_seconds,
@@ -73,6 +75,7 @@ class Emulator:
         self._batches = Batches(
             store=self._store,
             faults=self.faults,
+            scripts=self.answers,
             clock=self.clock,
             pace=self.pace,
             limits=self.limits,
@@ -149,7 +152,7 @@ class Emulator:
             case "list":
                 return self._batches.page(call, workspace), None
             case "message" | "count_tokens":
-                return live.handle(call, body, self.faults, salt=self._seed), None
+                return live.handle(call, body, self.faults, self.answers, salt=self._seed), None
             case _:
                 raise invalid("Method Not Allowed", status=405) if call.known_path else not_found("Not found")
 

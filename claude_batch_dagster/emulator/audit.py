@@ -1,10 +1,12 @@
 """The emulator's own memory of what it accepted and what it billed: the truth to check a client against."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
+
+import orjson
 
 from claude_batch_dagster.emulator.clock import Clock, stamp
 from claude_batch_dagster.emulator.lifecycle import Batch, standing
@@ -61,6 +63,12 @@ class Audit:
                     params_sha256=digest,
                     billed=position < n_done and kind == "succeeded",
                 )
+
+    def asked(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the params of every request accepted whose batch was not deleted, in no particular order."""
+        for batch in self._batches():
+            for line in () if batch.deleted else self._store.shelf.lines(batch.id):
+                yield orjson.loads(line)[3]
 
     def billed(self) -> Counter[str]:
         """Count how often each params digest was answered and billed."""

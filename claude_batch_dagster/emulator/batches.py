@@ -18,6 +18,7 @@ from claude_batch_dagster.emulator.lifecycle import RETENTION, WINDOW, Batch, St
 from claude_batch_dagster.emulator.params import Setting
 from claude_batch_dagster.emulator.reply import ApiError, Framing, Reply, invalid, json_reply, not_found
 from claude_batch_dagster.emulator.requests import Fates, Queue, in_pieces, result_lines
+from claude_batch_dagster.emulator.scripts import Scripts
 from claude_batch_dagster.emulator.settings import Limits, Pace
 from claude_batch_dagster.emulator.store import Store
 
@@ -35,13 +36,14 @@ class Batches:
         *,
         store: Store,
         faults: Faults,
+        scripts: Scripts,
         clock: Clock,
         pace: Pace,
         limits: Limits,
         seed: int,
         lock: RLock,
     ) -> None:
-        self._store, self._faults, self._clock = store, faults, clock
+        self._store, self._faults, self._scripts, self._clock = store, faults, scripts, clock
         self._pace, self._limits, self._seed, self._lock = pace, limits, seed, lock
         self._next = store.next_number()
 
@@ -54,7 +56,7 @@ class Batches:
         self._refuse_overflow(workspace, len(pairs))
         batch = self._new(call, workspace, n_requests=len(pairs), digest=digest)
         setting = Setting(version=batch.version, betas=betas(call))
-        queue = Queue(pairs, Fates(self._faults, setting, self._seed), batch.number, self._seed)
+        queue = Queue(pairs, Fates(self._faults, self._scripts, setting, self._seed), batch.number, self._seed)
         # The lines come first: without its row in the database a batch does not count.
         self._store.shelf.put(batch.id, queue.lines())
         with self._lock:

@@ -48,6 +48,8 @@ class Fault:
     """Where a redirect or a foreign `results_url` leads."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent along with a faulty reply."""
+    text: str = ""
+    """Of a row fault: strikes requests whose message contains it; empty for all."""
 
     def __post_init__(self) -> None:
         """Refuse what could never strike."""
@@ -57,6 +59,8 @@ class Fault:
             raise ValueError(f"there is no endpoint named {self.endpoint!r}; there are {sorted(ENDPOINTS)}")
         if self.name in _OF_ONE_BATCH and self.endpoint not in _SHOWING_ONE_BATCH:
             raise ValueError(f"{self.name} needs a reply that shows one batch, and not that of {self.endpoint}")
+        if self.text and self.name not in ROW:
+            raise ValueError(f"{self.name} strikes calls, not requests, so it cannot be aimed at a text")
         if not 0 <= self.rate <= 1:
             raise ValueError(f"the rate of {self.name} is {self.rate}, and not between 0 and 1")
 
@@ -105,6 +109,7 @@ class Options(TypedDict, total=False):
     seconds: float | None
     url: str
     headers: Mapping[str, str]
+    text: str
 
 
 class Faults:

@@ -10,14 +10,15 @@ from claude_batch_dagster.emulator.faults import Faults
 from claude_batch_dagster.emulator.ids import digest
 from claude_batch_dagster.emulator.messages import message
 from claude_batch_dagster.emulator.params import Setting, complaint_about
-from claude_batch_dagster.emulator.reading import n_input_tokens
+from claude_batch_dagster.emulator.reading import last_user_text, n_input_tokens
 from claude_batch_dagster.emulator.refusals import REFUSALS
 from claude_batch_dagster.emulator.reply import ApiError, Reply, invalid, json_reply
+from claude_batch_dagster.emulator.scripts import Scripts
 
 _SHAPES = frozenset(["refusal", "max_tokens", "not_json", "misfit", "wrong_case", "empty_content"])
 
 
-def handle(call: Call, body: bytes | bytearray, faults: Faults, *, salt: int) -> Reply:
+def handle(call: Call, body: bytes | bytearray, faults: Faults, scripts: Scripts, *, salt: int) -> Reply:
     """Answer a live message, or count its tokens."""
     params = parse_json(body)
     if not isinstance(params, dict):
@@ -28,8 +29,9 @@ def handle(call: Call, body: bytes | bytearray, faults: Faults, *, salt: int) ->
     if counting:
         return json_reply({"input_tokens": n_input_tokens(params)})
     text = digest(salt, bytes(body))
-    shape = _shape(faults, text)
-    return json_reply(message(params, salt=f"{text}", shape=shape, tier="standard"))
+    shape = _shape(faults, params, text)
+    scripted = None if shape else scripts.of(params)
+    return json_reply(message(params, salt=f"{text}", shape=shape, tier="standard", scripted=scripted))
 
 
 def _refuse(call: Call, params: dict[str, Any]) -> None:
@@ -39,8 +41,10 @@ def _refuse(call: Call, params: dict[str, Any]) -> None:
         raise ApiError(status=status, kind=complaint.kind, message=complaint.message)
 
 
-def _shape(faults: Faults, text: int) -> str:
+def _shape(faults: Faults, params: dict[str, Any], text: int) -> str:
     for fault in faults.of_rows():
+        if fault.text and fault.text not in last_user_text(params):
+            continue
         if fault.name in {"errored", *_SHAPES} and faults.strikes(fault, text, "live"):
             if fault.name == "errored":
                 # A copy: an exception that is raised twice would carry the traceback of both.

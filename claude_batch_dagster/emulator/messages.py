@@ -18,6 +18,7 @@ from claude_batch_dagster.emulator.reading import (
     n_tokens,
     system_text,
 )
+from claude_batch_dagster.emulator.scripts import Scripted
 
 _THINKING_TOKENS = 16
 _REFUSAL = {
@@ -35,9 +36,11 @@ class _Answer:
     n_thinking: int = 0
 
 
-def message(params: Mapping[str, Any], *, salt: str, shape: str = "", tier: str = "batch") -> dict[str, Any]:
+def message(
+    params: Mapping[str, Any], *, salt: str, shape: str = "", tier: str = "batch", scripted: Scripted | None = None
+) -> dict[str, Any]:
     """Return the Message that answers `params`; `shape` names the row fault that bends it, if any."""
-    answer = _answer(params, shape)
+    answer = _answer(params, shape, scripted)
     return {
         "model": snapshot(params["model"]),
         "id": identifier("msg", salt),
@@ -70,13 +73,13 @@ def _usage(params: Mapping[str, Any], answer: _Answer, tier: str) -> dict[str, A
     }
 
 
-def _answer(params: Mapping[str, Any], shape: str) -> _Answer:
+def _answer(params: Mapping[str, Any], shape: str, scripted: Scripted | None) -> _Answer:
     # A refusal comes before any text, and is billed for next to nothing.
     if shape == "refusal":
         return _Answer([], "refusal", 1)
     if shape == "empty_content":
         return _Answer([], "end_turn", 2)
-    text = _text(params, shape)
+    text = _text(params, shape, scripted)
     most = max(1, n_tokens(text) // 2) if shape == "max_tokens" else params["max_tokens"]
     thinking = _thinking(params)
     n_thinking = min(_THINKING_TOKENS, most) if thinking and shape != "max_tokens" else 0
@@ -98,14 +101,18 @@ def _thinking(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _text(params: Mapping[str, Any], shape: str) -> str:
+def _text(params: Mapping[str, Any], shape: str, scripted: Scripted | None) -> str:
+    if isinstance(scripted, str):
+        return scripted
     reading = Reading(last_user_text(params), flip_case=shape == "wrong_case")
     if shape == "not_json":
         return f"Here is what I found. {reading.extract()} ..."
     schema = ((params.get("output_config") or {}).get("format") or {}).get("schema")
     if schema is None:
-        return f"In short: {reading.extract(24)}"
+        return f"In short: {reading.extract(24)}" if scripted is None else orjson.dumps(scripted).decode()
     value = answerer(schema, system_text(params))(reading)
+    if scripted is not None:
+        value = {**(value if isinstance(value, dict) else {}), **scripted}
     return orjson.dumps(_misfit(value) if shape == "misfit" else value).decode()
 
 

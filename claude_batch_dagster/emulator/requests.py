@@ -18,6 +18,8 @@ from claude_batch_dagster.emulator.ids import digest, identifier
 from claude_batch_dagster.emulator.lifecycle import Batch, Standing
 from claude_batch_dagster.emulator.messages import message
 from claude_batch_dagster.emulator.params import Params, Setting, complaint_about
+from claude_batch_dagster.emulator.reading import last_user_text
+from claude_batch_dagster.emulator.scripts import Scripted, Scripts
 from claude_batch_dagster.emulator.store import RequestRow
 
 Pair = tuple[str, dict[str, Any]]
@@ -36,6 +38,8 @@ class Fate:
     name: str
     """A row fault, `invalid`, or empty for an ordinary answer."""
     error: Error | None = None
+    scripted: Scripted | None = None
+    """What is answered, where that was written down."""
 
     @property
     def kind(self) -> str:
@@ -66,14 +70,14 @@ class Queue:
             # Two requests that ask the same are the same, whatever the order of their keys.
             canonical = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
             self.rows.append((position, custom_id, sha256(canonical).digest(), fate.kind))
-            yield orjson.dumps((custom_id, fate.name, fate.error, params))
+            yield orjson.dumps((custom_id, fate.name, fate.error, params, fate.scripted))
 
 
 class Fates:
     """Decides for each request of one batch."""
 
-    def __init__(self, faults: Faults, setting: Setting, seed: int) -> None:
-        self._faults, self._setting, self._seed = faults, setting, seed
+    def __init__(self, faults: Faults, scripts: Scripts, setting: Setting, seed: int) -> None:
+        self._faults, self._scripts, self._setting, self._seed = faults, scripts, setting, seed
         self._active = faults.of_rows()
 
     def of(self, custom_id: str, params: Params, number: int) -> Fate:
@@ -81,9 +85,10 @@ class Fates:
         if complaint := complaint_about(params, self._setting):
             return Fate("invalid", (complaint.kind, complaint.message))
         for fault in self._active:
-            if self._faults.strikes(fault, custom_id, number):
+            aimed = not fault.text or fault.text in last_user_text(params)
+            if aimed and self._faults.strikes(fault, custom_id, number):
                 return self._struck(fault, custom_id, number)
-        return Fate("")
+        return Fate("", scripted=self._scripts.of(params))
 
     def _struck(self, fault: Fault, custom_id: str, number: int) -> Fate:
         if fault.name == "errored":
@@ -96,11 +101,11 @@ class Fates:
 def result_lines(batch: Batch, standing: Standing, lines: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the results of an ended batch, one line at a time, computing each answer when it is due."""
     for position, line in enumerate(lines):
-        custom_id, fate, error, params = orjson.loads(line)
+        custom_id, fate, error, params, *scripted = orjson.loads(line)  # one of before has nothing scripted
         if position >= standing.n_done:
             result: dict[str, Any] = {"type": standing.rest}
         else:
-            result = _result(batch, custom_id, params, Fate(fate, error))
+            result = _result(batch, custom_id, params, Fate(fate, error, *scripted))
         yield orjson.dumps({"custom_id": custom_id, "result": result}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -122,7 +127,7 @@ def _result(batch: Batch, custom_id: str, params: Params, fate: Fate) -> dict[st
     if fate.kind != "succeeded":
         return {"type": fate.kind}
     salt = f"{batch.id}:{custom_id}"
-    return {"type": "succeeded", "message": message(params, salt=salt, shape=fate.name)}
+    return {"type": "succeeded", "message": message(params, salt=salt, shape=fate.name, scripted=fate.scripted)}
 
 
 def _error(batch: Batch, custom_id: str, fate: Fate, kind: str, text: str) -> dict[str, Any]:

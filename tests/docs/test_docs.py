@@ -50,6 +50,21 @@ def code_of(page: Path) -> str:
     return "\n".join(lines)
 
 
+def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
+    """Its code is a test module of a project of somebody's own, and pytest finds the fixture by itself."""
+    (tmp_path / "test_tickets.py").write_text(code_of(REPOSITORY / "docs" / "testing.md"))
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_tickets.py"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert "2 passed" in ran.stdout, ran.stdout
+
+
 @pytest.fixture
 def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with the warehouse that the README talks of, and a copy of it."""

@@ -1,0 +1,113 @@
+"""
+A pytest fixture for pipelines that ask Claude: `claude`, an emulated one that costs nothing and answers at once.
+
+pytest finds it by itself wherever the package is installed. A page of the docs, `docs/testing.md`, shows its use.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
+
+import pytest
+
+if TYPE_CHECKING:
+    from dagster_duckdb import DuckDBResource
+
+    from claude_batch_dagster.emulator import Emulator, Fault
+    from claude_batch_dagster.emulator.faults import Options
+    from claude_batch_dagster.emulator.scripts import Asked
+    from claude_batch_dagster.resource import ClaudeBatchResource
+
+__all__ = ["EmulatedClaude", "claude"]
+
+QUICK = {"poll_interval_seconds": 0.02, "max_poll_interval_seconds": 0.1, "quiet_period_seconds": 0.2}
+"""Settings under which a run waits for nothing but its batches, which take no time."""
+
+
+@dataclass(frozen=True)
+class EmulatedClaude:
+    """
+    A Message Batches API on this machine, for one test.
+
+    While the test runs `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY` name it, so a resource that takes them from the
+    environment asks it. Answers that are not written down are made up: a choice among labels by comparing words.
+    """
+
+    base_url: str
+    emulator: "Emulator"
+
+    def resource(self, database: "str | DuckDBResource", **settings: Any) -> "ClaudeBatchResource":
+        """Return a resource that asks it, over a DuckDB file or a `DuckDBResource`, with these settings of it."""
+        from dagster_duckdb import DuckDBResource  # noqa: PLC0415  (every pytest of an environment imports this module)
+
+        from claude_batch_dagster.resource import ClaudeBatchResource  # noqa: PLC0415  (as above)
+
+        opened = DuckDBResource(database=database) if isinstance(database, str) else database
+        given: dict[str, Any] = {"api_key": "emulated", "base_url": self.base_url, **QUICK, **settings}
+        return ClaudeBatchResource(database=opened, **given)
+
+    def answers(self, asked: "Asked", /, text: str | None = None, **fields: Any) -> None:
+        """
+        Write an answer down, for every row whose message contains a text, or for which a function of it is true.
+
+        `fields` are those of a structured answer; what is not among them is made up. `text` is a whole answer, such as
+        one that is no JSON. Of several that fit, the last counts. Answers are those of the next batch on.
+        """
+        if (text is None) == (not fields):
+            raise TypeError("answers() takes the fields of an answer, or its whole text")
+        self.emulator.answers.add(asked, fields if text is None else text)
+
+    def fault(self, name: str, **options: "Unpack[Options]") -> "Fault":
+        """
+        Let something go wrong, by name.
+
+        Rows can be struck by `errored`, `expired`, `refusal`, `max_tokens`, `not_json`, `misfit` and others, calls by
+        `429`, `500`, `529`, `drop_after_accept` and others. `rate` is the share that is struck, `times` how many are,
+        `text` aims at rows whose message contains it. Raises `ValueError`, with all names, for one that there is not.
+        """
+        return self.emulator.faults.add(name, **options)
+
+    def nothing_is_wrong(self) -> None:
+        """Lift all faults."""
+        self.emulator.faults.clear()
+
+    @property
+    def n_requests(self) -> int:
+        """Requests of all batches accepted so far."""
+        return sum(batch.n_requests for batch in self.emulator.audit.accepted())
+
+    @property
+    def n_billed(self) -> int:
+        """Requests answered so far: those that Claude would have billed."""
+        return self.emulator.audit.billed().total()
+
+    @property
+    def billed_twice(self) -> int:
+        """Answers billed beyond one for each different request: 0, unless something is wrong."""
+        return sum((self.emulator.audit.billed() - Counter(self.emulator.audit.billed().keys())).values())
+
+    @property
+    def n_batches(self) -> int:
+        """Batches accepted so far."""
+        return len(self.emulator.audit.accepted())
+
+    @property
+    def messages(self) -> list[str]:
+        """What was asked: the user message of each request so far, sorted."""
+        from claude_batch_dagster.emulator.reading import last_user_text  # noqa: PLC0415  (as above)
+
+        return sorted(last_user_text(params) for params in self.emulator.audit.asked())
+
+
+@pytest.fixture
+def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedClaude]:
+    """Emulate Claude's Message Batches API: it answers at once, and remembers what it would have billed."""
+    from claude_batch_dagster.emulator import Emulator, SystemClock, serving  # noqa: PLC0415  (as above)
+
+    emulator = Emulator(clock=SystemClock(), batch_seconds=0)
+    with serving(emulator) as base_url:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", base_url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "emulated")
+        yield EmulatedClaude(base_url, emulator)
+    emulator.close()
