@@ -38,6 +38,9 @@ check: $(STAMP) ## Lint, format, types, imports: changes nothing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP) ## Build the pages of the docs into site/, with search
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m bench
 

@@ -80,7 +80,7 @@ python -m proof kills --seed 17                             # one job of killed 
 - [Small changes of the core](reliability/mutation.md), and which of them no test noticed
 - [Every answer to a create call](answers.csv), and what it proves
 - [How the recovery works](how-it-works.md#when-the-answer-to-a-create-call-is-lost)
-- [The proofs themselves](../proof/README.md): their parts, and how to read a failing seed
+- The proofs themselves (`proof/README.md` of the repository): their parts, and how to read a failing seed
 """
 
 

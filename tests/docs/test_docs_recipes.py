@@ -1,0 +1,107 @@
+"""Every recipe runs, against the emulator, over tables such as it talks of."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from claude_batch_dagster.testing import EmulatedClaude
+from tests.docs.test_docs import REPOSITORY, code_of
+
+pytestmark = [
+    pytest.mark.verify,
+    pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"),
+]
+
+TABLES = {
+    "scanned_pages": "SELECT i AS id, 'Invoice A-' || i || ' of 2026-10-0' || i || ', total 19.90 EUR' AS text",
+    "posts": "SELECT i AS id, 'post ' || i AS body",
+    "reviews": "SELECT i AS id, 'delivery was late, staff was kind ' || i AS text",
+    "letters": "SELECT i AS id, 'Sehr geehrte Damen und Herren ' || i AS text",
+    "signed_contracts": "SELECT i AS id, encode('%PDF-1.7 ' || i) AS pdf",
+    "companies": "SELECT i AS id, 'Company ' || i AS name, 'Town ' || i AS town",
+    "tickets": "SELECT i AS id, 'invoice and payment ' || i AS body",
+}
+PAGE = REPOSITORY / "docs" / "recipes.md"
+
+
+@pytest.fixture(scope="module")
+def recipes() -> dict[str, Any]:
+    """Return what the page declares."""
+    namespace: dict[str, Any] = {"__name__": "__recipes__"}
+    exec(compile(code_of(PAGE), str(PAGE), "exec"), namespace)
+    return namespace
+
+
+RECIPES = {
+    "invoices": ["supplier", "number", "issued_on", "currency", "total", "lines"],
+    "moderated_posts": ["harassment", "spam", "self_harm", "severity", "reason"],
+    "review_topics": ["topics"],
+    "translated_letters": ["language", "english"],
+    "contracts": ["parties", "ends_on"],
+    "enriched_companies": ["website", "employees", "source"],
+    "labeled_tickets": ["label"],
+}
+
+
+def answered(database: str, table: str) -> list[dict[str, Any]]:
+    """Return the rows of a table."""
+    with duckdb.connect(database) as connection:
+        relation = connection.sql(f"FROM public.{table} ORDER BY id")
+        return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """Make a database with all the tables."""
+    path = str(tmp_path / "warehouse.duckdb")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE SCHEMA public")
+        for name, rows in TABLES.items():
+            connection.execute(f"CREATE TABLE public.{name} AS {rows} FROM range(1, 4) AS r(i)")
+    return path
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_answers_rows(recipes: dict[str, Any], name: str, database: str, claude: EmulatedClaude) -> None:
+    """Its asset materializes, each row has its answer in the columns that the page shows, and is paid for once."""
+    resources = {"claude_batch": claude.resource(database)}
+
+    for _ in range(2):
+        assert dg.materialize([recipes[name]], resources=resources).success
+
+    rows = answered(database, name)
+    assert [row["status"] for row in rows] == ["succeeded"] * 3
+    assert set(RECIPES[name]) <= rows[0].keys()
+    assert claude.n_billed == 3
+    assert claude.billed_twice == 0
+
+
+def test_the_judge_sees_what_the_first_has_said(recipes: dict[str, Any], database: str, claude: EmulatedClaude) -> None:
+    """Two assets in one run: the second asks about the answers of the first."""
+    claude.answers("Do you agree?", agrees=False, better_label="bug")
+    resources = {"claude_batch": claude.resource(database)}
+
+    assert dg.materialize([recipes["labeled_tickets"], recipes["judged_tickets"]], resources=resources).success
+
+    assert [row["better_label"] for row in answered(database, "judged_tickets")] == ["bug"] * 3
+    assert sum("filed it under: billing" in message for message in claude.messages) == 3
+
+
+def test_every_recipe_of_the_page_is_tried(recipes: dict[str, Any]) -> None:
+    """None is left out here."""
+    declared = {name for name, value in recipes.items() if isinstance(value, dg.AssetsDefinition)}
+
+    assert declared == {*RECIPES, "judged_tickets"}
+
+
+def test_the_query_over_many_labels_counts_them(recipes: dict[str, Any], database: str, claude: EmulatedClaude) -> None:
+    """The SQL of the page, over what its asset has made."""
+    claude.answers("delivery", topics=["delivery", "staff"])
+    dg.materialize([recipes["review_topics"]], resources={"claude_batch": claude.resource(database)})
+    query = PAGE.read_text().partition("```sql\n")[2].partition("```")[0]
+
+    with duckdb.connect(database) as connection:
+        assert sorted(connection.sql(query).fetchall()) == [("delivery", 3), ("staff", 3)]
