@@ -14,7 +14,7 @@ from tests.soak.installed import REPOSITORY, install, run
 
 PAGE = (REPOSITORY / "docs" / "tutorial.md").read_text()
 FENCE = re.compile(
-    r"^```(?P<kind>\w+)(?: title=\"(?P<title>[^\"]+)\")?(?P<how>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S
+    r"^```(?P<kind>\w+)(?: title=\"(?P<title>[^\"]+)\")?(?P<how>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 PORT = "8765"
 
@@ -41,7 +41,7 @@ class Reader:
         """Type lines into a shell that remembers where it is and what was exported."""
         note = 'echo; echo "@@$(pwd)"; env -0 | tr "\\0" "\\n" | sed "s/^/@=/"'
         done = subprocess.run(
-            ["bash", "-e", "-c", f"{self._here(text)}\n{note}"],
+            ["/bin/bash", "-e", "-c", f"{self._here(text)}\n{note}"],
             cwd=self.folder,
             env=self._environment,
             check=False,
@@ -65,7 +65,7 @@ class Reader:
     @contextmanager
     def beside(self, text: str) -> Iterator[None]:
         """Run lines in a second terminal."""
-        command = ["bash", "-c", f"exec {self._here(text)}"]
+        command = ["/bin/bash", "-c", f"exec {self._here(text)}"]
         process = subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
@@ -90,13 +90,11 @@ def test_the_tutorial_ends_with_a_chart(tmp_path: Path) -> None:
     blocks = [match.groupdict() for match in FENCE.finditer(PAGE)]
     [emulator] = [block["text"] for block in blocks if "background" in block["how"]]
     at = next(n for n, block in enumerate(blocks) if "background" in block["how"])
-    shown = []
 
     for block in blocks[:at]:
-        shown.append(follow(reader, block))
+        follow(reader, block)
     with reader.beside(emulator):
-        for block in blocks[at + 1 :]:
-            shown.append(follow(reader, block))
+        shown = [follow(reader, block) for block in blocks[at + 1 :]]
         again = reader.type_in("dg launch --assets classified_tickets --partition-range '2026-11-01...2026-11-03'")
 
     run(python, LABELED, tmp_path)
