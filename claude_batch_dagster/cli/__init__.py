@@ -25,6 +25,7 @@ COMMANDS = {
     "resolve": "Say of one batch, as a person, whether it was sent.",
     "cancel": "Ask the API to stop batches that are on their way.",
     "doctor": "Check everything that a run needs.",
+    "skill": "Put what a coding agent has to know of this package where it looks.",
 }
 """What each command does, told without importing it."""
 

@@ -14,7 +14,8 @@ from claude_batch_dagster.component.question import AskModel
 from tests.component.conftest import TYPE, Loaded
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+SKILL = REPOSITORY / "claude_batch_dagster" / "skills" / "claude-batch-dagster" / "SKILL.md"
+PAGES = [REPOSITORY / "README.md", SKILL, *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCKS = {
     f"{page.name}-{n}": block
     for page in PAGES
