@@ -66,14 +66,15 @@ class Reader:
     def beside(self, text: str) -> Iterator[None]:
         """Run lines in a second terminal."""
         command = ["/bin/bash", "-c", f"exec {self._here(text)}"]
-        process = subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            assert "listens on" in process.stdout.readline()
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+        with subprocess.Popen(
+            command, cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert "listens on" in process.stdout.readline()
+                yield
+            finally:
+                process.terminate()
 
     def _here(self, text: str) -> str:
         """Use a port that is free; the rest is as it stands."""
