@@ -36,6 +36,9 @@ from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.sensors.collect import build_collect_sensor
 from claude_batch_dagster.sensors.new_documents import build_new_documents_sensor
 
+ON = True
+"""An example of a switch."""
+
 Switch = Mapping[str, Any] | None
 """Settings of a sensor or schedule; None where there is to be none."""
 
@@ -57,8 +60,18 @@ def _template(kind: type, text: str, example: str) -> Any:
     return dg.Resolver(resolve, model_field_type=str, description=text, examples=[shown], inject_before_resolve=False)
 
 
-def _switch(text: str, kind: Any) -> Any:
-    return dg.Resolver(settings_of, model_field_type=kind, description=text, inject_before_resolve=False)
+def _switch(text: str, kind: Any, *examples: Any) -> Any:
+    return dg.Resolver(
+        settings_of, model_field_type=kind, description=text, examples=[*examples], inject_before_resolve=False
+    )
+
+
+def _translated() -> Any:
+    """Return the resolver of `translation`, as the official components have it, and say what it is."""
+    resolver = TranslationFnResolver["ClaudeBatchComponent"](lambda component: {"component": component})
+    resolver.description = "Attributes of the asset's spec, with {{ spec }} as it would be without."
+    resolver.examples = [{"group_name": "support", "key": "{{ spec.key.to_user_string() }}_labels"}]
+    return resolver
 
 
 @dg.scaffold_with(ClaudeBatchScaffolder)
@@ -107,15 +120,19 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     table_schema: Annotated[
         str | None, _described("Schema of the output table; default: by the key prefix, else public.", "labels")
     ] = None  # a field called schema would hide one of pydantic's
-    resource_key: Annotated[str, _described("Key of the ClaudeBatchResource of the project.")] = "claude_batch"
+    resource_key: Annotated[str, _described("Key of the ClaudeBatchResource of the project.", "claude_batch")] = (
+        "claude_batch"
+    )
     resource: ResolvedResource = None
 
     group_name: Annotated[str | None, _described("Asset group.", "support")] = None
-    description: Annotated[str | None, _described("Description; default: what is asked, with the prompt.")] = None
+    description: Annotated[
+        str | None, _described("Description; default: what is asked, with the prompt.", "Triage.")
+    ] = None
     owners: Annotated[list[str] | None, _described("Asset owners.", ["team:support"])] = None
     tags: Annotated[dict[str, str] | None, _described("Asset tags.", {"tier": "prod"})] = None
     kinds: Annotated[list[str] | None, _described("Kinds; default claude and duckdb.", ["claude", "duckdb"])] = None
-    metadata: Annotated[dict[str, Any] | None, _described("Further metadata of the asset.")] = None
+    metadata: Annotated[dict[str, Any] | None, _described("Further metadata of the asset.", {"page": "wiki"})] = None
     deps: Annotated[
         list[str] | None, _described("Further assets that Dagster waits for, beside upstream.", ["customers"])
     ] = None
@@ -150,27 +167,28 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     op: Annotated[
         OpSpec | None, _described("The op that runs the asset: its name, tags, pool.", {"pool": "claude"})
     ] = None
-    translation: (
-        Annotated[
-            TranslationFn["ClaudeBatchComponent"],
-            TranslationFnResolver["ClaudeBatchComponent"](lambda component: {"component": component}),
-        ]
-        | None
-    ) = None
+    translation: Annotated[TranslationFn["ClaudeBatchComponent"] | None, _translated()] = None
 
     submission: Annotated[
-        bool, _described("Whether there is an asset <name>_submission, which sends rows and does not wait.")
+        bool, _described("Whether there is an asset <name>_submission, which sends rows and does not wait.", ON)
     ] = False
     collect_sensor: Annotated[
-        Switch, _switch("Whether a sensor starts the asset when its batches have ended.", bool | CollectSensor)
+        Switch, _switch("Whether a sensor starts the asset when its batches have ended.", bool | CollectSensor, ON)
     ] = None
     new_documents_sensor: Annotated[
-        Switch, _switch("Whether a sensor starts it where documents are new or changed.", bool | NewDocumentsSensor)
+        Switch,
+        _switch(
+            "Whether a sensor starts it where documents are new or changed.",
+            bool | NewDocumentsSensor,
+            ON,
+            {"settle_seconds": 300},
+        ),
     ] = None
     schedule: Annotated[
-        Switch, _switch("Whether a schedule materializes what is current of it: cron's words.", str | Schedule)
+        Switch,
+        _switch("Whether a schedule materializes what is current of it: cron's words.", str | Schedule, "0 6 * * *"),
     ] = None
-    job: Annotated[bool, _described("Whether there is a job that materializes it alone.")] = False
+    job: Annotated[bool, _described("Whether there is a job that materializes it alone.", ON)] = False
 
     def get_asset_spec(self) -> dg.AssetSpec:
         """

@@ -22,20 +22,20 @@ from claude_batch_dagster.errors import ConfigurationError
 class MonthlyPartitions(dg.Model):
     """A partition for each month."""
 
-    type: Literal["monthly"]
-    start_date: str
-    end_date: str | None = None
-    timezone: str | None = None
-    minute_offset: int = 0
-    hour_offset: int = 0
-    day_offset: int = 1
+    type: Literal["monthly"] = Field(description="A partition for each month.")
+    start_date: str = Field(description="First day of the first month.", examples=["2026-01-01"])
+    end_date: str | None = Field(default=None, description="Where they end; default never.")
+    timezone: str | None = Field(default=None, description="Zone of the months; default UTC.")
+    minute_offset: int = Field(default=0, description="Minutes after the hour at which a month begins.")
+    hour_offset: int = Field(default=0, description="Hour at which a month begins.")
+    day_offset: int = Field(default=1, description="Day on which a month begins.")
 
 
 class DynamicPartitions(dg.Model):
     """Partitions that are added at run time; the sensor of new documents adds those that rows name."""
 
-    type: Literal["dynamic"]
-    name: str
+    type: Literal["dynamic"] = Field(description="Partitions that are added at run time.")
+    name: str = Field(description="What Dagster calls them.", examples=["customers"])
 
 
 Dimension = (
@@ -52,7 +52,7 @@ Dimension = (
 class MultiPartitions(dg.Model):
     """Partitions in two dimensions."""
 
-    type: Literal["multi"]
+    type: Literal["multi"] = Field(description="Partitions in two dimensions.")
     partitions: dict[str, Annotated[Dimension, Field(discriminator="type")] | Templated] = Field(
         description="The partitions of each dimension, by its name."
     )

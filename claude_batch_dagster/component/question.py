@@ -129,6 +129,10 @@ ResolvedAsk = Annotated[
         resolve_ask,
         model_field_type=AskModel,
         description="What is asked of each row: `labels`, or `prompt` and `output`.",
+        examples=[
+            {"text_column": "body", "labels": {"billing": "invoices, payments", "other": "anything else"}},
+            {"prompt": "Summarize:\n{text}", "output": {"summary": "string"}, "model": "claude-haiku-5-5"},
+        ],
         inject_before_resolve=False,
     ),
 ]

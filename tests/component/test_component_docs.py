@@ -46,3 +46,16 @@ def test_the_page_names_every_attribute() -> None:
     }
 
     assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_the_schema_says_what_each_attribute_is() -> None:
+    """`dg utils inspect-component` and editors show a description of all that is ours, and examples on top."""
+    schema = ClaudeBatchComponent.get_model_cls().model_json_schema()  # type: ignore[union-attr]
+    dagsters = re.compile(r"(Hourly|Daily|Weekly|TimeWindow|Static|SingleRun|MultiRun|OpSpec|AssetSpec)\w*Model")
+    ours = {"component": schema, **{n: part for n, part in schema["$defs"].items() if not dagsters.fullmatch(n)}}
+
+    parts = {
+        f"{name}.{field}": said for name, part in ours.items() for field, said in part.get("properties", {}).items()
+    }
+    assert [name for name, said in parts.items() if not said.get("description")] == []
+    assert [name for name, said in schema["properties"].items() if not said.get("examples")] == []

@@ -106,6 +106,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_refused_where_it_stands(load_text: Callable[..., Loaded], mistake: str) -> None:
     """The error names the file, the line wherever Dagster knows it, and what is wrong; never a secret."""
