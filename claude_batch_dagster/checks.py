@@ -40,6 +40,9 @@ class Check(ABC):
     """
 
     def __post_init__(self) -> None:
+        for limit in (self.warn, self.fail):
+            if isinstance(limit, bool) or not isinstance(limit, int | float):
+                raise ConfigurationError(f"{self.name} takes numbers as thresholds; got {limit!r}.")
         self.check_range()
         if self.margin(self.warn) < self.margin(self.fail):
             side = "above" if self.margin(1) < self.margin(0) else "below"
@@ -282,6 +285,8 @@ def checks_of(given: Iterable[Check], *, labeled: bool) -> Sequence[Check]:
     `labeled` says whether there are labels that can drift. Raises `ConfigurationError` for what is no check, for one
     that is given twice, and for drift without labels.
     """
+    if isinstance(given, Check):
+        raise ConfigurationError(f"checks= takes a list: [{type(given).__name__}(...)].")
     by_kind: dict[type[Check], Check] = {}
     for check in given:
         if type(check) not in USUAL:

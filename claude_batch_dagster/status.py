@@ -14,6 +14,7 @@ from claude_batch_dagster.core.reporting.overview import (
     total,
 )
 from claude_batch_dagster.core.waiting import SystemClock
+from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.storage.ledger.view import LedgerView
 from claude_batch_dagster.stores import Stores
 
@@ -51,22 +52,24 @@ class LedgerStatus:
     """
     What is on its way and what it has cost, as of each call.
 
-    Only the ledger is read: the API and the DuckDB file are left alone, nothing is created or changed, and a run that
-    goes on meanwhile does not notice. Where nothing was ever sent there is no ledger, and everything is empty.
+    Only the ledger is read: the API is left alone, nothing is created or changed, and a run that goes on meanwhile does
+    not notice. Where nothing was ever sent there is no ledger, and everything is empty.
 
     Args:
-        database: Path of the DuckDB file; the ledger lies beside it unless one of the others says otherwise.
+        database: Path of the DuckDB file. The ledger lies beside it unless one of the others says otherwise; where it
+            does not, the file is asked where its ledger is.
         state_directory: Folder of the ledger.
         ledger_url: SQLAlchemy URL of the ledger.
 
     Raises:
+        ConfigurationError: There is nothing where database or state_directory say.
         LedgerError: The ledger cannot be read, or was written by another version.
 
     """
 
     database: str | None = None
     state_directory: str | None = None
-    ledger_url: str | None = None
+    ledger_url: str | None = field(default=None, repr=False)
     clock: Clock = field(default_factory=SystemClock, repr=False)
 
     def batches(self, *, everything: bool = False) -> list[BatchStatus]:
@@ -107,7 +110,19 @@ class LedgerStatus:
     def _looking(self) -> Iterator[LedgerView | None]:
         stores = Stores(database=self.database, state_directory=self.state_directory, ledger_url=self.ledger_url)
         if not stores.has_ledger:
+            stores = self._elsewhere(stores)
+        if not stores.has_ledger:
             yield None
             return
         with stores.looking() as ledger:
             yield ledger
+
+    def _elsewhere(self, stores: Stores) -> Stores:
+        """Ask the database where its ledger is; raise if there is not even that."""
+        if self.state_directory:
+            if not stores.folder.is_dir():
+                raise ConfigurationError(f"there is no state directory at {str(stores.folder)!r}.")
+            return stores
+        from claude_batch_dagster.pairings import remembered  # noqa: PLC0415  (DuckDB, if it is needed)
+
+        return remembered(stores)

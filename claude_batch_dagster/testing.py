@@ -47,16 +47,21 @@ class EmulatedClaude:
         given: dict[str, Any] = {"api_key": "emulated", "base_url": self.base_url, **QUICK, **settings}
         return ClaudeBatchResource(database=opened, **given)
 
-    def answers(self, asked: "Asked", /, text: str | None = None, **fields: Any) -> None:
+    def answers(self, asked: "Asked", /, **fields: Any) -> None:
         """
         Write an answer down, for every row whose message contains a text, or for which a function of it is true.
 
-        `fields` are those of a structured answer; what is not among them is made up. `text` is a whole answer, such as
-        one that is no JSON. Of several that fit, the last counts. Answers are those of the next batch on.
+        Fields that are not written down are made up. Of several answers that fit, the last counts, from the next batch
+        on. Raises `TypeError` for what cannot be an answer; a field that the schema does not have, or a function that
+        raises, fails the test when it ends.
         """
-        if (text is None) == (not fields):
-            raise TypeError("answers() takes the fields of an answer, or its whole text")
-        self.emulator.answers.add(asked, fields if text is None else text)
+        if not fields:
+            raise TypeError("answers() takes the fields of an answer; for a whole text there is answers_text()")
+        self.emulator.answers.add(asked, fields)
+
+    def answers_text(self, asked: "Asked", text: str, /) -> None:
+        """Write a whole answer down, such as one that is no JSON."""
+        self.emulator.answers.add(asked, text)
 
     def fault(self, name: str, **options: "Unpack[Options]") -> "Fault":
         """
@@ -111,3 +116,5 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedClaude]:
         monkeypatch.setenv("ANTHROPIC_API_KEY", "emulated")
         yield EmulatedClaude(base_url, emulator)
     emulator.close()
+    if problems := emulator.answers.problems:
+        raise problems[0]

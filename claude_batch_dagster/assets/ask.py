@@ -42,7 +42,7 @@ class AskOptions(TypedDict, total=False):
     max_attempts: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ask:
     r"""
     What is asked of each row: a prompt, the type of the answer, and the model.

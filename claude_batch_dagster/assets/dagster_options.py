@@ -1,14 +1,16 @@
 """What Dagster takes for any asset, passed through by Dagster's own names."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypedDict
 
 import dagster as dg
 
 UpstreamDep = str | Sequence[str] | dg.AssetKey | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep
 """What names an asset that Dagster is to wait for."""
 
-OF_THE_OP = ("retry_policy", "pool", "op_tags", "hooks")
+OF_THE_OP = ("retry_policy", "pool", "op_tags")
 """Options of what runs the asset, rather than of the asset."""
 
 
@@ -57,45 +59,56 @@ class DagsterOptions(TypedDict, total=False):
     """Hooks of the op, for success or failure."""
 
 
-MOVED = {
-    **dict.fromkeys(
-        (
-            "prompt",
-            "output",
-            "system",
-            "model",
-            "max_tokens",
-            "thinking",
-            "effort",
-            "params",
-            "max_attempts",
-        ),
-        "It is a part of ask=Ask(...).",
-    ),
-    "error_rate": "Write checks=[ErrorRate(warn=..., fail=...)].",
-    "expiry_rate": "Write checks=[ExpiryRate(warn=..., fail=...)].",
-    "complete": "Write checks=[Complete(warn=..., fail=...)].",
-    "invalid_rate": "Write checks=[InvalidRate(warn=..., fail=...)].",
-    "label_drift": "Write checks=[LabelDrift(warn=..., fail=...)].",
-    "paid_once": "Write checks=[PaidOnce(warn=..., fail=...)].",
-    "retention": "Write checks=[Retention(warn=..., fail=...)].",
-    "blocking_checks": "Write checks=[ErrorRate(blocking=True)].",
+ASKED = ("prompt", "output", "system", "model", "max_tokens", "thinking", "effort", "params", "max_attempts")
+
+CHECKED = {
+    "error_rate": "ErrorRate(warn=..., fail=...)",
+    "expiry_rate": "ExpiryRate(warn=..., fail=...)",
+    "complete": "Complete(warn=..., fail=...)",
+    "invalid_rate": "InvalidRate(warn=..., fail=...)",
+    "label_drift": "LabelDrift(warn=..., fail=...)",
+    "paid_once": "PaidOnce(warn=..., fail=...)",
+    "retention": "Retention(warn=..., fail=...)",
+    "blocking_checks": "ErrorRate(blocking=True)",
 }
-"""What to write for the options that there were before version 0.2."""
+
+MOVED = {
+    **dict.fromkeys(ASKED, "It is a part of ask=Ask(prompt, output, model=...)."),
+    **{name: f"Write checks=[{check}]." for name, check in CHECKED.items()},
+}
+"""What to write for options that `build_batch_asset` had before version 0.2."""
+
+Arguments = ParamSpec("Arguments")
 
 
-def check_known(factory: str, given: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise `TypeError`, as Python would, for an option that there is not."""
-    for name in given:
-        if name not in known:
-            hint = f". {MOVED[name]}" if name in MOVED else ""
-            raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}{hint}")
+def refusing(
+    known: Collection[str], moved: Mapping[str, str]
+) -> Callable[[Callable[Arguments, dg.AssetsDefinition]], Callable[Arguments, dg.AssetsDefinition]]:
+    """
+    Let a factory refuse an option that there is not as Python would, and say what to write for one that there was.
+
+    `known` are its options beside its parameters.
+    """
+
+    def decorate(factory: Callable[Arguments, dg.AssetsDefinition]) -> Callable[Arguments, dg.AssetsDefinition]:
+        taken = {*inspect.signature(factory).parameters, *known} - {"options"}
+
+        @wraps(factory)
+        def declare(*args: Arguments.args, **kwargs: Arguments.kwargs) -> dg.AssetsDefinition:
+            for name in kwargs:
+                if name not in taken:
+                    hint = f". {moved[name]}" if name in moved else ""
+                    raise TypeError(f"{factory.__name__}() got an unexpected keyword argument {name!r}{hint}")
+            return factory(*args, **kwargs)
+
+        return declare
+
+    return decorate
 
 
 def execution_of(options: DagsterOptions) -> Mapping[str, Any]:
     """Return the options of the op, as `multi_asset` takes them."""
-    given: dict[str, Any] = {name: value for name, value in options.items() if name in OF_THE_OP and value is not None}
-    return {**given, "hooks": set(given["hooks"])} if "hooks" in given else given
+    return {name: value for name, value in options.items() if name in OF_THE_OP and value is not None}
 
 
 def prefix_of(key_prefix: str | Sequence[str] | None) -> list[str]:

@@ -1,6 +1,7 @@
 """From what was said of an asset, in Python or in YAML, to the asset."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,8 @@ class Op:
     """What runs the asset."""
 
     execution: Mapping[str, Any] = field(default_factory=dict)
-    """What Dagster is to know of it, for the submission asset too: pool, tags, retries, hooks."""
+    """What Dagster is to know of it, for the submission asset too: pool, tags, retries."""
+    hooks: AbstractSet[dg.HookDefinition] = frozenset()
     backfill_policy: dg.BackfillPolicy | None = None
     name: str | None = None
     description: str | None = None
@@ -107,10 +109,19 @@ def described(
 
 
 def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
-    spec: dg.AssetSpec, ask: Ask, rows: Rows, *, checks: Sequence[Check], resource_key: str, op: Op
+    spec: dg.AssetSpec,
+    ask: Ask,
+    rows: Rows,
+    *,
+    checks: Sequence[Check],
+    resource_key: str,
+    op: Op,
+    keeps_key: bool = False,
 ) -> dg.AssetsDefinition:
     """
     Make the asset of a spec, and add what its table says.
+
+    `keeps_key` says that nobody will load it under another key, so jobs and sensors need not look for its tag.
 
     Raises `TemplateError`, `OutputModelError` and `ConfigurationError` for what cannot work.
     """
@@ -131,9 +142,11 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         model=ask.model,
     )
     lineage = {} if rows.sql else column_lineage(rows.source.key, rows.keys, ask.builder.columns, ask.schema)
+    own = {name: value for name, value in lineage.items() if name not in spec.metadata}
     declaration = Declaration(
-        spec=_with_prompt(spec, ask).merge_attributes(metadata={**table, **lineage}, tags={TAG: tag_of(key)}),
+        spec=_with_prompt(spec, ask).merge_attributes(metadata={**own, **table}, tags={TAG: tag_of(key)}),
         key=key,
+        keeps_key=keeps_key,
         source=rows.source,
         task=task,
         resource_key=resource_key,
@@ -173,6 +186,7 @@ def _asset(declaration: Declaration, checks: Sequence[Check], op: Op) -> dg.Asse
             check_specs=check_specs(spec.key, checks, spec.partitions_def),
             required_resource_keys={resource_key},
             backfill_policy=declaration.backfill_policy,
+            hooks=op.hooks or None,
             **declaration.execution,
         )(body)
     return remember(asset, declaration)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack, cast
 import dagster as dg
 
 from claude_batch_dagster.assets.ask import Ask, AskOptions
-from claude_batch_dagster.assets.dagster_options import DagsterOptions, check_known, execution_of, prefix_of
+from claude_batch_dagster.assets.dagster_options import MOVED, DagsterOptions, execution_of, prefix_of, refusing
 from claude_batch_dagster.assets.declaring import Op, Rows, declare, described
 from claude_batch_dagster.assets.labels import CLASSIFICATION_SYSTEM, classification
 from claude_batch_dagster.assets.sources import Source, UpstreamAsset
@@ -31,6 +31,13 @@ class ClassificationOptions(RowOptions, AskOptions, DagsterOptions, total=False)
     """What the classification takes beside its labels."""
 
 
+OF_ITS_OWN = "A classification has its own: for another, build_batch_asset(ask=Ask(prompt, output))."
+
+
+@refusing(
+    ClassificationOptions.__annotations__,
+    {**MOVED, **dict.fromkeys(("ask", "prompt", "output"), OF_ITS_OWN)},
+)
 def build_classification_asset(
     *,
     name: str,
@@ -57,13 +64,13 @@ def build_classification_asset(
         ConfigurationError: Labels are fewer than two, or differ in case only.
 
     """
-    check_known("build_classification_asset", options, ClassificationOptions.__annotations__)
     asked = {name: value for name, value in options.items() if name in AskOptions.__annotations__}
     rest: Any = {name: value for name, value in options.items() if name not in asked}
     ask = classification(labels, text_column, system, **cast("AskOptions", asked))
     return build_batch_asset(name=name, upstream=upstream, ask=ask, **rest)
 
 
+@refusing(DagsterOptions.__annotations__, MOVED)
 def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it has)
     *,
     name: str,
@@ -118,7 +125,6 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         ConfigurationError: Another setting cannot work; the message says which.
 
     """
-    check_known("build_batch_asset", options, DagsterOptions.__annotations__)
     key_of_asset = dg.AssetKey([*prefix_of(options.get("key_prefix")), name])
     rows = Rows(
         source=Source.of(upstream),
@@ -128,6 +134,10 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         sample_columns=sample_columns,
         schema=schema,
     )
-    op = Op(execution=execution_of(options), backfill_policy=options.get("backfill_policy"))
+    op = Op(
+        execution=execution_of(options),
+        hooks=frozenset(options.get("hooks") or ()),
+        backfill_policy=options.get("backfill_policy"),
+    )
     spec = described(key_of_asset, rows.source, ask, options, partitions_def)
     return declare(spec, ask, rows, checks=checks, resource_key=resource_key, op=op)

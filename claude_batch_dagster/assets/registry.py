@@ -29,6 +29,8 @@ class Declaration:
     task: Task
     key: dg.AssetKey
     """The key that it was declared with; it may be loaded under another."""
+    keeps_key: bool = False
+    """Whether nothing will load it under another."""
     resource_key: str
     backfill_policy: dg.BackfillPolicy
     execution: Mapping[str, Any] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class Declaration:
     @property
     def selection(self) -> dg.AssetSelection:
         """The asset, under whatever key a code location has loaded it."""
+        if self.keeps_key:
+            return dg.AssetSelection.assets(self.key)
         if TAG not in self.spec.tags:
             raise ConfigurationError(
                 f"the tags of asset {self.spec.key.to_user_string()} were replaced, so nothing can find it by its tag "

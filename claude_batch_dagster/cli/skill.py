@@ -21,5 +21,8 @@ def command(folder: Path) -> None:
     """
     source = Path(next(iter(skills.__path__))) / NAME
     target = folder / NAME
-    shutil.copytree(source, target, dirs_exist_ok=True)
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"{target} cannot be written: {error.strerror or type(error).__name__}.") from None
     click.echo(f"{target}/SKILL.md is that of this version. An agent that works in this project finds it by itself.")

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from claude_batch_dagster.checks import USUAL, Check
-from claude_batch_dagster.component.texts import Templated, filled, located
+from claude_batch_dagster.component.texts import Templated, check_kind, evaluated, filled, located, number
 
 
 class ThresholdsModel(dg.Model):
@@ -44,12 +44,21 @@ ChecksModel = create_model(
 
 def resolve_checks(context: dg.ResolutionContext, said: Any) -> Sequence[Check]:
     """Return the checks that YAML names, with their thresholds; raise `ResolutionException` for wrong ones."""
+    if isinstance(said, str):
+        with located(context):
+            given_checks = evaluated(context, said)
+            check_kind(given_checks, list, "checks", "our_checks")
+        return cast("Sequence[Check]", given_checks)
+    if said is None:
+        return ()
     found: list[Check] = []
     for kind, make in USUAL.items():
         thresholds: ThresholdsModel | None = getattr(said, kind.name)
         if thresholds is not None:
             given = filled(context.at_path(kind.name), thresholds.model_dump(exclude_none=True))
             with located(context, kind.name):
+                for limit in given.keys() & {"warn", "fail"}:
+                    given[limit] = number(given[limit], limit)
                 found.append(cast("Any", make)(**given))
     return found
 
@@ -58,7 +67,7 @@ ResolvedChecks = Annotated[
     Sequence[Check],
     dg.Resolver(
         resolve_checks,
-        model_field_type=ChecksModel,
+        model_field_type=ChecksModel | None,
         description="Thresholds of checks other than the usual ones, by the name of the check.",
         examples=[{"error_rate": {"warn": 0.01, "fail": 0.05, "blocking": True}}],
         inject_before_resolve=False,

@@ -25,13 +25,14 @@ from claude_batch_dagster.component.dagster_fields import (
     ResolvedPartitions,
     ResolvedUpstream,
     Schedule,
-    check_kind,
+    schedule_of,
     settings_of,
 )
 from claude_batch_dagster.component.question import ResolvedAsk
 from claude_batch_dagster.component.resource_fields import ResolvedResource
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
-from claude_batch_dagster.component.texts import Text, filled, located, text_of
+from claude_batch_dagster.component.texts import Text, check_kind, filled, located, text_of, texts
+from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.sensors.collect import build_collect_sensor
 from claude_batch_dagster.sensors.new_documents import build_new_documents_sensor
@@ -47,6 +48,16 @@ def _described(text: str, *examples: Any) -> Any:
     return dg.Resolver.default(description=text, examples=[*examples] or None)
 
 
+def _text(text: str, *examples: Any) -> Any:
+    """Return the resolver of a text, or of several: what reads as a number stays a text."""
+    return dg.Resolver(texts, description=text, examples=[*examples] or None, inject_before_resolve=False)
+
+
+def _filled(text: str, *examples: Any) -> Any:
+    """Return the resolver of values of any kind."""
+    return dg.Resolver(filled, description=text, examples=[*examples], inject_before_resolve=False)
+
+
 def _template(kind: type, text: str, example: str) -> Any:
     """Return the resolver of an object that only a template variable can be."""
 
@@ -57,12 +68,19 @@ def _template(kind: type, text: str, example: str) -> Any:
         return value
 
     shown = f"{{{{ {example} }}}}"
-    return dg.Resolver(resolve, model_field_type=str, description=text, examples=[shown], inject_before_resolve=False)
+    return dg.Resolver(
+        resolve, model_field_type=str | None, description=text, examples=[shown], inject_before_resolve=False
+    )
+
+
+def _query(context: dg.ResolutionContext, said: Text) -> str:
+    with located(context):
+        return text_of(context, said)
 
 
 def _switch(text: str, kind: Any, *examples: Any) -> Any:
     return dg.Resolver(
-        settings_of, model_field_type=kind, description=text, examples=[*examples], inject_before_resolve=False
+        settings_of, model_field_type=kind | None, description=text, examples=[*examples], inject_before_resolve=False
     )
 
 
@@ -85,19 +103,19 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     `get_asset_spec` or `execute`.
     """
 
-    name: Annotated[str, _described("Name of the asset and of its table.", "classified_tickets")]
+    name: Annotated[str, _text("Name of the asset and of its table.", "classified_tickets")]
     upstream: ResolvedUpstream
     ask: ResolvedAsk
     key: Annotated[
-        str | list[str], _described("Upstream column, or columns, that tell rows apart within a partition.", "id")
+        str | list[str], _text("Upstream column, or columns, that tell rows apart within a partition.", "id")
     ] = "id"
     key_prefix: Annotated[
-        str | list[str] | None, _described("Prefix of the asset key; its last part is the table's schema.", "silver")
+        str | list[str] | None, _text("Prefix of the asset key; its last part is the table's schema.", "silver")
     ] = None
     partitions_def: ResolvedPartitions = None
     partition_expr: Annotated[
         str | dict[str, str] | None,
-        _described(
+        _text(
             "SQL over upstream columns that says which partition a row is of: a time for time windows, else the "
             "partition key; in two dimensions one for each, by name.",
             "created_at",
@@ -106,8 +124,8 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     sql: Annotated[
         str | None,
         dg.Resolver(
-            text_of,
-            model_field_type=Text,
+            lambda context, said: None if said is None else _query(context, said),
+            model_field_type=Text | None,
             description="A query to read in place of the upstream table, such as a join, or the path of a file of it.",
             examples=["FROM tickets JOIN customers USING (customer_id)", {"path": "documents.sql"}],
             inject_before_resolve=False,
@@ -115,26 +133,24 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     ] = None
     checks: ResolvedChecks = ()
     sample_columns: Annotated[
-        list[str], _described("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
+        list[str], _text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
     ] = field(default_factory=list)
     table_schema: Annotated[
-        str | None, _described("Schema of the output table; default: by the key prefix, else public.", "labels")
+        str | None, _text("Schema of the output table; default: by the key prefix, else public.", "labels")
     ] = None  # a field called schema would hide one of pydantic's
-    resource_key: Annotated[str, _described("Key of the ClaudeBatchResource of the project.", "claude_batch")] = (
+    resource_key: Annotated[str, _text("Key of the ClaudeBatchResource of the project.", "claude_batch")] = (
         "claude_batch"
     )
     resource: ResolvedResource = None
 
-    group_name: Annotated[str | None, _described("Asset group.", "support")] = None
-    description: Annotated[
-        str | None, _described("Description; default: what is asked, with the prompt.", "Triage.")
-    ] = None
-    owners: Annotated[list[str] | None, _described("Asset owners.", ["team:support"])] = None
-    tags: Annotated[dict[str, str] | None, _described("Asset tags.", {"tier": "prod"})] = None
-    kinds: Annotated[list[str] | None, _described("Kinds; default claude and duckdb.", ["claude", "duckdb"])] = None
-    metadata: Annotated[dict[str, Any] | None, _described("Further metadata of the asset.", {"page": "wiki"})] = None
+    group_name: Annotated[str | None, _text("Asset group.", "support")] = None
+    description: Annotated[str | None, _text("Description; default: what is asked, with the prompt.", "Triage.")] = None
+    owners: Annotated[list[str] | None, _text("Asset owners.", ["team:support"])] = None
+    tags: Annotated[dict[str, str] | None, _text("Asset tags.", {"tier": "prod"})] = None
+    kinds: Annotated[list[str] | None, _text("Kinds; default claude and duckdb.", ["claude", "duckdb"])] = None
+    metadata: Annotated[dict[str, Any] | None, _filled("Further metadata of the asset.", {"page": "wiki"})] = None
     deps: Annotated[
-        list[str] | None, _described("Further assets that Dagster waits for, beside upstream.", ["customers"])
+        list[str] | None, _text("Further assets that Dagster waits for, beside upstream.", ["customers"])
     ] = None
     automation_condition: Annotated[
         dg.AutomationCondition[dg.AssetKey] | None,
@@ -159,7 +175,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         dg.BackfillPolicy | None,
         dg.Resolver(
             resolve_backfill_policy,
-            model_field_type=SingleRunBackfillPolicyModel | MultiRunBackfillPolicyModel,
+            model_field_type=SingleRunBackfillPolicyModel | MultiRunBackfillPolicyModel | None,
             description="How a backfill becomes runs; default one run for up to 5,000 partitions.",
             examples=[{"type": "single_run"}],
         ),
@@ -186,9 +202,22 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     ] = None
     schedule: Annotated[
         Switch,
-        _switch("Whether a schedule materializes what is current of it: cron's words.", str | Schedule, "0 6 * * *"),
+        dg.Resolver(
+            schedule_of,
+            model_field_type=str | Schedule | None,
+            description="Whether a schedule materializes what is current of it: cron's words.",
+            examples=["0 6 * * *", {"cron_schedule": "0 6 * * *", "timezone": "Europe/Berlin"}],
+            inject_before_resolve=False,
+        ),
     ] = None
     job: Annotated[bool, _described("Whether there is a job that materializes it alone.", ON)] = False
+
+    def __post_init__(self) -> None:
+        if self.resource is not None and self.resource_key != "claude_batch":
+            raise ConfigurationError(
+                "resource and resource_key contradict each other: a resource for this asset alone has a key of its "
+                "own. Leave one out."
+            )
 
     def get_asset_spec(self) -> dg.AssetSpec:
         """
@@ -230,15 +259,16 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         )
         said = self.op or OpSpec()
         op = Op(
-            execution=execution_of(
-                {"retry_policy": self.retry_policy, "pool": said.pool, "op_tags": said.tags, "hooks": self.hooks}
-            ),
+            execution=execution_of({"retry_policy": self.retry_policy, "pool": said.pool, "op_tags": said.tags}),
+            hooks=frozenset(self.hooks or ()),
             backfill_policy=self.backfill_policy or said.backfill_policy,
             name=said.name,
             description=said.description,
             execute=self.execute,
         )
-        return declare(spec, self.ask, rows, checks=self.checks, resource_key=self._resource_key(spec), op=op)
+        return declare(
+            spec, self.ask, rows, checks=self.checks, resource_key=self._resource_key(spec), op=op, keeps_key=True
+        )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the asset, and what was switched on beside it."""

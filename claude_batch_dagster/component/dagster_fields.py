@@ -1,7 +1,7 @@
 """Attributes of Dagster's own in YAML: partitions, where the documents come from, sensors and schedule."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import dagster as dg
 from dagster.components.resolved.core_models import (
@@ -12,10 +12,19 @@ from dagster.components.resolved.core_models import (
     WeeklyPartitionsDefinitionModel,
     resolve_partitions_def,
 )
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from claude_batch_dagster.assets.sources import UpstreamAsset
-from claude_batch_dagster.component.texts import Templated, filled, located, rendered
+from claude_batch_dagster.component.texts import (
+    Templated,
+    check_kind,
+    evaluated,
+    filled,
+    located,
+    number,
+    rendered,
+    texts,
+)
 from claude_batch_dagster.errors import ConfigurationError
 
 
@@ -60,16 +69,22 @@ class MultiPartitions(dg.Model):
 
 def resolve_partitions(context: dg.ResolutionContext, said: Any) -> dg.PartitionsDefinition[str] | None:
     """Return the partitions that YAML describes: Dagster's own, and those of which it has no form."""
+    if isinstance(said, str):
+        with located(context):
+            found = evaluated(context, said)
+            check_kind(found, dg.PartitionsDefinition, str(context.path[-1]), "dg.DailyPartitionsDefinition(...)")
+        return cast("dg.PartitionsDefinition[str]", found)
+    if isinstance(said, BaseModel) and not isinstance(said, MultiPartitions):
+        said = type(said)(**filled(context, said.model_dump()))
     match said:
         case MonthlyPartitions():
-            return dg.MonthlyPartitionsDefinition(**filled(context, said.model_dump(exclude={"type"})))
+            return dg.MonthlyPartitionsDefinition(**said.model_dump(exclude={"type"}))
         case DynamicPartitions():
-            return dg.DynamicPartitionsDefinition(name=rendered(context.at_path("name"), said.name))
+            return dg.DynamicPartitionsDefinition(name=said.name)
         case MultiPartitions():
             within = context.at_path("partitions")
             dimensions = {
-                name: resolve_partitions(within.at_path(name), filled(within.at_path(name), dimension))
-                for name, dimension in said.partitions.items()
+                name: resolve_partitions(within.at_path(name), dimension) for name, dimension in said.partitions.items()
             }
             return dg.MultiPartitionsDefinition({name: one for name, one in dimensions.items() if one is not None})
         case dg.PartitionsDefinition():
@@ -82,7 +97,8 @@ ResolvedPartitions = Annotated[
     dg.PartitionsDefinition[str] | None,
     dg.Resolver(
         resolve_partitions,
-        model_field_type=Annotated[Dimension | MultiPartitions, Field(discriminator="type")],
+        model_field_type=Annotated[Dimension | MultiPartitions, Field(discriminator="type")] | None,
+        inject_before_resolve=False,
         description="Partitions of the asset: hourly, daily, weekly, monthly, time_window, static, dynamic or multi.",
         examples=[{"type": "daily", "start_date": "2026-11-01"}, {"type": "dynamic", "name": "customers"}],
     ),
@@ -129,6 +145,10 @@ ResolvedUpstream = Annotated[
 ]
 
 
+FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+"""What a flag out of the environment may say."""
+
+
 class CollectSensor(dg.Model):
     """The sensor that starts the asset when its batches have ended."""
 
@@ -152,21 +172,28 @@ class Schedule(dg.Model):
     timezone: str | None = Field(default=None, description="Zone of it; default UTC.", examples=["Europe/Berlin"])
 
 
-def check_kind(value: Any, kind: type, name: str, example: str) -> None:
-    """Raise `ConfigurationError` unless a template variable was the object that it has to be."""
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}, not {kind.__name__}. Write a template variable: "
-            f"{{{{ {example} }}}}."
-        )
-
-
 def settings_of(context: dg.ResolutionContext, said: Any) -> Mapping[str, Any] | None:
-    """Return the settings of a sensor or schedule that is switched on, or None."""
-    match said:
-        case dg.Model():
-            return dict(filled(context, said.model_dump()))
-        case str():
-            return {"cron_schedule": rendered(context, said)}
-        case _:
-            return {} if said else None
+    """Return the settings of a sensor that is switched on, or None."""
+    with located(context):
+        value = evaluated(context, said) if isinstance(said, str) else said
+        if isinstance(value, str) and value.lower() in FLAGS:
+            value = FLAGS[value.lower()]
+        if not isinstance(value, bool | Mapping | dg.Model | None):
+            raise ConfigurationError(f"{context.path[-1]} is {value!r}: write true, false, or its settings.")
+    if isinstance(value, dg.Model):
+        return _settings(context, value)
+    return value if isinstance(value, Mapping) else {} if value else None
+
+
+def schedule_of(context: dg.ResolutionContext, said: Any) -> Mapping[str, Any] | None:
+    """Return the settings of a schedule: cron's words, or these with a zone."""
+    if isinstance(said, dg.Model):
+        return _settings(context, said)
+    return None if said is None else {"cron_schedule": texts(context, said)}
+
+
+def _settings(context: dg.ResolutionContext, said: dg.Model) -> dict[str, Any]:
+    found: dict[str, Any] = filled(context, said.model_dump())
+    with located(context):
+        words = {"cron_schedule", "timezone"}
+        return {name: value if name in words else number(value, name) for name, value in found.items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
 
-from claude_batch_dagster.component.texts import object_at, rendered
+from claude_batch_dagster.component.texts import evaluated, object_at, texts
 from claude_batch_dagster.errors import ConfigurationError
 
 Kind = Literal["string", "integer", "number", "boolean", "date", "datetime", "list", "object"]
@@ -64,7 +64,8 @@ EXAMPLES = [
 def model_of(context: dg.ResolutionContext, output: Output) -> type[BaseModel]:
     """Return the pydantic model that a dotted path or fields in YAML describe."""
     if isinstance(output, str):
-        found = object_at(context, rendered(context, output))
+        named = evaluated(context, output)
+        found = object_at(context, named) if isinstance(named, str) else named
         if not (isinstance(found, type) and issubclass(found, BaseModel)):
             raise ConfigurationError(f"{output} is no pydantic model, but {type(found).__name__}.")
         return found
@@ -88,10 +89,10 @@ def _field(context: dg.ResolutionContext, name: str, said: str | OutputField) ->
     choices = [*(said.choices or ())]
     _check(name, said, choices)
     kind: Any = _kind(context, name, said, choices)
-    described = [rendered(context.at_path("description"), said.description)] if said.description else []
+    described = [texts(context.at_path("description"), said.description)] if said.description else []
     if isinstance(said.choices, dict):
         lines = [
-            f"- {choice}: {rendered(context.at_path('choices').at_path(choice), meaning)}"
+            f"- {choice}: {texts(context.at_path('choices').at_path(choice), meaning)}"
             for choice, meaning in said.choices.items()
         ]
         described.append("\n".join(["One of:", *lines]))
@@ -109,6 +110,8 @@ def _check(name: str, said: OutputField, choices: list[str]) -> None:
         problem = "choices are two or more, and differ in more than case"
     elif said.items is not None and not of_a_list:
         problem = "items are of a list. Write type: list"
+    elif said.items is not None and choices:
+        problem = "a list has choices or items. Leave one out, or give the items their choices"
     elif (said.fields is not None) != (said.type == "object"):
         problem = "an object has fields, and nothing else has. Write type: object with fields:"
     if problem:
@@ -122,7 +125,8 @@ def _kind(context: dg.ResolutionContext, name: str, said: OutputField, choices: 
         case "list" if choices:
             return list[Literal[tuple(choices)]]  # type: ignore[misc]
         case "list":
-            inner: Any = _field(context.at_path("items"), name, said.items or "string")[0]
+            kind, told = _field(context.at_path("items"), name, said.items or "string")
+            inner: Any = kind if told is ... or told.description is None else Annotated[kind, told]
             return list[inner]
         case _ if choices:
             return Literal[tuple(choices)]

@@ -1,6 +1,6 @@
 """What is asked of each row, in YAML."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import dagster as dg
 from pydantic import Field
@@ -12,12 +12,16 @@ from claude_batch_dagster.component.texts import (
     Templated,
     Text,
     TextFile,
+    check_kind,
+    evaluated,
     filled,
     function_at,
     located,
+    number,
     path_of,
     rendered,
     text_of,
+    texts,
 )
 from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
 from claude_batch_dagster.errors import ConfigurationError
@@ -78,9 +82,13 @@ class AskModel(dg.Model):
     )
 
 
-def resolve_ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
+def resolve_ask(context: dg.ResolutionContext, said: AskModel | str) -> Ask:
     """Return the question that YAML describes; raise `ResolutionException`, with the line, for one that cannot be."""
     with located(context):
+        if isinstance(said, str):
+            ask = evaluated(context, said)
+            check_kind(ask, Ask, "ask", "our_question")
+            return cast("Ask", ask)
         return _ask(context, said)
 
 
@@ -90,16 +98,17 @@ def _ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
         for name in ("model", "max_tokens", "thinking", "effort", "params", "max_attempts")
         if name in said.model_fields_set
     }
-    system = None if said.system is None else text_of(context.at_path("system"), said.system)
+    for name in settings.keys() & {"max_tokens", "max_attempts"}:
+        settings[name] = number(settings[name], name)
+    with located(context, "system"):
+        system = None if said.system is None else text_of(context.at_path("system"), said.system)
     if said.labels is not None:
         if said.prompt is not None or said.output is not None:
             raise ConfigurationError(
                 "ask has labels, which come with a prompt and an output. Leave out one or the other."
             )
-        labels = {
-            label: rendered(context.at_path("labels").at_path(label), meaning) for label, meaning in said.labels.items()
-        }
-        column = rendered(context.at_path("text_column"), said.text_column)
+        labels = texts(context.at_path("labels"), said.labels)
+        column = texts(context.at_path("text_column"), said.text_column)
         with located(context, "labels"):
             label_model(labels)
         return classification(labels, column, CLASSIFICATION_SYSTEM if system is None else system, **settings)
@@ -120,7 +129,13 @@ def _prompt(context: dg.ResolutionContext, said: Text | PromptFunction) -> Promp
         case TextFile():
             return path_of(context, said)
         case _:
-            return rendered(context, said)
+            try:
+                return rendered(context, said)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"{error} A column stands in one pair of braces: {{body}}. Braces of the text itself need a file: "
+                    "prompt: {path: prompt.md}."
+                ) from error
 
 
 ResolvedAsk = Annotated[

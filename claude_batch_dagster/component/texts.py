@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import dagster as dg
 from dagster.components.resolved.errors import ResolutionException
+from jinja2 import Environment, StrictUndefined, TemplateError, Undefined
 from pydantic import Field, StringConstraints
 
 from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
@@ -52,15 +53,60 @@ Text = str | TextFile
 """A text, or where it is."""
 
 
+def _said(value: Any) -> Any:
+    """Let nothing that is not there become a word of a text."""
+    if value is None:
+        raise ConfigurationError("a template variable in it is not set. Set it, or write the text itself.")
+    return value
+
+
+_TEXTS = Environment(  # noqa: S701  (no HTML is made)
+    undefined=StrictUndefined, keep_trailing_newline=True, finalize=_said
+)
+"""Fills in texts. Dagster's own way takes a text that reads as a number for one, and what is undefined for nothing."""
+
+_ALONE = re.compile(r"\s*\{\{(?P<expression>(?:(?!\}\}|\{\{).)*)\}\}\s*", re.DOTALL)
+
+
+def is_template(text: str) -> bool:
+    """Whether there is anything to fill in."""
+    return "{{" in text or "{%" in text
+
+
 def rendered(context: dg.ResolutionContext, text: str) -> str:
     """Return a text with its template variables filled in, and otherwise as it is written, byte by byte."""
-    if "{{" not in text and "{%" not in text:
-        return text  # rendering would take "1" for a number, and the last end of line away
-    value = context.resolve_value(text)
-    if value is None:
-        raise ConfigurationError(f"{text.strip()} is not set. Set it, or write the text itself.")
-    filled = value if isinstance(value, str) else str(value)
-    return filled + "\n" if text.endswith("\n") and not filled.endswith("\n") else filled
+    if not is_template(text):
+        return text
+    try:
+        return _TEXTS.from_string(text).render(**context.scope)
+    except TemplateError as error:
+        raise ConfigurationError(f"its template variables cannot be filled in: {error.message}.") from error
+
+
+def evaluated(context: dg.ResolutionContext, text: str) -> Any:
+    """Return what a text stands for: the object that a template variable alone is, or the text."""
+    alone = _ALONE.fullmatch(text)
+    if alone is None:
+        return rendered(context, text)
+    try:
+        value = _TEXTS.compile_expression(alone["expression"], undefined_to_none=False)(**context.scope)
+    except TemplateError as error:
+        raise ConfigurationError(f"its template variables cannot be filled in: {error.message}.") from error
+    if isinstance(value, Undefined):
+        raise ConfigurationError(f"there is no template variable {alone['expression'].strip()}.")
+    return _said(value)
+
+
+def texts(context: dg.ResolutionContext, value: Any) -> Any:
+    """Return a text, or texts in a list or by name, with their template variables filled in."""
+    with located(context):
+        if isinstance(value, str):
+            return rendered(context, value)
+    if isinstance(value, dict):
+        return {name: texts(context.at_path(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [texts(context.at_path(n), item) for n, item in enumerate(value)]
+    return value
 
 
 def path_of(context: dg.ResolutionContext, file: TextFile) -> Path:
@@ -80,18 +126,29 @@ def text_of(context: dg.ResolutionContext, text: Text) -> str:
 
 
 def filled(context: dg.ResolutionContext, value: Any) -> Any:
-    """Return a value of YAML with the template variables of all of its texts filled in."""
+    """Return a value of YAML with what its template variables stand for: numbers, flags and objects among them."""
     if isinstance(value, dict):
         return {name: filled(context.at_path(name), item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [filled(context.at_path(n), item) for n, item in enumerate(value)]
-    if isinstance(value, str) and ("{{" in value or "{%" in value):
-        return context.resolve_value(value)
+    if isinstance(value, str) and is_template(value):
+        with located(context):
+            return evaluated(context, value)
     return value
 
 
+def number(value: Any, name: str) -> Any:
+    """Return a number that came as a text, as out of the environment; raise `ConfigurationError` for another text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value) if set(value) & set(".eE") else int(value)
+    except ValueError:
+        raise ConfigurationError(f"{name} is {value!r}, not a number.") from None
+
+
 def setting_of(context: dg.ResolutionContext, value: Any) -> Any:
-    """Return a setting of a resource: a variable of the environment as `EnvVar`, so that Dagster never stores it."""
+    """Return a text of a resource: a variable of the environment as `EnvVar`, so that Dagster never stores it."""
     if isinstance(value, str) and (found := OF_THE_ENVIRONMENT.fullmatch(value)):
         return dg.EnvVar(found["name"] or found["called"])
     if isinstance(value, dict):
@@ -122,3 +179,12 @@ def function_at(context: dg.ResolutionContext, dotted: str) -> Callable[..., Any
     if not callable(function):
         raise ConfigurationError(f"{dotted} is {type(function).__name__}, not a function.")
     return function  # type: ignore[no-any-return]
+
+
+def check_kind(value: Any, kind: type, name: str, example: str) -> None:
+    """Raise `ConfigurationError` unless a template variable was the object that it has to be."""
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(
+            f"{name} is of type {type(value).__name__}, not {kind.__name__}. Write a template variable: "
+            f"{{{{ {example} }}}}."
+        )

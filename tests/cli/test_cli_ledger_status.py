@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from claude_batch_dagster.errors import LedgerError
+from claude_batch_dagster.errors import ConfigurationError, LedgerError
 from claude_batch_dagster.status import LedgerStatus, RequestCounts, Spending
 from tests.cli.conftest import FOUR, Program
 from tests.core.world import PIPELINE
@@ -57,11 +57,35 @@ def test_programs_are_told_what_the_command_line_tells(program: Program) -> None
 
 def test_where_nothing_was_sent_everything_is_empty(tmp_path: Path) -> None:
     """And looking creates nothing."""
-    status = LedgerStatus(database=str(tmp_path / "warehouse.duckdb"))
+    status = LedgerStatus(state_directory=str(tmp_path))
 
     assert (status.batches(), status.tables()) == ([], [])
     assert (status.requests("public.answers"), status.spending("public.answers")) == (RequestCounts(), Spending())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """A misspelled path would be taken for nothing sent."""
+    with pytest.raises(ConfigurationError, match="there is no DuckDB file at"):
+        LedgerStatus(database=str(tmp_path / "warehouse.duckdb")).tables()
+    with pytest.raises(ConfigurationError, match="there is no state directory at"):
+        LedgerStatus(state_directory=str(tmp_path / "state")).tables()
+
+
+def test_the_database_alone_says_where_its_ledger_is(program: Program) -> None:
+    """Wherever the state directory is, as for the command line."""
+    program.world.documents(FOUR)
+    program.world.run()
+    program.world.let_go()
+
+    status = LedgerStatus(database=program.world.warehouse.database)
+
+    assert status.requests(PIPELINE).landed == 4
+
+
+def test_a_password_is_not_shown() -> None:
+    """The URL of a ledger may hold one."""
+    assert "hush" not in repr(LedgerStatus(ledger_url="postgresql://us:hush@host/db"))
 
 
 def test_a_ledger_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

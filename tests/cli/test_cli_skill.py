@@ -24,6 +24,9 @@ def test_the_skill_is_copied_where_agents_look(tmp_path: Path, monkeypatch: pyte
         assert (tmp_path / ".claude/skills/claude-batch-dagster/SKILL.md").read_text() == SKILL.read_text()
     assert CliRunner().invoke(main, ["skill", "elsewhere"]).exit_code == 0
     assert (tmp_path / "elsewhere/claude-batch-dagster/SKILL.md").is_file()
+    (tmp_path / "file").touch()
+    refused = CliRunner().invoke(main, ["skill", "file/x"])
+    assert (refused.exit_code, "cannot be written: Not a directory" in refused.output) == (1, True)
 
 
 def test_the_skill_says_when_it_is_for_and_names_what_there_is() -> None:

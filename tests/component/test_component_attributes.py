@@ -212,6 +212,116 @@ def test_template_variables_work_in_every_text(load: Load, monkeypatch: pytest.M
     assert [dep.asset_key.path for dep in spec.deps] == [["support", "tickets"]]
 
 
+def test_what_the_environment_says_stays_a_text_where_it_is_one(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And becomes a number where one is needed: a version is no number, an end of line is kept."""
+    monkeypatch.setenv("VERSION", "1.10")
+    monkeypatch.setenv("N", "7")
+    _, defs = load(
+        group_name="2024",
+        partitions_def={"type": "static", "partition_keys": ["{{ env.VERSION }}", "b"]},
+        partition_expr='"Order Region"',
+        metadata={"page": "1.0", "n": "{{ env.N | int }}"},
+        checks={"error_rate": {"warn": "{{ env.N | float / 100 }}", "fail": 0.2}},
+        ask={
+            **LABELS,
+            "system": "v {{ env.VERSION }}\n\n",
+            "max_tokens": "{{ env.N }}",
+            "params": {"metadata": {"user_id": "{{ env.VERSION }}"}},
+        },
+        resource={"api_key": "{{ env.K }}", "database": "w.duckdb", "poll_interval_seconds": "{{ env.N }}"},
+        new_documents_sensor={"settle_seconds": 1},
+    )
+
+    asset = asset_of(defs)
+    [spec], base = asset.specs, declaration_of(asset).task.builder.base
+    assert spec.group_name == "2024"
+    assert spec.metadata["page"] == "1.0"
+    assert spec.metadata["n"] == 7
+    assert base["system"] == "v 1.10\n\n"
+    assert base["max_tokens"] == 7
+    assert base["metadata"] == {"user_id": "1.10"}
+    assert asset.partitions_def is not None
+    assert asset.partitions_def.get_partition_keys() == ["1.10", "b"]
+    [resource] = (defs.resources or {}).values()
+    assert resource.poll_interval_seconds == 7.0
+
+
+def test_objects_may_stand_for_what_is_asked(load_text: Any) -> None:
+    """A question, checks, a model, a resource and switches may be template variables."""
+    module = """
+import os
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+from pydantic import BaseModel
+from claude_batch_dagster import Ask, ClaudeBatchResource
+from claude_batch_dagster.checks import ErrorRate
+
+class Ticket(BaseModel):
+    topic: str
+
+@dg.template_var
+def question():
+    return Ask("{text}", Ticket)
+
+@dg.template_var
+def strict():
+    return [ErrorRate(warn=0.0)]
+
+@dg.template_var
+def shared():
+    return ClaudeBatchResource(api_key=dg.EnvVar("K"), database=DuckDBResource(database="w.duckdb"))
+
+@dg.template_var
+def production():
+    return True
+"""
+    text = yaml.safe_dump(
+        {
+            "type": "claude_batch_dagster.ClaudeBatchComponent",
+            "template_vars_module": ".variables",
+            "attributes": {
+                "name": "answers",
+                "upstream": "tickets",
+                "ask": "{{ question }}",
+                "checks": "{{ strict }}",
+                "resource": "{{ shared }}",
+                "submission": "{{ production }}",
+                "collect_sensor": "{{ production }}",
+                "new_documents_sensor": "{{ not production }}",
+            },
+        }
+    )
+
+    component, defs = load_text(text, {"variables.py": module, "__init__.py": ""})
+
+    assert list(component.ask.schema.columns) == ["topic"]
+    assert component.checks == [ErrorRate(warn=0.0)]
+    assert [sensor.name for sensor in defs.sensors or ()] == ["answers_collect"]
+    assert len(list(defs.assets or ())) == 2
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    ["sql", "checks", "partitions_def", "resource", "schedule", "hooks", "automation_condition", "backfill_policy"],
+)
+def test_null_is_nothing(load: Load, nothing: str) -> None:
+    """An attribute that is switched off with `null` is as if it were not there."""
+    _, defs = load(**{nothing: None})
+
+    assert asset_of(defs).keys
+
+
+def test_what_is_said_of_items_reaches_claude(load: Load) -> None:
+    """The description of what a list is made of, and of its choices."""
+    items = {"description": "One topic.", "choices": {"a": "the first", "b": "the second"}}
+    _, defs = load(ask={"prompt": "{body}", "output": {"topics": {"type": "list", "items": items}}})
+
+    format_ = declaration_of(asset_of(defs)).task.builder.base["output_config"]["format"]
+    told = str(format_["schema"])
+    for part in ("One topic.", "- a: the first", "- b: the second"):
+        assert part in told
+
+
 @pytest.mark.parametrize(
     ("said", "expr", "kind", "n"),
     [

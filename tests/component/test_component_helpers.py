@@ -68,6 +68,23 @@ def test_post_processing_changes_the_asset_and_keeps_what_runs_it(load_text: Any
     assert declaration_of(asset).spec.group_name == "later"
 
 
+def test_tags_that_are_replaced_take_no_job_away(load_text: Any) -> None:
+    """A job and a sensor of a component find its asset by its key, which nothing changes any more."""
+    _, defs = load_text(
+        "type: claude_batch_dagster.ClaudeBatchComponent\n"
+        "attributes: {name: answers, upstream: tickets, ask: {labels: {a: b, c: d}}, job: true, collect_sensor: true}\n"
+        "post_processing:\n"
+        "  assets:\n"
+        "    - {target: '*', operation: replace, attributes: {tags: {only: this}}}\n"
+    )
+
+    merged = dg.Definitions.merge(
+        defs, dg.Definitions(resources={"claude_batch": dg.ResourceDefinition.none_resource()})
+    )
+    job = merged.resolve_job_def("answers_job")
+    assert {key.path[-1] for key in job.asset_layer.selected_asset_keys} == {"answers"}
+
+
 class Own(ClaudeBatchComponent):
     """A component of somebody's own."""
 

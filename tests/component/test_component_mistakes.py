@@ -43,7 +43,7 @@ MISTAKES = {
     "a prompt without a column": (ASKED.replace("{text}", "Hello"), 6, "names no column"),
     "a prompt in a file that is not there": (ASKED.replace('"{text}"', "{path: no.md}"), 6, "No such file"),
     "a prompt function that is not there": (ASKED.replace('"{text}"', "{function: json.nothing}"), 6, "has no nothing"),
-    "a system prompt in a file that is not there": (ASKED + "    system: {path: no.md}\n", 5, "No such file"),
+    "a system prompt in a file that is not there": (ASKED + "    system: {path: no.md}\n", 8, "No such file"),
     "a type that there is not": (ASKED.replace(": string", ": text"), 5, "'string', 'integer'"),
     "a model that is not there": (ASKED.replace("{summary: string}", "nowhere.Ticket"), 7, "no module nowhere"),
     "a model that is none": (ASKED.replace("{summary: string}", "json.dumps"), 7, "no pydantic model, but function"),
@@ -78,13 +78,59 @@ MISTAKES = {
     "no tokens": (LABELED + "    max_tokens: 0\n", 5, "max_tokens must be at least 1"),
     "a param that is refused": (LABELED + "    params: {temperature: 0.5}\n", 5, "temperature"),
     "a template variable that there is not": (LABELED.replace("invoices", '"{{ nowhere }}"'), 7, "'nowhere'"),
-    "a variable that is not set": (LABELED.replace("invoices", '"{{ env.NOWHERE_SET }}"'), 5, "NOWHERE_SET }} is not"),
+    "a variable that is not set": (LABELED.replace("invoices", '"{{ env.NOWHERE_SET }}"'), 7, "is not set. Set it"),
+    "a variable that is not set within a text": (
+        LABELED.replace("invoices", '"of {{ env.NOWHERE_SET }}"'),
+        7,
+        "is not set",
+    ),
+    "a misspelled variable within a text": (
+        LABELED + '    system: "You support {{ tema }}."\n',
+        9,
+        "'tema' is undefined",
+    ),
+    "a misspelled variable in a name": (LABELED.replace("answers", '"a_{{ tema }}"'), 3, "'tema' is undefined"),
+    "a column in two pairs of braces": (ASKED.replace("{text}", "{{ text }}"), 6, "one pair of braces: {body}"),
+    "a text that is no template": (ASKED.replace("{text}", "{{ text"), 6, "cannot be filled in"),
+    "a list with choices and items": (
+        ASKED.replace("string", "{type: list, choices: [a, b], items: integer}"),
+        7,
+        "a list has choices or items",
+    ),
     "a schedule that is none": (LABELED + "  schedule: every day\n", None, "every day"),
     "a negative time": (LABELED + "  new_documents_sensor: {settle_seconds: -1}\n", 9, "greater than or equal to 0"),
     "a condition in words": (
         LABELED + "  automation_condition: eager\n",
         9,
         r"{{ dg.AutomationCondition.eager() }}",
+    ),
+    "a sensor by a wrong word": (
+        LABELED + "  collect_sensor: \"{{ 'perhaps' }}\"\n",
+        9,
+        "write true, false, or its settings",
+    ),
+    "a question of another kind": (LABELED.partition("    labels")[0].rstrip() + ' "{{ 5 }}"\n', 5, "int, not Ask"),
+    "a resource and the key of one": (
+        LABELED + "  resource_key: ours\n  resource: {api_key: '{{ env.K }}', database: w.duckdb}\n",
+        None,
+        "resource and resource_key contradict",
+    ),
+    "a token for the database": (
+        LABELED
+        + "  resource:\n    api_key: '{{ env.K }}'\n"
+        + "    database: {database: w, connection_config: {t: '{{ env.T }}'}}\n",
+        9,
+        "connection_config takes t as it is written",
+    ),
+    "a number that is none": (
+        LABELED + "  resource: {api_key: '{{ env.K }}', database: w, poll_interval_seconds: \"{{ 'soon' }}\"}\n",
+        9,
+        "poll_interval_seconds: Input should be a valid number",
+    ),
+    "a secret that is filled in early": (
+        LABELED + "  resource:\n    api_key: \"{{ env('TOKEN', 'hush') }}\"\n    database: w.duckdb\n",
+        9,
+        "filled in when definitions load",
     ),
     "a secret in clear": (
         LABELED + f"  resource:\n    api_key: {SECRET}\n    database: w.duckdb\n",

@@ -181,6 +181,15 @@ def test_what_is_no_check_is_refused(classification: Declare, given: Any) -> Non
         classification(checks=[given])
 
 
+def test_thresholds_are_numbers_in_a_list(classification: Declare) -> None:
+    """A text, or a check alone, is told what to write."""
+    anything: Any = ErrorRate
+    with pytest.raises(ConfigurationError, match=r"error_rate takes numbers as thresholds; got '0\.1'"):
+        anything(warn="0.1")
+    with pytest.raises(ConfigurationError, match=r"checks= takes a list: \[ErrorRate\(\.\.\.\)\]"):
+        classification(checks=ErrorRate())
+
+
 def test_a_check_is_named_once(classification: Declare) -> None:
     """Of two thresholds one would be lost without a word."""
     with pytest.raises(ConfigurationError, match="checks= names ErrorRate twice"):

@@ -86,10 +86,47 @@ def test_the_classification_takes_what_the_factory_takes() -> None:
 
 @pytest.mark.parametrize("option", sorted(MOVED))
 def test_what_is_written_otherwise_since_says_how(option: str) -> None:
-    """An option of the first version is refused with what to write in its place."""
+    """An option of the first version is refused with what to write in its place, also where `ask` is missing yet."""
     declare: Any = build_batch_asset
-    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{option}'\. .*(ask=Ask\(|checks=\[)"):
-        declare(name="a", upstream="b", ask=Ask("{text}", Topic), **{option: 1})
+    for given in ({}, {"ask": Ask("{text}", Topic)}):
+        with pytest.raises(TypeError, match=rf"unexpected keyword argument '{option}'\. .*(ask=Ask\(|checks=\[)"):
+            declare(name="a", upstream="b", **given, **{option: 1})
+
+
+@pytest.mark.parametrize("option", ["ask", "prompt", "output"])
+def test_a_classification_has_a_question_of_its_own(option: str) -> None:
+    """Another one is for the other factory."""
+    declare: Any = build_classification_asset
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{option}'\. A classification has its own"):
+        declare(name="a", upstream="b", labels={"x": "", "y": ""}, **{option: 1})
+
+
+def test_hooks_are_of_the_asset_and_not_of_its_submission() -> None:
+    """One that says that labels are ready must not say so when rows were sent."""
+
+    @dg.success_hook
+    def ready(_: dg.HookContext) -> None:
+        pass
+
+    asset = build_classification_asset(name="a", upstream="b", labels={"x": "", "y": ""}, hooks={ready})
+
+    assert {hook.name for hook in asset.hook_defs} == {"ready"}
+    assert not build_submission_asset(asset).hook_defs
+
+
+def test_lineage_of_ones_own_stays() -> None:
+    """What the user says of the columns counts."""
+    own = dg.TableColumnLineage({"label": []})
+    metadata = {"dagster/column_lineage": own}
+    asset = build_classification_asset(name="a", upstream="b", labels={"x": "", "y": ""}, metadata=metadata)
+
+    [spec] = asset.specs
+    assert spec.metadata["dagster/column_lineage"] == own
+
+
+def test_a_question_can_be_kept_in_a_set() -> None:
+    """Whatever its params."""
+    assert len({Ask("{text}", Topic, params={"metadata": {}}), Ask("{text}", Topic)}) == 2
 
 
 # --- what is passed on --------------------------------------------------------------------------------

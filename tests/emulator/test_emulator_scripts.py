@@ -6,6 +6,7 @@ from typing import Any
 import anthropic
 import orjson
 import pytest
+from pydantic import BaseModel
 
 from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.testing import EmulatedClaude
@@ -63,6 +64,34 @@ def test_a_whole_text_can_be_written_down(emulator: Emulator, answers: Callable[
 
     assert answers("the navy", **FORMAT) == {"the navy": "Ahoy!"}
     assert answers("the navy", "a tax") == {"the navy": "Ahoy!", "a tax": '{"topic":"economy"}'}
+
+
+class Person(BaseModel):
+    """A part of an answer."""
+
+    name: str
+
+
+def test_models_may_be_parts_of_an_answer(emulator: Emulator, answers: Callable[..., Answers]) -> None:
+    """They are answered as their fields."""
+    emulator.answers.add("navy", {"people": [Person(name="Nelson")]})
+
+    assert orjson.loads(answers("the navy")["the navy"]) == {"people": [{"name": "Nelson"}]}
+
+
+def test_a_script_that_is_wrong_is_noted_and_the_batch_goes_on(
+    emulator: Emulator, answers: Callable[..., Answers]
+) -> None:
+    """A function that raises fits nothing; a field that the schema does not have would be made up."""
+    emulator.answers.add(lambda text: text.index("zzz") > 0, {"topic": "war"})
+    emulator.answers.add("navy", {"topik": "economy"})
+
+    found = answers("the navy", "a tax", **FORMAT)
+
+    assert orjson.loads(found["a tax"])["topic"] == "economy"
+    told = " ".join(str(problem) for problem in emulator.answers.problems)
+    assert "substring not found" in told
+    assert "the answer written down has topik, and the schema only topic, confidence" in told
 
 
 def test_live_messages_are_answered_alike(emulator: Emulator, client: anthropic.Anthropic, ask: Ask) -> None:
@@ -123,9 +152,9 @@ def test_the_fixture_stands_in_for_claude(claude: EmulatedClaude, ask: Ask) -> N
 
 def test_the_fixture_says_what_it_cannot_do(claude: EmulatedClaude) -> None:
     """An answer without anything in it, and a fault that there is not."""
-    with pytest.raises(TypeError, match="takes the fields of an answer, or its whole text"):
+    with pytest.raises(TypeError, match=r"takes the fields of an answer; for a whole text there is answers_text\(\)"):
         claude.answers("navy")
-    with pytest.raises(TypeError, match="takes the fields of an answer, or its whole text"):
-        claude.answers("navy", "Ahoy!", topic="war")
+    with pytest.raises(TypeError, match="cannot be an answer: object cannot be a part of an answer"):
+        claude.answers("navy", topic=object())
     with pytest.raises(ValueError, match="there is no fault named 'earthquake'; there are"):
         claude.fault("earthquake")
