@@ -50,8 +50,10 @@ class Check(ABC):
 
     @property
     def description(self) -> str:
-        """What Dagster shows beside the name."""
-        return self.about.format(check=self)
+        """What Dagster shows beside the name: what is measured, and where it warns and fails."""
+        side = "below" if self.margin(1) > self.margin(0) else "above"
+        limits = f"Warns {side} {self.warn:g}" + (f", fails {side} {self.fail:g}" if math.isfinite(self.fail) else "")
+        return f"{self.about.format(check=self)} {limits}{', and then blocks' if self.blocking else ''}."
 
     @abstractmethod
     def check_range(self) -> None:

@@ -33,6 +33,11 @@ class RequestCounts:
     landed: int = 0
     """Their answers are in the table."""
 
+    @property
+    def in_flight(self) -> int:
+        """Sent, and not ended yet."""
+        return self.sent - self.ended
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
@@ -87,7 +92,7 @@ class LedgerStatus:
     def requests(self, table: str, *, run_id: str | None = None) -> RequestCounts:
         """Count the requests of a table (`"public.answers"`), or of one run of it."""
         with self._looking() as ledger:
-            chunks = ledger.chunks(table, TRAVELLING | {State.APPLIED}, run_id=run_id) if ledger else []
+            chunks = ledger.chunks(self._pipeline(table), TRAVELLING | {State.APPLIED}, run_id=run_id) if ledger else []
         return RequestCounts(
             sent=sum(chunk.n_requests for chunk in chunks),
             ended=sum(chunk.n_requests for chunk in chunks if chunk.state in _ENDED),
@@ -97,7 +102,7 @@ class LedgerStatus:
     def spending(self, table: str, *, run_id: str | None = None) -> Spending:
         """Add up what the landed answers of a table came to, or those of one run of it."""
         with self._looking() as ledger:
-            spends = ledger.spends(table, run_id=run_id) if ledger else []
+            spends = ledger.spends(self._pipeline(table), run_id=run_id) if ledger else []
         return Spending(
             n_requests=sum(spend.n_requests for spend in spends),
             input_tokens=sum(spend.input_tokens for spend in spends),
@@ -105,6 +110,12 @@ class LedgerStatus:
             cost_usd=total(spend.cost_usd for spend in spends),
             live_cost_usd=total(spend.live_cost_usd for spend in spends),
         )
+
+    def _pipeline(self, table: str) -> str:
+        """Return the name of a table in the ledger; raise for one that could only be taken for nothing sent."""
+        if "." not in table:
+            raise ConfigurationError(f"name the table with its schema: 'public.{table}'.")
+        return table
 
     @contextmanager
     def _looking(self) -> Iterator[LedgerView | None]:

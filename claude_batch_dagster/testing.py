@@ -7,11 +7,13 @@ pytest finds it by itself wherever the package is installed. A page of the docs,
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
+    import dagster as dg
     from dagster_duckdb import DuckDBResource
 
     from claude_batch_dagster.emulator import Emulator, Fault
@@ -46,6 +48,29 @@ class EmulatedClaude:
         opened = DuckDBResource(database=database) if isinstance(database, str) else database
         given: dict[str, Any] = {"api_key": "emulated", "base_url": self.base_url, **QUICK, **settings}
         return ClaudeBatchResource(database=opened, **given)
+
+    def materialize(
+        self, asset: "dg.AssetsDefinition | Path | str", database: "str | DuckDBResource", **options: Any
+    ) -> "dg.ExecuteInProcessResult":
+        """
+        Materialize an asset over a database of the test's own, whatever resource the project declares for it.
+
+        The asset of a component is named by the folder of its YAML file: `"src/support/defs/my_labels"`. `options` are
+        those of `dagster.materialize`: `partition_key`, `raise_on_error`, further `resources`.
+        """
+        import dagster as dg  # noqa: PLC0415  (as above)
+
+        from claude_batch_dagster.assets.registry import declaration_of  # noqa: PLC0415  (as above)
+        from claude_batch_dagster.component.claude_batch import ClaudeBatchComponent  # noqa: PLC0415  (as above)
+
+        if isinstance(asset, dg.AssetsDefinition):
+            made = asset
+        else:
+            folder = Path(asset).absolute()
+            tree = dg.ComponentTree.for_project(folder)
+            made = tree.load_component(folder, expected_type=ClaudeBatchComponent).build_asset()
+        resources = {declaration_of(made).resource_key: self.resource(database), **options.pop("resources", {})}
+        return dg.materialize([made], resources=resources, **options)
 
     def answers(self, asked: "Asked", /, **fields: Any) -> None:
         """

@@ -24,7 +24,7 @@ from claude_batch_dagster.component.texts import (
     texts,
 )
 from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
-from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.errors import ConfigurationError, TemplateError
 
 
 class PromptFunction(dg.Model):
@@ -118,8 +118,20 @@ def _ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
         output = model_of(context.at_path("output"), said.output)
     with located(context, "prompt"):
         prompt = _prompt(context.at_path("prompt"), said.prompt)
-        read_template(prompt)
+        _check(prompt)
     return Ask(prompt, output, system=system, **settings)
+
+
+def _check(prompt: Prompt) -> None:
+    """Raise for a template that is none; what to do about its braces is another thing in YAML than in Python."""
+    try:
+        read_template(prompt)
+    except TemplateError as error:
+        if isinstance(prompt, str) and "{" in prompt:
+            raise TemplateError(
+                f"{error} In YAML such a prompt goes to a file, prompt: {{path: prompt.md}}."
+            ) from error
+        raise
 
 
 def _prompt(context: dg.ResolutionContext, said: Text | PromptFunction) -> Prompt:

@@ -382,7 +382,7 @@ def test_f26_a_ledger_that_did_not_fill_the_table_is_a_problem(program: Program,
     told = program("doctor", code=1)
 
     assert findings(told)["table"] == ["problem: main.answers was filled by ledger lost, not by this one"]
-    assert "claude-batch reconcile --accept-new-ledger" in told
+    assert "claude-batch --database FILE reconcile --accept-new-ledger" in told
     assert known in told
 
 

@@ -19,11 +19,15 @@ def test_requests_are_counted_as_far_as_they_are(program: Program) -> None:
 
     chunk = program.dead_run()
     assert status.requests(PIPELINE) == RequestCounts(sent=4)
+    assert status.requests(PIPELINE).in_flight == 4
     assert [one.batch_id for one in status.batches()] == [chunk.batch_id]
     assert status.spending(PIPELINE) == Spending()
 
     program.world.run()
     assert status.requests(PIPELINE) == RequestCounts(sent=4, ended=4, landed=4)
+    assert status.requests(PIPELINE).in_flight == 0
+    with pytest.raises(ConfigurationError, match=r"name the table with its schema: 'public\.answers'"):
+        status.requests("answers")
     assert status.requests(PIPELINE, run_id=chunk.run_id).landed == 4
     assert status.requests(PIPELINE, run_id="another") == RequestCounts()
     assert status.batches() == []

@@ -22,6 +22,7 @@ DAGSTERS_OWN = (
     "ignore:.*LocalFileCodeReference",
     "ignore:.*CodeReferencesMetadataValue",
     "ignore:Parameter .owners. of initializer .SensorDefinition",
+    "ignore:Parameter .include_sources. of function",
     "ignore:Accessing `{{automation_condition",
 )
 """Dagster 1.13.27 warns of itself: of nested resources, of what it does with YAML, and of its own test cases."""

@@ -124,6 +124,39 @@ def test_fields_in_yaml_are_the_columns_and_the_question_of_a_model(load: Load) 
     assert of_yaml.builder.definition == ask.builder.definition
 
 
+class Spelled(BaseModel):
+    """What the page about the component says of Python."""
+
+    topic: str
+    note: str | None = None
+    about: str = Field(description="Of what.")
+    mood: Literal["a", "b"]
+    how: Literal["a", "b"] = Field(description="How.\nOne of:\n- a: one\n- b: two")
+    topics: list[str]
+    sizes: list[int]
+
+
+Spelled.__doc__ = None  # Claude would be told
+
+
+def test_the_same_question_in_python_is_the_same(load: Load) -> None:
+    """As the table of the page has it: who moves from YAML to Python pays for nothing again."""
+    output = {
+        "topic": "string",
+        "note": {"type": "string", "optional": True},
+        "about": {"description": "Of what."},
+        "mood": {"choices": ["a", "b"]},
+        "how": {"description": "How.", "choices": {"a": "one", "b": "two"}},
+        "topics": "list",
+        "sizes": {"type": "list", "items": "integer"},
+    }
+    _, defs = load(ask={"prompt": "{body}", "output": output})
+    python = build_batch_asset(name="answers", upstream="tickets", ask=Ask("{body}", Spelled))
+
+    [of_yaml], [of_python] = asset_of(defs).specs, python.specs
+    assert of_yaml.code_version == of_python.code_version
+
+
 def test_objects_and_lists_of_them_can_be_said(load: Load) -> None:
     """An object has fields of its own, as deep as one likes."""
     place = {"type": "object", "fields": {"town": "string", "floors": {"type": "list", "items": "integer"}}}

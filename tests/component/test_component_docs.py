@@ -20,7 +20,7 @@ BLOCKS = {
     f"{page.name}-{n}": block
     for page in PAGES
     for n, block in enumerate(
-        re.findall(r"^```yaml\n(type: .*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        re.findall(r"^```yaml[^\n]*\n(type: .*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     )
 }
 

@@ -282,6 +282,16 @@ def test_an_answer_without_labels_has_no_drift(asking: Declare) -> None:
         asking(output=Summary, checks=[LabelDrift()])
 
 
+def test_thresholds_are_shown_beside_the_check(classification: Declare) -> None:
+    """Before anything has run: where it warns and fails, and whether it blocks."""
+    checks = [ErrorRate(warn=0.01, fail=0.03, blocking=True), Complete(warn=1.0, fail=0.99)]
+    told = {spec.name: str(spec.description) for spec in classification(checks=checks).check_specs}
+
+    assert told["error_rate"].endswith("Warns above 0.01, fails above 0.03, and then blocks.")
+    assert told["complete"].endswith("Warns below 1, fails below 0.99.")
+    assert told["paid_once"].endswith("Warns above 0.")
+
+
 def test_which_checks_block_is_said_by_each(classification: Declare) -> None:
     """None does unless it is told to, with its own thresholds or others."""
     specs = {spec.name: spec.blocking for spec in classification(checks=[Complete(blocking=True)]).check_specs}

@@ -1,6 +1,7 @@
 """What README and docs say is true: their code runs, their tables are complete, their pictures are there."""
 
 import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -52,17 +53,26 @@ def code_of(page: Path) -> str:
 
 def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
     """Its code is a test module of a project of somebody's own, and pytest finds the fixture by itself."""
-    (tmp_path / "test_tickets.py").write_text(code_of(REPOSITORY / "docs" / "testing.md"))
+    page = REPOSITORY / "docs" / "testing.md"
+    (tmp_path / "test_tickets.py").write_text(code_of(page))
+    title, yaml = re.findall(r'^```yaml title="(.*?)"\n(.*?)^```$', page.read_text(), re.DOTALL | re.MULTILINE)[0]
+    component = tmp_path / title
+    component.parent.mkdir(parents=True)
+    component.write_text(yaml)
+    (tmp_path / "pyproject.toml").write_text(PROJECT_SETTINGS.replace("my_project", "support"))
+    for package in (component.parents[1], component.parents[2]):
+        (package / "__init__.py").touch()
 
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_tickets.py"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "src"), "PYTHONWARNINGS": ""},
         check=False,
         capture_output=True,
         text=True,
     )
 
-    assert "2 passed" in ran.stdout, ran.stdout
+    assert "3 passed" in ran.stdout, ran.stdout
 
 
 @pytest.fixture

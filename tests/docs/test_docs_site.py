@@ -37,7 +37,15 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
 
     assert {name for name in pages if not (site / name).with_suffix(".html").is_file()} == set()
     assert set(re.findall(r"^- \[.+?\]\((.+?)\): .+$", index, flags=re.MULTILINE)) == pages
-    assert (site / "tutorial.md").read_text() in (site / "llms-full.txt").read_text()
+    whole = (site / "llms-full.txt").read_text()
+    assert (site / "tutorial.md").read_text() in whole
+    assert ":::" not in whole
+    for told in (
+        "claude_batch_dagster.Ask(",
+        "claude_batch_dagster.checks.ErrorRate(",
+        "A row that was asked is asked again",
+    ):
+        assert told in whole
 
 
 def test_the_reference_is_made_of_the_docstrings(site: Path) -> None:

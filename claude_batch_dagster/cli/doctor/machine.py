@@ -24,10 +24,11 @@ NO_SPACE = 100_000_000
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-COPY = "If this is the right one from now on: claude-batch reconcile --accept-new-ledger"
+COPY = "If this is the right one from now on: claude-batch --database FILE reconcile --accept-new-ledger"
 
 STRANGE = (
-    "Name or bring back the ledger that belongs to it. If that is gone: claude-batch reconcile --accept-new-ledger"
+    "Name or bring back the ledger that belongs to it. If that is gone: "
+    "claude-batch --database FILE reconcile --accept-new-ledger"
 )
 
 
