@@ -9,6 +9,9 @@ from tests.cli.conftest import FOUR, KEY, DyingApi, Program
 from tests.core.clocks import CrashError
 from tests.core.world import BASE
 
+pytestmark = pytest.mark.verify
+"""Of what is rare: on every push."""
+
 GOOD = dict.fromkeys(FOUR, "succeeded")
 
 

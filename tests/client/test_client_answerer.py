@@ -76,6 +76,7 @@ def run(
         client.close()
 
 
+@pytest.mark.verify
 def test_rows_answered_offline_are_asked_again_of_claude(run: Callable[[str], int]) -> None:
     """What the emulator answered is asked again once the base URL is the API's, and then paid for once."""
     offline, online = "http://127.0.0.1:8765", "https://api.anthropic.com"

@@ -133,6 +133,7 @@ def test_a_frame_without_keys_decides_nothing(world: World, nothing: str, kind: 
     assert world.n_billed == [1, 1]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("first", "second"), [("DATE", "INTEGER"), ("DECIMAL(38,10)", "DECIMAL(38,0)"), ("DECIMAL(18,0)", "DOUBLE")]
 )

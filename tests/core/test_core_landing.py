@@ -34,6 +34,7 @@ def test_chunks_that_have_ended_land_in_one_transaction(world: World) -> None:
     assert (world.statuses(), world.n_billed, world.sql(LANDINGS)) == (TEN_GOOD, [1] * 10, [(3,)])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("limit", "value", "landings"),
     [
@@ -53,6 +54,7 @@ def test_what_is_much_lands_in_several(
     assert (world.statuses(), [n for (n,) in world.sql(LANDINGS)]) == (TEN_GOOD, landings)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("n_together", [10, 1], ids=["together", "each-by-itself"])
 @pytest.mark.parametrize("error", [WarehouseError("DuckDB: not this one"), OSError("gone"), KeyError("a validator's")])
 def test_a_chunk_that_cannot_land_keeps_no_other_from_it(

@@ -12,6 +12,9 @@ from claude_batch_dagster.errors import HeldChunksError
 from tests.core.clocks import CrashError, Waking
 from tests.core.world import PIPELINE, World
 
+pytestmark = pytest.mark.verify
+"""Of what is rare: on every push."""
+
 TWO = {1: "a text of war", 2: "a text of peace"}
 
 

@@ -95,6 +95,7 @@ def test_f49_a_clock_that_is_hours_ahead_does_not_hide_a_batch(clock: Clock) -> 
     assert [found.id for found in listing.created_since(clock.now())] == ["ours"]
 
 
+@pytest.mark.verify
 def test_f123_a_cached_list_never_ends_the_quiet_period(
     world: World, client: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch
 ) -> None:

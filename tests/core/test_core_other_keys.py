@@ -13,6 +13,9 @@ from claude_batch_dagster.errors import HeldChunksError
 from tests.canary import KEY
 from tests.core.world import PIPELINE, World
 
+pytestmark = pytest.mark.verify
+"""Of what is rare: on every push."""
+
 TWO = {1: "a text of war", 2: "a text of peace"}
 NEW_KEY = f"{KEY}-new"
 THEIR_KEY = f"{KEY}-theirs"

@@ -11,6 +11,9 @@ from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.core.clocks import CrashError
 from tests.core.world import PIPELINE, World
 
+pytestmark = pytest.mark.verify
+"""Of what is rare: on every push."""
+
 TWO = {1: "a text of war", 2: "a text of peace"}
 LOOKED_FOR = (
     "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it is "

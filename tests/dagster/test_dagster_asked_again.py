@@ -13,6 +13,9 @@ from claude_batch_dagster import build_submission_asset
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+"""Of what is rare: on every push."""
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 

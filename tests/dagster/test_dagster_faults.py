@@ -23,6 +23,7 @@ def told(result: dg.ExecuteInProcessResult) -> list[str | None]:
     return [event.partition for event in result.asset_materializations_for_node("answers")]
 
 
+@pytest.mark.verify
 def test_f100_a_run_that_dies_before_its_event_is_told_by_the_next(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def noticing(asset: dg.AssetsDefinition) -> dg.SensorDefinition:
     return build_new_documents_sensor(asset, settle_seconds=0.0)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("build", [collecting, noticing])
 def test_runs_that_sensors_ask_for_do_not_hang_for_ever(
     world: "DagsterWorld", classification: Declare, build: Callable[[dg.AssetsDefinition], dg.SensorDefinition]

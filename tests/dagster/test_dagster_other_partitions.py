@@ -13,6 +13,9 @@ from claude_batch_dagster.runs.partitions import all_keys
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
+pytestmark = pytest.mark.verify
+"""Of what is rare: on every push."""
+
 Declare = Callable[..., dg.AssetsDefinition]
 
 EVERY_ROW = [("a", "economy"), ("b", "war"), ("c", "economy"), ("d", "war")]

@@ -90,6 +90,7 @@ def test_f63_what_a_person_has_canceled_is_not_started_again(
     assert tick(world, asset) == NOTHING
 
 
+@pytest.mark.verify
 def test_rows_that_another_run_lands_are_told_to_dagster(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

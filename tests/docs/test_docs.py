@@ -51,6 +51,7 @@ def code_of(page: Path) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.verify
 def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
     """Its code is a test module of a project of somebody's own, and pytest finds the fixture by itself."""
     page = REPOSITORY / "docs" / "testing.md"

@@ -87,6 +87,7 @@ def test_crashes_that_leave_the_same_behind_have_the_same_future(storage: Surviv
         assert len(ends) == 1, str(schedules[0])
 
 
+@pytest.mark.verify
 def test_the_same_schedule_goes_the_same_way(storage: SurvivingStorage) -> None:
     """Its text is enough to see it again: the same calls, the same ids, the same end."""
     schedule = Schedule("2 chunks", ({22: Fault.LOST_REQUEST}, {30: Fault.CRASH_AFTER}))

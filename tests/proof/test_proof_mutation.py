@@ -19,6 +19,7 @@ FOUND: dict[str, Any] = {
 }
 
 
+@pytest.mark.verify
 def test_the_same_seed_draws_the_same_mutants() -> None:
     """Of each file that is asked for, in an order of chance; another seed draws others."""
     specs = mutants(["sending/chunks.py", "verdicts.py"])

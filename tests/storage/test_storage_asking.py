@@ -228,6 +228,7 @@ def memory() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+@pytest.mark.verify
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=20))
 @example(texts=[(character, "") for character in map(chr, range(0x21))])
@@ -476,6 +477,7 @@ def test_rows_that_ask_the_same_share_one_request(
     assert tuple(map(sum, counts)) == (n, n, 0, 3, BLOCK + 998, 0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("n", "n_answers"),
     [
@@ -766,6 +768,7 @@ VOLATILE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("query", VOLATILE.values(), ids=VOLATILE.keys())
 def test_f16_an_upstream_that_is_another_one_each_time_is_refused(ask: Ask, run: Run, query: str) -> None:
     """Each run would pay for something else."""

@@ -167,6 +167,7 @@ def test_an_answer_lands_with_all_its_columns(make: Make, run: Run) -> None:
     ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("record", "status", "error"),
     [

@@ -116,6 +116,7 @@ def test_f5_keys_of_any_scalar_type_are_taken(read: Read, run: Run, value: str, 
 # --- which rows ------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "expr"),
     [
