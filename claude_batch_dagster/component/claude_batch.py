@@ -1,6 +1,6 @@
 """The component: an asset, and what belongs to it, out of a YAML file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -11,13 +11,24 @@ from dagster.components.resolved.core_models import (
     SingleRunBackfillPolicyModel,
     resolve_backfill_policy,
 )
-from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from dagster.components.utils.translation import TranslationFn
 
 from claude_batch_dagster.assets.dagster_options import execution_of, prefix_of
 from claude_batch_dagster.assets.declaring import Op, Rows, declare, described
 from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
 from claude_batch_dagster.assets.sources import Source
 from claude_batch_dagster.assets.submission import build_submission_asset
+from claude_batch_dagster.component.attributes import (
+    ON,
+    Switch,
+    described_as,
+    query,
+    switch,
+    template,
+    text,
+    translated,
+    values,
+)
 from claude_batch_dagster.component.checks import ResolvedChecks
 from claude_batch_dagster.component.dagster_fields import (
     CollectSensor,
@@ -26,70 +37,15 @@ from claude_batch_dagster.component.dagster_fields import (
     ResolvedUpstream,
     Schedule,
     schedule_of,
-    settings_of,
 )
 from claude_batch_dagster.component.question import ResolvedAsk
 from claude_batch_dagster.component.resource_fields import ResolvedResource
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
-from claude_batch_dagster.component.texts import Text, check_kind, filled, located, text_of, texts
+from claude_batch_dagster.component.texts import Text
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.sensors.collect import build_collect_sensor
 from claude_batch_dagster.sensors.new_documents import build_new_documents_sensor
-
-ON = True
-"""An example of a switch."""
-
-Switch = Mapping[str, Any] | None
-"""Settings of a sensor or schedule; None where there is to be none."""
-
-
-def _described(text: str, *examples: Any) -> Any:
-    return dg.Resolver.default(description=text, examples=[*examples] or None)
-
-
-def _text(text: str, *examples: Any) -> Any:
-    """Return the resolver of a text, or of several: what reads as a number stays a text."""
-    return dg.Resolver(texts, description=text, examples=[*examples] or None, inject_before_resolve=False)
-
-
-def _filled(text: str, *examples: Any) -> Any:
-    """Return the resolver of values of any kind."""
-    return dg.Resolver(filled, description=text, examples=[*examples], inject_before_resolve=False)
-
-
-def _template(kind: type, text: str, example: str) -> Any:
-    """Return the resolver of an object that only a template variable can be."""
-
-    def resolve(context: dg.ResolutionContext, said: str) -> Any:
-        with located(context):
-            value = filled(context, said)
-            check_kind(value, kind, str(context.path[-1]), example)
-        return value
-
-    shown = f"{{{{ {example} }}}}"
-    return dg.Resolver(
-        resolve, model_field_type=str | None, description=text, examples=[shown], inject_before_resolve=False
-    )
-
-
-def _query(context: dg.ResolutionContext, said: Text) -> str:
-    with located(context):
-        return text_of(context, said)
-
-
-def _switch(text: str, kind: Any, *examples: Any) -> Any:
-    return dg.Resolver(
-        settings_of, model_field_type=kind | None, description=text, examples=[*examples], inject_before_resolve=False
-    )
-
-
-def _translated() -> Any:
-    """Return the resolver of `translation`, as the official components have it, and say what it is."""
-    resolver = TranslationFnResolver["ClaudeBatchComponent"](lambda component: {"component": component})
-    resolver.description = "Attributes of the asset's spec, with {{ spec }} as it would be without."
-    resolver.examples = [{"group_name": "support", "key": "{{ spec.key.to_user_string() }}_labels"}]
-    return resolver
 
 
 @dg.scaffold_with(ClaudeBatchScaffolder)
@@ -103,19 +59,19 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     `get_asset_spec` or `execute`.
     """
 
-    name: Annotated[str, _text("Name of the asset and of its table.", "classified_tickets")]
+    name: Annotated[str, text("Name of the asset and of its table.", "classified_tickets")]
     upstream: ResolvedUpstream
     ask: ResolvedAsk
     key: Annotated[
-        str | list[str], _text("Upstream column, or columns, that tell rows apart within a partition.", "id")
+        str | list[str], text("Upstream column, or columns, that tell rows apart within a partition.", "id")
     ] = "id"
     key_prefix: Annotated[
-        str | list[str] | None, _text("Prefix of the asset key; its last part is the table's schema.", "silver")
+        str | list[str] | None, text("Prefix of the asset key; its last part is the table's schema.", "silver")
     ] = None
     partitions_def: ResolvedPartitions = None
     partition_expr: Annotated[
         str | dict[str, str] | None,
-        _text(
+        text(
             "SQL over upstream columns that says which partition a row is of: a time for time windows, else the "
             "partition key; in two dimensions one for each, by name.",
             "created_at",
@@ -124,7 +80,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     sql: Annotated[
         str | None,
         dg.Resolver(
-            lambda context, said: None if said is None else _query(context, said),
+            query,
             model_field_type=Text | None,
             description="A query to read in place of the upstream table, such as a join, or the path of a file of it.",
             examples=["FROM tickets JOIN customers USING (customer_id)", {"path": "documents.sql"}],
@@ -133,28 +89,28 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     ] = None
     checks: ResolvedChecks = ()
     sample_columns: Annotated[
-        list[str], _text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
+        list[str], text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
     ] = field(default_factory=list)
     table_schema: Annotated[
-        str | None, _text("Schema of the output table; default: by the key prefix, else public.", "labels")
+        str | None, text("Schema of the output table; default: by the key prefix, else public.", "labels")
     ] = None  # a field called schema would hide one of pydantic's
-    resource_key: Annotated[str, _text("Key of the ClaudeBatchResource of the project.", "claude_batch")] = (
+    resource_key: Annotated[str, text("Key of the ClaudeBatchResource of the project.", "claude_batch")] = (
         "claude_batch"
     )
     resource: ResolvedResource = None
 
-    group_name: Annotated[str | None, _text("Asset group.", "support")] = None
-    description: Annotated[str | None, _text("Description; default: what is asked, with the prompt.", "Triage.")] = None
-    owners: Annotated[list[str] | None, _text("Asset owners.", ["team:support"])] = None
-    tags: Annotated[dict[str, str] | None, _text("Asset tags.", {"tier": "prod"})] = None
-    kinds: Annotated[list[str] | None, _text("Kinds; default claude and duckdb.", ["claude", "duckdb"])] = None
-    metadata: Annotated[dict[str, Any] | None, _filled("Further metadata of the asset.", {"page": "wiki"})] = None
+    group_name: Annotated[str | None, text("Asset group.", "support")] = None
+    description: Annotated[str | None, text("Description; default: what is asked, with the prompt.", "Triage.")] = None
+    owners: Annotated[list[str] | None, text("Asset owners.", ["team:support"])] = None
+    tags: Annotated[dict[str, str] | None, text("Asset tags.", {"tier": "prod"})] = None
+    kinds: Annotated[list[str] | None, text("Kinds; default claude and duckdb.", ["claude", "duckdb"])] = None
+    metadata: Annotated[dict[str, Any] | None, values("Further metadata of the asset.", {"page": "wiki"})] = None
     deps: Annotated[
-        list[str] | None, _text("Further assets that Dagster waits for, beside upstream.", ["customers"])
+        list[str] | None, text("Further assets that Dagster waits for, beside upstream.", ["customers"])
     ] = None
     automation_condition: Annotated[
         dg.AutomationCondition[dg.AssetKey] | None,
-        _template(
+        template(
             dg.AutomationCondition,
             "When Dagster starts it by itself; default never, since it costs money.",
             "dg.AutomationCondition.eager()",
@@ -162,14 +118,14 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     ] = None
     freshness_policy: Annotated[
         dg.FreshnessPolicy | None,
-        _template(dg.FreshnessPolicy, "When Dagster takes it for stale.", "fresh_each_day"),
+        template(dg.FreshnessPolicy, "When Dagster takes it for stale.", "fresh_each_day"),
     ] = None
     retry_policy: Annotated[
         dg.RetryPolicy | None,
-        _template(dg.RetryPolicy, "How Dagster runs it again after an error.", "three_times"),
+        template(dg.RetryPolicy, "How Dagster runs it again after an error.", "three_times"),
     ] = None
     hooks: Annotated[
-        list[Any] | None, _template(list, "Hooks of the op, for success or failure.", "[tell_us_of_failures]")
+        list[Any] | None, template(list, "Hooks of the op, for success or failure.", "[tell_us_of_failures]")
     ] = None
     backfill_policy: Annotated[
         dg.BackfillPolicy | None,
@@ -181,19 +137,19 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         ),
     ] = None
     op: Annotated[
-        OpSpec | None, _described("The op that runs the asset: its name, tags, pool.", {"pool": "claude"})
+        OpSpec | None, described_as("The op that runs the asset: its name, tags, pool.", {"pool": "claude"})
     ] = None
-    translation: Annotated[TranslationFn["ClaudeBatchComponent"] | None, _translated()] = None
+    translation: Annotated[TranslationFn["ClaudeBatchComponent"] | None, translated()] = None
 
     submission: Annotated[
-        bool, _described("Whether there is an asset <name>_submission, which sends rows and does not wait.", ON)
+        bool, described_as("Whether there is an asset <name>_submission, which sends rows and does not wait.", ON)
     ] = False
     collect_sensor: Annotated[
-        Switch, _switch("Whether a sensor starts the asset when its batches have ended.", bool | CollectSensor, ON)
+        Switch, switch("Whether a sensor starts the asset when its batches have ended.", bool | CollectSensor, ON)
     ] = None
     new_documents_sensor: Annotated[
         Switch,
-        _switch(
+        switch(
             "Whether a sensor starts it where documents are new or changed.",
             bool | NewDocumentsSensor,
             ON,
@@ -210,7 +166,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             inject_before_resolve=False,
         ),
     ] = None
-    job: Annotated[bool, _described("Whether there is a job that materializes it alone.", ON)] = False
+    job: Annotated[bool, described_as("Whether there is a job that materializes it alone.", ON)] = False
 
     def __post_init__(self) -> None:
         if self.resource is not None and self.resource_key != "claude_batch":
