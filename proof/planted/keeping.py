@@ -61,7 +61,7 @@ def lock_with_a_lease(planter: Planter) -> None:
 )
 def locks_in_each_state_directory(planter: Planter) -> None:
     """Locks lie in the state directory, wherever the ledger is."""
-    planter.replace(locks, "locks_for", lambda *given: given[1])
+    planter.replace(locks, "locks_for", lambda *given, **_: given[1])
 
 
 @breaks(
