@@ -43,6 +43,7 @@ def test_dollars_are_those_of_the_books(program: Program) -> None:
     spending = status.spending(PIPELINE)
 
     assert spending.n_requests == 4
+    assert status.spending(PIPELINE, run_id="another") == Spending()
     assert spending.cost_usd == pytest.approx(sum(part.cost_usd or 0 for part in report.partitions))
     assert spending.live_cost_usd == pytest.approx(2 * (spending.cost_usd or 0))
     assert [table.spent_usd for table in status.tables()] == [spending.cost_usd]

@@ -50,6 +50,7 @@ MISTAKES = {
     "a model without its module": (ASKED.replace("{summary: string}", "Ticket"), 7, "my_project.models.Ticket"),
     "a field that is no name": (ASKED.replace("summary", "a summary"), 7, "cannot be the name of a field"),
     "one choice": (ASKED.replace("string", "{choices: [low]}"), 7, "choices are two or more"),
+    "choices that differ in case": (ASKED.replace("string", "{choices: [low, Low]}"), 7, "differ in more than case"),
     "choices of a number": (ASKED.replace("string", "{type: integer, choices: ['1', '2']}"), 7, "choices are texts"),
     "an object without fields": (ASKED.replace("string", "{type: object}"), 7, "an object has fields"),
     "items of a text": (ASKED.replace("string", "{items: string}"), 7, "items are of a list"),

@@ -134,6 +134,19 @@ def test_a_range_is_as_good_as_its_worst_partition() -> None:
 SHARES = [ErrorRate, ExpiryRate, Complete, InvalidRate, LabelDrift]
 
 
+def test_a_partition_whose_books_do_not_balance_is_the_worst() -> None:
+    """Whatever share of its rows is answered."""
+    reports = [
+        report({"succeeded": 9, "errored": 1}, partition_key="1790"),
+        report({"succeeded": 99}, n_expected=100, partition_key="1791"),
+    ]
+
+    [complete] = results(dg.AssetKey("answers"), [Complete()], reports)
+
+    assert complete.description == "2 of 2 partitions do not pass; the worst is 1791"
+    assert complete.severity is dg.AssetCheckSeverity.ERROR
+
+
 @pytest.mark.parametrize("kind", SHARES)
 @pytest.mark.parametrize(("warn", "fail"), [(-0.1, 0.5), (0.1, 1.5), (2, 0.5), (float("nan"), 0.5)])
 def test_thresholds_of_shares_are_shares(kind: Callable[..., Check], warn: float, fail: float) -> None:

@@ -1,6 +1,9 @@
 """Answers that are written down, faults that are aimed at texts, and the fixture that users have of both."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -158,3 +161,38 @@ def test_the_fixture_says_what_it_cannot_do(claude: EmulatedClaude) -> None:
         claude.answers("navy", topic=object())
     with pytest.raises(ValueError, match="there is no fault named 'earthquake'; there are"):
         claude.fault("earthquake")
+
+
+MISTYPED = """
+import anthropic
+
+SCHEMA = {"type": "object", "properties": {"topic": {"type": "string"}}, "additionalProperties": False}
+
+def test_a_mistyped_field(claude):
+    claude.answers("navy", topik="war")
+    params = {
+        "model": "claude-haiku-5-5",
+        "max_tokens": 99,
+        "messages": [{"role": "user", "content": "the navy"}],
+        "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+    }
+    with anthropic.Anthropic() as client:
+        client.messages.batches.create(requests=[{"custom_id": "a", "params": params}])
+"""
+
+
+@pytest.mark.verify
+def test_a_script_that_is_wrong_fails_the_test_in_which_it_is(tmp_path: Path) -> None:
+    """A field that the schema does not have: the answer would be made up, and the test pass."""
+    (tmp_path / "test_mistyped.py").write_text(MISTYPED)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mistyped.py"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert "1 passed, 1 error" in ran.stdout, ran.stdout
+    assert "the answer written down has topik, and the schema only topic" in ran.stdout

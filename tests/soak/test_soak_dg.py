@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.component.test_component_mistakes import MISTAKES, SECRET
+from tests.docs.test_docs import PROJECT_SETTINGS
 
 BY_SCHEMA = {name for name, (_, _, said) in MISTAKES.items() if said in {"labelz", "lables", "eror_rate"}} | {
     "a number in place of a text",
@@ -20,15 +21,6 @@ BY_SCHEMA = {name for name, (_, _, said) in MISTAKES.items() if said in {"labelz
     "a negative time",
 }
 """Mistakes that the schema shows: `dg check yaml` finds them without loading anything."""
-
-PROJECT = """
-[project]
-name = "planted"
-[tool.dg]
-directory_type = "project"
-[tool.dg.project]
-root_module = "planted"
-"""
 
 DEFINITIONS = """
 from pathlib import Path
@@ -47,7 +39,7 @@ def project(tmp_path: Path) -> Path:
     (package / "defs").mkdir(parents=True)
     for folder in (package, package / "defs"):
         (folder / "__init__.py").touch()
-    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "pyproject.toml").write_text(PROJECT_SETTINGS.replace("my_project", "planted"))
     (package / "definitions.py").write_text(DEFINITIONS)
     return tmp_path
 
