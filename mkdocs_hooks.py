@@ -6,7 +6,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-OF_DOCSTRINGS = re.compile(r"^::: (\S+)$", re.MULTILINE)
+OF_DOCSTRINGS = re.compile(r"^::: (\S+)$(?:\n +.*$)*", re.MULTILINE)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
