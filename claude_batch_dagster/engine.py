@@ -4,23 +4,28 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Self
 
+import duckdb
 import pandas as pd
 
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.more_memory import with_more_memory
-from claude_batch_dagster.core.ports import BatchApi, Clock, OpenUpstream, place_of
+from claude_batch_dagster.core.planning.forecast import Forecast
+from claude_batch_dagster.core.planning.settings import RunSettings
+from claude_batch_dagster.core.ports import BatchApi, Clock, OpenUpstream, RunPlanner, place_of
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.core.reporting.report import PartitionReport
+from claude_batch_dagster.core.retries import Rules
 from claude_batch_dagster.core.running.canceling import Cancellation, cancel
 from claude_batch_dagster.core.running.dispatch import Dispatch
 from claude_batch_dagster.core.running.following import Following
@@ -31,6 +36,7 @@ from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.core.waiting import Pace, SystemClock
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
+from claude_batch_dagster.planner import Planner
 from claude_batch_dagster.reports import Reports
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Contents
@@ -108,15 +114,22 @@ class Engine:
     state: StateDirectory
     pacing: Pacing
     run_id: str
+    root_run_id: str | None = None
+    """The first of the runs that repeat each other."""
+    backfill_id: str | None = None
     clock: Clock = field(default_factory=SystemClock)
     on_asked: Callable[[Asked], None] = lambda _: None
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
     on_wait: Callable[[str], None] = lambda _: None
+    on_plan: Callable[[Forecast], None] = lambda _: None
+    settings: RunSettings = field(default_factory=RunSettings)
     is_partition: Callable[[str | None], bool] = lambda _: True
     """Whether there is a partition of this key today; rows of one that is gone leave the table."""
     pipeline: Pipeline | None = field(default=None, init=False)
     """Set while, and after, rows are asked."""
+    forecast: Forecast | None = field(default=None, init=False)
+    """What the run is going to do, once that is known."""
     partition_keys: frozenset[str | None] = field(default=frozenset(), init=False)
     """The partitions of the run, once it has begun."""
 
@@ -152,7 +165,7 @@ class Engine:
         with self._outbox() as outbox:
             asked, store = self._ask(partitions, frame, outbox)
             self.on_asked(asked)
-            pipeline = self.pipeline = self._pipeline(store)
+            pipeline = self.pipeline = self._pipeline(store, self._planner(asked, store, outbox))
             failure: ClaudeBatchError | None = None
             try:
                 pipeline.answer(outbox)
@@ -175,7 +188,7 @@ class Engine:
         with self._outbox() as outbox:
             asked, store = self._ask(partitions, frame, outbox)
             self.on_asked(asked)
-            pipeline = self.pipeline = self._pipeline(store)
+            pipeline = self.pipeline = self._pipeline(store, self._planner(asked, store, outbox))
             flying = pipeline.send(outbox)
             self._pairing.mark()
         chunks = [self.ledger.chunk(chunk_id) for chunk_id in sorted(flying)]
@@ -185,6 +198,15 @@ class Engine:
             n_asked=pipeline.dispatch.n_sent,
             batch_ids=[chunk.batch_id for chunk in chunks if chunk.batch_id],
         )
+
+    def plan(self, partitions: Sequence[Partition], frame: pd.DataFrame | None = None) -> Forecast:
+        """
+        Say what `run` would do, and do nothing of it: nothing is sent, and no table is changed.
+
+        What has ended at the API is not collected either, so it counts as in flight.
+        """
+        with self._outbox() as outbox:
+            return self._plan(partitions, frame, outbox)
 
     def tempo(self) -> Tempo | None:
         """Say how long the batches of this table have taken so far; None while there are too few."""
@@ -228,6 +250,7 @@ class Engine:
                 clock=self.clock,
                 account=self.api.account,
                 run_id=self.run_id,
+                forecast=self.forecast,
             ).of(partitions, asked, sent, frame)
 
     @with_more_memory
@@ -235,34 +258,95 @@ class Engine:
         self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox
     ) -> tuple[Asked, AnswerStore]:
         """Write down what the rows ask, and show what is answered already, in one opening of the database."""
-        task = self.task
         self.partition_keys = frozenset(partition.key for partition in partitions)
-        rename = partial(self.ledger.rename, task.pipeline)
         with self.warehouse.connect() as connection, self.warehouse.writing(), outbox:
-            reader = Reader.of(connection, task.upstream, target=task.target, frame=frame)
-            asking = Asking(
-                reader=reader,
-                partitions=partitions,
-                builder=replace(task.builder, asked_of=" ".join([self.api.answerer, *self.api.betas]).strip()),
-                put=outbox.add,
-                rename=rename if self.ledger.has_earlier_names(task.pipeline) else None,
-                is_partition=self.is_partition,
-            )
-            key_types = asking.look()
-            OutputTable(target=task.target, key_types=key_types, schema=task.schema).prepare(connection)
-            projection = Projection(target=task.target, key_types=key_types, schema=task.schema)
-            asked = asking.ask()
-            if asking.is_new:
-                answers.take_over(connection, task.target, task.schema.columns)
-            keys = [partition.key for partition in partitions]
-            projection.project(connection, [*keys, *asked.n_gone])
-            kept, n_had = projection.kept(connection, self._on_their_way)
-            asked.n_again.update({key: n for key, n, _ in kept})
-            asked = replace(asked, n_had=n_had, again_usd=sum(usd for *_, usd in kept))
-            asking.answered_by_today([key for key in keys if not asked.n_again[key]])
+            asking = self._asking(connection, partitions, frame, outbox)
+            asked, store = self._asked(asking)
             connection.commit()
             self._pairing.begin()
+        return asked, store
+
+    @with_more_memory
+    def _plan(self, partitions: Sequence[Partition], frame: pd.DataFrame | None, outbox: Outbox) -> Forecast:
+        """Say what would be done, in a transaction that comes to nothing."""
+        with self.warehouse.connect() as connection, self.warehouse.writing(), outbox:
+            connection.begin()
+            try:
+                asking = replace(self._asking(connection, partitions, frame, outbox), is_trial=True)
+                asked, store = self._asked(asking)
+                planning = store.planning(connection)
+                planner = replace(
+                    self._planner(asked, store, outbox), planning=lambda: nullcontext(planning), counts_tokens=True
+                )
+                plan = planning.plan(self.ledger.claimed(self.task.pipeline), run_chunks=(), rules=self._rules)
+                plan.leave_out(planner.leave_out(plan))
+                return planner.forecast(plan)
+            finally:
+                connection.rollback()
+
+    def _asking(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        partitions: Sequence[Partition],
+        frame: pd.DataFrame | None,
+        outbox: Outbox,
+    ) -> Asking:
+        """Return what evaluates upstream."""
+        task = self.task
+        return Asking(
+            reader=Reader.of(connection, task.upstream, target=task.target, frame=frame),
+            partitions=partitions,
+            builder=self._builder,
+            put=outbox.add,
+            rename=partial(self.ledger.rename, task.pipeline) if self.ledger.has_earlier_names(task.pipeline) else None,
+            refresh=self.settings.refresh,
+            is_partition=self.is_partition,
+        )
+
+    def _asked(self, asking: Asking) -> tuple[Asked, AnswerStore]:
+        """Write down what the rows ask, and show what is answered already; the transaction is left open."""
+        task, connection = self.task, asking.reader.connection
+        key_types = asking.look()
+        OutputTable(target=task.target, key_types=key_types, schema=task.schema).prepare(connection)
+        projection = Projection(target=task.target, key_types=key_types, schema=task.schema)
+        asked = asking.ask()
+        if asking.is_new:
+            answers.take_over(connection, task.target, task.schema.columns)
+        keys = [partition.key for partition in asking.partitions]
+        projection.project(connection, [*keys, *asked.n_gone])
+        kept, n_had = projection.kept(connection, self._on_their_way)
+        asked.n_again.update({key: n for key, n, _ in kept})
+        asked = replace(asked, n_had=n_had, again_usd=sum(usd for *_, usd in kept))
+        asking.answered_by_today([key for key in keys if not asked.n_again[key]])
         return asked, AnswerStore(warehouse=self.warehouse, projection=projection, partition_keys=keys)
+
+    @cached_property
+    def _builder(self) -> RequestBuilder:
+        """What makes requests of rows, and knows who answers."""
+        return replace(self.task.builder, asked_of=" ".join([self.api.answerer, *self.api.betas]).strip())
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(max_attempts=self.task.max_attempts, retry_final=self.settings.retry_final)
+
+    def _planner(self, asked: Asked, store: AnswerStore, outbox: Outbox) -> Planner:
+        return Planner(
+            task=self.task,
+            definition=self._builder.definition,
+            api=self.api,
+            ledger=self.ledger,
+            settings=self.settings,
+            run_id=self.run_id,
+            asked=asked,
+            outbox=outbox,
+            planning=store.planned,
+            refresh=store.refresh,
+            on_plan=self._planned,
+        )
+
+    def _planned(self, forecast: Forecast) -> None:
+        self.forecast = forecast
+        self.on_plan(forecast)
 
     def _on_their_way(self) -> AbstractSet[str]:
         """Return the questions that were sent and not answered."""
@@ -272,10 +356,11 @@ class Engine:
     def _pairing(self) -> LedgerPairing:
         return LedgerPairing(warehouse=self.warehouse, ledger=self.ledger, target=self.task.target)
 
-    def _pipeline(self, store: AnswerStore) -> Pipeline:
+    def _pipeline(self, store: AnswerStore, planner: RunPlanner) -> Pipeline:
         following = self._following(store)
         return Pipeline(
             following=following,
+            planner=planner,
             dispatch=Dispatch(
                 following=following,
                 submission=Submission(
@@ -284,12 +369,15 @@ class Engine:
                     clock=self.clock,
                     pipeline=self.task.pipeline,
                     run_id=self.run_id,
+                    definition=self._builder.definition,
+                    root_run_id=self.root_run_id,
+                    backfill_id=self.backfill_id,
                 ),
                 answers=store,
                 entropy=os.urandom,
                 limits=self.pacing.limits,
                 max_requests_in_flight=self.pacing.max_requests_in_flight,
-                max_attempts=self.task.max_attempts,
+                rules=self._rules,
             ),
             answers=store,
         )

@@ -6,6 +6,7 @@ Everything this package raises.
     │   ├── TemplateError           a prompt template names no plain column
     │   ├── OutputModelError        an output model does not fit into a table
     │   └── StateDirectoryError     the state directory cannot be used
+    ├── RepayError                  rows with an answer would be asked again for more than was allowed
     ├── UpstreamError               the upstream table or a column of it is missing
     ├── ApiError                    the API did not do what was asked
     │   ├── ApiUnreachableError     no complete answer came back
@@ -62,6 +63,20 @@ class StateDirectoryError(ConfigurationError):
             "Set state_directory to a folder that this user can write."
         )
         self.path, self.reason = path, reason
+
+
+class RepayError(ClaudeBatchError):
+    """Rows that have an answer would be asked again, for more dollars than may be spent without a person's word."""
+
+    def __init__(self, n_rows: int, usd: float | None, *, most_usd: float, changed: frozenset[str] | None) -> None:
+        cost = f"about ${usd:,.2f}" if usd is not None else "nobody knows how many dollars (the price is not listed)"
+        parts = f", for these parts of the definition have changed: {', '.join(sorted(changed))}" if changed else ""
+        super().__init__(
+            f"{counted(n_rows, 'row')} with an answer would be asked again for {cost}{parts}. That is more than "
+            f"${most_usd:,.2f} (confirm_repay_usd), so nothing was sent. Look at it with dry_run: true in the run "
+            "config; then say confirm_repay: true there, or raise confirm_repay_usd of the asset."
+        )
+        self.n_rows, self.usd, self.most_usd, self.changed = n_rows, usd, most_usd, changed
 
 
 class UpstreamError(ClaudeBatchError):

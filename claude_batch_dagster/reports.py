@@ -12,6 +12,7 @@ import pandas as pd
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
+from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.ports import Clock, place_of
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
@@ -35,6 +36,8 @@ class Reports:
     account: str
     """Where this run sends: only what was spent there counts as spent."""
     run_id: str
+    forecast: Forecast | None = None
+    """What this run was expected to do."""
 
     def of(
         self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
@@ -50,6 +53,8 @@ class Reports:
         doubted = self.ledger.doubts(task.pipeline)
         doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
         oldest_open_days = self._oldest_open_days()
+        planned = self.forecast.partitions if self.forecast else ()
+        estimated = {part.partition_key: part.estimate.usd for part in planned if part.estimate and part.n_requests}
         nothing = Spend(
             partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
         )
@@ -63,6 +68,7 @@ class Reports:
                 cost_usd=ever.get(key, nothing).cost_usd,
                 live_cost_usd=ever.get(key, nothing).live_cost_usd,
                 run_cost_usd=now.get(key, nothing).cost_usd,
+                estimated_usd=estimated.get(key),
                 seconds_to_answer=_duration(
                     [chunks[batch_id] for batch_id in standing[key].batch_ids if batch_id in chunks]
                 ),

@@ -14,6 +14,7 @@ from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, schema_of, 
 from claude_batch_dagster.checks import Check, checks_of
 from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.planning.spending import Spending
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
@@ -22,6 +23,7 @@ from claude_batch_dagster.runs.dagster_internals import previews
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.runs.metadata import column_lineage, definition_metadata
 from claude_batch_dagster.runs.partitions import PartitionExpr, output_partition_expr, partition_rule
+from claude_batch_dagster.runs.run_config import RunConfig
 
 PARTITIONS_PER_RUN = 5000
 """A policy that neighbours do not have, so that a backfill gives this asset one run of its own."""
@@ -114,6 +116,7 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
     rows: Rows,
     *,
     checks: Sequence[Check],
+    spending: Spending,
     resource_key: str,
     op: Op,
     keeps_key: bool = False,
@@ -133,6 +136,7 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         builder=ask.builder,
         schema=ask.schema,
         max_attempts=ask.max_attempts,
+        spending=spending,
     )
     table = definition_metadata(
         task.target,
@@ -172,10 +176,10 @@ def _with_prompt(spec: dg.AssetSpec, ask: Ask) -> dg.AssetSpec:
 def _asset(declaration: Declaration, checks: Sequence[Check], op: Op) -> dg.AssetsDefinition:
     resource_key, spec = declaration.resource_key, declaration.spec
 
-    def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
+    def body(context: dg.AssetExecutionContext, config: RunConfig, **frames: Any) -> Iterator[Any]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource, task = getattr(context.resources, resource_key), declaration_of(context.assets_def).task
-        yield from op.execute(context, Materialization(context, resource, task, checks, frame))
+        yield from op.execute(context, Materialization(context, resource, task, checks, frame, config))
 
     with previews():
         asset = dg.multi_asset(

@@ -10,6 +10,7 @@ from claude_batch_dagster.assets.dagster_options import MOVED, DagsterOptions, e
 from claude_batch_dagster.assets.declaring import Op, Rows, declare, described
 from claude_batch_dagster.assets.labels import CLASSIFICATION_SYSTEM, classification
 from claude_batch_dagster.assets.sources import Source, UpstreamAsset
+from claude_batch_dagster.assets.spending import SpendingOptions, spending_of
 from claude_batch_dagster.checks import Check
 from claude_batch_dagster.runs.partitions import PartitionExpr
 
@@ -27,7 +28,11 @@ class RowOptions(TypedDict, total=False):
     resource_key: str
 
 
-class ClassificationOptions(RowOptions, AskOptions, DagsterOptions, total=False):
+class BatchOptions(SpendingOptions, DagsterOptions, total=False):
+    """What `build_batch_asset` takes beside its parameters."""
+
+
+class ClassificationOptions(RowOptions, AskOptions, BatchOptions, total=False):
     """What the classification takes beside its labels."""
 
 
@@ -70,7 +75,7 @@ def build_classification_asset(
     return build_batch_asset(name=name, upstream=upstream, ask=ask, **rest)
 
 
-@refusing(DagsterOptions.__annotations__, MOVED)
+@refusing(BatchOptions.__annotations__, MOVED)
 def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it has)
     *,
     name: str,
@@ -84,7 +89,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     sample_columns: Sequence[str] = (),
     schema: str | None = None,
     resource_key: str = "claude_batch",
-    **options: Unpack[DagsterOptions],
+    **options: Unpack[BatchOptions],
 ) -> dg.AssetsDefinition:
     """
     Declare an asset that asks Claude one question about each row of a table, in Message Batches.
@@ -115,9 +120,10 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.
         resource_key: Key of the `ClaudeBatchResource`.
-        **options: What `dagster.asset` takes, by the same names: `key_prefix`, `group_name`, `description`, `owners`,
-            `tags`, `kinds`, `metadata`, `deps`, `automation_condition`, `freshness_policy`, `backfill_policy`,
-            `retry_policy`, `pool`, `op_tags`, `hooks`; see `DagsterOptions`.
+        **options: How much may be spent: `confirm_repay_usd` (see `SpendingOptions`). And what `dagster.asset` takes,
+            by the same names: `key_prefix`, `group_name`, `description`, `owners`, `tags`, `kinds`, `metadata`,
+            `deps`, `automation_condition`, `freshness_policy`, `backfill_policy`, `retry_policy`, `pool`, `op_tags`,
+            `hooks` (see `DagsterOptions`).
 
     Raises:
         TemplateError: The prompt names a column that the upstream asset is known not to have.
@@ -140,4 +146,4 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         backfill_policy=options.get("backfill_policy"),
     )
     spec = described(key_of_asset, rows.source, ask, options, partitions_def)
-    return declare(spec, ask, rows, checks=checks, resource_key=resource_key, op=op)
+    return declare(spec, ask, rows, checks=checks, spending=spending_of(options), resource_key=resource_key, op=op)

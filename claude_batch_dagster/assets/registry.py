@@ -102,6 +102,11 @@ def declaration_of(asset: dg.AssetsDefinition) -> Declaration:
     return found.of(asset)
 
 
+def is_declared(asset: Any) -> bool:
+    """Whether an asset is of this package."""
+    return _declared(asset) is not None
+
+
 def _declared(asset: Any) -> Declaration | None:
     is_ours = isinstance(asset, dg.AssetsDefinition) and asset.is_executable
     return _DECLARED.get(asset.node_def) if is_ours else None

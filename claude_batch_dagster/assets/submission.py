@@ -8,9 +8,12 @@ import dagster as dg
 from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, whole_frame
 from claude_batch_dagster.engine import Submitted
+from claude_batch_dagster.errors import RepayError
 from claude_batch_dagster.runs.dagster_internals import previews
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import partitions_of
+from claude_batch_dagster.runs.plan import tell_plan
+from claude_batch_dagster.runs.run_config import SubmissionConfig
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 
 
@@ -48,19 +51,27 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
         "submits them and does not wait; the collect sensor brings the answers home.",
         group_name=declared.spec.group_name,
         code_version=declared.spec.code_version,
+        skippable=True,
         owners=declared.spec.owners,
         kinds={"claude"},
         partitions_def=declared.spec.partitions_def,
     )
 
-    def body(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[dg.MaterializeResult[Any]]:
+    def body(
+        context: dg.AssetExecutionContext, config: SubmissionConfig, **frames: Any
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource = getattr(context.resources, declared.resource_key)
         [loaded] = context.assets_def.specs
         task = declared.waiting_for(loaded.deps).task
-        engine = open_engine(context, resource, task)
+        engine = open_engine(context, resource, task, config)
         try:
+            if config.dry_run:
+                tell_plan(context, engine.plan(partitions_of(context), frame))
+                return
             submitted = engine.submit(partitions_of(context), frame)
+        except RepayError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         except INTERRUPTIONS as interruption:
             stop(context, engine, on_terminate=resource.on_terminate)
             raise dg.DagsterExecutionInterruptedError from interruption

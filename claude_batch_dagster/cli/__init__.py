@@ -20,6 +20,7 @@ from claude_batch_dagster.errors import ClaudeBatchError
 __all__ = ["main"]
 
 COMMANDS = {
+    "plan": "Show what a run would send, why, and what it would cost.",
     "status": "Show what is on its way and what it has cost.",
     "reconcile": "Find out what became of batches whose acceptance is not known.",
     "resolve": "Say of one batch, as a person, whether it was sent.",

@@ -16,7 +16,7 @@ PIPED_WIDTH = 200
 UNBOUNDED = 10_000
 """More columns than anything needs."""
 
-TEXTS = frozenset({"chunk\nbatch", "table", "sent to", "state"})
+TEXTS = frozenset({"chunk\nbatch", "table", "sent to", "state", "which", "sent", "partition"})
 """Headings of what is not a figure."""
 
 CENT = 0.01

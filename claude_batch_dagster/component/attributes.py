@@ -7,7 +7,7 @@ import dagster as dg
 from dagster.components.utils.translation import TranslationFnResolver
 
 from claude_batch_dagster.component.dagster_fields import settings_of
-from claude_batch_dagster.component.texts import Text, check_kind, filled, located, text_of, texts
+from claude_batch_dagster.component.texts import Templated, Text, check_kind, filled, located, number, text_of, texts
 
 ON = True
 """An example of a switch."""
@@ -24,6 +24,23 @@ def described_as(about: str, *examples: Any) -> Any:
 def text(about: str, *examples: Any) -> Any:
     """Return the resolver of a text, or of several: what reads as a number stays a text."""
     return dg.Resolver(texts, description=about, examples=[*examples] or None, inject_before_resolve=False)
+
+
+def dollars(about: str, *examples: Any) -> Any:
+    """Return the resolver of an amount in US dollars, or of none."""
+
+    def resolve(context: dg.ResolutionContext, said: Any) -> Any:
+        with located(context):
+            given = filled(context, said)
+            return None if given is None else number(given, str(context.path[-1]))
+
+    return dg.Resolver(
+        resolve,
+        model_field_type=float | Templated | None,
+        description=about,
+        examples=[*examples],
+        inject_before_resolve=False,
+    )
 
 
 def values(about: str, *examples: Any) -> Any:

@@ -22,6 +22,7 @@ from claude_batch_dagster.component.attributes import (
     ON,
     Switch,
     described_as,
+    dollars,
     query,
     switch,
     template,
@@ -42,6 +43,7 @@ from claude_batch_dagster.component.question import ResolvedAsk
 from claude_batch_dagster.component.resource_fields import ResolvedResource
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
 from claude_batch_dagster.component.texts import Text
+from claude_batch_dagster.core.planning.spending import Spending
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.materialization import Materialization
 from claude_batch_dagster.sensors.collect import build_collect_sensor
@@ -88,6 +90,12 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         ),
     ] = None
     checks: ResolvedChecks = ()
+    confirm_repay_usd: Annotated[
+        float | None,
+        dollars(
+            "US dollars above which a run stops that would ask again rows that have an answer; null for no limit.", 20
+        ),
+    ] = 5.0
     sample_columns: Annotated[
         list[str], text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
     ] = field(default_factory=list)
@@ -223,7 +231,14 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             execute=self.execute,
         )
         return declare(
-            spec, self.ask, rows, checks=self.checks, resource_key=self._resource_key(spec), op=op, keeps_key=True
+            spec,
+            self.ask,
+            rows,
+            checks=self.checks,
+            spending=Spending(confirm_repay_usd=self.confirm_repay_usd),
+            resource_key=self._resource_key(spec),
+            op=op,
+            keeps_key=True,
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:

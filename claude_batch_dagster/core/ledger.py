@@ -121,6 +121,13 @@ class ChunkRecord:
     """When its rows were set free although nobody knew whether it had been accepted (`UNSEEN`)."""
     looked_for_at: datetime | None = None
     """The API's time when it was first looked for in the API's list: whoever sent it was dead or done by then."""
+    definition: str | None = None
+    """Digest of what is asked of every row: chunks of the same one cost alike."""
+    root_run_id: str | None = None
+    """The first of the runs that repeat each other, of which `run_id` is one."""
+    backfill_id: str | None = None
+    budget: str | None = None
+    """The name of the budget that it is paid from, if several tables share one."""
 
 
 class Learned(TypedDict, total=False):
@@ -204,6 +211,31 @@ class Spend:
     """At batch prices; None when the model's price is not known."""
     live_cost_usd: float | None
     """What the live API would have cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What the answers of one chunk came to: what is known of requests like them."""
+
+    n_requests: int
+    """Those that were answered, and so paid for."""
+    n_bytes: int
+    """Their share of the chunk's body."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the requests of a run were expected to cost, in US dollars at batch prices."""
+
+    n_requests: int
+    usd: float
+    low_usd: float
+    high_usd: float
+    basis: str
+    """What the estimate was made from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,3 +331,16 @@ class Ledger(Protocol):
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
+
+    def answered(self, pipeline: str, *, definition: str, place: str) -> list[Answered]:
+        """Return what the latest chunks with this definition came to, at one base URL and workspace."""
+
+    def expect(self, run_id: str, pipeline: str, expected: Expected) -> None:
+        """Write down what a run is expected to cost, in place of what stood there."""
+
+    def misses(self, pipeline: str, *, place: str) -> list[float]:
+        """
+        Return how far the last estimates were off, latest first: 0.1 for a request that cost a tenth more.
+
+        Only those of runs all of whose chunks have come to their end.
+        """

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Claimed, Requests, Spend
-from claude_batch_dagster.core.retries import Came, Plan
+from claude_batch_dagster.core.retries import Came, Plan, Rules
 
 RETENTION = timedelta(days=29)
 """How long results can be downloaded, from the batch's creation (Claude docs, "Batch processing")."""
@@ -118,6 +118,9 @@ class BatchApi(Protocol):
 
     def cancel(self, batch_id: str) -> Batch:
         """Ask the API to stop the batch; what has finished keeps its result."""
+
+    def count_tokens(self, params: bytes) -> int:
+        """Return how many input tokens a request has: its params as they would be sent. It costs nothing."""
 
     def results(self, batch_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """Open the stream of the raw bytes of the results."""
@@ -242,6 +245,16 @@ class Landing(Protocol):
         """Read the results of a chunk from a file of the spool. What is asked of it is asked before the next one."""
 
 
+class RunPlanner(Protocol):
+    """What a run is going to do, known before anything is sent. The database is open when it is asked."""
+
+    def leave_out(self, plan: Plan) -> dict[str, str]:
+        """Return the questions that the run does not send, each with the reason."""
+
+    def announce(self, plan: Plan) -> object:
+        """Tell what is going to be done; raise `ClaudeBatchError` to stop before anything is sent."""
+
+
 class Answers(Protocol):
     """What came back, and the output table that is made of it. What a call writes is one short transaction."""
 
@@ -268,8 +281,11 @@ class Answers(Protocol):
     def without_results(self) -> frozenset[str]:
         """Return the chunks with results to questions of this run that are withheld or gone, and may turn up."""
 
-    def plan(self, claimed: Claimed, *, run_chunks: Collection[str], max_attempts: int) -> Plan:
+    def plan(self, claimed: Claimed, *, run_chunks: Collection[str], rules: Rules) -> Plan:
         """Return what is to be done for the questions of this run; `run_chunks` are the chunks that it has sent."""
 
-    def partitions_of(self, questions: Collection[str]) -> frozenset[str | None]:
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Let the rows of this run that ask these questions, and have no good answer, say why they were not sent."""
+
+    def partitions_of(self, asked: Collection[str]) -> frozenset[str | None]:
         """Return the partitions of this run with a row that asks one of these questions."""

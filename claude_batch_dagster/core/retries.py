@@ -73,6 +73,8 @@ class Past:
     """Attempts of the present run."""
     final: bool
     """Whether something came back after which asking again cannot help, or would pay twice."""
+    may_turn_up: bool = False
+    """Whether a result is withheld, which may have been paid for."""
 
 
 class Attempt(NamedTuple):
@@ -87,16 +89,29 @@ class Attempt(NamedTuple):
 FIRST = Attempt(1, 0)
 
 
-def next_attempt(past: Past | None, *, max_attempts: int) -> Attempt | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How often a run asks the same."""
+
+    max_attempts: int = 3
+    """In one run, if the failures cost nothing."""
+    retry_final: bool = False
+    """Whether what is final is asked once more, for a person has said so."""
+
+
+def next_attempt(past: Past | None, rules: Rules) -> Attempt | None:
     """
     Return the attempt to make; None if what came back is final.
 
     A failure that cost nothing is repeated up to `max_attempts` times a run, and again whenever the partition is
-    materialized again; one that was paid for is repeated once, ever.
+    materialized again; one that was paid for is repeated once, ever, unless a person wants it once more: but not while
+    its result may turn up.
     """
     if past is None:
         return FIRST
-    if past.final or past.n_paid >= MAX_PAID_ATTEMPTS or past.n_this_run >= max_attempts:
+    is_final = past.final or past.n_paid >= MAX_PAID_ATTEMPTS
+    again = rules.retry_final and not past.n_this_run and not past.may_turn_up
+    if (is_final and not again) or past.n_this_run >= rules.max_attempts:
         return None
     return Attempt(past.attempt + 1, past.n_truncated)
 
@@ -113,6 +128,10 @@ class Plan:
     """Questions that are on their way, each with the chunk that carries it."""
     known: set[str] = field(default_factory=set)
     """Chunks that were looked at when the plan was made, or were sent since."""
+    final: set[str] = field(default_factory=set)
+    """Questions that are not asked again, for what came back."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Questions that this run does not send, each with the reason."""
 
     @classmethod
     def of(
@@ -122,7 +141,7 @@ class Plan:
         past: Mapping[str, Past],
         in_flight: Mapping[str, str],
         known: Iterable[str],
-        max_attempts: int,
+        rules: Rules,
     ) -> Self:
         """
         Plan for questions without a usable answer; the set is the plan's from then on.
@@ -130,12 +149,22 @@ class Plan:
         `past` is what came back for them so far, `in_flight` what any run has on its way, whoever asks for it.
         """
         carried = {question: chunk_id for question, chunk_id in in_flight.items() if question in questions}
-        attempts = {one: next_attempt(before, max_attempts=max_attempts) for one, before in past.items()}
+        attempts = {one: next_attempt(before, rules) for one, before in past.items()}
         repeated = {
             one: attempt for one, attempt in attempts.items() if attempt and one in questions and one not in carried
         }
+        final = {
+            one for one, attempt in attempts.items() if attempt is None and one in questions and one not in carried
+        }
         questions.difference_update(carried, attempts)
-        return cls(new=questions, again=repeated, in_flight=carried, known=set(known))
+        return cls(new=questions, again=repeated, in_flight=carried, known=set(known), final=final)
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Send none of these questions."""
+        self.left_out = {one: reason for one, reason in reasons.items() if one in self.new or one in self.again}
+        self.new.difference_update(self.left_out)
+        for question in self.left_out if self.again else ():
+            self.again.pop(question, None)
 
     @property
     def due(self) -> AbstractSet[str]:

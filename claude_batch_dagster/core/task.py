@@ -1,10 +1,11 @@
 """The task of one asset: what is asked, of which rows, and where the answers go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.output_schema import OutputSchema
+from claude_batch_dagster.core.planning.spending import Spending
 from claude_batch_dagster.core.tables import TableName
 
 
@@ -18,6 +19,7 @@ class Task:
     schema: OutputSchema
     max_attempts: int = 3
     """How often a row is asked in one run, if its failures cost nothing."""
+    spending: Spending = field(default_factory=Spending)
 
     @property
     def pipeline(self) -> str:

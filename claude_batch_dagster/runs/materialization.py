@@ -1,7 +1,7 @@
 """One run of the asset, as Dagster sees it: progress, materializations, checks, and how it stops."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -11,14 +11,17 @@ from claude_batch_dagster.checks import Check
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import RunReport
+from claude_batch_dagster.errors import RepayError
 from claude_batch_dagster.plural import counted
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
-from claude_batch_dagster.runs.checks import evaluations, results
+from claude_batch_dagster.runs.checks import evaluations, nothing_checked, results
 from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
 from claude_batch_dagster.runs.metadata import partition_metadata
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
+from claude_batch_dagster.runs.plan import tell_plan
+from claude_batch_dagster.runs.run_config import RunConfig
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 from claude_batch_dagster.runs.versions import data_version, version_tags
 
@@ -33,12 +36,20 @@ class Materialization:
     checks: Sequence[Check]
     frame: pd.DataFrame | None
     """The documents, if an IO manager has handed them over."""
+    config: RunConfig = field(default_factory=RunConfig)
+    """What a person has told this run."""
 
     def run(self) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
-        engine = open_engine(self.context, self.resource, self.task)
+        engine = open_engine(self.context, self.resource, self.task, self.config)
         try:
+            if self.config.dry_run:
+                tell_plan(self.context, engine.plan(partitions_of(self.context), self.frame))
+                yield from nothing_checked(self.context)
+                return
             report = engine.run(partitions_of(self.context), self.frame)
+        except RepayError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         except INTERRUPTIONS as interruption:
             stop(self.context, engine, on_terminate=self.resource.on_terminate)
             raise dg.DagsterExecutionInterruptedError from interruption

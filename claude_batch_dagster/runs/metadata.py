@@ -121,6 +121,7 @@ def _cost(report: PartitionReport) -> dict[str, float]:
         "claude_batch/live_cost_usd": round(report.live_cost_usd, USD_DIGITS),
         "claude_batch/saved_usd": round(report.live_cost_usd - report.cost_usd, USD_DIGITS),
         "claude_batch/run_cost_usd": round(report.run_cost_usd or 0.0, USD_DIGITS),
+        **({} if report.estimated_usd is None else {"claude_batch/estimated_usd": report.estimated_usd}),
     }
 
 

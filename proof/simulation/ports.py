@@ -44,6 +44,11 @@ class GatedApi:
         with self._gate.call("api cancel", REMOTE):
             return self._api.cancel(batch_id)
 
+    def count_tokens(self, params: bytes) -> int:
+        """Count the tokens of a request."""
+        with self._gate.call("api count", REMOTE):
+            return self._api.count_tokens(params)
+
     @contextmanager
     def results(self, batch_id: str) -> Iterator[Iterator[bytes]]:
         """Open the stream of results."""

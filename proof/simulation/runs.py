@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import cast
 
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.ports import BatchApi
+from claude_batch_dagster.core.ports import BatchApi, RunPlanner
 from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
@@ -84,8 +84,8 @@ class SimulatedEngine(Engine):
         finally:
             outbox.remove()
 
-    def _pipeline(self, store: AnswerStore) -> Pipeline:
-        pipeline = super()._pipeline(store)
+    def _pipeline(self, store: AnswerStore, planner: RunPlanner) -> Pipeline:
+        pipeline = super()._pipeline(store, planner)
         pipeline.dispatch.entropy = self.entropy.randbytes
         spool = GatedSpool(self.state.spool, gate=self.gate)
         collection = pipeline.following.collection

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_batch_dagster.core.retries import Attempt, Came, Past, Plan, Retry, next_attempt, retry_rule
+from claude_batch_dagster.core.retries import Attempt, Came, Past, Plan, Retry, Rules, next_attempt, retry_rule
 from claude_batch_dagster.core.verdicts import TRANSIENT
 
 
@@ -53,7 +53,7 @@ def test_what_came_back_says_whether_asking_again_can_help(came: Came, detail: s
 )
 def test_a_question_is_asked_again_as_long_as_it_may_be(before: Past | None, attempt: Attempt | None) -> None:
     """What cost nothing three times a run, what was paid for twice ever, and what is final not at all."""
-    assert next_attempt(before, max_attempts=3) == attempt
+    assert next_attempt(before, Rules()) == attempt
 
 
 NAMES = st.sampled_from("abcdef")
@@ -75,7 +75,7 @@ def test_f28_f108_a_plan_sends_what_is_open_and_neither_final_nor_in_flight(
 ) -> None:
     """What is in flight is followed; what is final, or asked by no row, is left alone."""
     before = {one: past(final=True) for one in final} | {one: past(4) for one in failed - final}
-    plan = Plan.of(set(open_), past=before, in_flight=in_flight, known=["chunk 0"], max_attempts=3)
+    plan = Plan.of(set(open_), past=before, in_flight=in_flight, known=["chunk 0"], rules=Rules())
 
     due = open_ - final - in_flight.keys()
     assert {one for one in "abcdef" if plan.attempt(one)} == plan.due == due

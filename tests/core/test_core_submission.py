@@ -85,6 +85,10 @@ class Wire:
         """Never called."""
         raise NotImplementedError
 
+    def count_tokens(self, params: bytes) -> int:
+        """Never called."""
+        raise NotImplementedError
+
     def cancel(self, batch_id: str) -> Batch:
         """Never called."""
         raise NotImplementedError

@@ -68,6 +68,10 @@ class Shown:
         """Never called."""
         raise NotImplementedError
 
+    def count_tokens(self, params: bytes) -> int:
+        """Never called."""
+        raise NotImplementedError
+
     def cancel(self, batch_id: str) -> Batch:
         """Never called."""
         raise NotImplementedError

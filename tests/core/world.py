@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import anthropic
@@ -15,6 +15,7 @@ from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.planning.spending import Spending
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.tables import TableName
@@ -41,6 +42,7 @@ BASE: Mapping[str, Any] = {
     "output_config": {"format": output_format(Label)},
 }
 PIPELINE = "main.answers"
+SPENDING = {one.name for one in fields(Spending)}
 TEN = {n: f"a text of {'war' if n % 2 else 'peace'}, number {n}" for n in range(10)}
 TEN_GOOD = dict.fromkeys(TEN, "succeeded")
 
@@ -108,6 +110,7 @@ class World:
             builder=RequestBuilder(prompt=template, base={**BASE, **(base or {})}),
             schema=SCHEMA,
             max_attempts=options.pop("max_attempts", 3),
+            spending=Spending(**{name: options.pop(name) for name in SPENDING.intersection(options)}),
         )
         others = {name: options.pop(name) for name in tuple(options) if name in Engine.__dataclass_fields__}
         engine = Engine(

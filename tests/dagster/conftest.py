@@ -162,16 +162,24 @@ class DagsterWorld:
         span: tuple[str, str] | None = None,
         raises: bool = True,
         resources: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize assets, not those beside them: one partition, a range of them, or all there is."""
+        """
+        Materialize assets, not those beside them: one partition, a range of them, or all there is.
+
+        `config` is what the run is told, of the first asset.
+        """
         return dg.materialize(
             [*assets, *beside],
             selection=list(assets) if beside else None,
             instance=self.instance,
             resources={"claude_batch": self.resource(**settings), **(resources or {})},
             partition_key=partition,
-            run_config={"loggers": {"console": {"config": {"log_level": self.console_level}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": self.console_level}}},
+                **({"ops": {assets[0].op.name: {"config": dict(config)}}} if config else {}),
+            },
             tags=dict(zip(RANGE, span, strict=True)) if span else None,
             raise_on_error=raises,
         )

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
-from claude_batch_dagster.core.retries import Attempt, Came
+from claude_batch_dagster.core.retries import Attempt, Came, Rules
 from claude_batch_dagster.core.tables import TableName, listed, quoted
 from claude_batch_dagster.errors import WarehouseError
 from claude_batch_dagster.storage.duckdb.asking import questions
@@ -827,7 +827,7 @@ def test_a_run_plans_for_its_open_questions_with_what_came_back_for_them(make: M
     table.land("c1", good("good"), bad("failed"), cut, refused)
     table.land("c2", came("failed", Came.EXPIRED, attempt=2), came("refused", Came.MISSING))
 
-    plan = table.store.plan(Claimed({"new": "c3"}, frozenset({"c1", "c3"})), run_chunks=["c2"], max_attempts=3)
+    plan = table.store.plan(Claimed({"new": "c3"}, frozenset({"c1", "c3"})), run_chunks=["c2"], rules=Rules())
 
     assert plan.new == {"whole"}
     assert plan.again == {"failed": Attempt(3, n_truncated=0), "cut": Attempt(2, n_truncated=1)}
@@ -842,7 +842,7 @@ def test_what_came_back_in_this_run_is_counted_apart(make: Make) -> None:
         table.land(f"c{n}", came("expired", Came.EXPIRED, attempt=n + 1))
 
     def again(run_chunks: list[str]) -> dict[str, Attempt]:
-        return table.store.plan(Claimed({}, frozenset()), run_chunks=run_chunks, max_attempts=3).again
+        return table.store.plan(Claimed({}, frozenset()), run_chunks=run_chunks, rules=Rules()).again
 
     assert again(["c0", "c1"]) == {"expired": Attempt(4, n_truncated=0)}
     assert again(["c0", "c1", "c2"]) == {}
@@ -855,7 +855,7 @@ def test_a_question_whose_answer_is_only_kept_is_open(make: Make) -> None:
     table.land("c1", good("a"))
     table.asks({1: "b"})
 
-    assert table.store.plan(Claimed({}, frozenset()), run_chunks=[], max_attempts=3).due == {"b"}
+    assert table.store.plan(Claimed({}, frozenset()), run_chunks=[], rules=Rules()).due == {"b"}
 
 
 def test_chunks_without_results_that_may_turn_up_are_known(make: Make) -> None:

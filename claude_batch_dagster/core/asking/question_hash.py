@@ -48,6 +48,11 @@ def question_hash(definition: str, values: Iterable[str]) -> str:
     return f"{VERSION}{hashed.hexdigest()}"[:LENGTH]
 
 
+def refreshed(question: str, token: str) -> str:
+    """Return what a question is called that is asked again although it was answered: another one, by the token."""
+    return f"{VERSION}{digest(f'{question}:{token}')}"[:LENGTH]
+
+
 def earlier_hash(params: bytes, *, asked_of: str) -> str:
     """Return how a question was called before hashes had a version: by the bytes that were sent."""
     return hashlib.sha256(asked_of.encode() + params).hexdigest()[:LENGTH]

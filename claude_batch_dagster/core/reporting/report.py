@@ -52,6 +52,8 @@ class PartitionReport:
     """What the live API would have cost."""
     run_cost_usd: float | None
     """The part of `cost_usd` that this run has spent."""
+    estimated_usd: float | None = None
+    """What this run was expected to spend on it; None where nothing was to be sent, or a price is not known."""
     seconds_to_answer: float | None
     """From the first intent to the last end of the batches that hold the answers."""
     doubts: Doubts = NO_DOUBTS

@@ -8,7 +8,7 @@ from claude_batch_dagster.core.asking.requests import widened
 from claude_batch_dagster.core.collecting.answer_records import rejected, word
 from claude_batch_dagster.core.ledger import OPEN, Made
 from claude_batch_dagster.core.ports import Answers
-from claude_batch_dagster.core.retries import FIRST, Attempt, Came, Plan
+from claude_batch_dagster.core.retries import FIRST, Attempt, Came, Plan, Rules
 from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.sending.chunks import Chunk, Limits, OpenRow, chunked, new_nonce
 from claude_batch_dagster.core.sending.submission import Submission, culprit_of
@@ -38,7 +38,9 @@ class Dispatch:
     entropy: Callable[[int], bytes]
     limits: Limits = field(default_factory=Limits)
     max_requests_in_flight: int = 100_000
-    max_attempts: int = 3
+    rules: Rules = field(default_factory=Rules)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Questions that this run does not send, each with the reason."""
     n_sent: Counter[str | None] = field(default_factory=Counter)
     """Requests sent by this run, by partition."""
     plan: Plan = field(default_factory=Plan)
@@ -51,7 +53,9 @@ class Dispatch:
     def look(self) -> Plan:
         """Look at what there is to do now."""
         claimed = self.following.ledger.claimed(self.following.name, lacking=self.lacking.keys())
-        plan = self.answers.plan(claimed, run_chunks=self.following.sent, max_attempts=self.max_attempts)
+        plan = self.answers.plan(claimed, run_chunks=self.following.sent, rules=self.rules)
+        if self.left_out:
+            plan.leave_out(self.left_out)
         self.made = self.following.ledger.made(self.following.name, due) if (due := plan.due) else {}
         return plan
 

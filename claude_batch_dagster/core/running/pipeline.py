@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from claude_batch_dagster.core.ledger import CLOSED
-from claude_batch_dagster.core.ports import Answers
+from claude_batch_dagster.core.ports import Answers, RunPlanner
 from claude_batch_dagster.core.running.dispatch import Dispatch
 from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.sending.chunks import OpenRow
@@ -23,6 +23,8 @@ class Pipeline:
     following: Following
     dispatch: Dispatch
     answers: Answers
+    planner: RunPlanner
+    """Says what is going to be done before anything is sent, and what is not."""
 
     def answer(self, rows: Iterable[OpenRow]) -> None:
         """
@@ -33,10 +35,12 @@ class Pipeline:
         whatever was sent by then is in the ledger, and the next run takes it up.
         """
         self._begin()
+        self._plan()
         while flying := self.dispatch.send(rows):
             self.following.followed |= flying
             self.following.wait(flying)
             self._collect_lacking(self.answers.landed())  # the database was free for hours: it may be another one
+        self._leave_out()
         if self.following.watch():
             self.following.collect_ended()
         for chunk_id in sorted(self.dispatch.lacking.keys() & self.dispatch.plan.followed):
@@ -45,7 +49,23 @@ class Pipeline:
     def send(self, rows: Iterable[OpenRow]) -> set[str]:
         """Send what may be sent without waiting for answers; return the chunks that carry questions of ours."""
         self._begin()
-        return self.dispatch.send(rows)
+        self._plan()
+        flying = self.dispatch.send(rows)
+        self._leave_out()
+        return flying
+
+    def _plan(self) -> None:
+        """Say what is going to be done, as it is once all that was paid for has landed."""
+        with self.answers.opened():
+            plan = self.dispatch.look()
+            self.dispatch.left_out = self.planner.leave_out(plan)
+            plan.leave_out(self.dispatch.left_out)
+            self.planner.announce(plan)
+
+    def _leave_out(self) -> None:
+        """Let rows that were not sent say why."""
+        if self.dispatch.left_out:
+            self.answers.leave_out(self.dispatch.left_out)
 
     def _begin(self) -> None:
         """Do first what earlier runs have left: what was paid for comes before anything is sent."""

@@ -40,6 +40,9 @@ class Submission:
     clock: Clock
     pipeline: str
     run_id: str
+    definition: str | None = None
+    root_run_id: str | None = None
+    backfill_id: str | None = None
 
     def submit(self, chunk: Chunk, *, known: Collection[str] = ()) -> ChunkRecord:
         """
@@ -88,6 +91,9 @@ class Submission:
             n_bytes=chunk.body.n_bytes,
             intended_at=self.clock.now(),
             max_cost_usd=chunk.max_cost_usd,
+            definition=self.definition,
+            root_run_id=self.root_run_id,
+            backfill_id=self.backfill_id,
         )
         return record, requests_of(chunk)
 

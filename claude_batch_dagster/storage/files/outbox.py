@@ -1,5 +1,6 @@
 """The requests that one run may have to send, on disk, so that memory does not grow with the table."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -58,6 +59,17 @@ class Outbox:
             params = [together[start:end] for start, end in pairwise([0, *ends])]
             del together
             yield from rows_of(partition_keys, keys, questions, params)
+
+    def sizes(self) -> Iterator[tuple[str | None, str, int]]:
+        """Yield partition, question and bytes of each request, in order, without reading it."""
+        file = self._file
+        if file is None:
+            return
+        file.seek(0)
+        while head := file.readline():
+            partition_keys, _, questions, sizes = orjson.loads(head)
+            file.seek(sum(sizes), os.SEEK_CUR)
+            yield from zip(partition_keys, questions, sizes, strict=True)
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""

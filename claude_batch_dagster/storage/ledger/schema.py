@@ -64,7 +64,12 @@ chunks = sa.Table(
     sa.Column("max_cost_usd", sa.Float),
     sa.Column("set_free_at", UtcDateTime),
     sa.Column("looked_for_at", UtcDateTime),
+    sa.Column("definition", sa.Text),
+    sa.Column("root_run_id", sa.Text),
+    sa.Column("backfill_id", sa.Text),
+    sa.Column("budget", sa.Text),
     sa.Index("chunks_by_state", "pipeline", "state"),
+    sa.Index("chunks_by_intent", "intended_at"),
 )
 
 requests = sa.Table(
@@ -102,6 +107,19 @@ spend = sa.Table(
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
     sa.Column("cost_usd", sa.Float),
     sa.Column("live_cost_usd", sa.Float),
+)
+
+estimates = sa.Table(
+    "estimates",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("pipeline", sa.Text, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("n_requests", sa.Integer, nullable=False),
+    sa.Column("usd", sa.Float, nullable=False),
+    sa.Column("low_usd", sa.Float, nullable=False),
+    sa.Column("high_usd", sa.Float, nullable=False),
+    sa.Column("basis", sa.String(16), nullable=False),
 )
 
 marks = sa.Table(

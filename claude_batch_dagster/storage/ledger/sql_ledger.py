@@ -12,9 +12,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from claude_batch_dagster.core.ledger import (
     CLOSED,
     OPEN,
+    Answered,
     ChunkRecord,
     Claimed,
     Doubt,
+    Expected,
     Learned,
     Made,
     Requests,
@@ -23,7 +25,7 @@ from claude_batch_dagster.core.ledger import (
 )
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
-from claude_batch_dagster.storage.ledger import chunks, identity, reservations, spending
+from claude_batch_dagster.storage.ledger import chunks, estimates, identity, reservations, spending
 from claude_batch_dagster.storage.ledger import requests as columns
 from claude_batch_dagster.storage.ledger.double_payments import doubts
 from claude_batch_dagster.storage.ledger.locks import locks_for
@@ -195,6 +197,21 @@ class SqlLedger:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
         with self._transaction() as connection:
             return spending.spends(connection, pipeline, run_id=run_id, place=place)
+
+    def answered(self, pipeline: str, *, definition: str, place: str) -> list[Answered]:
+        """Return what the latest chunks with this definition came to, at one base URL and workspace."""
+        with self._transaction() as connection:
+            return estimates.answered(connection, pipeline, definition, place)
+
+    def expect(self, run_id: str, pipeline: str, expected: Expected) -> None:
+        """Write down what a run is expected to cost, in place of what stood there."""
+        with self._transaction() as connection:
+            estimates.expect(connection, run_id, pipeline, expected)
+
+    def misses(self, pipeline: str, *, place: str) -> list[float]:
+        """Return how far the last estimates were off, latest first: 0.1 for a request that cost a tenth more."""
+        with self._transaction() as connection:
+            return estimates.misses(connection, pipeline, place)
 
     def unfinished(self, pipeline: str) -> dict[str | None, set[str]]:
         """Return the chunks that may still be at the API, by each partition that has rows in them."""

@@ -9,7 +9,7 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.storage.duckdb.asking import definitions, questions
+from claude_batch_dagster.storage.duckdb.asking import definitions, questions, refreshes
 from claude_batch_dagster.storage.duckdb.asking.key_types import agreed
 from claude_batch_dagster.storage.duckdb.asking.reading import Reading, good_answers
 from claude_batch_dagster.storage.duckdb.asking.rendering import Put, Rendering
@@ -35,6 +35,14 @@ class Asking:
     """Gives questions that the ledger knows by hashes of an earlier version their hashes of today."""
     is_partition: Callable[[str | None], bool] = lambda _: True
     """Whether there still is a partition of this key: rows of one that is gone are asked about elsewhere by now."""
+    refresh: str | None = None
+    """
+    A token, if every row is to be asked again: those that were asked with this very token are not.
+
+    It is not written down here: nobody knows yet whether that is going to be paid for.
+    """
+    is_trial: bool = False
+    """Whether the transaction is open already, and comes to nothing."""
     is_new: bool = field(default=False, init=False)
     """Whether nobody has written down before what rows of this table ask."""
     shape: Shape = field(init=False)
@@ -54,6 +62,7 @@ class Asking:
         self.is_new = questions.prepare(reader.connection, reader.target, key_types)
         answers.prepare(reader.connection)
         definitions.prepare(reader.connection)
+        refreshes.prepare(reader.connection)
         return key_types
 
     def ask(self) -> Asked:
@@ -64,16 +73,22 @@ class Asking:
         cannot be read.
         """
         reader, shape = self.reader, self.shape
-        reading = Reading(reader=reader, shape=shape, partitions=self.partitions)
-        rendering = Rendering(reader=reader, shape=shape, put=self.put, is_renamed=self.rename is not None)
+        keys = [partition.key for partition in self.partitions]
+        tokens = refreshes.tokens_of(reader.connection, reader.target, keys)
+        if self.refresh is not None:
+            tokens = dict.fromkeys(keys, self.refresh)
+        reading = Reading(reader=reader, shape=shape, partitions=self.partitions, tokens=tokens)
+        rendering = Rendering(
+            reader=reader, shape=shape, put=self.put, is_renamed=self.rename is not None, tokens=tokens
+        )
         reading.read()
         if reading.has_open_rows:
             reading.check_stable()
         rendering.render()
-        reader.connection.begin()  # not before: another run of this process may have written while this one read
+        if not self.is_trial:
+            reader.connection.begin()  # not before: another run of this process may have written while this one read
         self._rename(rendering.earlier)
         self._write(rendering)
-        keys = [partition.key for partition in self.partitions]
         changed = definitions.changed(reader.connection, reader.target, keys, self.builder.parts)
         asked = replace(self._counted(reading.n_homeless()), changed=changed)
         asked.n_gone.update(self._forget())
@@ -99,7 +114,7 @@ class Asking:
         """Take answers that stand under hashes of an earlier version for what they are."""
         if not earlier:
             return
-        if self.rename is not None:
+        if self.rename is not None and not self.is_trial:
             self.rename(earlier)
         names = {"earlier": list(earlier), "today": list(earlier.values())}
         hand_over(self.reader.connection, "_cb_names", dict.fromkeys(names, "VARCHAR"), names)

@@ -7,11 +7,18 @@ import duckdb
 
 from claude_batch_dagster.core.asking.question_hash import digest
 from claude_batch_dagster.core.tables import MAX_NAME_BYTES, TableName, quoted
+from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 
 SCHEMA = "claude_batch"
 
-COLUMNS = {"partition_key": "VARCHAR", "request_hash": "VARCHAR", "error": "VARCHAR"}
-"""Columns beside the key: the question, or why there is none. They are named as in the output table: no key is."""
+LEFT_OUT = "_cb_left_out"
+
+COLUMNS = {"partition_key": "VARCHAR", "request_hash": "VARCHAR", "error": "VARCHAR", LEFT_OUT: "VARCHAR"}
+"""
+Columns beside the key: the question, or why there is none; and why the last run has not sent it, if it has not.
+
+They are named as no key is: as in the output table, or as nobody names a column.
+"""
 
 
 Columns = list[tuple[str, str]]
@@ -39,6 +46,9 @@ def prepare(connection: duckdb.DuckDBPyConnection, target: TableName, key_types:
     wanted = [
         (name, connection.execute(f"SELECT typeof(NULL::{kind})").fetchall()[0][0]) for name, kind in columns.items()
     ]
+    if found and LEFT_OUT not in dict(found):
+        connection.execute(f"ALTER TABLE {table.sql} ADD COLUMN {LEFT_OUT} {COLUMNS[LEFT_OUT]}")
+        found = _columns_of(connection, table)
     if found:
         is_new = connection.execute(f"SELECT 1 FROM {table.sql} LIMIT 1").fetchone() is None
     if found and not _adapt(connection, table, found, wanted):
@@ -73,6 +83,24 @@ def counted(connection: duckdb.DuckDBPyConnection, target: TableName) -> Counter
     """Return how many rows an output table must hold, by partition: one for each different key upstream."""
     query = f"SELECT partition_key, count(*) FROM {questions_of(target).sql} GROUP BY partition_key"
     return Counter(dict(connection.execute(query).fetchall()))
+
+
+def leave_out(
+    connection: duckdb.DuckDBPyConnection,
+    target: TableName,
+    partition_keys: Sequence[str | None],
+    reasons: Mapping[str, str],
+) -> None:
+    """Write down, within the transaction of the connection, why questions of these partitions were not sent."""
+    table = questions_of(target).sql
+    given = {"question": list(reasons), "reason": list(reasons.values())}
+    hand_over(connection, "_cb_reasons", dict.fromkeys(given, "VARCHAR"), given)
+    connection.execute(
+        f"UPDATE {table} AS q SET {LEFT_OUT} = r.reason FROM _cb_reasons AS r WHERE q.request_hash = r.question "
+        "AND EXISTS (SELECT 1 FROM (SELECT unnest(?::VARCHAR[]) AS key) AS k "
+        "WHERE k.key IS NOT DISTINCT FROM q.partition_key)",
+        [list(partition_keys)],
+    )
 
 
 def forget(connection: duckdb.DuckDBPyConnection, target: TableName, partition_keys: Sequence[str | None]) -> None:

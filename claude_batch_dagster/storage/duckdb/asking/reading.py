@@ -12,8 +12,10 @@ from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.tables import listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.errors import ConfigurationError, UpstreamError
+from claude_batch_dagster.storage.duckdb.asking import refreshes
 from claude_batch_dagster.storage.duckdb.asking.key_types import FLOATING, WHOLE
 from claude_batch_dagster.storage.duckdb.asking.question_hash import question_hash
+from claude_batch_dagster.storage.duckdb.asking.refreshes import REFRESHED
 from claude_batch_dagster.storage.duckdb.asking.upstream import FRAME, Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
@@ -26,6 +28,8 @@ class Reading:
     reader: Reader
     shape: Shape
     partitions: Sequence[Partition]
+    tokens: Mapping[str | None, str] = field(default_factory=dict)
+    """Of partitions that were refreshed: what makes their questions others."""
     placed: str = field(default="TRUE", init=False)
     """How a row that was read and a place in the partitions belong together."""
 
@@ -92,7 +96,9 @@ class Reading:
         rows, values = self._rows()
         size = " + ".join(["0", *(f"coalesce(strlen(r.{name}::VARCHAR), 0)" for name in names)])
         hashed = question_hash(self.shape, reader.upstream.key[0]) if self.shape.in_sql else "NULL::VARCHAR"
-        kept = ", ".join(f"CASE WHEN g._cb_good IS NULL THEN r.{name} END AS {name}" for name in names)
+        # Where partitions were refreshed, it is not known yet whether the question of a row has an answer.
+        is_kept = "TRUE" if self.tokens else "g._cb_good IS NULL"
+        kept = ", ".join(f"CASE WHEN {is_kept} THEN r.{name} END AS {name}" for name in names)
         reader.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
             f"g._cb_good IS NOT NULL AS _cb_answered, {size} AS _cb_size, {kept} FROM "
@@ -161,6 +167,19 @@ class Reading:
             "CREATE OR REPLACE TEMP TABLE _cb_rows AS SELECT r._cb_place, l._cb_partition AS partition_key, "
             f"{listed(self.shape.key_types, 'r.')}, r._cb_question AS request_hash, r._cb_answered, "
             f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self.placed}"
+        )
+        if self.tokens:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Give rows of refreshed partitions the questions that they ask since."""
+        refreshes.lay_out(self.reader.connection, self.tokens)
+        self.reader.connection.execute(
+            f"UPDATE _cb_rows AS r SET request_hash = {REFRESHED} "
+            "FROM _cb_tokens AS k WHERE k._cb_refreshed IS NOT DISTINCT FROM r.partition_key"
+        )
+        self.reader.connection.execute(
+            f"UPDATE _cb_rows SET _cb_answered = coalesce(request_hash IN ({good_answers(self.reader)}), false)"
         )
 
     @property

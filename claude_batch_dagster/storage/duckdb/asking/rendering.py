@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from claude_batch_dagster.core.asking.keys import NO_KEY, canonical_key
-from claude_batch_dagster.core.asking.question_hash import VERSION, earlier_hash
+from claude_batch_dagster.core.asking.question_hash import VERSION, earlier_hash, refreshed
 from claude_batch_dagster.core.asking.requests import RejectedRowError, Request
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.sending.chunks import OpenRow
@@ -61,6 +61,8 @@ class Rendering:
     put: Put
     is_renamed: bool
     """Whether the ledger knows questions by hashes of an earlier version."""
+    tokens: Mapping[str | None, str] = field(default_factory=dict)
+    """Of partitions that were refreshed: what makes their questions others."""
     found: list[tuple[int, str | None, str | None]] = field(default_factory=list, init=False)
     """Place, question and problem of rows of which Python knows better than SQL."""
     refused: dict[str, str] = field(default_factory=dict, init=False)
@@ -178,10 +180,11 @@ class Rendering:
         ).fetchall()
         asking = []
         for place, partition_key, question, *cells in rows:
-            request = self._request(place, question, cells[:n_keys], cells[n_keys:])
+            token = self.tokens.get(partition_key)
+            request = self._request(place, question, cells[:n_keys], cells[n_keys:], token)
             if request is None:
                 continue
-            if self._looks_back:
+            if self._looks_back and token is None:
                 builder = self.shape.builder
                 before = earlier_hash(builder.as_before(request.params), asked_of=builder.asked_of)
                 self.earlier[before] = request.request_hash
@@ -191,7 +194,9 @@ class Rendering:
             partition_keys, names, questions, requests, *_ = zip(*new, strict=True)
             self.put(partition_keys, names, questions, requests)
 
-    def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
+    def _request(
+        self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any], token: str | None
+    ) -> Request | None:
         """Render a row; note what SQL did not know of it."""
         if key[0] is None:
             self.found.append((place, None, NO_KEY_ERROR))
@@ -200,6 +205,8 @@ class Rendering:
             if question is not None:
                 return self.shape.builder.build_known(cells, question)
             request = self._built(self._row(cells))
+            if token is not None:
+                request = request._replace(request_hash=refreshed(request.request_hash, token))
         except RejectedRowError as error:
             if question is None:
                 self.found.append((place, None, str(error)))

@@ -3,17 +3,19 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+
+import duckdb
 
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
-from claude_batch_dagster.core.retries import Came, Plan
+from claude_batch_dagster.core.retries import Came, Plan, Rules
 from claude_batch_dagster.core.tables import TableName
-from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.asking import questions, refreshes
+from claude_batch_dagster.storage.duckdb.asking.planning import Planning, open_questions
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.collecting.landing import Landing
-from claude_batch_dagster.storage.duckdb.collecting.projection import GOOD, Projection
+from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 
 
@@ -58,45 +60,55 @@ class AnswerStore:
     def without_results(self) -> frozenset[str]:
         """Return the chunks with results to questions of this run that are withheld or gone, and may turn up."""
         query = (
-            f"SELECT DISTINCT chunk_id FROM {ANSWERS.sql} SEMI JOIN {self._open} USING (question) "
+            f"SELECT DISTINCT chunk_id FROM {ANSWERS.sql} SEMI JOIN {open_questions(self.target)} USING (question) "
             f"WHERE came IN ('{Came.WITHHELD}', '{Came.GONE}')"
         )
         with self.warehouse.connect() as connection:
             return frozenset(one for (one,) in connection.execute(query, [list(self.partition_keys)]).fetchall())
 
-    def plan(self, claimed: Claimed, *, run_chunks: Collection[str], max_attempts: int) -> Plan:
+    def plan(self, claimed: Claimed, *, run_chunks: Collection[str], rules: Rules) -> Plan:
         """Return what is to be done for the questions of this run."""
         with self.warehouse.connect() as connection:
-            connection.execute(f"CREATE TEMP TABLE _cb_open AS FROM {self._open}", [list(self.partition_keys)])
-            found: Any = connection.execute("SELECT question FROM _cb_open").fetchnumpy()
-            past = answers.pasts(connection, "_cb_open", run_chunks)
-        return Plan.of(
-            set(found["question"].tolist()),
-            past=past,
-            in_flight=claimed.in_flight,
-            known=claimed.chunk_ids,
-            max_attempts=max_attempts,
+            return self.planning(connection).plan(claimed, run_chunks=run_chunks, rules=rules)
+
+    def planning(self, connection: duckdb.DuckDBPyConnection) -> Planning:
+        """Return what plans for this run, with an open connection."""
+        return Planning(
+            connection=connection,
+            target=self.target,
+            key=list(self.projection.key_types),
+            partition_keys=self.partition_keys,
         )
 
-    def partitions_of(self, questions: Collection[str]) -> frozenset[str | None]:
+    @contextmanager
+    def planned(self) -> Iterator[Planning]:
+        """Open what plans for this run."""
+        with self.warehouse.connect() as connection:
+            yield self.planning(connection)
+
+    def refresh(self, token: str) -> None:
+        """Write down that all rows of this run are asked again: from here on, they ask questions of their own."""
+        with self.warehouse.connect() as connection, self.warehouse.writing():
+            connection.begin()
+            refreshes.write(connection, self.target, self.partition_keys, token)
+            connection.commit()
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Let the rows of this run that ask these questions, and have no good answer, say why they were not sent."""
+        with self.warehouse.connect() as connection, self.warehouse.writing():
+            connection.begin()
+            questions.leave_out(connection, self.target, self.partition_keys, reasons)
+            self.projection.project(connection, self.partition_keys)
+            connection.commit()
+
+    def partitions_of(self, asked: Collection[str]) -> frozenset[str | None]:
         """Return the partitions of this run with a row that asks one of these questions."""
         query = (
-            f"SELECT DISTINCT partition_key FROM {questions_of(self.target).sql} "
+            f"SELECT DISTINCT partition_key FROM {questions.questions_of(self.target).sql} "
             "WHERE request_hash IN (SELECT unnest(?::VARCHAR[]))"
         )
-        if not questions:
+        if not asked:
             return frozenset()
         with self.warehouse.connect() as connection:
-            found = frozenset(one for (one,) in connection.execute(query, [list(questions)]).fetchall())
+            found = frozenset(one for (one,) in connection.execute(query, [list(asked)]).fetchall())
         return found.intersection(self.partition_keys)
-
-    @property
-    def _open(self) -> str:
-        """Return a query of this run's questions to which there is no good answer; it takes the partitions."""
-        return (
-            f"(SELECT DISTINCT q.request_hash AS question FROM {questions_of(self.target).sql} AS q "
-            "JOIN (SELECT unnest(?::VARCHAR[]) AS partition_key) AS p "
-            "ON q.partition_key IS NOT DISTINCT FROM p.partition_key "
-            f"ANTI JOIN (SELECT request_hash FROM {self.target.sql} WHERE {GOOD}) AS t "
-            "ON t.request_hash = q.request_hash WHERE q.request_hash IS NOT NULL)"
-        )

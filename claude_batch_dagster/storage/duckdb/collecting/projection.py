@@ -15,7 +15,7 @@ from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.tables import TableName, listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
-from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
+from claude_batch_dagster.storage.duckdb.asking.questions import LEFT_OUT, questions_of
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.collecting.output_table import mark_landed
@@ -61,7 +61,8 @@ class Projection:
         self._drop_removed(connection)
         scope = "JOIN _cb_scope AS s ON q.partition_key IS NOT DISTINCT FROM s.partition_key"
         told = (
-            f"(q.error IS NOT NULL OR t.status IS NOT NULL OR q.request_hash IN (SELECT question FROM {ANSWERS.sql}))"
+            f"(q.error IS NOT NULL OR q.{LEFT_OUT} IS NOT NULL OR t.status IS NOT NULL "
+            f"OR q.request_hash IN (SELECT question FROM {ANSWERS.sql}))"
         )
         self._show(connection, scope, told)
 
@@ -205,8 +206,10 @@ class Projection:
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_new AS WITH best AS ({best}) "
             f"SELECT d._cb_stands, d._cb_same, {listed(self.key_types, 'd.')}, {answer}"
-            f"coalesce(b.status, CASE WHEN d.error IS NOT NULL THEN '{Verdict.REJECTED}' END) AS status, "
-            "coalesce(b.error, d.error) AS error, d.partition_key, b.batch_id, b.custom_id, "
+            f"CASE WHEN b.{GOOD} THEN b.status WHEN d.{LEFT_OUT} IS NOT NULL THEN '{Verdict.BLOCKED}' "
+            f"ELSE coalesce(b.status, CASE WHEN d.error IS NOT NULL THEN '{Verdict.REJECTED}' END) END AS status, "
+            f"CASE WHEN b.{GOOD} THEN b.error ELSE coalesce(d.{LEFT_OUT}, b.error, d.error) END AS error, "
+            "d.partition_key, b.batch_id, b.custom_id, "
             "d.request_hash, b.model, "
             f"CASE WHEN b.came = '{Came.SUCCEEDED}' THEN b.detail END AS stop_reason, "
             "b.input_tokens, b.output_tokens, b.cost_usd, b.attempt, b.answered_at "
@@ -234,7 +237,8 @@ class Projection:
         target, same_row = self.target.sql, self._same_row("t", "n")
         connection.execute(
             f"DELETE FROM {target} AS t USING _cb_new AS n "
-            f"WHERE {same_row} AND n.status IS NOT NULL AND (n.{GOOD} OR NOT n._cb_stands)"
+            f"WHERE {same_row} AND (n.status IS NOT NULL OR t.status = '{Verdict.BLOCKED}') "
+            f"AND (n.{GOOD} OR NOT n._cb_stands)"
         )
         newer = f"'{KEPT}' || coalesce(n.status || coalesce(': ' || n.error, ''), 'not answered yet')"
         connection.execute(

@@ -1,0 +1,22 @@
+"""How much an asset may spend without a person's word."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from claude_batch_dagster.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """How much an asset may spend without a person's word. Raises `ConfigurationError` for what cannot be."""
+
+    confirm_repay_usd: float | None = 5.0
+    """US dollars above which a run stops that asks again what has an answer; None for no limit."""
+
+    def __post_init__(self) -> None:
+        most: Any = self.confirm_repay_usd  # not everybody checks types
+        is_number = isinstance(most, int | float) and not isinstance(most, bool)
+        if most is not None and not (is_number and most >= 0):
+            raise ConfigurationError(
+                f"confirm_repay_usd is a number of US dollars, from 0 on, or None for no limit; got {most!r}."
+            )

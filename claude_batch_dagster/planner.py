@@ -1,0 +1,182 @@
+"""What a run is going to do, told before anything is sent: what is left out, and what the rest costs."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from claude_batch_dagster.core.asking.asked import Asked
+from claude_batch_dagster.core.ledger import Expected, Ledger
+from claude_batch_dagster.core.planning.estimate import Load, UnitCost, by_bytes, by_history, by_sample
+from claude_batch_dagster.core.planning.forecast import (
+    Forecast,
+    PartitionForecast,
+    reason_of_change,
+)
+from claude_batch_dagster.core.planning.settings import RunSettings
+from claude_batch_dagster.core.ports import BatchApi, place_of
+from claude_batch_dagster.core.retries import Plan
+from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES
+from claude_batch_dagster.core.task import Task
+from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError, RepayError
+from claude_batch_dagster.plural import counted
+from claude_batch_dagster.storage.duckdb.asking.planning import Planning
+from claude_batch_dagster.storage.files.outbox import Outbox
+
+N_SAMPLED = 5
+"""Requests of which the API counts the tokens, at no cost."""
+
+SAMPLED_FROM = 100
+"""Requests from which on it is worth the calls to count tokens of a few; and whenever a person waits to see a plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Plans one run."""
+
+    task: Task
+    definition: str
+    """Digest of what is asked of every row, and of whom."""
+    api: BatchApi
+    ledger: Ledger
+    settings: RunSettings
+    run_id: str
+    asked: Asked
+    outbox: Outbox
+    planning: Callable[[], AbstractContextManager[Planning]]
+    """Opens what asks the database."""
+    counts_tokens: bool = False
+    """Whether tokens are counted however little there is to send."""
+    refresh: Callable[[str], None] = lambda _: None
+    """Writes down, under a token, that the rows are asked again."""
+    on_plan: Callable[[Forecast], None] = lambda _: None
+
+    def leave_out(self, plan: Plan) -> dict[str, str]:
+        """
+        Return the questions that the run is told not to send, each with the reason.
+
+        Raises `ConfigurationError` for keys that no row has.
+        """
+        settings, left_out = self.settings, dict[str, str]()
+        if settings.only_keys:
+            wanted = self._wanted(settings.only_keys)
+            left_out |= dict.fromkeys(
+                plan.due - wanted, "left out of the last run, which was for other keys (only_keys)"
+            )
+        if settings.limit is not None:
+            reason = f"left out of the last run, which had a limit of {counted(settings.limit, 'request')} (limit)"
+            left_out |= dict.fromkeys(self._beyond(settings.limit, plan.due - left_out.keys()), reason)
+        return left_out
+
+    def announce(self, plan: Plan) -> Forecast:
+        """
+        Tell what is going to be done, and write down what it is expected to cost.
+
+        Raises `RepayError` if that is too much for what was paid for already.
+        """
+        forecast = self.forecast(plan)
+        self.on_plan(forecast)
+        self.check(forecast)
+        if self.settings.refresh is not None:
+            self.refresh(self.settings.refresh)
+        if forecast.estimate is not None and forecast.n_requests:
+            one = forecast.estimate
+            self.ledger.expect(
+                self.run_id,
+                self.task.pipeline,
+                Expected(
+                    n_requests=forecast.n_requests,
+                    usd=one.usd,
+                    low_usd=one.low_usd,
+                    high_usd=one.high_usd,
+                    basis=one.basis,
+                ),
+            )
+        return forecast
+
+    def check(self, forecast: Forecast) -> None:
+        """Raise `RepayError` if rows that have an answer are asked again for more than was allowed."""
+        most, usd = self.task.spending.confirm_repay_usd, forecast.repaid_usd
+        if most is None or self.settings.confirm_repay or not forecast.n_repaid:
+            return
+        if usd is None or usd > most:
+            raise RepayError(forecast.n_repaid, usd, most_usd=most, changed=forecast.changed)
+
+    def forecast(self, plan: Plan) -> Forecast:
+        """Return what is going to be done."""
+        changed = reason_of_change(self.asked.changed, refreshed=self.settings.refresh is not None)
+        with self.planning() as planning:
+            rows = planning.count(plan, changed)
+        loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
+        parts = [
+            PartitionForecast(partition_key=key, rows=n, estimate=unit.of(loads.get(key, NOTHING)) if unit else None)
+            for key, n in rows.items()
+        ]
+        return Forecast(
+            partitions=parts,
+            estimate=unit.of(sum(loads.values(), NOTHING)) if unit else None,
+            misses=self.ledger.misses(self.task.pipeline, place=self._place),
+            changed=None if self.asked.changed is None else frozenset(self.asked.changed),
+        )
+
+    # --- which ------------------------------------------------------------------------------------
+
+    def _wanted(self, keys: Collection[str]) -> set[str]:
+        with self.planning() as planning:
+            found = planning.questions_of(keys)
+        if lacking := [key for key in keys if key not in found]:
+            raise ConfigurationError(
+                f"only_keys names {', '.join(map(repr, lacking[:5]))}, and no row of these partitions has such a key. "
+                "Nothing was sent. Keys are written as text; with several key columns as a JSON list: '[\"a\", 1]'."
+            )
+        return set().union(*found.values())
+
+    def _beyond(self, limit: int, due: Collection[str]) -> Iterable[str]:
+        """Yield the questions behind the first ones, in the order in which they are sent."""
+        n = 0
+        for _, question, _ in self.outbox.sizes():
+            if question in due:
+                n += 1
+                if n > limit:
+                    yield question
+
+    # --- what it costs -----------------------------------------------------------------------------
+
+    @property
+    def _place(self) -> str:
+        return place_of(self.api.account)
+
+    def _loads(self, due: Collection[str]) -> dict[str | None, Load]:
+        """Return how much is sent for each partition."""
+        n, n_bytes = Counter[str | None](), Counter[str | None]()
+        for partition_key, question, size in self.outbox.sizes() if due else ():
+            if question in due:
+                n[partition_key] += 1
+                n_bytes[partition_key] += size + ENVELOPE_BYTES
+        return {key: Load(n_requests=n[key], n_bytes=n_bytes[key]) for key in n}
+
+    def _unit_cost(self, due: Collection[str]) -> UnitCost | None:
+        """Return what a request costs, by the best that there is to judge it by; None if there is no price."""
+        base = self.task.builder.base
+        seen = self.ledger.answered(self.task.pipeline, definition=self.definition, place=self._place)
+        if found := by_history(str(base.get("model")), seen):
+            return found
+        is_worth_it = len(due) >= SAMPLED_FROM or (self.counts_tokens and due)
+        return (by_sample(base, self._sample(due)) if is_worth_it else None) or by_bytes(base)
+
+    def _sample(self, due: Collection[str]) -> list[tuple[int, int]]:
+        """Return bytes and tokens of some requests, from all over the table; none if the API does not count them."""
+        every, sample = max(1, len(due) // N_SAMPLED), list[tuple[int, int]]()
+        rows = (row for row in self.outbox if row.question in due)
+        try:
+            for n, row in enumerate(rows):
+                if n % every == 0 and len(sample) < N_SAMPLED:
+                    sample.append((len(row.params) + ENVELOPE_BYTES, self.api.count_tokens(row.params)))
+        except CredentialError:
+            raise
+        except ApiError:  # another API than Claude's, perhaps, or one that is busy: it is a guess anyway
+            return []
+        return sample
+
+
+NOTHING = Load(n_requests=0, n_bytes=0)
