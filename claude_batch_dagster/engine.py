@@ -19,6 +19,7 @@ from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
+from claude_batch_dagster.core.ledger import Occasion
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.planning.settings import RunSettings
@@ -31,6 +32,7 @@ from claude_batch_dagster.core.running.dispatch import Dispatch
 from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
 from claude_batch_dagster.core.task import Task
@@ -86,6 +88,8 @@ class RunReport:
     """Requests sent by this run."""
     failure: ClaudeBatchError | None = None
     """Why not every row has its verdict yet, if so. What was sent is in the ledger for the next run."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why questions were not sent, each with how many of them."""
     unfinished: frozenset[str | None] = frozenset()
     """Keys of the partitions with rows that have no final verdict."""
 
@@ -99,6 +103,8 @@ class Submitted:
     """Different keys upstream, by partition."""
     n_asked: Mapping[str | None, int]
     """Requests sent by this run, by partition."""
+    left_out: Mapping[str, int]
+    """Why questions were not sent, each with how many of them."""
     batch_ids: Sequence[str]
     """The batches that carry rows of these partitions and have not landed."""
 
@@ -175,6 +181,7 @@ class Engine:
             partitions=self._end(partitions, asked, pipeline.dispatch.n_sent, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.following.sent),
             failure=failure,
+            left_out=Counter(pipeline.dispatch.left_out.values()),
             unfinished=pipeline.unfinished() if failure is not None else frozenset(),
         )
 
@@ -196,6 +203,7 @@ class Engine:
             partition_keys=[partition.key for partition in partitions],
             n_expected=asked.n_keys,
             n_asked=pipeline.dispatch.n_sent,
+            left_out=Counter(pipeline.dispatch.left_out.values()),
             batch_ids=[chunk.batch_id for chunk in chunks if chunk.batch_id],
         )
 
@@ -326,6 +334,21 @@ class Engine:
         return replace(self.task.builder, asked_of=" ".join([self.api.answerer, *self.api.betas]).strip())
 
     @property
+    def purse(self) -> Purse | None:
+        """The money of this run; None for no budget."""
+        budget = self.task.spending.budget
+        if budget is None:
+            return None
+        return Purse(
+            budget=budget,
+            ledger=self.ledger,
+            clock=self.clock,
+            occasion=Occasion(
+                self.task.pipeline, place_of(self.api.account), self.run_id, self.root_run_id, self.backfill_id
+            ),
+        )
+
+    @property
     def _rules(self) -> Rules:
         return Rules(max_attempts=self.task.max_attempts, retry_final=self.settings.retry_final)
 
@@ -372,6 +395,7 @@ class Engine:
                     definition=self._builder.definition,
                     root_run_id=self.root_run_id,
                     backfill_id=self.backfill_id,
+                    purse=self.purse,
                 ),
                 answers=store,
                 entropy=os.urandom,

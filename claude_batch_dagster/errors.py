@@ -6,6 +6,8 @@ Everything this package raises.
     │   ├── TemplateError           a prompt template names no plain column
     │   ├── OutputModelError        an output model does not fit into a table
     │   └── StateDirectoryError     the state directory cannot be used
+    ├── BudgetError                 a chunk can cost more than is left of its budget
+    ├── CanaryError                 the first rows say that the others would be wasted
     ├── RepayError                  rows with an answer would be asked again for more than was allowed
     ├── UpstreamError               the upstream table or a column of it is missing
     ├── ApiError                    the API did not do what was asked
@@ -63,6 +65,26 @@ class StateDirectoryError(ConfigurationError):
             "Set state_directory to a folder that this user can write."
         )
         self.path, self.reason = path, reason
+
+
+class BudgetError(ClaudeBatchError):
+    """A chunk can cost more than is left of its budget. Its rows are `blocked`, and go when there is money again."""
+
+    def __init__(self, max_cost_usd: float | None, *, left_usd: float) -> None:
+        cost = "nobody knows how much" if max_cost_usd is None else f"${max_cost_usd:,.6f}"
+        super().__init__(f"the chunk can cost {cost}, and ${left_usd:,.6f} are left of the budget. Nothing was sent.")
+        self.max_cost_usd, self.left_usd = max_cost_usd, left_usd
+
+
+class CanaryError(ClaudeBatchError):
+    """The first rows of a large plan came back in a way that says that the others would be wasted."""
+
+    def __init__(self, reason: str, *, n_rows: int, n_left: int) -> None:
+        super().__init__(
+            f"the first {counted(n_rows, 'row')} came back, and the other {n_left:,} were not sent: {reason}. What was "
+            "answered is kept. Mend the question and materialize again; or let all rows go with canary=0 on the asset."
+        )
+        self.reason, self.n_rows, self.n_left = reason, n_rows, n_left
 
 
 class RepayError(ClaudeBatchError):

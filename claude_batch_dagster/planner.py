@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.asked import Asked
-from claude_batch_dagster.core.ledger import Expected, Ledger
+from claude_batch_dagster.core.ledger import TRAVELLING, Expected, Ledger, State
+from claude_batch_dagster.core.planning.canary import Evidence, is_large
 from claude_batch_dagster.core.planning.estimate import Load, UnitCost, by_bytes, by_history, by_sample
 from claude_batch_dagster.core.planning.forecast import (
     Forecast,
@@ -18,7 +19,7 @@ from claude_batch_dagster.core.ports import BatchApi, place_of
 from claude_batch_dagster.core.retries import Plan
 from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES
 from claude_batch_dagster.core.task import Task
-from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError, RepayError
+from claude_batch_dagster.errors import ApiError, CanaryError, ConfigurationError, CredentialError, RepayError
 from claude_batch_dagster.plural import counted
 from claude_batch_dagster.storage.duckdb.asking.planning import Planning
 from claude_batch_dagster.storage.files.outbox import Outbox
@@ -30,7 +31,7 @@ SAMPLED_FROM = 100
 """Requests from which on it is worth the calls to count tokens of a few; and whenever a person waits to see a plan."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Planner:
     """Plans one run."""
 
@@ -50,6 +51,7 @@ class Planner:
     refresh: Callable[[str], None] = lambda _: None
     """Writes down, under a token, that the rows are asked again."""
     on_plan: Callable[[Forecast], None] = lambda _: None
+    _forecast: Forecast | None = field(default=None, init=False)
 
     def leave_out(self, plan: Plan) -> dict[str, str]:
         """
@@ -74,7 +76,7 @@ class Planner:
 
         Raises `RepayError` if that is too much for what was paid for already.
         """
-        forecast = self.forecast(plan)
+        forecast = self._forecast = self.forecast(plan)
         self.on_plan(forecast)
         self.check(forecast)
         if self.settings.refresh is not None:
@@ -118,6 +120,41 @@ class Planner:
             misses=self.ledger.misses(self.task.pipeline, place=self._place),
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
+
+    # --- the first rows ----------------------------------------------------------------------------
+
+    @property
+    def n_first(self) -> int:
+        """
+        How many rows of the plan are to be sent alone, before the others; 0 for none.
+
+        None are where the plan is small, or where rows that were asked with this definition have shown its worth.
+        """
+        spending, forecast = self.task.spending, self._forecast
+        if forecast is None or not spending.canary or not is_large(forecast, from_requests=spending.canary_from):
+            return 0
+        n_known = min(spending.canary, forecast.n_requests)
+        evidence = self._evidence()
+        shown = evidence.n_judged >= n_known // 2 and evidence.objection(forecast) is None
+        return 0 if shown else spending.canary
+
+    def sent_before(self) -> set[str]:
+        """Return chunks in flight, of whatever run, that say as much as those rows would."""
+        chunks = self.ledger.asked_with(self.task.pipeline, definition=self.definition, place=self._place)
+        return {chunk.chunk_id for chunk in chunks if chunk.state in TRAVELLING}
+
+    def judge(self) -> None:
+        """Raise `CanaryError` if what came of those rows speaks against sending the others."""
+        forecast, evidence = self._forecast, self._evidence()
+        if forecast is not None and (reason := evidence.objection(forecast)):
+            n = evidence.verdicts.total()
+            raise CanaryError(reason, n_rows=n, n_left=max(0, forecast.n_requests - n))
+
+    def _evidence(self) -> Evidence:
+        chunks = self.ledger.asked_with(self.task.pipeline, definition=self.definition, place=self._place)
+        landed = [chunk.chunk_id for chunk in chunks if chunk.state is State.APPLIED]
+        with self.planning() as planning:
+            return planning.evidence(landed)
 
     # --- which ------------------------------------------------------------------------------------
 

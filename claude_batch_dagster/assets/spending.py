@@ -2,6 +2,7 @@
 
 from typing import Any, TypedDict
 
+from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.spending import Spending
 
 
@@ -14,6 +15,14 @@ class SpendingOptions(TypedDict, total=False):
 
     For the definition was edited, or `full_refresh` asks for it. Default 5; None for no limit.
     """
+    canary: int
+    """
+    Rows of a large plan (1,000 requests, or a dollar) that go alone first; default 20, 0 for none.
+
+    If most of them come back without a usable answer, or cost more than was expected, the others are not sent.
+    """
+    budget: Budget | None
+    """US dollars that may be spent by run, day, month or backfill; default no limit."""
 
 
 def spending_of(options: SpendingOptions) -> Spending:

@@ -8,11 +8,11 @@ import dagster as dg
 from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, whole_frame
 from claude_batch_dagster.engine import Submitted
-from claude_batch_dagster.errors import RepayError
+from claude_batch_dagster.errors import CanaryError, RepayError
 from claude_batch_dagster.runs.dagster_internals import previews
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import partitions_of
-from claude_batch_dagster.runs.plan import tell_plan
+from claude_batch_dagster.runs.plan import tell_left_out, tell_plan
 from claude_batch_dagster.runs.run_config import SubmissionConfig
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 
@@ -70,13 +70,14 @@ def _declare(declared: Declaration, key: dg.AssetKey) -> dg.AssetsDefinition:
                 tell_plan(context, engine.plan(partitions_of(context), frame))
                 return
             submitted = engine.submit(partitions_of(context), frame)
-        except RepayError as error:
+        except (RepayError, CanaryError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except INTERRUPTIONS as interruption:
             stop(context, engine, on_terminate=resource.on_terminate)
             raise dg.DagsterExecutionInterruptedError from interruption
         finally:
             engine.close()
+        tell_left_out(context, submitted.left_out)
         _tell(context, submitted)
         yield dg.MaterializeResult(asset_key=context.asset_key)
 

@@ -128,6 +128,8 @@ class ChunkRecord:
     backfill_id: str | None = None
     budget: str | None = None
     """The name of the budget that it is paid from, if several tables share one."""
+    reserved_usd: float | None = None
+    """What of `max_cost_usd` may still be billed: all of it, until its results have landed."""
 
 
 class Learned(TypedDict, total=False):
@@ -238,6 +240,32 @@ class Expected:
     """What the estimate was made from."""
 
 
+class Occasion(NamedTuple):
+    """For what a chunk is sent."""
+
+    pipeline: str
+    place: str
+    """Base URL and workspace."""
+    run_id: str
+    root_run_id: str | None = None
+    """The first of the runs that repeat each other, of which `run_id` is one."""
+    backfill_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """How much may be spent and reserved by certain chunks together: those that fulfil all that is said here."""
+
+    usd: float
+    place: str
+    """Base URL and workspace."""
+    pipeline: str | None = None
+    budget: str | None = None
+    since: datetime | None = None
+    root_run_id: str | None = None
+    backfill_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
     """A chunk of which it was not known, once, whether it had been accepted: its part for one partition."""
@@ -262,9 +290,19 @@ class Ledger(Protocol):
     Each method is one transaction. Every method raises `LedgerError` when the store does not answer.
     """
 
-    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
+    def intend(
+        self,
+        chunk: ChunkRecord,
+        requests: Requests,
+        *,
+        known: Collection[str] = (),
+        allowance: Allowance | None = None,
+    ) -> None:
         """
         Write down a chunk and its requests, before anything of it is sent: this claims their questions.
+
+        And it reserves what they can cost at most: raises `BudgetError`, and writes nothing, if that is more than is
+        left of the allowance.
 
         Raises `ClaimConflictError`, and writes nothing, if another chunk has a question of them on its way or has
         answered it, or if another chunk of the pipeline is unconfirmed at the same place. Chunks that are `known`
@@ -331,6 +369,12 @@ class Ledger(Protocol):
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
+
+    def asked_with(self, pipeline: str, *, definition: str, place: str) -> list[ChunkRecord]:
+        """Return the latest chunks with this definition that were accepted, at one base URL and workspace."""
+
+    def committed(self, allowance: Allowance) -> float:
+        """Return what was spent of an allowance, and what is reserved, in US dollars."""
 
     def answered(self, pipeline: str, *, definition: str, place: str) -> list[Answered]:
         """Return what the latest chunks with this definition came to, at one base URL and workspace."""

@@ -254,6 +254,16 @@ class RunPlanner(Protocol):
     def announce(self, plan: Plan) -> object:
         """Tell what is going to be done; raise `ClaudeBatchError` to stop before anything is sent."""
 
+    @property
+    def n_first(self) -> int:
+        """How many rows of the plan are to be sent alone, before the others; 0 for none."""
+
+    def sent_before(self) -> set[str]:
+        """Return chunks in flight, of whatever run, that say as much as those rows would."""
+
+    def judge(self) -> None:
+        """Raise `CanaryError` if what came of those rows speaks against sending the others."""
+
 
 class Answers(Protocol):
     """What came back, and the output table that is made of it. What a call writes is one short transaction."""

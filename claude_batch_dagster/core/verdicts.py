@@ -37,5 +37,8 @@ CLAIMED = f"{Verdict.MISSING}:final"
 GONE = f"{Verdict.MISSING}:gone"
 """How the ledger marks a row that was paid for and whose result is no longer available."""
 
+MAYBE_PAID = frozenset({CLAIMED, GONE})
+"""Marks of what may have been paid for, although there is no answer."""
+
 MAX_PAID_ATTEMPTS = 2
 """How often a request may be paid for without a usable answer, ever."""

@@ -11,7 +11,7 @@ from claude_batch_dagster.checks import Check
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import RunReport
-from claude_batch_dagster.errors import RepayError
+from claude_batch_dagster.errors import CanaryError, RepayError
 from claude_batch_dagster.plural import counted
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
@@ -20,7 +20,7 @@ from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
 from claude_batch_dagster.runs.metadata import partition_metadata
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
-from claude_batch_dagster.runs.plan import tell_plan
+from claude_batch_dagster.runs.plan import tell_left_out, tell_plan
 from claude_batch_dagster.runs.run_config import RunConfig
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 from claude_batch_dagster.runs.versions import data_version, version_tags
@@ -48,7 +48,8 @@ class Materialization:
                 yield from nothing_checked(self.context)
                 return
             report = engine.run(partitions_of(self.context), self.frame)
-        except RepayError as error:
+            tell_left_out(self.context, report.left_out)
+        except (RepayError, CanaryError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except INTERRUPTIONS as interruption:
             stop(self.context, engine, on_terminate=self.resource.on_terminate)

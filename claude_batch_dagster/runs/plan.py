@@ -1,6 +1,6 @@
 """What a run is going to do, as people read it: lines of the run log, and metadata of an observation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -29,6 +29,12 @@ def observe_plan(context: dg.AssetExecutionContext, forecast: Forecast) -> None:
     context.log.info(plan_text(forecast))
     if forecast.n_requests:
         _observe(context, forecast)
+
+
+def tell_left_out(context: dg.AssetExecutionContext, left_out: Mapping[str, int]) -> None:
+    """Say how many rows were not sent, and why."""
+    for reason, n in left_out.items():
+        context.log.warning("%s %s", counted(n, "request was", "requests were"), reason)
 
 
 def _observe(context: dg.AssetExecutionContext, forecast: Forecast) -> None:

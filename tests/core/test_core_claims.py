@@ -1,9 +1,10 @@
 """Two runs that both mean to send the same rows: the ledger lets one of them, whatever became of the locks."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,12 @@ class OvertakenLedger(SqlLedger):
 
     overtake: Callable[[], object] | None = None
 
-    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
+    def intend(self, chunk: ChunkRecord, requests: Requests, **facts: Any) -> None:
         """Let the other run go first."""
         overtake, self.overtake = self.overtake, None
         if overtake:
             overtake()
-        super().intend(chunk, requests, known=known)
+        super().intend(chunk, requests, **facts)
 
     def shared_locks(self, state: StateDirectory) -> Locks:  # noqa: ARG002  (lost, wherever they are)
         """Return locks that let everybody in."""

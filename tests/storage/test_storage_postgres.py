@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -212,14 +213,14 @@ class CutLedger(SqlLedger):
 
     other: World | None = None
 
-    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
+    def intend(self, chunk: ChunkRecord, requests: Requests, **facts: Any) -> None:
         """Lose the lock, and be overtaken."""
         other, self.other = self.other, None
         if other:
             with self._engine.begin() as connection:
                 connection.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
             assert other.run().failure is None
-        super().intend(chunk, requests, known=known)
+        super().intend(chunk, requests, **facts)
 
 
 def test_f29_a_run_whose_lock_is_cut_off_sends_nothing_twice(world: World, on_server: SqlLedger, server: str) -> None:

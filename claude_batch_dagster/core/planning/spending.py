@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.errors import ConfigurationError
 
 
@@ -13,6 +14,12 @@ class Spending:
     confirm_repay_usd: float | None = 5.0
     """US dollars above which a run stops that asks again what has an answer; None for no limit."""
 
+    canary: int = 20
+    """Rows of a large plan that are sent alone first; 0 for none."""
+    canary_from: int = 1_000
+    """Requests from which on a plan is large."""
+    budget: Budget | None = None
+
     def __post_init__(self) -> None:
         most: Any = self.confirm_repay_usd  # not everybody checks types
         is_number = isinstance(most, int | float) and not isinstance(most, bool)
@@ -20,3 +27,9 @@ class Spending:
             raise ConfigurationError(
                 f"confirm_repay_usd is a number of US dollars, from 0 on, or None for no limit; got {most!r}."
             )
+        n: Any = self.canary
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise ConfigurationError(f"canary is a number of rows, 0 for none; got {n!r}.")
+        given: Any = self.budget
+        if given is not None and not isinstance(given, Budget):
+            raise ConfigurationError(f"budget takes a Budget: Budget(usd=10, per='day'); got {given!r}.")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from claude_batch_dagster.core.asking.requests import widened
 from claude_batch_dagster.core.collecting.answer_records import rejected, word
@@ -16,6 +17,7 @@ from claude_batch_dagster.errors import (
     ApiError,
     ApiRefusedError,
     ApiUnreachableError,
+    BudgetError,
     ClaimConflictError,
     CredentialError,
     SpendLimitError,
@@ -47,6 +49,8 @@ class Dispatch:
     """What was to be done when the round began, or when another run was last found to be faster."""
     made: Mapping[str, Made] = field(default_factory=dict)
     """The ledger's own memory of attempts at what is due: what it knows and the database does not is not sent."""
+    is_short: bool = False
+    """Whether there was not money enough, the last time, for all that is due."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
 
@@ -59,14 +63,22 @@ class Dispatch:
         self.made = self.following.ledger.made(self.following.name, due) if (due := plan.due) else {}
         return plan
 
-    def send(self, rows: Iterable[OpenRow]) -> set[str]:
-        """Send what may be sent; return the chunks that now carry questions of ours."""
-        plan = self.plan = self.look()
+    def send(self, rows: Iterable[OpenRow], *, most: int | None = None) -> set[str]:
+        """Send what may be sent, or the first rows of it; return the chunks that now carry questions of ours."""
+        plan, self.is_short = self.look(), False
+        self.plan = plan
         flying = set(plan.followed - self.lacking.keys())
-        for group in chunked(_askable(rows, plan), self.limits.shared_by(len(plan.due))):
+        for group in chunked(islice(_askable(rows, plan), most), self.limits.shared_by(len(plan.due))):
             self.following.wait_for_room(len(group), most=self.max_requests_in_flight)
             self._offer(group, flying)
+            if self.is_short:
+                break
         return flying
+
+    def give_up(self) -> None:
+        """Leave out what there was no money for."""
+        if self.is_short and self.submission.purse is not None:
+            self.left_out |= dict.fromkeys(self.plan.due, self.submission.purse.refusal)
 
     def _offer(self, group: Sequence[OpenRow], flying: set[str]) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
@@ -118,8 +130,11 @@ class Dispatch:
         rows = _numbered(group, plan)
         try:
             self._check_made(rows)
+            rows = self._affordable(rows)
             if rows:
                 self._send_chunk(rows, flying)
+        except BudgetError:  # another run was faster
+            self.is_short = True
         except ClaimConflictError as error:
             faster = self.following.ledger.chunk(error.chunk_id)
             before, plan = plan, self.look()
@@ -130,6 +145,15 @@ class Dispatch:
                 raise  # the ledger knows an attempt that the database does not: asking again and again would not help
             return False
         return True
+
+    def _affordable(self, rows: Sequence[OpenRow]) -> Sequence[OpenRow]:
+        """Return the first of the rows, as many as there is money for."""
+        purse = self.submission.purse
+        if purse is None or not rows:
+            return rows
+        affordable = purse.affordable(rows)
+        self.is_short = len(affordable) < len(rows)
+        return affordable
 
     def _check_made(self, rows: Iterable[OpenRow]) -> None:
         """Raise `ClaimConflictError` if the ledger knows this attempt at a question, or a later one, to be made."""

@@ -36,10 +36,9 @@ class Pipeline:
         """
         self._begin()
         self._plan()
+        self._probe(rows)
         while flying := self.dispatch.send(rows):
-            self.following.followed |= flying
-            self.following.wait(flying)
-            self._collect_lacking(self.answers.landed())  # the database was free for hours: it may be another one
+            self._wait(flying)
         self._leave_out()
         if self.following.watch():
             self.following.collect_ended()
@@ -50,6 +49,7 @@ class Pipeline:
         """Send what may be sent without waiting for answers; return the chunks that carry questions of ours."""
         self._begin()
         self._plan()
+        self._probe(rows)
         flying = self.dispatch.send(rows)
         self._leave_out()
         return flying
@@ -62,8 +62,23 @@ class Pipeline:
             plan.leave_out(self.dispatch.left_out)
             self.planner.announce(plan)
 
+    def _probe(self, rows: Iterable[OpenRow]) -> None:
+        """Send the first rows of a large plan alone, and wait for them; raise `CanaryError` if they come to nothing."""
+        n_first = self.planner.n_first
+        if not n_first:
+            return
+        if flying := self.planner.sent_before() or self.dispatch.send(rows, most=n_first):
+            self._wait(flying)
+        self.planner.judge()
+
+    def _wait(self, flying: set[str]) -> None:
+        self.following.followed |= flying
+        self.following.wait(flying)
+        self._collect_lacking(self.answers.landed())  # the database was free for hours: it may be another one
+
     def _leave_out(self) -> None:
         """Let rows that were not sent say why."""
+        self.dispatch.give_up()
         if self.dispatch.left_out:
             self.answers.leave_out(self.dispatch.left_out)
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, Requests, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.sending.chunks import Chunk
+from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.sending.redaction import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
 from claude_batch_dagster.plural import counted
@@ -43,6 +44,8 @@ class Submission:
     definition: str | None = None
     root_run_id: str | None = None
     backfill_id: str | None = None
+    purse: Purse | None = None
+    """From what it is paid; None for no budget."""
 
     def submit(self, chunk: Chunk, *, known: Collection[str] = ()) -> ChunkRecord:
         """
@@ -51,9 +54,10 @@ class Submission:
         The record's state is `ACCEPTED`; or `AMBIGUOUS` when recovery has to find out; or `HELD` when the API
         accepted another number of requests than were sent, until that batch proves whose it is. A chunk that
         was provably not accepted is written down as `REFUSED`, its rows are free, and the error is raised.
-        `known` are the chunks whose claims were looked at when its rows were chosen.
+        `known` are the chunks whose claims were looked at when its rows were chosen. Raises `BudgetError` if it can
+        cost more than is left of the budget.
         """
-        self.ledger.intend(*self.intent(chunk), known=known)
+        self.ledger.intend(*self.intent(chunk), known=known, allowance=self.purse.allowance if self.purse else None)
         try:
             batch = self.api.create(self.withhold_last_byte(chunk))
         except ApiError as error:
@@ -91,6 +95,8 @@ class Submission:
             n_bytes=chunk.body.n_bytes,
             intended_at=self.clock.now(),
             max_cost_usd=chunk.max_cost_usd,
+            reserved_usd=chunk.max_cost_usd,
+            budget=self.purse.budget.name if self.purse else None,
             definition=self.definition,
             root_run_id=self.root_run_id,
             backfill_id=self.backfill_id,

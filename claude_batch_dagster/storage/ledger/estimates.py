@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import OPEN, Answered, Expected, State
+from claude_batch_dagster.core.ledger import OPEN, TRAVELLING, Answered, ChunkRecord, Expected, State
+from claude_batch_dagster.storage.ledger.chunks import chunk_record
 from claude_batch_dagster.storage.ledger.schema import chunks, estimates, spend
 
 LATEST_CHUNKS = 50
@@ -43,6 +44,22 @@ def answered(connection: sa.Connection, pipeline: str, definition: str, place: s
         )
         for row in connection.execute(query)
     ]
+
+
+def asked_with(connection: sa.Connection, pipeline: str, definition: str, place: str) -> list[ChunkRecord]:
+    """Return the latest chunks with this definition that were accepted, at one base URL and workspace."""
+    query = (
+        sa.select(chunks)
+        .where(
+            chunks.c.pipeline == pipeline,
+            chunks.c.definition == definition,
+            chunks.c.state.in_([str(state) for state in TRAVELLING | {State.APPLIED}]),
+            _at(place),
+        )
+        .order_by(chunks.c.chunk_id.desc())
+        .limit(LATEST_CHUNKS)
+    )
+    return [chunk_record(row) for row in connection.execute(query)]
 
 
 def expect(connection: sa.Connection, run_id: str, pipeline: str, expected: Expected) -> None:

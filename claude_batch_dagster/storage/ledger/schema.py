@@ -68,6 +68,7 @@ chunks = sa.Table(
     sa.Column("root_run_id", sa.Text),
     sa.Column("backfill_id", sa.Text),
     sa.Column("budget", sa.Text),
+    sa.Column("reserved_usd", sa.Float),
     sa.Index("chunks_by_state", "pipeline", "state"),
     sa.Index("chunks_by_intent", "intended_at"),
 )

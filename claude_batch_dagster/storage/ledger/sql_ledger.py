@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from claude_batch_dagster.core.ledger import (
     CLOSED,
     OPEN,
+    Allowance,
     Answered,
     ChunkRecord,
     Claimed,
@@ -25,7 +26,7 @@ from claude_batch_dagster.core.ledger import (
 )
 from claude_batch_dagster.core.ports import Locks
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
-from claude_batch_dagster.storage.ledger import chunks, estimates, identity, reservations, spending
+from claude_batch_dagster.storage.ledger import budgets, chunks, estimates, identity, reservations, spending
 from claude_batch_dagster.storage.ledger import requests as columns
 from claude_batch_dagster.storage.ledger.double_payments import doubts
 from claude_batch_dagster.storage.ledger.locks import locks_for
@@ -92,11 +93,20 @@ class SqlLedger:
         with translated():
             return locks_for(self._engine, state, patience_seconds=self._patience_seconds)
 
-    def intend(self, chunk: ChunkRecord, requests: Requests, *, known: Collection[str] = ()) -> None:
-        """Write down a chunk, before anything of it is sent; raise if another one has claimed its questions."""
+    def intend(
+        self,
+        chunk: ChunkRecord,
+        requests: Requests,
+        *,
+        known: Collection[str] = (),
+        allowance: Allowance | None = None,
+    ) -> None:
+        """Write down a chunk, before anything of it is sent; raise if it may not be, or costs more than is left."""
         with self._transaction() as connection:
             reservations.wait_for_turn(connection, chunk.pipeline)
             reservations.check(connection, chunk, requests, known)
+            if allowance is not None:
+                budgets.check(connection, chunk, allowance)
             chunks.write(connection, chunk)
             columns.write(connection, chunk.chunk_id, requests)
 
@@ -104,6 +114,8 @@ class SqlLedger:
         """Move a chunk to a state allowed by `NEXT`, with what was learned; raise on any other."""
         with self._transaction() as connection:
             chunks.move(connection, chunk_id, to, learned)
+            if to is State.REFUSED:
+                budgets.settle(connection, chunk_id)
             return chunks.read(connection, chunk_id)
 
     def note(self, chunk_id: str, **learned: Unpack[Learned]) -> ChunkRecord:
@@ -178,6 +190,7 @@ class SqlLedger:
         with self._transaction() as connection:
             columns.note_outcomes(connection, chunk_id, outcomes)
             spending.pay(connection, chunk_id, spends)
+            budgets.settle(connection, chunk_id)
 
     def doubts(self, pipeline: str) -> list[Doubt]:
         """Return every chunk that was ever unconfirmed after its last byte had left, partition by partition."""
@@ -192,11 +205,22 @@ class SqlLedger:
             chunks.move(connection, chunk_id, to, {})
             columns.note_outcomes(connection, chunk_id, others, of_all=outcome)
             spending.pay(connection, chunk_id, spends)
+            budgets.settle(connection, chunk_id)
 
     def spends(self, pipeline: str, *, run_id: str | None = None, place: str | None = None) -> list[Spend]:
         """Return what each partition has cost so far: in one run, or at one base URL and workspace, if given."""
         with self._transaction() as connection:
             return spending.spends(connection, pipeline, run_id=run_id, place=place)
+
+    def asked_with(self, pipeline: str, *, definition: str, place: str) -> list[ChunkRecord]:
+        """Return the latest chunks with this definition that were accepted, at one base URL and workspace."""
+        with self._transaction() as connection:
+            return estimates.asked_with(connection, pipeline, definition, place)
+
+    def committed(self, allowance: Allowance) -> float:
+        """Return what was spent of an allowance, and what is reserved, in US dollars."""
+        with self._transaction() as connection:
+            return budgets.committed(connection, allowance)
 
     def answered(self, pipeline: str, *, definition: str, place: str) -> list[Answered]:
         """Return what the latest chunks with this definition came to, at one base URL and workspace."""

@@ -10,13 +10,16 @@ from typing import Any
 import duckdb
 
 from claude_batch_dagster.core.ledger import Claimed
+from claude_batch_dagster.core.planning.canary import Evidence
 from claude_batch_dagster.core.planning.forecast import Reason
-from claude_batch_dagster.core.retries import Plan, Rules
-from claude_batch_dagster.core.tables import TableName, quoted
+from claude_batch_dagster.core.retries import Came, Plan, Rules
+from claude_batch_dagster.core.tables import TableName, literal, quoted
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.asking.questions import questions_of
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
+from claude_batch_dagster.storage.duckdb.collecting.projection import KEPT
 
 OPEN = "_cb_open"
 """A temporary table of the questions to which there is no good answer."""
@@ -99,6 +102,33 @@ class Planning:
         for partition_key, name, n in rows:
             found[partition_key][Reason(name)] += n
         return found
+
+    def evidence(self, chunk_ids: Collection[str]) -> Evidence:
+        """Return what the rows are worth that ask now what some chunks have answered, and what their answers cost."""
+        verdict = (
+            f"CASE WHEN t.request_hash = q.request_hash THEN t.status WHEN starts_with(t.error, {literal(KEPT)}) "
+            f"THEN regexp_extract(substr(t.error, {len(KEPT) + 1}), '^[a-z]+') END"
+        )
+        same_row = " AND ".join(f"t.{quoted(name)} IS NOT DISTINCT FROM q.{quoted(name)}" for name in self.key)
+        came = f"{ANSWERS.sql} WHERE chunk_id IN (SELECT unnest(?::VARCHAR[]))"
+        verdicts = self.connection.execute(
+            "SELECT verdict, count(*), any_value(error) FROM "
+            f"(SELECT DISTINCT ON (q.request_hash) {verdict} AS verdict, "
+            f"replace(t.error, {literal(KEPT)}, '') AS error FROM {questions_of(self.target).sql} AS q "
+            f"JOIN {self.target.sql} AS t ON {same_row} AND t.partition_key IS NOT DISTINCT FROM q.partition_key "
+            f"WHERE q.request_hash IN (SELECT question FROM {came})) WHERE verdict IS NOT NULL GROUP BY verdict",
+            [list(chunk_ids)],
+        ).fetchall()
+        [(n_paid, n_priced, usd)] = self.connection.execute(
+            f"SELECT count(*), count(cost_usd), coalesce(sum(cost_usd), 0) FROM {came} AND came = '{Came.SUCCEEDED}'",
+            [list(chunk_ids)],
+        ).fetchall()
+        return Evidence(
+            verdicts=Counter({name: n for name, n, _ in verdicts}),
+            errors={name: error for name, _, error in verdicts if error is not None},
+            n_paid=n_paid,
+            cost_usd=usd if n_priced == n_paid else None,
+        )
 
     def _find_open(self) -> None:
         self.connection.execute(

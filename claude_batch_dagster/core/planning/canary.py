@@ -1,0 +1,64 @@
+"""The first rows of a large plan go alone: what they come to says whether the others would be wasted."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from claude_batch_dagster.core.planning.forecast import Forecast
+from claude_batch_dagster.core.planning.wording import dollars
+from claude_batch_dagster.core.verdicts import Verdict
+
+LARGE_USD = 1.0
+"""US dollars from which on a plan is large, however few rows it has."""
+
+MOST_BAD = 0.5
+"""Share of rows without a usable answer above which the others are not sent."""
+
+BAD = frozenset({Verdict.INVALID, Verdict.TRUNCATED, Verdict.REFUSED, Verdict.ERRORED, Verdict.REJECTED})
+"""Verdicts that speak against the question, or the definition: not those of a service that was too busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What rows came to that were asked with this definition."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Of each verdict, what one of its rows says."""
+    n_paid: int = 0
+    cost_usd: float | None = 0.0
+    """What those cost together; None when a price is not known."""
+
+    @property
+    def n_judged(self) -> int:
+        """Rows that say something of the question."""
+        return self.verdicts[Verdict.SUCCEEDED] + self.n_bad
+
+    @property
+    def n_bad(self) -> int:
+        """Those of them without a usable answer."""
+        return sum(self.verdicts[verdict] for verdict in BAD)
+
+    def objection(self, forecast: Forecast) -> str | None:
+        """Return why the other rows of a plan should not be sent; None if nothing speaks against it."""
+        if self.n_judged and self.n_bad > MOST_BAD * self.n_judged:
+            worst = max(BAD, key=lambda verdict: (self.verdicts[verdict], verdict))
+            counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(self.verdicts.items()) if n)
+            said = self.errors.get(worst)
+            return f"{counts}" + (f" ({worst}: {said})" if said else "")
+        estimate, n = forecast.estimate, forecast.n_requests
+        if estimate is None or not self.n_paid or self.cost_usd is None:
+            return None
+        each, most = self.cost_usd / self.n_paid, estimate.high_usd / n
+        if each <= most:
+            return None
+        return (
+            f"a row costs {dollars(each)}, where {dollars(most)} at most was expected, so all would cost about "
+            f"{dollars(each * n)}. If that is right, materialize again: it is known by then"
+        )
+
+
+def is_large(forecast: Forecast, *, from_requests: int) -> bool:
+    """Whether a plan is worth a look at its first rows."""
+    usd = forecast.estimate.usd if forecast.estimate else 0.0
+    return forecast.n_requests >= from_requests or usd >= LARGE_USD
