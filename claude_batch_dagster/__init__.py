@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from claude_batch_dagster.assets.submission import build_submission_asset
     from claude_batch_dagster.component.claude_batch import ClaudeBatchComponent
     from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
+    from claude_batch_dagster.core.planning.budget import Budget
     from claude_batch_dagster.errors import ClaudeBatchError
     from claude_batch_dagster.resource import ClaudeBatchResource
     from claude_batch_dagster.sensors.collect import build_collect_sensor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "Ask",
+    "Budget",
     "ClaudeBatchComponent",
     "ClaudeBatchError",
     "ClaudeBatchResource",
@@ -33,6 +35,7 @@ __all__ = [
 _HOMES = {
     "DEFAULT_MODEL": "core.asking.requests",
     "Ask": "assets.ask",
+    "Budget": "core.planning.budget",
     "ClaudeBatchComponent": "component.claude_batch",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",

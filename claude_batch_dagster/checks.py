@@ -14,7 +14,17 @@ from claude_batch_dagster.core.ports import RETENTION
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
 
-__all__ = ["Check", "Complete", "ErrorRate", "ExpiryRate", "InvalidRate", "LabelDrift", "PaidOnce", "Retention"]
+__all__ = [
+    "BudgetUsed",
+    "Check",
+    "Complete",
+    "ErrorRate",
+    "ExpiryRate",
+    "InvalidRate",
+    "LabelDrift",
+    "PaidOnce",
+    "Retention",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,18 +284,51 @@ class Retention(_Number):
         return report.oldest_open_days
 
 
+@dataclass(frozen=True, kw_only=True)
+class BudgetUsed(Check):
+    """
+    `budget`: the share of the budget that is spent or reserved; the highest that passes.
+
+    Only where the asset has a budget. It warns and, unless told to, never fails: rows beyond it are blocked anyway.
+    """
+
+    name = "budget"
+    figure = "budget_used"
+    about = "Share of the budget that is spent, or reserved for batches on their way."
+    of_the_table = True
+
+    warn: float = 0.80
+    fail: float = math.inf
+
+    def check_range(self) -> None:
+        """Raise unless the thresholds are shares."""
+        if not (0 <= self.warn <= 1 and self.fail >= 0):
+            raise ConfigurationError(
+                f"{self.name} measures a share: thresholds are from 0 on, and it warns at 1 at the latest; got "
+                f"warn={self.warn}, fail={self.fail}."
+            )
+
+    def measure(self, report: PartitionReport) -> float:
+        """Return the share of the budget that is spent or reserved."""
+        return report.committed_usd / report.budget_usd if report.budget_usd else 0.0
+
+    def facts(self, report: PartitionReport) -> Mapping[str, Any]:
+        """Return the dollars."""
+        return {"committed_usd": report.committed_usd, "budget_usd": report.budget_usd or 0.0}
+
+
 USUAL: Mapping[type[Check], Callable[[], Check]] = {
-    kind: kind for kind in (ErrorRate, ExpiryRate, InvalidRate, LabelDrift, Complete, PaidOnce, Retention)
+    kind: kind for kind in (ErrorRate, ExpiryRate, InvalidRate, LabelDrift, Complete, PaidOnce, Retention, BudgetUsed)
 }
 """All there are, in the order in which Dagster is told of them."""
 
 
-def checks_of(given: Iterable[Check], *, labeled: bool) -> Sequence[Check]:
+def checks_of(given: Iterable[Check], *, labeled: bool, budgeted: bool = False) -> Sequence[Check]:
     """
     Return the checks of an asset: those given, and the usual ones in place of those that are not.
 
-    `labeled` says whether there are labels that can drift. Raises `ConfigurationError` for what is no check, for one
-    that is given twice, and for drift without labels.
+    `labeled` says whether there are labels that can drift, `budgeted` whether there is a budget. Raises
+    `ConfigurationError` for what is no check, for one that is given twice, and for one that has nothing to check.
     """
     if isinstance(given, Check):
         raise ConfigurationError(f"checks= takes a list: [{type(given).__name__}(...)].")
@@ -303,4 +346,9 @@ def checks_of(given: Iterable[Check], *, labeled: bool) -> Sequence[Check]:
             "checks= names LabelDrift, but the output has no field with a closed list of values that could drift. "
             "Leave it out, or give a field such a type: Literal['low', 'high']."
         )
-    return [by_kind.get(kind) or usual() for kind, usual in USUAL.items() if labeled or kind is not LabelDrift]
+    if BudgetUsed in by_kind and not budgeted:
+        raise ConfigurationError(
+            "checks= names BudgetUsed, but the asset has no budget. Leave it out, or give one: budget=Budget(usd=10)."
+        )
+    idle = {kind for kind, has in ((LabelDrift, labeled), (BudgetUsed, budgeted)) if not has}
+    return [by_kind.get(kind) or usual() for kind, usual in USUAL.items() if kind not in idle]

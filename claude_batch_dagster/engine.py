@@ -259,6 +259,7 @@ class Engine:
                 account=self.api.account,
                 run_id=self.run_id,
                 forecast=self.forecast,
+                purse=self.purse,
             ).of(partitions, asked, sent, frame)
 
     @with_more_memory

@@ -16,6 +16,7 @@ from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.ports import Clock, place_of
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
+from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.asking import questions
@@ -39,6 +40,9 @@ class Reports:
     forecast: Forecast | None = None
     """What this run was expected to do."""
 
+    purse: Purse | None = None
+    """The money of this run, if there is a budget."""
+
     def of(
         self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
@@ -53,6 +57,8 @@ class Reports:
         doubted = self.ledger.doubts(task.pipeline)
         doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
         oldest_open_days = self._oldest_open_days()
+        allowance = self.purse.allowance if self.purse else None
+        committed_usd = self.ledger.committed(allowance) if allowance else 0.0
         planned = self.forecast.partitions if self.forecast else ()
         estimated = {part.partition_key: part.estimate.usd for part in planned if part.estimate and part.n_requests}
         nothing = Spend(
@@ -75,6 +81,8 @@ class Reports:
                 doubts=doubts.get(key, NO_DOUBTS),
                 table_doubts=table_doubts,
                 oldest_open_days=oldest_open_days,
+                budget_usd=allowance.usd if allowance else None,
+                committed_usd=committed_usd,
             )
             for key in standing
         ]

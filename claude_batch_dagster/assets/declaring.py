@@ -157,7 +157,11 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         backfill_policy=op.backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         execution=op.execution,
     )
-    return _asset(declaration, checks_of(checks, labeled=ask.schema.categorical is not None), op)
+    return _asset(
+        declaration,
+        checks_of(checks, labeled=ask.schema.categorical is not None, budgeted=spending.budget is not None),
+        op,
+    )
 
 
 def _with_prompt(spec: dg.AssetSpec, ask: Ask) -> dg.AssetSpec:

@@ -26,8 +26,8 @@ def text(about: str, *examples: Any) -> Any:
     return dg.Resolver(texts, description=about, examples=[*examples] or None, inject_before_resolve=False)
 
 
-def dollars(about: str, *examples: Any) -> Any:
-    """Return the resolver of an amount in US dollars, or of none."""
+def amount(about: str, *examples: Any) -> Any:
+    """Return the resolver of a number, which may come as a text, or of none."""
 
     def resolve(context: dg.ResolutionContext, said: Any) -> Any:
         with located(context):

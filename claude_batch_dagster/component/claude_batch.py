@@ -21,8 +21,8 @@ from claude_batch_dagster.assets.submission import build_submission_asset
 from claude_batch_dagster.component.attributes import (
     ON,
     Switch,
+    amount,
     described_as,
-    dollars,
     query,
     switch,
     template,
@@ -30,6 +30,7 @@ from claude_batch_dagster.component.attributes import (
     translated,
     values,
 )
+from claude_batch_dagster.component.budget import ResolvedBudget
 from claude_batch_dagster.component.checks import ResolvedChecks
 from claude_batch_dagster.component.dagster_fields import (
     CollectSensor,
@@ -92,10 +93,15 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     checks: ResolvedChecks = ()
     confirm_repay_usd: Annotated[
         float | None,
-        dollars(
+        amount(
             "US dollars above which a run stops that would ask again rows that have an answer; null for no limit.", 20
         ),
     ] = 5.0
+    canary: Annotated[
+        int,
+        amount("Rows of a large plan that go alone first; 0 for none.", 50),
+    ] = 20
+    budget: ResolvedBudget = None
     sample_columns: Annotated[
         list[str], text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
     ] = field(default_factory=list)
@@ -235,7 +241,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             self.ask,
             rows,
             checks=self.checks,
-            spending=Spending(confirm_repay_usd=self.confirm_repay_usd),
+            spending=Spending(confirm_repay_usd=self.confirm_repay_usd, canary=self.canary, budget=self.budget),
             resource_key=self._resource_key(spec),
             op=op,
             keeps_key=True,

@@ -60,6 +60,10 @@ class PartitionReport:
     """Batches with rows of this partition whose acceptance was not known at some time."""
     table_doubts: Doubts = NO_DOUBTS
     """Those of the whole table."""
+    budget_usd: float | None = None
+    """How much may be spent; None for no budget."""
+    committed_usd: float = 0.0
+    """What of that is spent or reserved."""
     oldest_open_days: float = 0.0
     """Age of the oldest batch of the whole table whose results are not on our disk, in days."""
 
