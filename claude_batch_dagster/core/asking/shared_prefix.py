@@ -50,11 +50,12 @@ class SharedPrefix:
             return params
         if not (params.startswith(self.before) and params.endswith(self.after)):
             return params
-        message = params[len(self.before) : -len(self.after)]
+        plain, marked, closing = self._cut if params.startswith(self._cut[0]) else self._uncut
+        rest = memoryview(params)[len(plain) : -len(self.after)]
         # Of params that a function made, anything may follow the message, tools of the row's own among it.
-        if self.literal is None and not _TEXT.fullmatch(message):
+        if self.literal is None and not _TEXT.fullmatch(rest):
             return params
-        return b"%b%b%b" % (self._marked_before, self._split(message), self.after)
+        return b"".join((marked, rest, closing, self.after))
 
     @property
     def n_text_bytes(self) -> int:
@@ -106,17 +107,18 @@ class SharedPrefix:
         return bool(literal.strip()) and len(literal.encode()) >= smallest
 
     @cached_property
-    def _first_block(self) -> tuple[bytes, bytes]:
-        """With what an unmarked message begins, and what it becomes."""
-        block = orjson.dumps({"type": "text", "text": self.literal, "cache_control": MARK})
-        return orjson.dumps(self.literal)[:-1], b'[%b,{"type":"text","text":"' % block
+    def _uncut(self) -> tuple[bytes, bytes, bytes]:
+        """With what a request begins, what it becomes, and what closes it, where the message stays whole."""
+        return self.before, self._marked_before or self.before, b""
 
-    def _split(self, message: bytes) -> bytes:
-        """Cut a message in two, the first of which is marked. The second is not blank: blank rows are never asked."""
+    @cached_property
+    def _cut(self) -> tuple[bytes, bytes, bytes]:
+        """The same where the message is cut behind the first instructions. The rest is not blank: such is not asked."""
         if not self._is_split:
-            return message
-        plain, marked = self._first_block
-        return b"%b%b}]" % (marked, message[len(plain) :]) if message.startswith(plain) else message
+            return self._uncut
+        before, marked, _ = self._uncut
+        block = orjson.dumps({"type": "text", "text": self.literal, "cache_control": MARK})
+        return before + orjson.dumps(self.literal)[:-1], b'%b[%b,{"type":"text","text":"' % (marked, block), b"}]"
 
 
 def _texts(system: object) -> Sequence[bytes]:
