@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from claude_batch_dagster.emulator.ids import chance
-from claude_batch_dagster.emulator.lifecycle import standing
+from claude_batch_dagster.emulator.lifecycle import Batch, standing
 from claude_batch_dagster.emulator.models import find_model
 from claude_batch_dagster.emulator.reading import block_text, tokens_of
 from claude_batch_dagster.emulator.store import PrefixRow, Store
@@ -60,11 +60,7 @@ class Cache:
         with self.lock:
             uses = self.store.uses_of_prefix(digest)
         for batch, position, used_at, seconds in uses:
-            if batch is None:
-                last = used_at
-            else:
-                stands = standing(batch, at)
-                last = stands.ended_at if position < stands.n_done else None
+            last = used_at if batch is None else _answered_at(batch, position, at)
             if last is not None and last <= at < last + timedelta(seconds=seconds):
                 return True
         return False
@@ -119,6 +115,12 @@ def unmarked(params: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(messages := params.get("messages"), list):
         plain["messages"] = [_whole_message(message) for message in messages]
     return plain
+
+
+def _answered_at(batch: Batch, position: int, now: datetime) -> datetime | None:
+    """Return when a batch has ended, if it has, and has answered the request at that position."""
+    stands = standing(batch, now)
+    return stands.ended_at if position < stands.n_done else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The cache has a memory: what was written is read by those who come later, until it is forgotten."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,7 @@ MADE = RequestBuilder(
 
 
 @pytest.fixture
-def prepared(emulator: Emulator) -> Iterator[Callable[..., None]]:
+def prepared(emulator: Emulator) -> Callable[..., None]:
     """Return a function that sends documents of 150 tokens, marked or not, each group as a batch, one after another."""
 
     def prepared(*groups: range, marked: bool) -> None:
