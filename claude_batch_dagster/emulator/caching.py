@@ -149,7 +149,7 @@ def _blocks_to_last_breakpoint(params: Mapping[str, Any], workspace: str) -> lis
 
 def _contents(params: Mapping[str, Any]) -> Iterator[tuple[bytes, int, int]]:
     """Yield the content of each block, the characters that count, and how long a breakpoint lets it live."""
-    tools, format_ = params.get("tools") or [], (params.get("output_config") or {}).get("format")
+    tools, format_ = _blocks(params.get("tools")), (params.get("output_config") or {}).get("format")
     extras = orjson.dumps([[_without_control(tool) for tool in tools], params.get("output_config")])
     head = orjson.dumps([params["model"], [_without_control(tool) for tool in tools], format_])
     yield head, len(extras) if tools or format_ else 0, max(map(_seconds, tools), default=0)

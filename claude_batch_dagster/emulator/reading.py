@@ -100,7 +100,7 @@ def _texts(content: object) -> Iterator[str]:
     begun = ""
     for block in content if isinstance(content, Iterable) else ():
         begun += block_text(block)
-        if begun and not block.get("cache_control"):
+        if begun and not (isinstance(block, Mapping) and block.get("cache_control")):
             yield begun
             begun = ""
     if begun:

@@ -8,6 +8,8 @@ from typing import Any
 import anthropic
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_batch_dagster.client import MODELS
 from claude_batch_dagster.core.asking.requests import RequestBuilder
@@ -183,6 +185,31 @@ def test_reads_stay_away_where_a_test_says_so(emulator: Emulator, send: Send, us
 
     assert (away, reply.json()) == ((0, 100), {"cache_reads": 1})
     assert uses(send(100)) == (100, 0)
+
+
+JSON = st.recursive(
+    st.none() | st.integers(0, 9) | st.sampled_from(["text", "1h"]),
+    lambda one: (
+        st.lists(one, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "text", "cache_control", "ttl", "content"]), one, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(system=JSON, tools=JSON, content=st.lists(JSON, min_size=1, max_size=3), control=JSON)
+def test_whatever_is_marked_is_answered(system: Any, tools: Any, content: list[Any], control: Any) -> None:
+    """A breakpoint where nobody expects one breaks no batch, and no bill is less than nothing."""
+    params = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+    one = {"custom_id": "row", "params": {**params, "system": system, "tools": tools, "cache_control": control}}
+    emulator = Emulator()
+    headers = {"x-api-key": "key", "anthropic-version": "2026-10-21"}
+
+    assert emulator.handle("POST", PATH, headers, orjson.dumps({"requests": [one]})).status == 200
+    emulator.clock.advance(seconds=60)
+    assert all(min(vars(tokens).values()) >= 0 for tokens in emulator.audit.bill().values())
+    assert sum(request.billed for request in emulator.audit.requests()) == len(emulator.audit.bill())
+    emulator.close()
 
 
 @pytest.mark.parametrize(("model", "tokens"), [("claude-haiku-5-5", 512), ("claude-haiku-4-5", 4_096)])
