@@ -8,7 +8,7 @@ from typing import Any
 import anthropic
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_batch_dagster.client import MODELS
@@ -198,6 +198,9 @@ JSON = st.recursive(
 
 
 @given(system=JSON, tools=JSON, content=st.lists(JSON, min_size=1, max_size=3), control=JSON)
+@example(system=None, tools=None, content=[*guide(), "text"], control=None)
+@example(system=None, tools=7, content=["text"], control=HOUR)
+@example(system=[*guide(), 7], tools=["text"], content=[[]], control=HOUR)
 def test_whatever_is_marked_is_answered(system: Any, tools: Any, content: list[Any], control: Any) -> None:
     """A breakpoint where nobody expects one breaks no batch, and no bill is less than nothing."""
     params = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
