@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test verify coverage check bench soak pictures matrix proof
+.PHONY: help install run ui test verify coverage check bench prices soak pictures matrix proof
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ docs: $(STAMP) ## Build the pages of the docs into site/, with search
 
 bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m bench
+
+prices: $(STAMP) ## Write the price tables of docs/cost.md anew, by the price list that is installed
+	$(BIN)/python -m bench.cost
 
 soak: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/pytest -m soak

@@ -70,6 +70,7 @@ def parse_pace(text: str) -> tuple[float, float]:
 @click.option("--idle-exit-seconds", type=float, help="Leave when nobody has called for so long.")
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Gets url and pid as JSON.")
 @click.option("--progressive-counts", is_flag=True, help="Let counts move while a batch is processed.")
+@click.option("--cache-reads", default=0.98, show_default=True, help="Share of requests that find a cached prefix.")
 def main(  # noqa: PLR0913 - one argument for each option
     *,
     host: str,
@@ -82,6 +83,7 @@ def main(  # noqa: PLR0913 - one argument for each option
     idle_exit_seconds: float | None,
     ready_file: Path | None,
     progressive_counts: bool,
+    cache_reads: float,
 ) -> None:
     """Emulate the Claude Message Batches API; answers are lexical, not Claude's."""
     seconds, per_request = parse_pace(batch_seconds)
@@ -99,6 +101,7 @@ def main(  # noqa: PLR0913 - one argument for each option
                     keys=dict(_key(text) for text in keys) or None,
                     state=state,
                     faults=scripted,
+                    cache_reads=cache_reads,
                 )
             ) as emulator,
         ):

@@ -7,16 +7,18 @@ from itertools import count
 from pathlib import Path
 from threading import RLock
 
-from claude_batch_dagster.emulator import control, live
+from claude_batch_dagster.emulator import control
 from claude_batch_dagster.emulator.access import ORGANIZATION, Access
 from claude_batch_dagster.emulator.audit import Audit
 from claude_batch_dagster.emulator.bad_replies import instead, spoiled
 from claude_batch_dagster.emulator.batches import Batches
+from claude_batch_dagster.emulator.caching import Cache
 from claude_batch_dagster.emulator.calls import Body, BodyTooLargeError, Call, gather, read_half
 from claude_batch_dagster.emulator.clock import Clock, ManualClock
 from claude_batch_dagster.emulator.fault_names import RESULTS, SPOILING
 from claude_batch_dagster.emulator.faults import Fault, Faults
 from claude_batch_dagster.emulator.ids import identifier
+from claude_batch_dagster.emulator.live import Live
 from claude_batch_dagster.emulator.reply import (
     TOO_LARGE,
     ApiError,
@@ -53,6 +55,7 @@ class Emulator:
         limits: Limits | None = None,
         state: Path | str | None = None,
         faults: Iterable[Fault] = (),
+        cache_reads: float = 0.98,
     ) -> None:
         folder = None if state is None else Path(state)
         if folder:
@@ -72,6 +75,8 @@ class Emulator:
         self.clock.advance(seconds=max(0, (self._store.get(_OFFSET) or 0) - self.clock.advanced.total_seconds()))
         self.audit = Audit(self._store, self.clock, self._lock)
         self._access = Access(keys, self.clock, self.limits.requests_per_minute)
+        self.cache = Cache(store=self._store, lock=self._lock, seed=seed, reads=cache_reads)
+        self._live = Live(faults=self.faults, scripts=self.answers, cache=self.cache, clock=self.clock, seed=seed)
         self._batches = Batches(
             store=self._store,
             faults=self.faults,
@@ -81,6 +86,7 @@ class Emulator:
             limits=self.limits,
             seed=seed,
             lock=self._lock,
+            cache=self.cache,
         )
         self._numbers = count(1)
         self._started = self.clock.now().timestamp()
@@ -152,7 +158,7 @@ class Emulator:
             case "list":
                 return self._batches.page(call, workspace), None
             case "message" | "count_tokens":
-                return live.handle(call, body, self.faults, self.answers, salt=self._seed), None
+                return self._live.handle(call, workspace, body), None
             case _:
                 raise invalid("Method Not Allowed", status=405) if call.known_path else not_found("Not found")
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 
+from claude_batch_dagster.emulator.bill import Bill, add, billed
 from claude_batch_dagster.emulator.clock import Clock, stamp
 from claude_batch_dagster.emulator.lifecycle import Batch, standing
+from claude_batch_dagster.emulator.requests import result_lines
 from claude_batch_dagster.emulator.store import Store
 
 
@@ -34,7 +36,7 @@ class AcceptedRequest:
     batch_id: str
     custom_id: str
     params_sha256: str
-    """Of the params as JSON with sorted keys and no spaces."""
+    """Of the params as JSON with sorted keys and no spaces, without breakpoints of the cache."""
     billed: bool
     """Whether it has been answered, by now."""
 
@@ -69,6 +71,19 @@ class Audit:
         for batch in self._batches():
             for line in () if batch.deleted else self._store.shelf.lines(batch.id):
                 yield orjson.loads(line)[3]
+
+    def bill(self) -> Bill:
+        """Add up the tokens of every answer of a batch, by model; live calls are not on it. It makes each answer."""
+        now, bill = self._clock.now(), Bill()
+        with self._lock:
+            kept = self._store.bill_of_deleted()
+        for batch in self._batches():
+            if not batch.deleted:
+                lines = result_lines(batch, standing(batch, now), self._store.shelf.lines(batch.id))
+                kept += billed(lines).items()
+        for model, tokens in kept:
+            add(bill, model, tokens)
+        return bill
 
     def billed(self) -> Counter[str]:
         """Count how often each params digest was answered and billed."""

@@ -8,6 +8,8 @@ from math import ceil
 from threading import RLock
 from typing import Any
 
+from claude_batch_dagster.emulator.bill import billed
+from claude_batch_dagster.emulator.caching import Cache, Visit
 from claude_batch_dagster.emulator.calls import Call
 from claude_batch_dagster.emulator.clock import Clock, stamp
 from claude_batch_dagster.emulator.downloads import HEADERS, bent
@@ -42,9 +44,11 @@ class Batches:
         limits: Limits,
         seed: int,
         lock: RLock,
+        cache: Cache,
     ) -> None:
         self._store, self._faults, self._scripts, self._clock = store, faults, scripts, clock
         self._pace, self._limits, self._seed, self._lock = pace, limits, seed, lock
+        self._cache = cache
         self._next = store.next_number()
 
     def create(self, call: Call, workspace: str, body: bytes | bytearray) -> tuple[Batch, Reply]:
@@ -56,11 +60,13 @@ class Batches:
         self._refuse_overflow(workspace, len(pairs))
         batch = self._new(call, workspace, n_requests=len(pairs), digest=digest)
         setting = Setting(version=batch.version, betas=betas(call))
-        queue = Queue(pairs, Fates(self._faults, self._scripts, setting, self._seed), batch.number, self._seed)
+        fates = Fates(self._faults, self._scripts, setting, self._seed)
+        visit = Visit(cache=self._cache, workspace=workspace, at=batch.created_at, number=batch.number)
+        queue = Queue(pairs, fates, visit, number=batch.number, seed=self._seed)
         # The lines come first: without its row in the database a batch does not count.
         self._store.shelf.put(batch.id, queue.lines())
         with self._lock:
-            self._store.add(batch, queue.rows)
+            self._store.add(batch, queue.rows, visit.rows())
         return batch, json_reply(self._view(batch, call, at=batch.created_at))
 
     def retrieve(self, call: Call, workspace: str) -> Reply:
@@ -91,10 +97,12 @@ class Batches:
     def delete(self, call: Call, workspace: str) -> Reply:
         """Forget an ended batch."""
         batch = self._find(call, workspace)
-        if not standing(batch, self._clock.now()).ended:
+        stands = standing(batch, self._clock.now())
+        if not stands.ended:
             raise invalid("In progress batches cannot be deleted. Consider canceling the batch instead.")
+        bill = billed(result_lines(batch, stands, self._store.shelf.lines(batch.id)))
         with self._lock:
-            self._store.delete(batch)
+            self._store.delete(batch, bill)
         return json_reply({"id": batch.id, "type": "message_batch_deleted"})
 
     def results(self, call: Call, workspace: str, fault: Fault | None) -> Reply:

@@ -30,16 +30,26 @@ def _answer(emulator: "Emulator", call: Call, given: Any) -> Reply:
             return json_reply({"status": "ok", "service": "emulator", "now": stamp(emulator.clock.now())})
         case "GET", "audit":
             return json_reply(emulator.audit.report())
+        case "GET", "bill":
+            return json_reply({model: vars(tokens) for model, tokens in emulator.audit.bill().items()})
         case (("GET" | "POST" | "DELETE"), "faults"):
             return _faults(emulator, call, given)
-        case "POST", "clock":
-            emulator.advance(seconds=float(given["advance_seconds"]))
-            return json_reply({"now": stamp(emulator.clock.now())})
-        case "POST", "batch_seconds":
-            emulator.pace.batch_seconds = float(given["batch_seconds"])
-            emulator.pace.request_seconds = float(given.get("request_seconds", emulator.pace.request_seconds))
-            return json_reply(vars(emulator.pace))
+        case "POST", ("clock" | "batch_seconds" | "cache_reads") as name:
+            return json_reply(_set(emulator, name, given))
     raise LookupError(f"there is no {call.method} {call.path}")
+
+
+def _set(emulator: "Emulator", name: str, given: Any) -> dict[str, Any]:
+    """Change how the emulator goes on; return what holds now."""
+    if name == "clock":
+        emulator.advance(seconds=float(given["advance_seconds"]))
+        return {"now": stamp(emulator.clock.now())}
+    if name == "cache_reads":
+        emulator.cache.reads = float(given["cache_reads"])
+        return {"cache_reads": emulator.cache.reads}
+    emulator.pace.batch_seconds = float(given["batch_seconds"])
+    emulator.pace.request_seconds = float(given.get("request_seconds", emulator.pace.request_seconds))
+    return vars(emulator.pace)
 
 
 def _faults(emulator: "Emulator", call: Call, given: Any) -> Reply:

@@ -1,10 +1,12 @@
 """The live endpoints: the same answers as in a batch, at once."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from claude_batch_dagster.emulator.batches import betas
+from claude_batch_dagster.emulator.caching import CONTROL, Cache
 from claude_batch_dagster.emulator.calls import Call
+from claude_batch_dagster.emulator.clock import Clock
 from claude_batch_dagster.emulator.envelope import parse_json
 from claude_batch_dagster.emulator.faults import Faults
 from claude_batch_dagster.emulator.ids import digest
@@ -18,20 +20,32 @@ from claude_batch_dagster.emulator.scripts import Scripts
 _SHAPES = frozenset(["refusal", "max_tokens", "not_json", "misfit", "wrong_case", "empty_content"])
 
 
-def handle(call: Call, body: bytes | bytearray, faults: Faults, scripts: Scripts, *, salt: int) -> Reply:
-    """Answer a live message, or count its tokens."""
-    params = parse_json(body)
-    if not isinstance(params, dict):
-        raise invalid("Input should be a valid dictionary or object to extract fields from")
-    counting = call.endpoint == "count_tokens"
-    # Counting tokens takes the params of a message, only without a limit.
-    _refuse(call, {"max_tokens": 1, **params} if counting else params)
-    if counting:
-        return json_reply({"input_tokens": n_input_tokens(params)})
-    text = digest(salt, bytes(body))
-    shape = _shape(faults, params, text)
-    scripted = None if shape else scripts.of(params)
-    return json_reply(message(params, salt=f"{text}", shape=shape, tier="standard", scripted=scripted))
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What answers at once."""
+
+    faults: Faults
+    scripts: Scripts
+    cache: Cache
+    clock: Clock
+    seed: int
+
+    def handle(self, call: Call, workspace: str, body: bytes | bytearray) -> Reply:
+        """Answer a live message, or count its tokens."""
+        params = parse_json(body)
+        if not isinstance(params, dict):
+            raise invalid("Input should be a valid dictionary or object to extract fields from")
+        counting = call.endpoint == "count_tokens"
+        # Counting tokens takes the params of a message, only without a limit.
+        _refuse(call, {"max_tokens": 1, **params} if counting else params)
+        if counting:
+            return json_reply({"input_tokens": n_input_tokens(params)})
+        text = digest(self.seed, bytes(body))
+        shape = _shape(self.faults, params, text)
+        scripted = None if shape else self.scripts.of(params)
+        cache = self.cache.live(params, workspace=workspace, at=self.clock.now()) if CONTROL in body else None
+        answer = message(params, salt=f"{text}", shape=shape, tier="standard", scripted=scripted, cache=cache)
+        return json_reply(answer)
 
 
 def _refuse(call: Call, params: dict[str, Any]) -> None:

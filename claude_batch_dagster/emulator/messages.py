@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from claude_batch_dagster.emulator.answers import answerer
-from claude_batch_dagster.emulator.caching import read_cache
+from claude_batch_dagster.emulator.caching import CacheUse
 from claude_batch_dagster.emulator.ids import identifier
 from claude_batch_dagster.emulator.models import find_model, snapshot
 from claude_batch_dagster.emulator.reading import (
@@ -36,8 +36,14 @@ class _Answer:
     n_thinking: int = 0
 
 
-def message(
-    params: Mapping[str, Any], *, salt: str, shape: str = "", tier: str = "batch", scripted: Scripted | None = None
+def message(  # noqa: PLR0913 - what was decided before, each by its name
+    params: Mapping[str, Any],
+    *,
+    salt: str,
+    shape: str = "",
+    tier: str = "batch",
+    scripted: Scripted | None = None,
+    cache: CacheUse | None = None,
 ) -> dict[str, Any]:
     """Return the Message that answers `params`; `shape` names the row fault that bends it, if any."""
     answer = _answer(params, shape, scripted)
@@ -51,13 +57,13 @@ def message(
         "stop_reason": answer.stop_reason,
         "stop_sequence": None,
         "stop_details": _REFUSAL if shape == "refusal" else None,
-        "usage": _usage(params, answer, tier),
+        "usage": _usage(params, answer, tier, cache or CacheUse()),
         "diagnostics": None,
     }
 
 
-def _usage(params: Mapping[str, Any], answer: _Answer, tier: str) -> dict[str, Any]:
-    total, cache = n_input_tokens(params), read_cache(params)
+def _usage(params: Mapping[str, Any], answer: _Answer, tier: str, cache: CacheUse) -> dict[str, Any]:
+    total = n_input_tokens(params)
     return {
         "input_tokens": total - cache.n_read - cache.n_written,
         "cache_creation_input_tokens": cache.n_written,

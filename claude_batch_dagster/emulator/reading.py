@@ -70,7 +70,12 @@ def n_input_tokens(params: Mapping[str, Any]) -> int:
 
 def n_tokens(text: str) -> int:
     """Estimate the tokens of a text: a quarter of its characters, rounded up."""
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+    return tokens_of(len(text))
+
+
+def tokens_of(n_characters: int) -> int:
+    """Estimate the tokens of a text of that many characters."""
+    return -(-n_characters // _CHARACTERS_PER_TOKEN)
 
 
 def cut_to_tokens(text: str, n: int) -> str:
@@ -78,19 +83,25 @@ def cut_to_tokens(text: str, n: int) -> str:
     return text[: n * _CHARACTERS_PER_TOKEN]
 
 
+def block_text(block: object) -> str:
+    """Return the text of a block of content; empty if it has none."""
+    match block:
+        case {"type": "text", "text": str(text)} | {"type": "document", "source": {"type": "text", "data": str(text)}}:
+            return text
+        case _:
+            return ""
+
+
 def _texts(content: object) -> Iterator[str]:
+    """Yield the texts of content; where a breakpoint of the cache cuts one in two, the whole of it."""
     if isinstance(content, str):
         yield content
-    elif isinstance(content, Iterable):
-        for block in content:
-            yield from _block_texts(block)
-
-
-def _block_texts(block: object) -> Iterator[str]:
-    match block:
-        case {"type": "text", "text": str(text)}:
-            yield text
-        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
-            yield text
-        case _:
-            return
+        return
+    begun = ""
+    for block in content if isinstance(content, Iterable) else ():
+        begun += block_text(block)
+        if begun and not (isinstance(block, Mapping) and block.get("cache_control")):
+            yield begun
+            begun = ""
+    if begun:
+        yield begun

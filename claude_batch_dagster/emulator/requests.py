@@ -13,6 +13,7 @@ from zlib import crc32
 
 import orjson
 
+from claude_batch_dagster.emulator.caching import CONTROL, CacheUse, Visit, unmarked
 from claude_batch_dagster.emulator.faults import Fault, Faults
 from claude_batch_dagster.emulator.ids import digest, identifier
 from claude_batch_dagster.emulator.lifecycle import Batch, Standing
@@ -40,6 +41,8 @@ class Fate:
     error: Error | None = None
     scripted: Scripted | None = None
     """What is answered, where that was written down."""
+    cache: CacheUse | None = None
+    """What it reads from the cache and writes to it, if it asks for that."""
 
     @property
     def kind(self) -> str:
@@ -52,9 +55,9 @@ class Fate:
 class Queue:
     """The requests of a batch in the order they are worked on."""
 
-    def __init__(self, pairs: list[Pair], fates: "Fates", number: int, seed: int) -> None:
+    def __init__(self, pairs: list[Pair], fates: "Fates", visit: Visit, *, number: int, seed: int) -> None:
         self._start = digest(seed, number)
-        self._pairs, self._fates, self._number = pairs, fates, number
+        self._pairs, self._fates, self._visit, self._number = pairs, fates, visit, number
         self.rows: list[RequestRow] = []
         """What the audit keeps of each request; complete once the lines were taken."""
 
@@ -67,10 +70,15 @@ class Queue:
             # A batch may have 256 MB: what was written out is let go.
             pairs[index] = ("", {})
             fate = self._fates.of(custom_id, params, self._number)
-            # Two requests that ask the same are the same, whatever the order of their keys.
+            # Two requests that ask the same are the same, whatever the order of their keys, cached or not.
             canonical = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
+            kept: tuple[Any, ...] = (custom_id, fate.name, fate.error, params, fate.scripted)
+            if CONTROL in canonical:
+                canonical = orjson.dumps(unmarked(params), option=orjson.OPT_SORT_KEYS)
+                if fate.kind == "succeeded":
+                    kept = (*kept, self._visit.use(params, salt=custom_id, position=position))
             self.rows.append((position, custom_id, sha256(canonical).digest(), fate.kind))
-            yield orjson.dumps((custom_id, fate.name, fate.error, params, fate.scripted))
+            yield orjson.dumps(kept)
 
 
 class Fates:
@@ -101,11 +109,14 @@ class Fates:
 def result_lines(batch: Batch, standing: Standing, lines: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the results of an ended batch, one line at a time, computing each answer when it is due."""
     for position, line in enumerate(lines):
-        custom_id, fate, error, params, *scripted = orjson.loads(line)  # one of before has nothing scripted
+        # Lines of before have nothing scripted; most have nothing cached.
+        custom_id, name, error, params, *more = orjson.loads(line)
         if position >= standing.n_done:
             result: dict[str, Any] = {"type": standing.rest}
         else:
-            result = _result(batch, custom_id, params, Fate(fate, error, *scripted))
+            scripted, cache = (*more, None, None)[:2]
+            fate = Fate(name, error, scripted, CacheUse(**cache) if cache else None)
+            result = _result(batch, custom_id, params, fate)
         yield orjson.dumps({"custom_id": custom_id, "result": result}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -127,7 +138,8 @@ def _result(batch: Batch, custom_id: str, params: Params, fate: Fate) -> dict[st
     if fate.kind != "succeeded":
         return {"type": fate.kind}
     salt = f"{batch.id}:{custom_id}"
-    return {"type": "succeeded", "message": message(params, salt=salt, shape=fate.name, scripted=fate.scripted)}
+    answer = message(params, salt=salt, shape=fate.name, scripted=fate.scripted, cache=fate.cache)
+    return {"type": "succeeded", "message": answer}
 
 
 def _error(batch: Batch, custom_id: str, fate: Fate, kind: str, text: str) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from claude_batch_dagster.emulator.bill import Bill, Tokens
 from claude_batch_dagster.emulator.lifecycle import Batch
 
 _TABLES = """
@@ -20,6 +23,10 @@ CREATE TABLE IF NOT EXISTS requests (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS posts (at INTEGER, status INTEGER, batch INTEGER, n_retries INTEGER);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value REAL);
+CREATE TABLE IF NOT EXISTS prefixes (
+  digest BLOB, batch INTEGER, position INTEGER, at INTEGER, seconds INTEGER, PRIMARY KEY (digest, batch)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bills (batch INTEGER, model TEXT, tokens TEXT);
 """
 _COLUMNS = "number, id, workspace, created_at, seconds, n_requests, version, sha256, n_retries, cancel_at, deleted"
 
@@ -29,6 +36,11 @@ _PATIENCE_SECONDS = 1.0
 
 RequestRow = tuple[int, str, bytes, str]
 """Position, custom_id, digest of the params, kind of result."""
+
+PrefixRow = tuple[bytes, int | None, int, datetime, int]
+"""Digest of a prefix in the cache; who has used it: number of a batch, None for a call; position, time, seconds."""
+
+_A_CALL = 0
 
 
 class StateInUseError(RuntimeError):
@@ -105,7 +117,7 @@ class Store:
         """Let go of the files."""
         self._db.close()
 
-    def add(self, batch: Batch, rows: Iterable[RequestRow]) -> None:
+    def add(self, batch: Batch, rows: Iterable[RequestRow], prefixes: Iterable[PrefixRow] = ()) -> None:
         """Keep a batch whose lines are on the shelf; when this returns it is there for good."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(
@@ -119,6 +131,7 @@ class Store:
             f"INSERT INTO requests VALUES ({batch.number},?,?,?,?)",  # noqa: S608 - a number of ours
             rows,
         )
+        self.add_prefixes(prefixes)
         self._db.execute("COMMIT")
 
     def cancel(self, batch: Batch, at: datetime) -> None:
@@ -127,10 +140,37 @@ class Store:
             "UPDATE batches SET cancel_at = ? WHERE number = ? AND cancel_at IS NULL", (_micros(at), batch.number)
         )
 
-    def delete(self, batch: Batch) -> None:
-        """Forget what a batch asked; that it was accepted stays known."""
+    def delete(self, batch: Batch, bill: Bill) -> None:
+        """Forget what a batch asked; that it was accepted stays known, and what it cost."""
+        self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("UPDATE batches SET deleted = 1 WHERE number = ?", (batch.number,))
+        rows = [(batch.number, model, orjson.dumps(tokens).decode()) for model, tokens in bill.items()]
+        self._db.executemany("INSERT INTO bills VALUES (?,?,?)", rows)
+        self._db.execute("COMMIT")
         self.shelf.drop(batch.id)
+
+    def bill_of_deleted(self) -> list[tuple[str, Tokens]]:
+        """Return what deleted batches cost, by model."""
+        rows = self._db.execute("SELECT model, tokens FROM bills")
+        return [(model, Tokens(**orjson.loads(tokens))) for model, tokens in rows]
+
+    def add_prefixes(self, rows: Iterable[PrefixRow]) -> None:
+        """Write down who has written prefixes to the cache, or read them."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO prefixes VALUES (?,?,?,?,?)",
+            [(digest, number or _A_CALL, position, _micros(at), s) for digest, number, position, at, s in rows],
+        )
+
+    def uses_of_prefix(self, digest: bytes) -> list[tuple[Batch | None, int, datetime, int]]:
+        """Return who has used a prefix, latest first: a batch or a call, the position in it, when, for how long."""
+        query = (
+            f"SELECT position, at, p.seconds, p.batch, {_columns_of('b')} FROM prefixes AS p "  # noqa: S608 - constant
+            "LEFT JOIN batches AS b ON b.number = p.batch WHERE digest = ? ORDER BY p.batch DESC"
+        )
+        return [
+            (_batch(columns) if number != _A_CALL else None, position, _moment(at), seconds)
+            for position, at, seconds, number, *columns in self._db.execute(query, (digest,))
+        ]
 
     def next_number(self) -> int:
         """Return the number of the next batch."""
@@ -181,6 +221,10 @@ class Store:
 
     def _one(self, query: str) -> Any:
         return self._db.execute(query).fetchone()[0]
+
+
+def _columns_of(table: str) -> str:
+    return ", ".join(f"{table}.{column}" for column in _COLUMNS.split(", "))
 
 
 def _micros(moment: datetime) -> int:

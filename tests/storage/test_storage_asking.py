@@ -325,6 +325,20 @@ def test_what_sql_renders_is_what_python_renders(ask: Ask, prompt: str) -> None:
     assert {row.params.partition(b'"messages"')[0] for row in found.put} == {b'{"model":"m","max_tokens":1,'}
 
 
+def test_a_request_is_marked_to_be_cached_whoever_rendered_it(ask: Ask) -> None:
+    """SQL and Python write the instructions with the same bytes: all begin with what one of them has cached."""
+    guide = 'A "guide" with \\ and \t,\n/ and \u00fc and \U0001f989 and {{braces}}: ' * 9
+    frame = pd.DataFrame({"id": range(3), "text": ["x" * LARGE_BYTES, "a war", "x" * 2 * LARGE_BYTES]})
+    builder = RequestBuilder(prompt=Template.parse(guide + "{text}"), base={**BASE, "system": "Be short."})
+
+    found = ask(prompt=guide + "{text}", base=builder.base, frame=frame)
+    marked = [orjson.loads(builder.marked(row.params)) for row in found.put]
+
+    blocks = [params["messages"][0]["content"] for params in marked]
+    assert len({orjson.dumps([params["system"], params["messages"][0]["content"][0]]) for params in marked}) == 1
+    assert sorted(len(block["text"]) for _, block in blocks) == [5, LARGE_BYTES, 2 * LARGE_BYTES]
+
+
 @pytest.mark.parametrize(
     ("prompt", "base", "n"),
     [

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from claude_batch_dagster.core.asking.question_hash import canonical, digest, question_hash
+from claude_batch_dagster.core.asking.shared_prefix import SharedPrefix
 from claude_batch_dagster.core.asking.templates import Template, as_text
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -133,6 +134,17 @@ class RequestBuilder:
         shared = {**self.base, "messages": [{"role": "user", "content": 0}]}
         before, _, after = orjson.dumps(shared).rpartition(b"0")
         return before, after
+
+    @cached_property
+    def shared_prefix(self) -> SharedPrefix:
+        """What all requests begin with: how much of it there is, and how it is marked to be cached."""
+        before, after = self.around
+        literal = self.prompt.beginning if isinstance(self.prompt, Template) else None
+        return SharedPrefix(base=self.base, before=before, after=after, literal=literal)
+
+    def marked(self, params: bytes) -> bytes:
+        """Return a request that was rendered as it is sent where caching pays: still the same question."""
+        return self.shared_prefix.marked(params)
 
     def as_before(self, params: bytes) -> bytes:
         """Return a request as it was sent when questions were known by its bytes."""

@@ -49,6 +49,12 @@ class Template:
         placed = ((literal, None if name is None else columns.index(name)) for literal, name in parts)
         return cls(source, tuple(placed), columns)
 
+    @property
+    def beginning(self) -> str:
+        """The text before the first column."""
+        first = next((n for n, (_, place) in enumerate(self.parts) if place is not None), len(self.parts))
+        return "".join(literal for literal, _ in self.parts[: first + 1])
+
     def fill(self, row: Mapping[str, Any]) -> str:
         """Return the text with each name replaced by the row's value."""
         return self.join(self.values_of(row))
