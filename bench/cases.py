@@ -189,7 +189,7 @@ def collect_ours(n: int, folder: Path, model: type[Answer] = Answer) -> float:
         OutputTable(target=target, key_types=key_types, schema=schema).prepare(connection)
         answers.prepare(connection)
         questions.prepare(connection, target, key_types)
-        asked = f"SELECT n, NULL, lpad(n::VARCHAR, 32, '0'), NULL FROM range({n}) AS r(n)"  # noqa: S608  (a number)
+        asked = f"SELECT n, NULL, lpad(n::VARCHAR, 32, '0'), NULL, NULL FROM range({n}) AS r(n)"  # noqa: S608  (a number)
         connection.execute(f"INSERT INTO {questions.questions_of(target).sql} {asked}")
     store = AnswerStore(
         warehouse=warehouse,

@@ -40,9 +40,10 @@ def command(  # noqa: PLR0913  (one argument for each option)
     as_json: bool,
 ) -> None:
     """
-    Show what a run of ASSET would send, why, and what it would cost.
+    Show what a run would send, why, and what it would cost.
 
-    Nothing is sent, and no table is changed. Database, ledger and key are those of the resource in the definitions.
+    Of ASSET, if the definitions have more than one that asks Claude. Nothing is sent and no table is changed, however
+    often it is done. Database, ledger and key are those of the resource in the definitions.
     What has ended at the API and was not collected yet counts as in flight.
     """
     from claude_batch_dagster.assets.plans import asset_in, definitions_in, plan_of  # noqa: PLC0415  (Dagster)

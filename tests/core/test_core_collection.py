@@ -51,7 +51,7 @@ def store(warehouse: Warehouse) -> AnswerStore:
         answers.prepare(connection)
         questions.prepare(connection, target, key_types)
         asked = questions.questions_of(target).sql
-        connection.execute(f"INSERT INTO {asked} SELECT n, 'p', 'hash ' || n, NULL FROM range({N}) AS r(n)")  # noqa: S608
+        connection.execute(f"INSERT INTO {asked} SELECT n, 'p', 'hash ' || n, NULL, NULL FROM range({N}) AS r(n)")  # noqa: S608
     projection = Projection(target=target, key_types=key_types, schema=SCHEMA)
     return AnswerStore(warehouse=warehouse, projection=projection, partition_keys=["p"])
 

@@ -80,7 +80,8 @@ class Table:
         with self.warehouse.connect() as connection:
             connection.execute(f"DELETE FROM {table} WHERE partition_key IS NOT DISTINCT FROM ?", [part])  # noqa: S608
             for key, question in asked.items():
-                values = [*(key if isinstance(key, tuple) else (key,)), part, question, None if question else problem]
+                problems = None if question else problem
+                values = [*(key if isinstance(key, tuple) else (key,)), part, question, problems, None]
                 connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
 
     def project(self, *parts: str | None) -> None:
@@ -262,7 +263,7 @@ def test_more_answers_than_a_window_are_all_judged(make: Make, run: Run) -> None
     n = WINDOW + 1
     run(
         f"INSERT INTO {questions_of(table.projection.target).sql} "  # noqa: S608
-        f"SELECT range, 'p', 'q' || range, NULL FROM range({n})"
+        f"SELECT range, 'p', 'q' || range, NULL, NULL FROM range({n})"
     )
 
     table.land("c1", *(came(f"q{i}", Came.SUCCEEDED, text=f'{{"number": {i}}}', detail="end_turn") for i in range(n)))
