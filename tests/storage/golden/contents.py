@@ -1,9 +1,12 @@
 """What a golden ledger holds: a chunk in every state, asked for documents that a test of today can put upstream."""
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from claude_batch_dagster.client import output_format
 from claude_batch_dagster.core.asking.question_hash import earlier_hash
@@ -90,6 +93,7 @@ def cells() -> Iterator[tuple[str, dict[str, Any]]]:
         yield "chunks", _chunk(state, chunk_id, START + timedelta(minutes=n))
         for row in rows()[state]:
             yield "rows", _row(row, VERDICTS.get(state))
+        yield "requests", _requests(rows()[state], VERDICTS.get(state))
         for step, reached in enumerate(ROUTES[state]):
             at = _naive(START + timedelta(minutes=n, seconds=step))
             yield "events", {"chunk_id": chunk_id, "at": at, "state": reached, "note": "why" if step > 1 else None}
@@ -132,6 +136,25 @@ def _row(row: Row, verdict: str | None) -> dict[str, Any]:
         "attempt": 1,
         "verdict": verdict,
     }
+
+
+def _requests(rows: Sequence[Row], verdict: str | None) -> dict[str, Any]:
+    """Return the requests of a chunk, as they are kept since revision 0005: in columns."""
+    columns = {
+        "partition_keys": ["p"] * len(rows),
+        "questions": [row.request.request_hash for row in rows],
+        "attempts": [1] * len(rows),
+        "outcomes": [verdict] * len(rows) if verdict else None,
+        "keys": [str(row.id) for row in rows],
+        "custom_ids": [row.custom_id for row in rows],
+    }
+    packed = {name: None if values is None else _packed(values) for name, values in columns.items()}
+    return {"chunk_id": rows[0].chunk_id, "identity": "q1", **packed}
+
+
+def _packed(values: Sequence[Any]) -> bytes:
+    """Pack values without making them smaller, which comes out the same wherever it is done."""
+    return zlib.compress(orjson.dumps(values), level=0)
 
 
 def _spend(chunk_id: str) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def build(path: Path, revision: str) -> None:
             sa.update(tables.tables["identity"]).values(ledger_id=LEDGER_ID, created_at=START.replace(tzinfo=None))
         )
         for name, values in cells():
-            table = tables.tables[name]
+            table = tables.tables.get(name)
+            if table is None:
+                continue  # of another revision
             known = {column: value for column, value in values.items() if column in table.columns}
             connection.execute(sa.insert(table).values(**known))
     engine.dispose()
