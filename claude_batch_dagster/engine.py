@@ -356,7 +356,8 @@ class Engine:
     def _planner(self, asked: Asked, store: AnswerStore, outbox: Outbox) -> Planner:
         return Planner(
             task=self.task,
-            definition=self._builder.definition,
+            builder=self._builder,
+            clock=self.clock,
             api=self.api,
             ledger=self.ledger,
             settings=self.settings,

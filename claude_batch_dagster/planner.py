@@ -6,7 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.asking.asked import Asked
-from claude_batch_dagster.core.ledger import TRAVELLING, Expected, Ledger, State
+from claude_batch_dagster.core.asking.requests import RequestBuilder
+from claude_batch_dagster.core.asking.shared_prefix import BYTES_PER_TOKEN
+from claude_batch_dagster.core.caching import Wave
+from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Expected, Ledger, State
 from claude_batch_dagster.core.planning.canary import Evidence, is_large
 from claude_batch_dagster.core.planning.estimate import Load, UnitCost, by_bytes, by_history, by_sample
 from claude_batch_dagster.core.planning.forecast import (
@@ -14,8 +17,9 @@ from claude_batch_dagster.core.planning.forecast import (
     PartitionForecast,
     reason_of_change,
 )
+from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching, caching_of
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.ports import BatchApi, place_of
+from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.retries import Plan
 from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES
 from claude_batch_dagster.core.task import Task
@@ -36,8 +40,9 @@ class Planner:
     """Plans one run."""
 
     task: Task
-    definition: str
-    """Digest of what is asked of every row, and of whom."""
+    builder: RequestBuilder
+    """What makes requests of rows, and knows of whom they are asked."""
+    clock: Clock
     api: BatchApi
     ledger: Ledger
     settings: RunSettings
@@ -114,22 +119,59 @@ class Planner:
             PartitionForecast(partition_key=key, rows=n, estimate=unit.of(loads.get(key, NOTHING)) if unit else None)
             for key, n in rows.items()
         ]
+        load = sum(loads.values(), NOTHING)
         return Forecast(
             partitions=parts,
-            estimate=unit.of(sum(loads.values(), NOTHING)) if unit else None,
+            estimate=unit.of(load) if unit else None,
+            caching=self._caching(load),
             misses=self.ledger.misses(self.task.pipeline, place=self._place),
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
 
+    def _caching(self, load: Load) -> PromptCaching | NoCaching | None:
+        """Return how the requests use the prompt cache."""
+        prefix = self.builder.shared_prefix
+        if self.task.spending.caching == "off" or not load.n_requests or not prefix.n_tokens:
+            return None
+        shared = prefix.n_text_bytes + prefix.n_schema_bytes
+        rest = max(0, load.n_bytes // load.n_requests - shared) // BYTES_PER_TOKEN
+        wave = Wave(
+            model=str(self.builder.base.get("model")),
+            n_requests=load.n_requests,
+            prefix_tokens=prefix.n_tokens,
+            rest_tokens=rest,
+        )
+        with self.planning() as planning:
+            use = planning.cache_use([chunk.chunk_id for chunk in self._chunks if chunk.state is State.APPLIED])
+        return caching_of(wave, use, self.clock.now())
+
+    @property
+    def _definition(self) -> str:
+        return self.builder.definition
+
+    @property
+    def _chunks(self) -> list[ChunkRecord]:
+        """The latest chunks that were sent with this definition, of whatever run."""
+        return self.ledger.asked_with(self.task.pipeline, definition=self._definition, place=self._place)
+
     # --- the first rows ----------------------------------------------------------------------------
 
     @property
-    def n_first(self) -> int:
-        """
-        How many rows of the plan are to be sent alone, before the others; 0 for none.
+    def mark(self) -> Callable[[bytes], bytes] | None:
+        """What marks a request to be cached; None where that would not pay."""
+        caching = self._forecast.caching if self._forecast else None
+        return self.builder.marked if isinstance(caching, PromptCaching) else None
 
-        None are where the plan is small, or where rows that were asked with this definition have shown its worth.
-        """
+    @property
+    def n_first(self) -> int:
+        """How many rows of the plan go alone, before the others: to see what they come to, or to write the cache."""
+        caching = self._forecast.caching if self._forecast else None
+        is_primed = isinstance(caching, PromptCaching) and caching.is_primed
+        return self._n_canary or int(is_primed)
+
+    @property
+    def _n_canary(self) -> int:
+        """Rows that show what the others are worth; none where the plan is small, or rows like these have shown it."""
         spending, forecast = self.task.spending, self._forecast
         if forecast is None or not spending.canary or not is_large(forecast, from_requests=spending.canary_from):
             return 0
@@ -140,8 +182,7 @@ class Planner:
 
     def sent_before(self) -> set[str]:
         """Return chunks in flight, of whatever run, that say as much as those rows would."""
-        chunks = self.ledger.asked_with(self.task.pipeline, definition=self.definition, place=self._place)
-        return {chunk.chunk_id for chunk in chunks if chunk.state in TRAVELLING}
+        return {chunk.chunk_id for chunk in self._chunks if chunk.state in TRAVELLING}
 
     def judge(self) -> None:
         """Raise `CanaryError` if what came of those rows speaks against sending the others."""
@@ -151,8 +192,7 @@ class Planner:
             raise CanaryError(reason, n_rows=n, n_left=max(0, forecast.n_requests - n))
 
     def _evidence(self) -> Evidence:
-        chunks = self.ledger.asked_with(self.task.pipeline, definition=self.definition, place=self._place)
-        landed = [chunk.chunk_id for chunk in chunks if chunk.state is State.APPLIED]
+        landed = [chunk.chunk_id for chunk in self._chunks if chunk.state is State.APPLIED]
         with self.planning() as planning:
             return planning.evidence(landed)
 
@@ -195,7 +235,7 @@ class Planner:
     def _unit_cost(self, due: Collection[str]) -> UnitCost | None:
         """Return what a request costs, by the best that there is to judge it by; None if there is no price."""
         base = self.task.builder.base
-        seen = self.ledger.answered(self.task.pipeline, definition=self.definition, place=self._place)
+        seen = self.ledger.answered(self.task.pipeline, definition=self._definition, place=self._place)
         if found := by_history(str(base.get("model")), seen):
             return found
         is_worth_it = len(due) >= SAMPLED_FROM or (self.counts_tokens and due)

@@ -1,6 +1,6 @@
 """Options of the factories that say how much may be spent."""
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.spending import Spending
@@ -20,6 +20,13 @@ class SpendingOptions(TypedDict, total=False):
     Rows of a large plan (1,000 requests, or a dollar) that go alone first; default 20, 0 for none.
 
     If most of them come back without a usable answer, or cost more than was expected, the others are not sent.
+    """
+    caching: Literal["auto", "off"]
+    """
+    Whether the shared beginning of requests (system prompt, first instructions) is cached where that pays.
+
+    Default `"auto"`: one request of a large plan goes first, and the others when it has been answered. `"off"`: never;
+    a `cache_control` of your own in `params` or `system` stays.
     """
     budget: Budget | None
     """US dollars that may be spent by run, day, month or backfill; default no limit."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from dagster.components.resolved.core_models import (
@@ -102,6 +102,10 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         amount("Rows of a large plan that go alone first; 0 for none.", 50),
     ] = 20
     budget: ResolvedBudget = None
+    caching: Annotated[
+        Literal["auto", "off"],
+        described_as("Whether the shared beginning of requests is cached where that pays.", "off"),
+    ] = "auto"
     sample_columns: Annotated[
         list[str], text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
     ] = field(default_factory=list)
@@ -241,7 +245,9 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             self.ask,
             rows,
             checks=self.checks,
-            spending=Spending(confirm_repay_usd=self.confirm_repay_usd, canary=self.canary, budget=self.budget),
+            spending=Spending(
+                confirm_repay_usd=self.confirm_repay_usd, canary=self.canary, budget=self.budget, caching=self.caching
+            ),
             resource_key=self._resource_key(spec),
             op=op,
             keeps_key=True,

@@ -1,6 +1,6 @@
 """What the core asks of the outside world: a clock, the batch API, files and a table of answers."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -253,6 +253,10 @@ class RunPlanner(Protocol):
 
     def announce(self, plan: Plan) -> object:
         """Tell what is going to be done; raise `ClaudeBatchError` to stop before anything is sent."""
+
+    @property
+    def mark(self) -> Callable[[bytes], bytes] | None:
+        """What marks a request to be cached; None where that would not pay."""
 
     @property
     def n_first(self) -> int:

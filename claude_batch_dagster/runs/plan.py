@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, PartitionForecast
-from claude_batch_dagster.core.planning.wording import dollars, of_basis, of_misses, of_rows, of_total
+from claude_batch_dagster.core.planning.wording import dollars, of_basis, of_caching, of_misses, of_rows, of_total
 from claude_batch_dagster.plural import counted
 
 MOST_PARTITIONS = 200
@@ -55,6 +55,8 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield f"to be sent: {sent}"
     if rest := of_rows(forecast, sent=False):
         yield f"not to be sent: {rest}"
+    if forecast.caching is not None:
+        yield of_caching(forecast.caching)
     if forecast.n_requests and forecast.misses:
         yield of_misses(forecast.misses)
 

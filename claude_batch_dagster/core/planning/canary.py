@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.planning.forecast import Forecast
+from claude_batch_dagster.core.planning.prompt_caching import PromptCaching
 from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.verdicts import Verdict
 
 LARGE_USD = 1.0
 """US dollars from which on a plan is large, however few rows it has."""
+
+WRITTEN = 2.0
+"""How many times as much a token costs that is written to the cache for an hour (Claude docs, "Pricing")."""
 
 MOST_BAD = 0.5
 """Share of rows without a usable answer above which the others are not sent."""
@@ -49,7 +53,9 @@ class Evidence:
         estimate, n = forecast.estimate, forecast.n_requests
         if estimate is None or not self.n_paid or self.cost_usd is None:
             return None
-        each, most = self.cost_usd / self.n_paid, estimate.high_usd / n
+        # The first requests may write the cache that the others read.
+        writing = WRITTEN if isinstance(forecast.caching, PromptCaching) else 1.0
+        each, most = self.cost_usd / self.n_paid, writing * estimate.high_usd / n
         if each <= most:
             return None
         return (

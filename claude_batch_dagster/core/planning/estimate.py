@@ -24,6 +24,9 @@ class Basis(StrEnum):
 MIN_ANSWERED = 5
 """Answers from which on it is known what one costs."""
 
+WEIGHTY = 0.05
+"""Share of all requests from which on a batch says how far an estimate may be off."""
+
 NARROWEST = 0.05
 """How far an estimate is off at least, by its own words."""
 
@@ -96,7 +99,9 @@ def by_history(model: str, seen: Sequence[Answered]) -> UnitCost | None:
         basis=Basis.HISTORY,
         n_seen=n,
     )
-    off = [one.cost_usd / usd for one in seen if (usd := cost.of(_load(one)).usd) > 0]
+    # A few requests that went first say little of what many come to: they may have written what those read.
+    weighty = [one for one in seen if one.n_requests >= WEIGHTY * n]
+    off = [one.cost_usd / usd for one in weighty if (usd := cost.of(_load(one)).usd) > 0]
     low, high = min([*off, 1 - NARROWEST]), max([*off, 1 + NARROWEST])
     return UnitCost(
         usd_per_byte=cost.usd_per_byte,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from claude_batch_dagster.core.planning.estimate import Estimate
+from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching
 
 
 class Reason(StrEnum):
@@ -100,6 +101,8 @@ class Forecast:
     """How far the last estimates of this table were off, latest first: 0.1 for a request that cost a tenth more."""
     changed: frozenset[str] | None = frozenset()
     """Parts of the definition that have changed; None: nobody knows."""
+    caching: PromptCaching | NoCaching | None = None
+    """How its requests use the prompt cache; None where that would not pay."""
 
     @property
     def rows(self) -> Counter[Reason]:

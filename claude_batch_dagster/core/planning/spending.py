@@ -1,7 +1,7 @@
 """How much an asset may spend without a person's word."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.errors import ConfigurationError
@@ -19,6 +19,8 @@ class Spending:
     canary_from: int = 1_000
     """Requests from which on a plan is large."""
     budget: Budget | None = None
+    caching: Literal["auto", "off"] = "auto"
+    """Whether the shared beginning of requests is cached where that pays."""
 
     def __post_init__(self) -> None:
         most: Any = self.confirm_repay_usd  # not everybody checks types
@@ -30,6 +32,8 @@ class Spending:
         n: Any = self.canary
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise ConfigurationError(f"canary is a number of rows, 0 for none; got {n!r}.")
+        if self.caching not in {"auto", "off"}:
+            raise ConfigurationError(f"caching is 'auto' or 'off'; got {self.caching!r}.")
         given: Any = self.budget
         if given is not None and not isinstance(given, Budget):
             raise ConfigurationError(f"budget takes a Budget: Budget(usd=10, per='day'); got {given!r}.")

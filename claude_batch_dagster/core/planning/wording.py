@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from claude_batch_dagster.core.planning.estimate import Basis, Estimate
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, Reason
+from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching
 from claude_batch_dagster.plural import counted
 
 A_CENT = 0.01
@@ -66,6 +67,20 @@ def of_rows(forecast: Forecast, *, sent: bool) -> str:
     if sent and len(told) > 1 and forecast.estimate is not None:
         told = [f"{text}, about {dollars(forecast.usd(reason))}" for text, reason in zip(told, reasons, strict=True)]
     return "; ".join(told)
+
+
+def of_caching(caching: PromptCaching | NoCaching) -> str:
+    """Return how requests use the prompt cache."""
+    if isinstance(caching, NoCaching):
+        return (
+            f"prompt caching is off: {caching.reads:.0%} of what could be read from the cache was, the last times, so "
+            "that it cost more than it saved"
+        )
+    first = "one request goes first, the others when it is answered; " if caching.is_primed else ""
+    return (
+        f"prompt caching: {first}the first {caching.prefix_tokens:,} tokens of each, about, are the same, which is "
+        f"expected to save {dollars(caching.saved_usd)}"
+    )
 
 
 def of_misses(misses: Sequence[float]) -> str:

@@ -30,6 +30,9 @@ FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
 
+Mark = Callable[[bytes], bytes]
+
+
 @dataclass(kw_only=True)
 class Dispatch:
     """What one run sends for one output table, a round at a time."""
@@ -41,6 +44,8 @@ class Dispatch:
     limits: Limits = field(default_factory=Limits)
     max_requests_in_flight: int = 100_000
     rules: Rules = field(default_factory=Rules)
+    mark: Mark | None = None
+    """Marks a request to be cached; None for none."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Questions that this run does not send, each with the reason."""
     n_sent: Counter[str | None] = field(default_factory=Counter)
@@ -68,11 +73,14 @@ class Dispatch:
         plan, self.is_short = self.look(), False
         self.plan = plan
         flying = set(plan.followed - self.lacking.keys())
-        for group in chunked(islice(_askable(rows, plan), most), self.limits.shared_by(len(plan.due))):
+        askable = islice(_askable(rows, plan, self.mark), most)
+        for group in chunked(askable, self.limits.shared_by(len(plan.due))):
             self.following.wait_for_room(len(group), most=self.max_requests_in_flight)
             self._offer(group, flying)
             if self.is_short:
                 break
+        if most is None:
+            self.mark = None  # what is sent hours later finds no cache, and would pay for writing one
         return flying
 
     def give_up(self) -> None:
@@ -191,11 +199,11 @@ class Dispatch:
         self.following.report()
 
 
-def _askable(rows: Iterable[OpenRow], plan: Plan) -> Iterator[OpenRow]:
-    """Pass on the rows to ask, those whose answers were cut off with more room."""
+def _askable(rows: Iterable[OpenRow], plan: Plan, mark: Mark | None) -> Iterator[OpenRow]:
+    """Pass on the rows to ask: marked to be cached, and those whose answers were cut off with more room."""
     for row in rows if plan.due else ():
         if row.question in plan.new:
-            yield row
+            yield row if mark is None else row._replace(params=mark(row.params))
         elif attempt := plan.again.get(row.question):
             yield row._replace(n_truncated=attempt.n_truncated) if attempt.n_truncated else row
 

@@ -64,7 +64,7 @@ class Pipeline:
 
     def _probe(self, rows: Iterable[OpenRow]) -> None:
         """Send the first rows of a large plan alone, and wait for them; raise `CanaryError` if they come to nothing."""
-        n_first = self.planner.n_first
+        n_first, self.dispatch.mark = self.planner.n_first, self.planner.mark
         if not n_first:
             return
         if flying := self.planner.sent_before() or self.dispatch.send(rows, most=n_first):

@@ -12,6 +12,7 @@ import duckdb
 from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.planning.canary import Evidence
 from claude_batch_dagster.core.planning.forecast import Reason
+from claude_batch_dagster.core.planning.prompt_caching import CacheUse
 from claude_batch_dagster.core.retries import Came, Plan, Rules
 from claude_batch_dagster.core.tables import TableName, literal, quoted
 from claude_batch_dagster.core.verdicts import Verdict
@@ -129,6 +130,11 @@ class Planning:
             n_paid=n_paid,
             cost_usd=usd if n_priced == n_paid else None,
         )
+
+    def cache_use(self, chunk_ids: Collection[str]) -> CacheUse:
+        """Return what the requests of some chunks did with the prompt cache."""
+        del chunk_ids
+        return CacheUse()
 
     def _find_open(self) -> None:
         self.connection.execute(
