@@ -13,10 +13,12 @@ from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.ports import Clock, place_of
+from claude_batch_dagster.core.reporting.costs import NOT_KNOWN
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import UpstreamError
+from claude_batch_dagster.storage.duckdb import costs
 from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
@@ -50,6 +52,8 @@ class Reports:
         doubted = self.ledger.doubts(task.pipeline)
         doubts, table_doubts = doubts_by_partition(doubted), summed(doubted)
         oldest_open_days = self._oldest_open_days()
+        with self.warehouse.connect() as connection:
+            spent = costs.by_partition(connection, task.target, place)
         nothing = Spend(
             partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
         )
@@ -69,6 +73,7 @@ class Reports:
                 doubts=doubts.get(key, NO_DOUBTS),
                 table_doubts=table_doubts,
                 oldest_open_days=oldest_open_days,
+                costs=spent.get(key, NOT_KNOWN),
             )
             for key in standing
         ]

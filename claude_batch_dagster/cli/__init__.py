@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "status": "Show what is on its way and what it has cost.",
+    "cost": "Show what answers have cost, and what was saved.",
     "reconcile": "Find out what became of batches whose acceptance is not known.",
     "resolve": "Say of one batch, as a person, whether it was sent.",
     "cancel": "Ask the API to stop batches that are on their way.",
