@@ -13,7 +13,7 @@ from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.ports import Clock, place_of
-from claude_batch_dagster.core.reporting.costs import NOT_KNOWN
+from claude_batch_dagster.core.reporting.costs import NOT_KNOWN, NOTHING_SPENT, PartitionCost
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.core.task import Task
@@ -73,7 +73,7 @@ class Reports:
                 doubts=doubts.get(key, NO_DOUBTS),
                 table_doubts=table_doubts,
                 oldest_open_days=oldest_open_days,
-                costs=spent.get(key, NOT_KNOWN),
+                costs=_whole(spent.get(key, NOTHING_SPENT), ever.get(key, nothing)),
             )
             for key in standing
         ]
@@ -118,6 +118,11 @@ class Reports:
         waiting = self.ledger.chunks(self.task.pipeline, there)
         created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
+
+
+def _whole(costs: PartitionCost, ever: Spend) -> PartitionCost:
+    """Return where the money has gone, if that is known of all of it: answers of earlier versions left no trace."""
+    return costs if costs.n_requests == ever.n_requests else NOT_KNOWN
 
 
 def _duration(chunks: Sequence[ChunkRecord]) -> float | None:

@@ -8,8 +8,10 @@ from claude_batch_dagster.core.reporting.double_payments import USD_DIGITS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionCost:
-    """Where the money of one partition has gone, since this is written down."""
+    """Where the money of one partition has gone."""
 
+    n_requests: int = 0
+    """Answers that this is about: those that have landed since it is written down."""
     wasted_usd: float | None = None
     """What answers have cost that were not usable: truncated, refused, invalid."""
     saved_by_caching_usd: float | None = None
@@ -27,6 +29,7 @@ class PartitionCost:
 
 
 NOT_KNOWN = PartitionCost()
+NOTHING_SPENT = PartitionCost(wasted_usd=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

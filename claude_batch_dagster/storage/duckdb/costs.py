@@ -121,15 +121,16 @@ def by_partition(
     if not exists(connection, SPENDING):
         return {}
     found = connection.execute(
-        f"SELECT partition_key, {known_sum('unusable_cost_usd')}, {known_sum('uncached_cost_usd - cost_usd')}, "
+        f"SELECT partition_key, sum(n_requests), {known_sum('unusable_cost_usd')}, "
+        f"{known_sum('uncached_cost_usd - cost_usd')}, "
         "CASE WHEN sum(cache_read_tokens + cache_write_tokens) > 0 "
         "THEN sum(cache_read_tokens) / sum(input_tokens) END "
         f"FROM {SPENDING.sql} WHERE table_name = ? AND sent_to = ? GROUP BY partition_key",
         [str(target), sent_to],
     ).fetchall()
     return {
-        key: PartitionCost(wasted_usd=wasted, saved_by_caching_usd=saved, cache_read_share=share)
-        for key, wasted, saved, share in found
+        key: PartitionCost(n_requests=int(n), wasted_usd=wasted, saved_by_caching_usd=saved, cache_read_share=share)
+        for key, n, wasted, saved, share in found
     }
 
 
