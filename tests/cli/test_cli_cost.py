@@ -36,9 +36,9 @@ def spent(program: Program) -> Program:
     return program
 
 
-def told(program: Program, *arguments: str) -> dict[str, list[dict[str, Any]]]:
+def told(program: Program, *arguments: str) -> dict[str, Any]:
     """Return what machines are told."""
-    found: dict[str, list[dict[str, Any]]] = orjson.loads(program("cost", "--format", "json", *arguments))
+    found: dict[str, Any] = orjson.loads(program("cost", "--format", "json", *arguments))
     return found
 
 

@@ -1,9 +1,11 @@
 """What the database says answers have cost is what the emulator has billed, whatever happens in between."""
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any, Self
 
@@ -69,12 +71,8 @@ def _with(bill: Bill, message: Mapping[str, Any]) -> Bill:
         cache_read_tokens=read,
         cache_write_tokens=written,
     )
-    batch, live = (
-        float(
-            genai_prices.calc_price(tokens, model_ref=message["model"], provider_id="anthropic", **context).total_price
-        )
-        for context in ({"price_context": {"processing": "batch"}}, {})
-    )
+    ask = partial(genai_prices.calc_price, tokens, model_ref=message["model"], provider_id="anthropic")
+    batch, live = (float(one.total_price) for one in (ask(price_context={"processing": "batch"}), ask()))
     return Bill(
         n=bill.n + 1,
         paid_usd=bill.paid_usd + batch,
@@ -179,6 +177,7 @@ MOMENTS: Mapping[str, tuple[Any, str, Callable[..., None]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_that_dies_while_answers_land_counts_nothing_twice(
     world: World, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -219,6 +218,7 @@ def test_what_lands_again_is_counted_once(world: World, loss: Callable[[World], 
     assert_the_same(view_of(world), bill_of(world))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("spool", ["kept", "deleted"])
 def test_an_answer_that_turns_up_later_is_added(world: World, spool: str) -> None:
     """The API counted it and did not hand it out; until then nobody knows what it cost."""
@@ -343,6 +343,17 @@ def test_a_table_of_savings_that_is_dropped_while_a_run_waits_fails_nothing(worl
     drop = partial(world.sql, "DROP TABLE claude_batch.reused_answers")
 
     assert world.run(clock=Waking(world.clock, drop)).failure is None
+
+
+def test_the_page_says_what_each_column_is(world: World) -> None:
+    """Every column of the view, and no other."""
+    world.documents({1: "war"})
+    world.run()
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+
+    columns = {name for (name, *_) in world.sql("DESCRIBE claude_batch.costs")}
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == columns
 
 
 @pytest.mark.verify
