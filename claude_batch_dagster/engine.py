@@ -32,7 +32,7 @@ from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.core.waiting import Pace, SystemClock
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
 from claude_batch_dagster.reports import Reports
-from claude_batch_dagster.storage.duckdb import costs
+from claude_batch_dagster.storage.duckdb.asking import reused_answers
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Contents
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
@@ -223,7 +223,7 @@ class Engine:
         with self.warehouse.connect() as connection:
             self._pairing.mark()
             with self.warehouse.writing():
-                costs.note_reused(
+                reused_answers.note(
                     connection,
                     run_id=self.run_id,
                     target=self.task.target,
@@ -260,7 +260,6 @@ class Engine:
             )
             key_types = asking.look()
             OutputTable(target=task.target, key_types=key_types, schema=task.schema).prepare(connection)
-            costs.prepare(connection)
             projection = Projection(target=task.target, key_types=key_types, schema=task.schema)
             asked = asking.ask()
             if asking.is_new:

@@ -41,8 +41,8 @@ def command(options: Options, *, by: str, since: datetime | None, form: str) -> 
     """
     Show what answers have cost, and what was saved.
 
-    Reads the view claude_batch.costs of the DuckDB file, which is opened to be read only; while a run has the file, it
-    is waited for.
+    Reads the view claude_batch.costs of the DuckDB file; while a run has the file, it is waited for. It is opened to be
+    read only, so this changes nothing, however often it is done.
     """
     from claude_batch_dagster.costs import cost_report  # noqa: PLC0415  (DuckDB: `--help` need not wait for it)
 

@@ -2,18 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import date, datetime
+from datetime import date
 
 import duckdb
 
-from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.reporting.costs import CostLine, CostReport, PartitionCost
 from claude_batch_dagster.core.tables import TableName
-from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
-from claude_batch_dagster.storage.duckdb.collecting.spending import SPENDING
 from claude_batch_dagster.storage.duckdb.warehouse import exists
 
 COSTS = TableName("claude_batch", "costs")
+
+SPENDING = TableName("claude_batch", "spending")
+"""A row for each chunk, partition and model: dollars are NULL where the price of one of its requests is not known."""
+
+TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+DOLLARS = ("cost_usd", "live_cost_usd", "uncached_cost_usd")
+
+SPENDING_COLUMNS = {
+    "chunk_id": "VARCHAR",
+    "table_name": "VARCHAR",
+    "partition_key": "VARCHAR",
+    "model": "VARCHAR",
+    "run_id": "VARCHAR",
+    "sent_to": "VARCHAR",
+    "sent_at": "TIMESTAMP WITH TIME ZONE",
+    "prices": "VARCHAR",
+    "n_requests": "BIGINT",
+    "n_unpriced": "BIGINT",
+    **dict.fromkeys(TOKENS, "BIGINT"),
+    **dict.fromkeys(DOLLARS, "DOUBLE"),
+    "n_unusable": "BIGINT",
+    "unusable_cost_usd": "DOUBLE",
+}
 
 REUSED = TableName("claude_batch", "reused_answers")
 """How many rows each run had not to pay for, by partition."""
@@ -80,38 +100,11 @@ FROM lines GROUP BY day, table_name, model, partition_key, run_id, sent_to
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create what is absent, and the view as this version has it. The table of what was spent is there."""
+    """Create what is absent, and the view as this version has it."""
+    definitions = ", ".join(f"{name} {kind}" for name, kind in SPENDING_COLUMNS.items())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {SPENDING.sql} ({definitions})")
     connection.execute(f"CREATE TABLE IF NOT EXISTS {REUSED.sql} ({REUSED_COLUMNS})")
     connection.execute(VIEW)
-
-
-def note_reused(  # noqa: PLR0913  (one for each column)
-    connection: duckdb.DuckDBPyConnection,
-    *,
-    run_id: str,
-    target: TableName,
-    sent_to: str,
-    asked: Asked,
-    now: datetime,
-) -> None:
-    """
-    Write down what a run had not to pay for.
-
-    What it has said once stands: where a run tries again, it finds answers that it has paid for itself.
-    """
-    keys = [key for key in asked.n_keys if asked.n_answered[key] or asked.n_shared[key]]
-    if not keys or not exists(connection, REUSED):
-        return  # the latter: dropped since it began
-    columns = {"partition_key": "VARCHAR", "n_answered": "BIGINT", "n_shared": "BIGINT"}
-    counts = [asked.n_answered[key] for key in keys], [asked.n_shared[key] for key in keys]
-    hand_over(connection, "_cb_reused", columns, dict(zip(columns, (keys, *counts), strict=True)))
-    connection.execute(
-        f"INSERT INTO {REUSED.sql} BY NAME SELECT n.*, $run_id AS run_id, $target AS table_name, $sent_to AS sent_to, "
-        "$now::TIMESTAMP WITH TIME ZONE AS reused_at FROM _cb_reused AS n "
-        f"WHERE NOT EXISTS (FROM {REUSED.sql} AS r WHERE r.run_id = $run_id AND r.table_name = $target "
-        "AND r.partition_key IS NOT DISTINCT FROM n.partition_key)",
-        {"run_id": run_id, "target": str(target), "sent_to": sent_to, "now": now.isoformat()},
-    )
 
 
 def by_partition(

@@ -11,33 +11,11 @@ from claude_batch_dagster.core.ledger import ChunkRecord, Requests
 from claude_batch_dagster.core.ports import place_of
 from claude_batch_dagster.core.pricing import cost, price_list, uncached
 from claude_batch_dagster.core.retries import Came
-from claude_batch_dagster.core.tables import TableName, literal
+from claude_batch_dagster.core.tables import literal
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting.answers import GATHERED
-
-SPENDING = TableName("claude_batch", "spending")
-"""A row for each chunk, partition and model: dollars are NULL where the price of one of its requests is not known."""
-
-TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-DOLLARS = ("cost_usd", "live_cost_usd", "uncached_cost_usd")
-
-COLUMNS = {
-    "chunk_id": "VARCHAR",
-    "table_name": "VARCHAR",
-    "partition_key": "VARCHAR",
-    "model": "VARCHAR",
-    "run_id": "VARCHAR",
-    "sent_to": "VARCHAR",
-    "sent_at": "TIMESTAMP WITH TIME ZONE",
-    "prices": "VARCHAR",
-    "n_requests": "BIGINT",
-    "n_unpriced": "BIGINT",
-    **dict.fromkeys(TOKENS, "BIGINT"),
-    **dict.fromkeys(DOLLARS, "DOUBLE"),
-    "n_unusable": "BIGINT",
-    "unusable_cost_usd": "DOUBLE",
-}
+from claude_batch_dagster.storage.duckdb.costs import DOLLARS, SPENDING, SPENDING_COLUMNS, TOKENS
 
 BILL = {
     "ordinal": "INTEGER",
@@ -52,12 +30,6 @@ WINDOW = 20_000
 """Answers looked at in Python at a time."""
 
 _NAMES = "chunk_id, table_name, partition_key, model, run_id, sent_to, sent_at, prices"
-
-
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the table, unless it is there."""
-    definitions = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {SPENDING.sql} ({definitions})")
 
 
 def lay_out(
@@ -98,7 +70,7 @@ def billed(chunk: ChunkRecord, table: str) -> str:
         "sent_at": chunk.intended_at.isoformat(),
         "prices": price_list(),
     }
-    shared = ", ".join(f"{literal(value)}::{COLUMNS[name]} AS {name}" for name, value in same.items())
+    shared = ", ".join(f"{literal(value)}::{SPENDING_COLUMNS[name]} AS {name}" for name, value in same.items())
     return f"SELECT {', '.join(BILL)}, {shared} FROM {table}"
 
 
