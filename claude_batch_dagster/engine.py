@@ -40,6 +40,7 @@ from claude_batch_dagster.core.waiting import Pace, SystemClock
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
 from claude_batch_dagster.planner import Planner
 from claude_batch_dagster.reports import Reports
+from claude_batch_dagster.storage.duckdb.asking import reused_answers
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Contents
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
@@ -249,8 +250,17 @@ class Engine:
         self, partitions: Sequence[Partition], asked: Asked, sent: Counter[str | None], frame: pd.DataFrame | None
     ) -> list[PartitionReport]:
         """Leave the mark of this run, and report, in one opening of the database."""
-        with self.warehouse.connect():
+        with self.warehouse.connect() as connection:
             self._pairing.mark()
+            with self.warehouse.writing():
+                reused_answers.note(
+                    connection,
+                    run_id=self.run_id,
+                    target=self.task.target,
+                    sent_to=place_of(self.api.account),
+                    asked=asked,
+                    now=self.clock.now(),
+                )
             return Reports(
                 task=self.task,
                 warehouse=self.warehouse,

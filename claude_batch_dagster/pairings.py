@@ -16,14 +16,14 @@ from claude_batch_dagster.stores import Stores
 def filled_tables(stores: Stores) -> dict[str, str]:
     """Return each table that was ever filled, with the id of its ledger; changes nothing, and waits for nobody."""
     return ledger_pairing.filled_tables(
-        Warehouse(_existing(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0)
+        Warehouse(existing_database(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=0)
     )
 
 
 def remembered(stores: Stores) -> Stores:
     """Return the stores with the ledger that the database remembers, if that is one, and is there still."""
     wait = stores.lock_timeout_seconds
-    warehouse = Warehouse(_existing(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=wait)
+    warehouse = Warehouse(existing_database(stores), {"access_mode": "READ_ONLY"}, lock_timeout_seconds=wait)
     homes = [Path(home) for home in ledger_pairing.homes(warehouse)]
     if len(homes) != 1 or not homes[0].is_file():
         return stores
@@ -34,14 +34,15 @@ def remembered(stores: Stores) -> Stores:
 
 def pairings(stores: Stores, ledger: SqlLedger) -> list[LedgerPairing]:
     """Return how the ledger and each table that was ever filled go together."""
-    warehouse = Warehouse(_existing(stores), lock_timeout_seconds=stores.lock_timeout_seconds)
+    warehouse = Warehouse(existing_database(stores), lock_timeout_seconds=stores.lock_timeout_seconds)
     return [
         LedgerPairing(warehouse=warehouse, ledger=ledger, target=TableName(*name.split(".", 1)))
         for name in ledger_pairing.filled_tables(warehouse)
     ]
 
 
-def _existing(stores: Stores) -> str:
+def existing_database(stores: Stores) -> str:
+    """Return the path of the DuckDB file; raise unless it is named and there."""
     if not stores.database:
         raise ConfigurationError("name the DuckDB file with --database (CLAUDE_BATCH_DATABASE)")
     if not Path(stores.database).is_file():

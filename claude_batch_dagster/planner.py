@@ -142,7 +142,7 @@ class Planner:
             rest_tokens=rest,
         )
         with self.planning() as planning:
-            use = planning.cache_use([chunk.chunk_id for chunk in self._chunks if chunk.state is State.APPLIED])
+            use = planning.cache_use([chunk for chunk in self._chunks if chunk.state is State.APPLIED])
         return caching_of(wave, use, self.clock.now())
 
     @property

@@ -14,11 +14,13 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
 from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.ports import Clock, place_of
+from claude_batch_dagster.core.reporting.costs import NOT_KNOWN, NOTHING_SPENT, PartitionCost
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, doubts_by_partition, summed
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import UpstreamError
+from claude_batch_dagster.storage.duckdb import costs
 from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.asking.upstream import Reader
 from claude_batch_dagster.storage.duckdb.statistics import Documents, standings
@@ -61,6 +63,8 @@ class Reports:
         committed_usd = self.ledger.committed(allowance) if allowance else 0.0
         planned = self.forecast.partitions if self.forecast else ()
         estimated = {part.partition_key: part.estimate.usd for part in planned if part.estimate and part.n_requests}
+        with self.warehouse.connect() as connection:
+            spent = costs.by_partition(connection, task.target, place)
         nothing = Spend(
             partition_key=None, n_requests=0, input_tokens=0, output_tokens=0, cost_usd=0.0, live_cost_usd=0.0
         )
@@ -83,6 +87,7 @@ class Reports:
                 oldest_open_days=oldest_open_days,
                 budget_usd=allowance.usd if allowance else None,
                 committed_usd=committed_usd,
+                costs=_whole(spent.get(key, NOTHING_SPENT), ever.get(key, nothing)),
             )
             for key in standing
         ]
@@ -127,6 +132,11 @@ class Reports:
         waiting = self.ledger.chunks(self.task.pipeline, there)
         created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
+
+
+def _whole(costs: PartitionCost, ever: Spend) -> PartitionCost:
+    """Return where the money has gone, if that is known of all of it: answers of earlier versions left no trace."""
+    return costs if costs.n_requests == ever.n_requests else NOT_KNOWN
 
 
 def _duration(chunks: Sequence[ChunkRecord]) -> float | None:

@@ -22,6 +22,7 @@ __all__ = ["main"]
 COMMANDS = {
     "plan": "Show what a run would send, why, and what it would cost.",
     "status": "Show what is on its way and what it has cost.",
+    "cost": "Show what answers have cost, and what was saved.",
     "reconcile": "Find out what became of batches whose acceptance is not known.",
     "resolve": "Say of one batch, as a person, whether it was sent.",
     "cancel": "Ask the API to stop batches that are on their way.",

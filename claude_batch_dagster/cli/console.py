@@ -16,7 +16,10 @@ PIPED_WIDTH = 200
 UNBOUNDED = 10_000
 """More columns than anything needs."""
 
-TEXTS = frozenset({"chunk\nbatch", "table", "sent to", "state", "which", "sent", "partition"})
+TEXTS = frozenset(
+    {"chunk
+batch", "table", "sent to", "state", "day", "model", "partition", "run", "which", "sent"}
+)
 """Headings of what is not a figure."""
 
 CENT = 0.01
@@ -52,7 +55,8 @@ def dollars(amount: float | None) -> str:
     """Tell US dollars; small amounts are not rounded to nothing."""
     if amount is None:
         return "unknown"
-    return f"${amount:,.2f}" if amount == 0 or amount >= CENT else f"${amount:.6f}"
+    sign, size = "-" if amount < 0 else "", abs(amount)
+    return f"{sign}${size:,.2f}" if size == 0 or size >= CENT else f"{sign}${size:.6f}"
 
 
 def age(seconds: float) -> str:

@@ -5,17 +5,22 @@ What answers cost. Prices are data of the genai-prices package, read offline; no
 `storage.duckdb.collecting.matching`.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import mul
 
 import genai_prices
+from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import PriceCalculation, TieredPrices
 
 from claude_batch_dagster.core.collecting.results import Usage
 
 FEMTO = 10**15
 """Parts of a US dollar in which rates are whole numbers."""
+
+AS_OF = re.compile(r"\bas of (\d{4}-\d\d-\d\d)\b")
+"""How the price list says of what date Anthropic's batch prices are: it has no field for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,20 @@ def cost(model: str, usage: Usage) -> Cost | None:
     )
     batch, live = (sum(map(mul, tokens, side)) / FEMTO for side in (rates.batch, rates.live))
     return Cost(batch_usd=batch, live_usd=live)
+
+
+def uncached(usage: Usage) -> Usage:
+    """Return what the same answer would have used if nothing were ever cached."""
+    plain = usage.total_input_tokens
+    return replace(usage, input_tokens=plain, cache_write_tokens=0, cache_write_1h_tokens=0, cache_read_tokens=0)
+
+
+@lru_cache(maxsize=1)
+def price_list() -> str:
+    """Name the price list, with the date of its batch prices if it tells."""
+    anthropic = next((one for one in get_snapshot().providers if one.id == "anthropic"), None)
+    dated = AS_OF.search((anthropic and anthropic.price_comments) or "")
+    return f"genai-prices {genai_prices.__version__}" + (f" of {dated[1]}" if dated else "")
 
 
 @dataclass(frozen=True, slots=True)

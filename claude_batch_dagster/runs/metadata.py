@@ -82,6 +82,7 @@ def partition_metadata(report: PartitionReport) -> dict[str, Any]:
         "claude_batch/invalid_rate": report.invalid_rate,
         "claude_batch/expiry_rate": report.expiry_rate,
         **_cost(report),
+        **{f"claude_batch/{name}": value for name, value in report.costs.figures.items()},
         "claude_batch/input_tokens": standing.input_tokens,
         "claude_batch/output_tokens": standing.output_tokens,
         "claude_batch/rows_asked": report.n_asked,

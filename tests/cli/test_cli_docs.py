@@ -68,6 +68,9 @@ def printed(program: Program, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
     world.pacing = Pacing(limits=Limits(max_requests=1_000))
     world.documents({n: f"the war of the year {1800 + n}" for n in range(100, 300)})
     world.run()
+    world.documents({n: f"the trade of the year {1700 + n}" for n in range(50)}, part="r")
+    world.run("p", "r")
+    do("cost", "--by", "partition")
     do("doctor")
     world.clock.sleep(1)
     world.emulator.pace.batch_seconds = 7_200

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import date
 
 import genai_prices
 import orjson
@@ -7,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_batch_dagster.core.collecting.results import Usage
-from claude_batch_dagster.core.pricing import Cost, Size, cost, most
+from claude_batch_dagster.core.pricing import Cost, Size, cost, most, price_list, uncached
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -50,6 +51,23 @@ def test_searches_are_paid_for_one_by_one() -> None:
 def test_what_cannot_be_priced_has_no_price() -> None:
     """Another speed, another region, a tool that nobody has heard of: no figure, rather than one that is too small."""
     assert cost("claude-haiku-5-5", Usage(input_tokens=1_000, is_whole=False)) is None
+
+
+def test_without_a_cache_every_token_of_the_request_is_a_plain_one() -> None:
+    """What was read, what was written for minutes or an hour, and what was neither."""
+    used = Usage(input_tokens=1, cache_write_tokens=20, cache_write_1h_tokens=5, cache_read_tokens=300, output_tokens=7)
+
+    assert uncached(used) == Usage(input_tokens=321, output_tokens=7)
+    assert uncached(replace(used, web_searches=2, is_whole=False)).web_searches == 2
+    assert not uncached(replace(used, is_whole=False)).is_whole
+
+
+def test_the_price_list_has_a_version_and_a_date() -> None:
+    """As the package tells them: its version, and of what day the batch prices are, where it says so."""
+    name, version, of, day = price_list().split()
+
+    assert (name, version, of) == ("genai-prices", genai_prices.__version__, "of")
+    assert date.fromisoformat(day) >= date(2026, 10, 14)
 
 
 def test_reading_the_cache_is_cheaper_and_writing_it_for_longer_is_dearer() -> None:

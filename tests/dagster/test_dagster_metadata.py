@@ -82,6 +82,35 @@ def test_a_failed_attempt_that_was_billed_is_part_of_the_cost(world: "DagsterWor
     ((of_the_answer,),) = world.read("SELECT cost_usd FROM public.answers")
     assert world.statuses() == {"succeeded": 1}
     assert metadata["claude_batch/cost_usd"].value > of_the_answer
+    assert metadata["claude_batch/wasted_usd"].value == pytest.approx(
+        metadata["claude_batch/cost_usd"].value - of_the_answer
+    )
+
+
+def test_what_caching_has_saved_is_told_where_something_is_cached(
+    world: "DagsterWorld", classification: Declare
+) -> None:
+    """And nowhere else: a plot of zeros says nothing."""
+    cached = {"system": "Wars and peaces. " * 400, "params": {"cache_control": {"type": "ephemeral"}}}
+    plain = by_partition(world.run(classification(), partition="1790"))["1790"]
+    told = by_partition(world.run(classification(**cached), partition="1791"))["1791"]
+
+    assert {"claude_batch/saved_by_caching_usd", "claude_batch/cache_read_share"}.isdisjoint(plain)
+    assert told["claude_batch/saved_by_caching_usd"].value != 0
+    assert 0 <= told["claude_batch/cache_read_share"].value < 1
+
+
+def test_where_part_of_the_money_was_spent_by_an_earlier_version_nothing_is_said_of_it(
+    world: "DagsterWorld", classification: Declare
+) -> None:
+    """Rather no figure than one of a part: the ledger knows of answers that the database has no costs of."""
+    world.run(classification(), partition="1790")
+    world.write("DELETE FROM claude_batch.spending")
+
+    told = by_partition(world.run(classification(), partition="1790"))["1790"]
+
+    assert "claude_batch/wasted_usd" not in told
+    assert told["claude_batch/cost_usd"].value > 0
 
 
 NUMBERS = {
@@ -98,6 +127,7 @@ NUMBERS = {
     "claude_batch/live_cost_usd": dg.FloatMetadataValue,
     "claude_batch/saved_usd": dg.FloatMetadataValue,
     "claude_batch/run_cost_usd": dg.FloatMetadataValue,
+    "claude_batch/wasted_usd": dg.FloatMetadataValue,
 }
 
 

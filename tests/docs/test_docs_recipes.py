@@ -1,5 +1,6 @@
 """Every recipe runs, against the emulator, over tables such as it talks of."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def answered(database: str, table: str) -> list[dict[str, Any]]:
         return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
+def queries() -> list[str]:
+    """Return the SQL of the page."""
+    return re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     """Make a database with all the tables."""
@@ -101,7 +107,23 @@ def test_the_query_over_many_labels_counts_them(recipes: dict[str, Any], databas
     """The SQL of the page, over what its asset has made."""
     claude.answers("delivery", topics=["delivery", "staff"])
     dg.materialize([recipes["review_topics"]], resources={"claude_batch": claude.resource(database)})
-    query = PAGE.read_text().partition("```sql\n")[2].partition("```")[0]
+    (query, _) = queries()
 
     with duckdb.connect(database) as connection:
         assert sorted(connection.sql(query).fetchall()) == [("delivery", 3), ("staff", 3)]
+
+
+def test_the_query_over_months_adds_up_what_was_paid(
+    recipes: dict[str, Any], database: str, claude: EmulatedClaude
+) -> None:
+    """The SQL of the page, where the address of an emulator stands in the place of the API's."""
+    dg.materialize([recipes["review_topics"]], resources={"claude_batch": claude.resource(database)})
+    (_, query) = queries()
+
+    with duckdb.connect(database, read_only=True) as connection:
+        assert connection.sql(query).fetchall() == []
+        (month, table, n, paid, live, wasted, unpriced), *others = connection.sql(
+            query.replace("'https://api.anthropic.com %'", "'%'")
+        ).fetchall()
+    assert (month.day, table, n, wasted, unpriced, others) == (1, "public.review_topics", 3, 0, 0, [])
+    assert 0 < paid < live

@@ -117,6 +117,8 @@ LINES: Mapping[str, bytes] = {
 
 NAMES = (*LINES, "lost")
 
+SUMMED = ("n_requests", "input_tokens", "output_tokens", "cost_usd", "live_cost_usd")
+
 UNPRICED = frozenset({"strange", "no-model", "ran", "fast", "pinned"})
 """Of a model, or with a use of it, that the price list does not price."""
 
@@ -144,7 +146,7 @@ class Landed:
             chunk_id="chunk",
             pipeline="main.answers",
             run_id="run",
-            account="account",
+            account="https://api.anthropic.com default key",
             state=State.ENDED,
             n_requests=len(NAMES),
             n_bytes=0,
@@ -223,6 +225,62 @@ def test_costs_are_those_of_each_message_alone(landed: tuple[Landed, Path]) -> N
         assert sum(one.output_tokens for one in mine) == expected[part].output_tokens
         assert sum(one.cost_usd or 0.0 for one in mine) == pytest.approx(expected[part].cost_usd)
         assert sum(one.live_cost_usd or 0.0 for one in mine) == pytest.approx(expected[part].live_cost_usd)
+
+
+SUMS = ", ".join(f"sum({name})" for name in SUMMED)
+
+
+def test_what_is_written_down_of_costs_is_what_the_ledger_is_told(landed: tuple[Landed, Path]) -> None:
+    """By partition, whether the database has read a line or we have; a line is billed to one model."""
+    world, file = landed
+    file.write_bytes(b"\n".join(raw for name, raw in LINES.items() if name not in UNPRICED))
+    world.land(file)
+
+    with world.warehouse.connect() as connection:
+        found = connection.execute(
+            f"SELECT partition_key, {SUMS} FROM claude_batch.spending GROUP BY ALL"  # noqa: S608
+        ).fetchall()
+        cached = connection.execute(
+            "SELECT sum(cache_read_tokens), sum(cache_write_tokens), sum(uncached_cost_usd) > sum(cost_usd), "
+            "count(DISTINCT (chunk_id, partition_key, model)) = count(*) FROM claude_batch.spending"
+        ).fetchall()
+    for partition_key, *sums in found:
+        mine = [one for one in world.spends if one.partition_key == partition_key]
+        assert sums == pytest.approx(
+            [sum(getattr(one, name) or 0 for one in mine) for name in SUMMED],
+        )
+    assert len(found) == 2
+    assert cached == [(1_000, 100, True, True)]
+
+
+def test_costs_whose_price_is_not_known_are_null_and_counted(landed: tuple[Landed, Path]) -> None:
+    """All dollars of that partition and model, and of no other."""
+    world, file = landed
+    file.write_bytes(b"\n".join(LINES.values()))
+    world.land(file)
+
+    with world.warehouse.connect() as connection:
+        found = connection.execute(
+            "SELECT sum(n_unpriced), bool_and((n_unpriced > 0) = (cost_usd IS NULL)), "
+            "bool_and((cost_usd IS NULL) = (live_cost_usd IS NULL)), "
+            "bool_and((cost_usd IS NULL) = (uncached_cost_usd IS NULL)), count(cost_usd) > 0 "
+            "FROM claude_batch.spending"
+        ).fetchall()
+    assert found == [(len(UNPRICED), True, True, True, True)]
+
+
+def test_a_chunk_that_lands_again_with_less_takes_nothing_back(landed: tuple[Landed, Path]) -> None:
+    """Its file was cut since: what was billed was billed."""
+    world, file = landed
+    file.write_bytes(b"\n".join(LINES.values()))
+    world.land(file)
+    with world.warehouse.connect() as connection:
+        before = connection.execute("FROM claude_batch.spending ORDER BY ALL").fetchall()
+    file.write_bytes(LINES["plain"])
+    world.land(file)
+
+    with world.warehouse.connect() as connection:
+        assert connection.execute("FROM claude_batch.spending ORDER BY ALL").fetchall() == before
 
 
 def test_of_two_results_for_one_request_the_first_counts(landed: tuple[Landed, Path]) -> None:

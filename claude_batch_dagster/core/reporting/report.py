@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from claude_batch_dagster.core.reporting.costs import NOT_KNOWN, PartitionCost
 from claude_batch_dagster.core.reporting.double_payments import NO_DOUBTS, Doubts
 from claude_batch_dagster.core.verdicts import Verdict
 
@@ -66,6 +67,8 @@ class PartitionReport:
     """What of that is spent or reserved."""
     oldest_open_days: float = 0.0
     """Age of the oldest batch of the whole table whose results are not on our disk, in days."""
+    costs: PartitionCost = NOT_KNOWN
+    """Where the money has gone."""
 
     @property
     def n_rows(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from claude_batch_dagster.core.ledger import Claimed
+from claude_batch_dagster.core.ledger import ChunkRecord, Claimed
 from claude_batch_dagster.core.planning.canary import Evidence
 from claude_batch_dagster.core.planning.forecast import Reason
 from claude_batch_dagster.core.planning.prompt_caching import CacheUse
@@ -21,6 +21,7 @@ from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
 from claude_batch_dagster.storage.duckdb.collecting.projection import KEPT
+from claude_batch_dagster.storage.duckdb.costs import SPENDING
 
 OPEN = "_cb_open"
 """A temporary table of the questions to which there is no good answer."""
@@ -131,10 +132,21 @@ class Planning:
             cost_usd=usd if n_priced == n_paid else None,
         )
 
-    def cache_use(self, chunk_ids: Collection[str]) -> CacheUse:
+    def cache_use(self, chunks: Sequence[ChunkRecord]) -> CacheUse:
         """Return what the requests of some chunks did with the prompt cache."""
-        del chunk_ids
-        return CacheUse()
+        found = self.connection.execute(
+            f"SELECT chunk_id, sum(cache_read_tokens), sum(cache_write_tokens) FROM {SPENDING.sql} "
+            "WHERE chunk_id IN (SELECT unnest(?::VARCHAR[])) AND cache_read_tokens + cache_write_tokens > 0 "
+            "GROUP BY chunk_id",
+            [[chunk.chunk_id for chunk in chunks]],
+        ).fetchall()
+        marked = {chunk_id for chunk_id, *_ in found}
+        ends = [chunk.ended_at for chunk in chunks if chunk.ended_at and chunk.chunk_id in marked]
+        return CacheUse(
+            read_tokens=sum(int(read) for _, read, _ in found),
+            written_tokens=sum(int(written) for *_, written in found),
+            last_ended_at=max(ends, default=None),
+        )
 
     def _find_open(self) -> None:
         self.connection.execute(

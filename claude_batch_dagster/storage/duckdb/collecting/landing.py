@@ -9,7 +9,7 @@ import duckdb
 
 from claude_batch_dagster.core.ledger import ChunkRecord, Requests
 from claude_batch_dagster.core.ports import AnswerRecord
-from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting import answers, spending
 from claude_batch_dagster.storage.duckdb.collecting.matching import Gathered, SpooledReceipt
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 
@@ -46,5 +46,6 @@ class Landing:
             return
         self.connection.begin()
         answers.land(self.connection, self.gathered.queries)
-        self.projection.show(self.connection, self.gathered.chunk_ids)
+        judged = self.projection.show(self.connection, self.gathered.chunk_ids)
+        spending.land(self.connection, self.gathered.bills, judged, self.projection.schema)
         self.connection.commit()

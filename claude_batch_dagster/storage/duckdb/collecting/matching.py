@@ -13,7 +13,8 @@ from pathlib import Path
 
 import duckdb
 
-from claude_batch_dagster.core.collecting.answer_records import came_of, recorded, spending, word
+from claude_batch_dagster.core.collecting.answer_records import came_of, recorded, word
+from claude_batch_dagster.core.collecting.answer_records import spending as added_up
 from claude_batch_dagster.core.collecting.results import (
     MAX_TOKENS,
     USUAL,
@@ -28,7 +29,7 @@ from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.tables import literal
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
-from claude_batch_dagster.storage.duckdb.collecting import answers
+from claude_batch_dagster.storage.duckdb.collecting import answers, spending
 from claude_batch_dagster.storage.files.spool import lines_of
 
 MESSAGE = (
@@ -74,6 +75,8 @@ class Gathered:
     chunk_ids: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     """Each of some of it, in the columns of the answers."""
+    bills: list[str] = field(default_factory=list)
+    """Queries of the Messages among it, in the columns of a bill."""
     n_names: int = 0
 
     def new_name(self) -> str:
@@ -160,7 +163,7 @@ class SpooledReceipt:
             )
             for partition_key, n, input_tokens, output_tokens, batch, live in found
         ]
-        return [*plain, *spending(odd)]
+        return [*plain, *added_up(odd)]
 
     def land(self, without: Mapping[int, Lack]) -> None:
         """Add what came back to what lands."""
@@ -175,6 +178,8 @@ class SpooledReceipt:
         shared = "".join(f", {literal(value)} AS {name}" for name, value in same.items())
         plain = f"SELECT *, false AS sanitized, NULL AS explanation{shared} FROM {self._plain}"
         self.gathered.add(self.chunk.chunk_id, plain, f"FROM {odd}")
+        spending.lay_out(self.connection, self.requests, self._odd, odd_bill := self.gathered.new_name())
+        self.gathered.bills += [spending.billed(self.chunk, table) for table in (self._plain, odd_bill)]
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -263,10 +268,13 @@ class SpooledReceipt:
         batch, live = (
             " + ".join(f"{kind}::HUGEINT * r.{side}_{kind}" for kind in TOKENS) for side in ("batch", "live")
         )
+        uncached = f"input_tokens::HUGEINT * r.batch_{TOKENS[0]} + l.output_tokens::HUGEINT * r.batch_{TOKENS[1]}"
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {self._plain} AS SELECT s.*, l.text, l.stop_reason AS detail, l.model, "
             "plain_tokens + written_tokens + written_1h_tokens + cached_tokens AS input_tokens, l.output_tokens, "
-            f"{batch} AS batch_femto, {live} AS live_femto, batch_femto::DOUBLE / {FEMTO} AS cost_usd "
+            "cached_tokens AS cache_read_tokens, written_tokens + written_1h_tokens AS cache_write_tokens, "
+            f"{batch} AS batch_femto, {live} AS live_femto, batch_femto::DOUBLE / {FEMTO} AS cost_usd, "
+            f"live_femto::DOUBLE / {FEMTO} AS live_cost_usd, ({uncached})::DOUBLE / {FEMTO} AS uncached_cost_usd "
             "FROM _cb_lines AS l JOIN _cb_sent AS s USING (custom_id) LEFT JOIN _cb_rates AS r ON r.model = l.model "
             "WHERE l.is_plain AND coalesce(input_tokens < r.below, true) AND l.custom_id NOT IN "
             "(SELECT custom_id FROM _cb_lines GROUP BY custom_id HAVING count(*) > 1)"

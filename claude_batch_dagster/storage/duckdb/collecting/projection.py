@@ -66,15 +66,20 @@ class Projection:
         )
         self._show(connection, scope, told)
 
-    def show(self, connection: duckdb.DuckDBPyConnection, chunk_ids: Sequence[str]) -> None:
-        """Bring the rows up to date, of whatever partition, that ask now what these chunks have answered."""
+    def show(self, connection: duckdb.DuckDBPyConnection, chunk_ids: Sequence[str]) -> str | None:
+        """
+        Bring the rows up to date, of whatever partition, that ask now what these chunks have answered.
+
+        Returns a query of what was judged for that, if anything was, with the verdicts.
+        """
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_scope AS SELECT question FROM {ANSWERS.sql} "
             "WHERE chunk_id BETWEEN $first AND $last AND chunk_id IN (SELECT unnest($chunk_ids::VARCHAR[]))",
             {"first": min(chunk_ids), "last": max(chunk_ids), "chunk_ids": list(chunk_ids)},
         )
-        self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
+        judged = self._show(connection, "SEMI JOIN _cb_scope AS s ON q.request_hash = s.question")
         mark_landed(connection, self.target, chunk_ids)
+        return judged
 
     def kept(
         self, connection: duckdb.DuckDBPyConnection, on_their_way: Callable[[], Collection[str]]
@@ -104,12 +109,15 @@ class Projection:
         ).fetchall()
         return found, int(connection.execute(good).fetchall()[0][0])
 
-    def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> None:
-        """Bring the rows in a scope up to date, of which there is something to be told."""
+    def _show(self, connection: duckdb.DuckDBPyConnection, scope: str, told: str = "TRUE") -> str | None:
+        """Bring the rows in a scope up to date, of which there is something to be told; return what was judged."""
         self._find_due(connection, scope, told)
-        if _any(connection, "_cb_due LIMIT 1"):
-            self._choose(connection, self._judge(connection))
-            self._replace(connection)
+        if not _any(connection, "_cb_due LIMIT 1"):
+            return None
+        judged = self._judge(connection)
+        self._choose(connection, judged)
+        self._replace(connection)
+        return judged
 
     # --- what is due -------------------------------------------------------------------------------
 
