@@ -16,10 +16,7 @@ PIPED_WIDTH = 200
 UNBOUNDED = 10_000
 """More columns than anything needs."""
 
-TEXTS = frozenset(
-    {"chunk
-batch", "table", "sent to", "state", "day", "model", "partition", "run", "which", "sent"}
-)
+TEXTS = frozenset({"chunk\nbatch", "table", "sent to", "state", "day", "model", "partition", "run", "which", "sent"})
 """Headings of what is not a figure."""
 
 CENT = 0.01
