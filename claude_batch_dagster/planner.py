@@ -57,6 +57,8 @@ class Planner:
     """Writes down, under a token, that the rows are asked again."""
     on_plan: Callable[[Forecast], None] = lambda _: None
     _forecast: Forecast | None = field(default=None, init=False)
+    _is_probing: bool = field(default=False, init=False)
+    """Whether the first rows go alone to see what they come to, rather than to write the cache."""
 
     def leave_out(self, plan: Plan) -> dict[str, str]:
         """
@@ -167,7 +169,9 @@ class Planner:
         """How many rows of the plan go alone, before the others: to see what they come to, or to write the cache."""
         caching = self._forecast.caching if self._forecast else None
         is_primed = isinstance(caching, PromptCaching) and caching.is_primed
-        return self._n_canary or int(is_primed)
+        n_canary = self._n_canary
+        self._is_probing = n_canary > 0
+        return n_canary or int(is_primed)
 
     @property
     def _n_canary(self) -> int:
@@ -176,7 +180,7 @@ class Planner:
         if forecast is None or not spending.canary or not is_large(forecast, from_requests=spending.canary_from):
             return 0
         n_known = min(spending.canary, forecast.n_requests)
-        evidence = self._evidence()
+        evidence = self._evidence([chunk.chunk_id for chunk in self._chunks if chunk.state is State.APPLIED])
         shown = evidence.n_judged >= n_known // 2 and evidence.objection(forecast) is None
         return 0 if shown else spending.canary
 
@@ -184,17 +188,19 @@ class Planner:
         """Return chunks in flight, of whatever run, that say as much as those rows would."""
         return {chunk.chunk_id for chunk in self._chunks if chunk.state in TRAVELLING}
 
-    def judge(self) -> None:
-        """Raise `CanaryError` if what came of those rows speaks against sending the others."""
-        forecast, evidence = self._forecast, self._evidence()
-        if forecast is not None and (reason := evidence.objection(forecast)):
+    def judge(self, chunk_ids: Collection[str]) -> None:
+        """Raise `CanaryError` if what came of those rows, in these chunks, speaks against sending the others."""
+        forecast = self._forecast
+        if forecast is None or not self._is_probing:
+            return
+        evidence = self._evidence(chunk_ids)
+        if reason := evidence.objection(forecast):
             n = evidence.verdicts.total()
             raise CanaryError(reason, n_rows=n, n_left=max(0, forecast.n_requests - n))
 
-    def _evidence(self) -> Evidence:
-        landed = [chunk.chunk_id for chunk in self._chunks if chunk.state is State.APPLIED]
+    def _evidence(self, chunk_ids: Collection[str]) -> Evidence:
         with self.planning() as planning:
-            return planning.evidence(landed)
+            return planning.evidence(chunk_ids)
 
     # --- which ------------------------------------------------------------------------------------
 

@@ -265,8 +265,8 @@ class RunPlanner(Protocol):
     def sent_before(self) -> set[str]:
         """Return chunks in flight, of whatever run, that say as much as those rows would."""
 
-    def judge(self) -> None:
-        """Raise `CanaryError` if what came of those rows speaks against sending the others."""
+    def judge(self, chunk_ids: Collection[str]) -> None:
+        """Raise `CanaryError` if what came of those rows, in these chunks, speaks against sending the others."""
 
 
 class Answers(Protocol):

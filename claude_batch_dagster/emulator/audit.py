@@ -1,7 +1,7 @@
 """The emulator's own memory of what it accepted and what it billed: the truth to check a client against."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -72,13 +72,17 @@ class Audit:
             for line in () if batch.deleted else self._store.shelf.lines(batch.id):
                 yield orjson.loads(line)[3]
 
-    def bill(self) -> Bill:
-        """Add up the tokens of every answer of a batch, by model; live calls are not on it. It makes each answer."""
+    def bill(self, *, without: Collection[str] = ()) -> Bill:
+        """
+        Add up the tokens of every answer of a batch, by model; live calls are not on it. It makes each answer.
+
+        Batches `without` which it is to be are left out, unless they were deleted.
+        """
         now, bill = self._clock.now(), Bill()
         with self._lock:
             kept = self._store.bill_of_deleted()
         for batch in self._batches():
-            if not batch.deleted:
+            if not batch.deleted and batch.id not in without:
                 lines = result_lines(batch, standing(batch, now), self._store.shelf.lines(batch.id))
                 kept += billed(lines).items()
         for model, tokens in kept:

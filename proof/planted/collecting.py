@@ -143,4 +143,4 @@ def newest_result_shown(planter: Planter) -> None:
 )
 def failure_replaces_answer(planter: Planter) -> None:
     """A row shows what came back for its question, good or bad."""
-    planter.rewrite(Projection, "_replace", " AND (n.{GOOD} OR NOT n._cb_stands)", "")
+    planter.rewrite(Projection, "_replace", "(n.{GOOD} OR NOT n._cb_stands)", "TRUE")

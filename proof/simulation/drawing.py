@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from claude_batch_dagster.core.planning.budget import Budget
+from claude_batch_dagster.core.planning.spending import Spending
 from proof.simulation.acts import (
     Act,
     Cancel,
@@ -22,7 +24,7 @@ from proof.simulation.acts import (
     Wait,
 )
 from proof.simulation.gate import Fault, Plan
-from proof.simulation.jobs import EmulatorFault, Job, text_of
+from proof.simulation.jobs import MOST_USD, EmulatorFault, Job, text_of
 from proof.simulation.runs import Order
 from proof.simulation.troubles import LEAVES, SURVIVABLE, UNSURE
 
@@ -33,11 +35,11 @@ PATIENCE = 25
 N_TEXTS = 8
 """Different documents there are: few, so that rows share questions."""
 
-LAST_CALL = 160
+LAST_CALL = 190
 """A fault is planned at one of so many calls of a run; later ones are the run's end, or do not happen."""
 
 
-FIRST_SENDING = range(28, 60)
+FIRST_SENDING = range(56, 92)
 """Calls of a run among which it usually sends its first batches."""
 
 
@@ -68,9 +70,18 @@ def draw(seed: int) -> Script:
         n_foreign=chance.choice((0, 0, 1, 3)),
         batch_seconds=batch_seconds,
         max_poll_seconds=480.0 if batch_seconds < HOUR else 3.0 * HOUR,
+        spending=_spending(chance),
         expected=frozenset({"succeeded", *(LEAVES[name] for name in names if name in LEAVES)}),
     )
     return Script(seed, job, acts)
+
+
+def _spending(chance: random.Random) -> Spending:
+    """Return a budget in one life of three, from hardly a row to nearly all; and rows that go first in one of four."""
+    budget = None
+    if chance.random() < 0.33:  # noqa: PLR2004  (one in three)
+        budget = Budget(usd=chance.choice((0.9, 1.3, 2.4, 4.2, 7.5)) * MOST_USD, per="backfill")
+    return Spending(budget=budget, canary=chance.choice((0, 0, 0, 1)), canary_from=2)
 
 
 def _texts(chance: random.Random) -> dict[int, str]:

@@ -12,6 +12,8 @@ from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.templates import Template
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.output_schema import OutputSchema
+from claude_batch_dagster.core.planning.spending import Spending
+from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from proof.canary import DOCUMENT
@@ -48,6 +50,10 @@ def text_of(number: int) -> str:
     return f"a text of {LABELS[number % 2]}, number {number}, {DOCUMENT}"
 
 
+MOST_USD = OpenRow("p", "1", "", TASK.builder.build({"text": text_of(0)}).params).max_cost_usd
+"""What a request can cost at most."""
+
+
 def label_of(text: str) -> str:
     """Return the label that belongs to a document."""
     return next(label for label in LABELS if f"of {label}," in text)
@@ -78,6 +84,8 @@ class Job:
     """Few looks, so that schedules are short."""
     expected: frozenset[str] = frozenset({"succeeded"})
     """Verdicts that rows may have in the end."""
+    spending: Spending = field(default_factory=lambda: Spending(canary=0))
+    """The budget, and how many rows go first, as long as there are troubles."""
 
     @property
     def hides(self) -> bool:

@@ -7,9 +7,11 @@ from math import inf
 
 from claude_batch_dagster.core.collecting.answer_records import word
 from claude_batch_dagster.core.ledger import OPEN, State
+from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.engine import RunReport
+from claude_batch_dagster.errors import CanaryError
 from proof.canary import DOCUMENT, KEY
 from proof.simulation.books import Books
 from proof.simulation.ending import let_go
@@ -58,6 +60,8 @@ def judge(world: SimulatedWorld, runs: Sequence[Ran], *, finished: bool) -> Judg
         unreported=list(_unreported(books)),
         others=[
             *_needless(world, books),
+            *_beyond_budget(world),
+            *_beyond_canary(world, runs),
             *_misbooked(books),
             *_mistold(world, books),
             *_leaks(world, books, runs),
@@ -110,6 +114,29 @@ def _needless(world: SimulatedWorld, books: Books) -> Iterator[str]:
     if not world.job.hides and not world.careless:
         for asked, n_extra in _extra(books).items():
             yield f"question {asked} was billed {n_extra} times too often, and every batch could be found in time"
+
+
+def _beyond_budget(world: SimulatedWorld) -> Iterator[str]:
+    """Find more dollars billed than the budget allows, by the server's own count of tokens."""
+    budget = world.job.spending.budget
+    if budget is None or world.calmed:
+        return
+    usd = 0.0
+    for model, tokens in world.emulator.audit.bill(without=world.foreign).items():
+        rates = rates_of(model)
+        usd += (tokens.input * rates.batch[0] + tokens.output * rates.batch[1]) / FEMTO if rates else inf
+    if usd > budget.usd + USD_ROUNDING:
+        yield f"{usd:.8f} USD were billed, and the budget is {budget.usd:.8f}"
+
+
+def _beyond_canary(world: SimulatedWorld, runs: Sequence[Ran]) -> Iterator[str]:
+    """Find runs that stopped at their first rows and have sent more than those."""
+    for ran in runs:
+        if isinstance(ran.error, CanaryError):
+            sent = world.storage.rows(f"SELECT sum(n_requests) FROM chunks WHERE run_id = '{ran.run_id}'")  # noqa: S608
+            n_sent = int(sent[0][0] or 0)
+            if n_sent > world.job.spending.canary:
+                yield f"run {ran.run_id} stopped at its canary, and has sent {n_sent} requests"
 
 
 def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:

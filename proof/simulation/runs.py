@@ -18,7 +18,6 @@ from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
-from proof.simulation.jobs import TASK
 from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool
 from proof.simulation.storage import CONFIG
 from proof.simulation.turns import Alone, Turns
@@ -27,6 +26,10 @@ from proof.simulation.world import SimulatedWorld
 
 PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
 """Few looks, so that schedules are short; the quiet period is the one that users have."""
+
+
+BACKFILL = "the one that all runs are of"
+"""So that money is one and the same for all of them, whatever clocks do."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Ran:
     """What came of one run."""
 
     gate: Gate
+    run_id: str = ""
     report: RunReport | None = None
     error: ClaudeBatchError | None = None
     """What it raised, as documented."""
@@ -115,9 +119,9 @@ class Ran:
 def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> SimulatedEngine:
     """Open the engine of a new process."""
     world.n_runs += 1
-    gate = ran.gate
+    ran.run_id, gate = f"run-{world.n_runs}", ran.gate
     return SimulatedEngine(
-        task=TASK,
+        task=world.task,
         api=cast("BatchApi", GatedApi(world.api(), gate)),
         warehouse=GatedWarehouse(world.storage.database, CONFIG, gate=gate, turns=turns),
         ledger=cast("SqlLedger", GatedLedger(world.storage.ledger, gate)),
@@ -125,7 +129,8 @@ def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> S
         pacing=replace(
             PACING, limits=Limits(max_requests=world.job.chunk_size), max_poll_seconds=world.job.max_poll_seconds
         ),
-        run_id=f"run-{world.n_runs}",
+        run_id=ran.run_id,
+        backfill_id=BACKFILL,
         clock=GatedClock(world, gate, turns, patience),
         on_trouble=lambda error: ran.troubles.append(str(error)),
         gate=gate,

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import anthropic
 import duckdb
 
 from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.emulator import Emulator
 from proof.canary import KEY
 from proof.simulation.jobs import BASE, TASK, Job
@@ -52,6 +53,8 @@ class SimulatedWorld:
     n_runs: int = 0
     ahead: timedelta = timedelta(0)
     """How far the clock of the machine is ahead of the API's."""
+    calmed: bool = False
+    """Whether troubles have stopped: from then on all rows may go, and at once."""
     careless: bool = False
     """Whether somebody has set rows free without a look: then they can be paid for twice."""
 
@@ -99,6 +102,7 @@ class SimulatedWorld:
 
     def calm(self) -> None:
         """End all troubles, and set the clock right; somebody cancels what would never end by itself."""
+        self.calmed = True
         self.emulator.faults.clear()
         self.ahead = timedelta(0)
         self.emulator.pace.batch_seconds = USUAL_SECONDS
@@ -115,6 +119,11 @@ class SimulatedWorld:
     def partitions(self) -> list[str]:
         """Return every partition that was ever filled."""
         return sorted({*self.job.documents, *(partition for partition, _ in self.documents)})
+
+    @property
+    def task(self) -> Task:
+        """Return what is asked, and how much it may cost."""
+        return TASK if self.calmed else replace(TASK, spending=self.job.spending)
 
     def api(self) -> AnthropicBatches:
         """Return the real client, joined to the emulator without a socket."""
@@ -162,6 +171,9 @@ class SimulatedWorld:
             self.table(),
             self.held('claude_batch."main.answers"'),
             self.held("claude_batch.answers"),
+            self.held("claude_batch.spending"),
+            self.held("claude_batch.refreshes"),
+            storage.rows("SELECT run_id, n_requests, usd FROM estimates ORDER BY run_id"),
             sorted(self.documents.items()),
             [vars(batch) for batch in audit.accepted()],
             audit.n_posts(),

@@ -69,7 +69,7 @@ class Pipeline:
             return
         if flying := self.planner.sent_before() or self.dispatch.send(rows, most=n_first):
             self._wait(flying)
-        self.planner.judge()
+            self.planner.judge(flying)
 
     def _wait(self, flying: set[str]) -> None:
         self.following.followed |= flying

@@ -86,11 +86,11 @@ class Planning:
         good = f"t.status = '{Verdict.SUCCEEDED}'"
         reason = (
             f"CASE WHEN q.error IS NOT NULL THEN '{Reason.REJECTED}' WHEN o.question IS NULL THEN '{Reason.ANSWERED}' "
-            f"WHEN place > 1 THEN '{Reason.SHARED}' WHEN k.reason IS NOT NULL THEN k.reason "
+            f"WHEN q._cb_nth > 1 THEN '{Reason.SHARED}' WHEN k.reason IS NOT NULL THEN k.reason "
             f"WHEN {good} AND t.request_hash IS DISTINCT FROM q.request_hash THEN '{changed}' ELSE '{Reason.NEW}' END"
         )
         placed = (
-            "(SELECT *, row_number() OVER (PARTITION BY request_hash ORDER BY _cb_row) AS place "
+            "(SELECT *, row_number() OVER (PARTITION BY request_hash ORDER BY _cb_row) AS _cb_nth "
             f"FROM (SELECT q.*, q.rowid AS _cb_row FROM {self._questions}))"
         )
         rows = self.connection.execute(
