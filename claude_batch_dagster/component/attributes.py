@@ -26,7 +26,7 @@ def text(about: str, *examples: Any) -> Any:
     return dg.Resolver(texts, description=about, examples=[*examples] or None, inject_before_resolve=False)
 
 
-def amount(about: str, *examples: Any) -> Any:
+def amount(kind: type, about: str, *examples: Any) -> Any:
     """Return the resolver of a number, which may come as a text, or of none."""
 
     def resolve(context: dg.ResolutionContext, said: Any) -> Any:
@@ -36,7 +36,7 @@ def amount(about: str, *examples: Any) -> Any:
 
     return dg.Resolver(
         resolve,
-        model_field_type=float | Templated | None,
+        model_field_type=kind | Templated | None,
         description=about,
         examples=[*examples],
         inject_before_resolve=False,

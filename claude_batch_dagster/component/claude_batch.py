@@ -94,12 +94,14 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     confirm_repay_usd: Annotated[
         float | None,
         amount(
-            "US dollars above which a run stops that would ask again rows that have an answer; null for no limit.", 20
+            float,
+            "US dollars above which a run stops that would ask again rows that have an answer; null for no limit.",
+            20,
         ),
     ] = 5.0
     canary: Annotated[
         int,
-        amount("Rows of a large plan that go alone first; 0 for none.", 50),
+        amount(int, "Rows of a large plan that go alone first; 0 for none.", 50),
     ] = 20
     budget: ResolvedBudget = None
     caching: Annotated[

@@ -14,12 +14,13 @@ from pydantic import BaseModel, Field
 
 from claude_batch_dagster import (
     Ask,
+    Budget,
     ClaudeBatchComponent,
     ClaudeBatchResource,
     build_batch_asset,
     build_classification_asset,
 )
-from claude_batch_dagster.assets.dagster_options import DagsterOptions
+from claude_batch_dagster.assets.factories import BatchOptions
 from claude_batch_dagster.assets.registry import declaration_of
 from claude_batch_dagster.checks import USUAL, Complete, ErrorRate, PaidOnce
 from claude_batch_dagster.component.question import AskModel
@@ -58,7 +59,7 @@ def product():
 def test_everything_that_the_factories_take_is_an_attribute() -> None:
     """Whoever adds an option to a factory adds it to the component."""
     attributes = {field.name for field in dataclasses.fields(ClaudeBatchComponent)}
-    options = {*inspect.signature(build_batch_asset).parameters, *DagsterOptions.__annotations__} - {"options"}
+    options = {*inspect.signature(build_batch_asset).parameters, *BatchOptions.__annotations__} - {"options"}
     of_the_op = {"pool", "op_tags"}
 
     assert (options - of_the_op - {"schema"}) | {"table_schema", "op"} <= attributes
@@ -457,7 +458,7 @@ def test_what_dagster_takes_reaches_the_asset(load_text: Any) -> None:
 @pytest.mark.parametrize("kind", USUAL)
 def test_thresholds_are_named_by_their_check(load: Load, kind: Any) -> None:
     """Each of them, and what is not said stays as it is."""
-    component, _ = load(checks={kind.name: {"blocking": True}})
+    component, _ = load(checks={kind.name: {"blocking": True}}, budget={"usd": 5})
 
     assert component.checks == [kind(blocking=True)]
 
@@ -571,3 +572,23 @@ def test_columns_are_made_of_what_the_prompt_names(load: Load) -> None:
     found = {column: {(dep.asset_key.path[-1], dep.column_name) for dep in deps} for column, deps in lineage.items()}
     named = {("tickets", "subject"), ("tickets", "body")}
     assert found == {"id": {("tickets", "id")}, "summary": named, "topic": named}
+
+
+@pytest.mark.parametrize(
+    ("said", "budget"),
+    [
+        ({"usd": 10}, Budget(usd=10)),
+        ({"usd": 0.5, "per": "month", "scope": "support"}, Budget(usd=0.5, per="month", scope="support")),
+        ({"usd": "{{ env.DAILY_USD }}", "per": "day"}, Budget(usd=7.5)),
+    ],
+)
+def test_a_budget(load: Load, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], budget: Budget) -> None:
+    """Dollars by time and scope, as in Python; amounts may come out of the environment."""
+    monkeypatch.setenv("DAILY_USD", "7.5")
+
+    component, defs = load(budget=said, canary=50, caching="off", confirm_repay_usd=None)
+
+    assert (component.budget, component.canary, component.caching) == (budget, 50, "off")
+    assert component.confirm_repay_usd is None
+    spending = declaration_of(asset_of(defs)).task.spending
+    assert (spending.budget, spending.canary, spending.caching) == (budget, 50, "off")

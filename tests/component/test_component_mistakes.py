@@ -56,6 +56,11 @@ MISTAKES = {
     "items of a text": (ASKED.replace("string", "{items: string}"), 7, "items are of a list"),
     "a field that is a column of ours": (ASKED.replace("summary", "status"), None, "the bookkeeping column 'status'"),
     "a field that is the key": (ASKED.replace("summary", "id"), None, "collides"),
+    "no money": (LABELED + "  budget: {usd: 0}\n", 9, "a number of US dollars, more than 0"),
+    "money in words": (LABELED + "  budget: {usd: ten}\n", 9, "valid number"),
+    "money by the week": (LABELED + "  budget: {usd: 5, per: week}\n", 9, "'run', 'day', 'month' or 'backfill'"),
+    "caching that YAML takes for a flag": (LABELED + "  caching: off\n", 9, "'auto' or 'off'"),
+    "half a canary": (LABELED + "  canary: 0.5\n", 9, "valid integer"),
     "a threshold in percent": (LABELED + "  checks:\n    error_rate: {warn: 5}\n", 10, "between 0 and 1"),
     "thresholds in the wrong order": (
         LABELED + "  checks:\n    complete: {warn: 0.1, fail: 0.5}\n",

@@ -16,13 +16,14 @@ import pytest
 
 import claude_batch_dagster
 from claude_batch_dagster import checks
-from claude_batch_dagster.assets.dagster_options import DagsterOptions
+from claude_batch_dagster.assets.factories import BatchOptions
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING
 from claude_batch_dagster.core.ledger import NEXT, State
 from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import list_since
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.runs.run_config import RunConfig
 from tests.canary import KEY, marked
 
 REPOSITORY = Path(__file__).parents[2]
@@ -172,8 +173,10 @@ def test_reference_names_every_option() -> None:
     ]
     parameters = [name for factory in factories for name in inspect.signature(factory).parameters if name != "options"]
 
-    settings = [*(setting.name for setting in fields(claude_batch_dagster.Ask)), *DagsterOptions.__annotations__]
-    parameters += [*settings, *checks.__all__[1:], *(kind.name for kind in checks.USUAL)]
+    settings = [*(setting.name for setting in fields(claude_batch_dagster.Ask)), *BatchOptions.__annotations__]
+    settings += [*RunConfig.model_fields, *(setting.name for setting in fields(claude_batch_dagster.Budget))]
+    thresholds = [*(kind.__name__ for kind in checks.USUAL), *(kind.name for kind in checks.USUAL)]
+    parameters += [*settings, *thresholds]
 
     assert [name for name in (*options, *parameters) if f"`{name}`" not in REFERENCE] == []
     assert [factory.__name__ for factory in factories if factory.__name__ not in REFERENCE] == []
