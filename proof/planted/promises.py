@@ -39,6 +39,10 @@ class Promise(StrEnum):
         "No answer that was paid for is lost, whatever dies, and a good answer is never replaced by a failure."
     )
     LEDGER_PAIRED = "A run with another ledger than the one that filled the table stops before anything is sent."
+    NOTHING_UNANNOUNCED = (
+        "Nothing is sent that was not announced, nothing is paid for again without a person's word, and what is sent "
+        "can never cost more than its budget."
+    )
     SECRETS_STAY = (
         "Keys and documents appear in no log, event or ledger, and go to the configured base URL and nowhere else."
     )
