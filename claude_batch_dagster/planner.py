@@ -249,17 +249,14 @@ class Planner:
 
     def _sample(self, due: Collection[str]) -> list[tuple[int, int]]:
         """Return bytes and tokens of some requests, from all over the table; none if the API does not count them."""
-        every, sample = max(1, len(due) // N_SAMPLED), list[tuple[int, int]]()
-        rows = (row for row in self.outbox if row.question in due)
+        places = [place for place, (_, question, _) in enumerate(self.outbox.sizes()) if question in due]
+        some = places[:: max(1, len(places) // N_SAMPLED)][:N_SAMPLED]
         try:
-            for n, row in enumerate(rows):
-                if n % every == 0 and len(sample) < N_SAMPLED:
-                    sample.append((len(row.params) + ENVELOPE_BYTES, self.api.count_tokens(row.params)))
+            return [(len(params) + ENVELOPE_BYTES, self.api.count_tokens(params)) for params in self.outbox.at(some)]
         except CredentialError:
             raise
         except ApiError:  # another API than Claude's, perhaps, or one that is busy: it is a guess anyway
             return []
-        return sample
 
 
 NOTHING = Load(n_requests=0, n_bytes=0)

@@ -37,6 +37,7 @@ def bill(world: "World") -> float:
     return float(world.sql("SELECT coalesce(sum(cost_usd), 0) FROM claude_batch.answers")[0][0])
 
 
+@pytest.mark.verify
 def test_half_the_money_lands_half(world: "World") -> None:
     """As many rows go as there is money for, whole, in order; the others are blocked and say until when."""
     brief = {"base": {"max_tokens": 10}}  # so that what a row can cost at most is not much more than what it does
@@ -89,6 +90,7 @@ def test_money_is_reserved_until_results_have_landed(world: "World") -> None:
     assert bill(world) < bound / 2
 
 
+@pytest.mark.verify
 def test_a_run_goes_on_with_money_that_was_not_needed(world: "World") -> None:
     """Batches come to less than they could, and the rest of the rows is sent in the same run."""
     world.documents(TEN)
@@ -100,6 +102,7 @@ def test_a_run_goes_on_with_money_that_was_not_needed(world: "World") -> None:
     assert (report.failure, world.statuses()) == (None, TEN_GOOD)
 
 
+@pytest.mark.verify
 def test_what_was_refused_costs_nothing(world: "World") -> None:
     """A batch that the API has refused releases what was reserved for it."""
     world.documents(TEN)
@@ -110,6 +113,7 @@ def test_what_was_refused_costs_nothing(world: "World") -> None:
     assert (committed(world), bill(world)) == (0, 0)
 
 
+@pytest.mark.verify
 def test_what_is_unconfirmed_counts_as_paid(world: "World") -> None:
     """A batch of which nobody knows whether it was accepted, and which was let go, is counted until it is found."""
     world.documents({n: TEN[n] for n in range(4)})
@@ -147,6 +151,7 @@ def test_two_runs_share_a_budget(world: "World") -> None:
     ],
     ids=str,
 )
+@pytest.mark.verify
 def test_each_kind_of_budget(world: "World", budget: Budget, options: dict[str, Any], *, goes: bool) -> None:
     """Whatever it is per, and of, it lets rows go as long as there is money."""
     world.documents(TEN)

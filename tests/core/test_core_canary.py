@@ -32,6 +32,7 @@ def test_the_first_rows_of_a_large_plan_go_alone(world: "World") -> None:
 
 
 @pytest.mark.parametrize("fault", ["refusal", "max_tokens", "misfit", "invalid_request"])
+@pytest.mark.verify
 def test_where_they_come_to_nothing_the_others_are_not_sent(world: "World", fault: str) -> None:
     """At most the canary is paid for; the run says what came back, and the next one stops there as well."""
     world.documents(TWENTY)
@@ -63,6 +64,7 @@ def test_rows_that_keep_an_earlier_answer_speak_too(world: "World") -> None:
     assert sizes(world)[-1] == 4
 
 
+@pytest.mark.verify
 def test_a_few_bad_rows_stop_nothing(world: "World") -> None:
     """Half of them, and a service that is busy, say nothing against the question."""
     world.documents(TWENTY)
@@ -74,6 +76,7 @@ def test_a_few_bad_rows_stop_nothing(world: "World") -> None:
     assert sorted(world.statuses().values()) == ["refused"] * 2 + ["succeeded"] * 22
 
 
+@pytest.mark.verify
 def test_a_busy_service_stops_nothing(world: "World") -> None:
     """Rows that expired, or whose API was overloaded, say nothing against the question."""
     world.documents(TWENTY)
@@ -90,6 +93,7 @@ def test_a_busy_service_stops_nothing(world: "World") -> None:
     [(19, SMALL), (24, {**SMALL, "canary": 0})],
     ids=["a small plan", "switched off"],
 )
+@pytest.mark.verify
 def test_there_is_none(world: "World", n_rows: int, options: dict[str, Any]) -> None:
     """Where there is little to lose, or nobody wants it, all rows go at once."""
     world.documents({n: TWENTY[n] for n in range(n_rows)})
@@ -99,6 +103,7 @@ def test_there_is_none(world: "World", n_rows: int, options: dict[str, Any]) -> 
     assert sum(sizes(world)) == n_rows
 
 
+@pytest.mark.verify
 def test_it_is_not_needed_where_answers_are_known(world: "World") -> None:
     """More rows of a question that was answered before wait for nobody."""
     world.documents({n: TWENTY[n] for n in range(4)})
@@ -110,6 +115,7 @@ def test_it_is_not_needed_where_answers_are_known(world: "World") -> None:
     assert sum(sizes(world)) == 48
 
 
+@pytest.mark.verify
 def test_one_in_flight_is_not_sent_twice(world: "World") -> None:
     """A run that takes up where another died waits for the canary of that one."""
     world.documents(TWENTY)
@@ -129,6 +135,7 @@ def test_one_in_flight_is_not_sent_twice(world: "World") -> None:
     assert (sizes(world).count(4) >= 1, world.n_billed) == (True, [1] * 24)
 
 
+@pytest.mark.verify
 def test_answers_that_are_dearer_than_expected(world: "World") -> None:
     """A row that costs more than the estimate allows stops the plan; the next run knows what rows cost, and goes."""
     world.documents(TWENTY)

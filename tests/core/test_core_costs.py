@@ -111,6 +111,7 @@ ONE_TRY = {"max_attempts": 1}
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.verify
 def test_an_answer_that_is_of_no_use_is_paid_and_wasted(world: World, shape: str) -> None:
     """Also that of the second attempt; what is good is not wasted."""
     world.emulator.faults.add(shape, times=2)
@@ -138,6 +139,7 @@ def test_edits_and_rows_that_share_are_billed_once_each(world: World) -> None:
     assert_the_same(view_of(world), bill)
 
 
+@pytest.mark.verify
 def test_the_price_of_what_was_cached_and_what_that_has_saved(world: World) -> None:
     """Read for a tenth, written for a quarter more; all of it is known beside what it would have cost without."""
     world.documents({0: TEN[0]})
@@ -181,6 +183,7 @@ MOMENTS: Mapping[str, tuple[Any, str, Callable[..., None]]] = {
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.verify
 def test_a_run_that_dies_while_answers_land_counts_nothing_twice(
     world: World, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -207,6 +210,7 @@ LOSSES: Mapping[str, Callable[[World], object]] = {
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.verify
 def test_what_lands_again_is_counted_once(world: World, loss: Callable[[World], object]) -> None:
     """Answers that are brought back cost nothing, and are known to have cost what they did."""
     world.emulator.faults.add("not_json", times=1)
@@ -222,6 +226,7 @@ def test_what_lands_again_is_counted_once(world: World, loss: Callable[[World], 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("spool", ["kept", "deleted"])
+@pytest.mark.verify
 def test_an_answer_that_turns_up_later_is_added(world: World, spool: str) -> None:
     """The API counted it and did not hand it out; until then nobody knows what it cost."""
     world.emulator.faults.add("results_missing_line")
@@ -237,6 +242,7 @@ def test_an_answer_that_turns_up_later_is_added(world: World, spool: str) -> Non
     assert_the_same(view_of(world), bill_of(world))
 
 
+@pytest.mark.verify
 def test_an_answer_that_nobody_asks_for_any_more_is_judged_all_the_same(world: World) -> None:
     """Its documents were edited while it was on its way: it was paid for, and is of no use, or of use one day."""
     world.emulator.faults.add("misfit", times=1)
@@ -260,6 +266,7 @@ class Fussy(Label):
         raise KeyError(self.label)
 
 
+@pytest.mark.verify
 def test_a_validator_that_dies_of_an_answer_that_nobody_asks_for_keeps_nothing_from_landing(world: World) -> None:
     """It counts as wasted: today's output model takes it for no answer."""
     world.documents({1: "war"})
@@ -275,6 +282,7 @@ def test_a_validator_that_dies_of_an_answer_that_nobody_asks_for_keeps_nothing_f
     assert (bill.n, bill.wasted_usd) == (1, bill.paid_usd)
 
 
+@pytest.mark.verify
 def test_what_was_not_asked_is_estimated_at_what_a_request_has_cost(world: World) -> None:
     """Rows that had their answer, and rows that share one, by run; nothing is added by a run that says it again."""
     world.documents({**TEN, 10: TEN[0], 11: TEN[0]})
@@ -293,6 +301,7 @@ def test_what_was_not_asked_is_estimated_at_what_a_request_has_cost(world: World
     ]
 
 
+@pytest.mark.verify
 def test_a_run_that_tries_again_has_saved_nothing_of_what_it_paid(world: World) -> None:
     """Dagster starts it a second time under its id: what it found the first time stands."""
     world.documents(TEN)
@@ -321,6 +330,7 @@ def test_costs_are_of_the_day_in_utc_of_the_run_and_of_the_place(world: World) -
     assert model.startswith(BASE["model"])
 
 
+@pytest.mark.verify
 def test_a_database_of_an_earlier_version_gets_the_view_and_begins_with_nothing(world: World) -> None:
     """What was paid before stands in the ledger alone; the next answers are counted."""
     world.documents({1: "war", 2: "peace"})
@@ -337,6 +347,7 @@ def test_a_database_of_an_earlier_version_gets_the_view_and_begins_with_nothing(
     assert world.sql("SELECT sum(requests) FROM claude_batch.costs") == [(1,)]
 
 
+@pytest.mark.verify
 def test_a_table_of_savings_that_is_dropped_while_a_run_waits_fails_nothing(world: World) -> None:
     """The answers are what counts."""
     world.documents({1: "war"})

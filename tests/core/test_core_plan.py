@@ -50,6 +50,7 @@ def test_each_row_has_its_reason(world: "World") -> None:
         ({"base": {"model": "claude-opus-5"}, "prompt": "Which label? {text}"}, Reason.MODEL),
     ],
 )
+@pytest.mark.verify
 def test_a_definition_that_was_edited_names_its_part(world: "World", changes: dict[str, Any], reason: Reason) -> None:
     """Rows whose answer is to an earlier definition say which part of it has changed."""
     world.documents(TEN)
@@ -84,6 +85,7 @@ def test_what_is_in_flight_is_not_sent_again(world: "World") -> None:
     assert planned(world).rows == Counter({Reason.IN_FLIGHT: 10})
 
 
+@pytest.mark.verify
 def test_a_failure_is_a_retry_or_final(world: "World") -> None:
     """What expired is asked again; what was refused is not, unless a person wants it."""
     world.documents(TEN)
@@ -99,6 +101,7 @@ def test_a_failure_is_a_retry_or_final(world: "World") -> None:
     assert world.statuses() == TEN_GOOD
 
 
+@pytest.mark.verify
 def test_a_refusal_that_is_asked_once_more_is_asked_once(world: "World") -> None:
     """`retry_final` asks a row once in a run, however it ends."""
     world.documents({1: "a text of war"})
@@ -164,6 +167,7 @@ def test_a_row_that_is_left_out_keeps_its_answer(world: "World") -> None:
     assert all("blocked: left out of the last run" in error for error in errors)
 
 
+@pytest.mark.verify
 def test_a_limit_counts_no_repetition(world: "World") -> None:
     """A row that is asked again within the run is the same question."""
     world.documents(TEN)
@@ -198,6 +202,7 @@ def test_paying_again_needs_a_word(world: "World") -> None:
 
 
 @pytest.mark.parametrize("most", [None, 5.0])
+@pytest.mark.verify
 def test_paying_again_within_what_is_allowed(world: "World", most: float | None) -> None:
     """Where it is little, or nobody wants to be asked, it just goes."""
     world.documents(TEN)
@@ -208,6 +213,7 @@ def test_paying_again_within_what_is_allowed(world: "World", most: float | None)
     assert world.n_billed == [1] * 20
 
 
+@pytest.mark.verify
 def test_documents_that_changed_need_no_word(world: "World") -> None:
     """Rows whose documents have changed are what a run is for."""
     world.documents(TEN)
@@ -222,6 +228,7 @@ def test_documents_that_changed_need_no_word(world: "World") -> None:
 # --- what it costs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.verify
 def test_the_first_estimate_is_by_a_sample(world: "World") -> None:
     """Without history the API counts the tokens of a few requests; the bill is within a tenth."""
     world.documents({n: f"a text of war, number {n:05d}, which goes on for a while" for n in range(120)})
@@ -253,6 +260,7 @@ def test_later_estimates_are_by_history(world: "World") -> None:
     assert miss == pytest.approx(bill / first.estimate.usd - 1)
 
 
+@pytest.mark.verify
 def test_a_price_that_nobody_knows(world: "World") -> None:
     """Where a price is not listed there is no estimate, rather than a wrong one."""
     world.documents(TEN)
@@ -282,6 +290,7 @@ def test_dollars_by_reason_and_partition_add_up(world: "World") -> None:
 
 
 @pytest.mark.parametrize("prompt", ["Label: {text}", lambda row: f"Label: {row['text']}"], ids=["template", "function"])
+@pytest.mark.verify
 def test_a_full_refresh_asks_everything_again(world: "World", prompt: Any) -> None:
     """Each row is paid for once more, and later runs keep the new answers at no cost."""
     world.documents(TEN)
@@ -300,6 +309,7 @@ def test_a_full_refresh_asks_everything_again(world: "World", prompt: Any) -> No
     assert set(world.n_billed) == {2}
 
 
+@pytest.mark.verify
 def test_a_refresh_that_is_repeated_takes_up_where_it_stopped(world: "World") -> None:
     """A run that is executed again, under the root of the first, pays for nothing twice; another one does."""
     world.documents(TEN)
@@ -314,6 +324,7 @@ def test_a_refresh_that_is_repeated_takes_up_where_it_stopped(world: "World") ->
     assert world.n_billed == [3] * 10
 
 
+@pytest.mark.verify
 def test_a_refresh_is_of_its_partitions(world: "World") -> None:
     """Other partitions keep their answers, also to the same questions."""
     world.documents(TEN, part="p")
@@ -328,6 +339,7 @@ def test_a_refresh_is_of_its_partitions(world: "World") -> None:
     assert planned(world, "p", "q").rows == Counter({Reason.ANSWERED: 20, Reason.NEW: 1})
 
 
+@pytest.mark.verify
 def test_a_refresh_needs_a_word_where_it_is_dear(world: "World") -> None:
     """A click too many does not pay for a large table again."""
     world.documents(TEN)

@@ -73,6 +73,7 @@ def test_one_request_goes_first_and_the_others_read_what_it_wrote(world: "World"
     assert without.caching.saved_usd == pytest.approx(uncached - input_usd(world), rel=0.25)
 
 
+@pytest.mark.verify
 def test_a_cache_that_is_warm_needs_no_first_request(world: "World") -> None:
     """More rows within the hour read what the last batch left."""
     world.run(**GUIDED)
@@ -87,6 +88,7 @@ def test_a_cache_that_is_warm_needs_no_first_request(world: "World") -> None:
     assert sizes(world).count(1) == 2
 
 
+@pytest.mark.verify
 def test_where_reads_stay_away_it_is_switched_off(world: "World") -> None:
     """A cache that nobody reads costs twice as much as none: the next run says so, and marks nothing."""
     world.emulator.cache.reads = 0.0
@@ -112,6 +114,7 @@ def test_where_reads_stay_away_it_is_switched_off(world: "World") -> None:
     ],
     ids=["switched off", "too short", "marks of one's own"],
 )
+@pytest.mark.verify
 def test_nothing_is_marked(world: "World", options: dict[str, Any]) -> None:
     """Where nobody wants it, or it would not pay, requests go as they are, all at once."""
     forecast = planned(world, **options)
@@ -122,6 +125,7 @@ def test_nothing_is_marked(world: "World", options: dict[str, Any]) -> None:
     assert b'"ttl"' not in b"".join(str(params).encode() for params in world.emulator.audit.asked())
 
 
+@pytest.mark.verify
 def test_a_canary_writes_the_cache(world: "World") -> None:
     """Where the first rows go alone anyway, nobody waits a second time."""
     world.run(**{**GUIDED, "canary": 5, "canary_from": 100})
@@ -131,6 +135,7 @@ def test_a_canary_writes_the_cache(world: "World") -> None:
     assert bill.cache_read > 0.9 * (bill.cache_read + bill.cache_written_1h)
 
 
+@pytest.mark.verify
 def test_rows_that_are_asked_again_are_not_marked(world: "World") -> None:
     """Hours later the cache is cold, and a few rows would pay for writing it."""
     world.emulator.faults.add("expired", rate=1.0, text="7 ", times=1)

@@ -1,4 +1,4 @@
-"""Money, from the first row to the bill of the API: what was edited, what was edited for the worse, what is left over."""
+"""Money, from the first row to the bill: rows that were edited, edits for the worse, rows that are left over."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.verify
 def write(world: "DagsterWorld", n: int) -> None:
     """Put so many different documents upstream."""
     world.write(
-        "CREATE OR REPLACE TABLE public.documents AS SELECT 'd' || n AS id, "
+        "CREATE OR REPLACE TABLE public.documents AS SELECT 'd' || n AS id, "  # noqa: S608  (a number)
         "CASE n % 2 WHEN 0 THEN 'the army and the navy at war, ' ELSE 'tax and tariff on trade, ' END || n AS text, "
-        f"DATE '1790-01-01' AS published_on FROM range({n}) AS r(n)"  # noqa: S608  (a number)
+        f"DATE '1790-01-01' AS published_on FROM range({n}) AS r(n)"
     )
 
 
@@ -88,7 +88,8 @@ def test_half_the_money(own_world: "DagsterWorld", classification: Declare) -> N
     assert spent <= usd / 2
     [check] = [one for one in half.get_asset_check_evaluations() if one.check_name == "budget"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert check.metadata["claude_batch/budget_usd"].value == usd / 2
-    assert 0.8 < check.metadata["claude_batch/budget_used"].value <= 1
+    figures: dict[str, Any] = {name: value.value for name, value in check.metadata.items()}
+    assert figures["claude_batch/budget_usd"] == usd / 2
+    assert 0.8 < figures["claude_batch/budget_used"] <= 1
     assert world.run(classification(**brief, system="Say it more.", budget=Budget(usd=10, per="day"))).success
     assert (world.statuses(), world.paid_twice) == ({"succeeded": 200}, [])

@@ -91,6 +91,7 @@ def test_an_edit_says_what_it_pays_again_and_stops(world: "DagsterWorld", classi
     assert (world.n_posts, world.statuses()) == (2, {"succeeded": 4})
 
 
+@pytest.mark.verify
 def test_a_few_rows_first(world: "DagsterWorld", classification: Declare) -> None:
     """With a limit the first rows are answered, and the others are blocked until the next run."""
     asset = classification(partitions_def=None)
@@ -108,6 +109,7 @@ def test_a_few_rows_first(world: "DagsterWorld", classification: Declare) -> Non
     assert world.paid_twice == []
 
 
+@pytest.mark.verify
 def test_a_full_refresh(world: "DagsterWorld", classification: Declare) -> None:
     """All answers are asked for again; the materializations after it cost nothing."""
     asset = classification(partitions_def=None)
@@ -121,6 +123,7 @@ def test_a_full_refresh(world: "DagsterWorld", classification: Declare) -> None:
     assert world.n_posts == 2
 
 
+@pytest.mark.verify
 def test_a_submission_shows_its_plan_too(world: "DagsterWorld", classification: Declare) -> None:
     """Its dry run ends green and sends nothing; it takes no limit, for the asset would send the rest."""
     asset = classification(partitions_def=None)

@@ -96,6 +96,7 @@ def test_one_partition_as_json(plan: Plan) -> None:
         (["--limit", "-1"], "limit is a number of requests, from 0 on; got -1."),
     ],
 )
+@pytest.mark.verify
 def test_what_there_is_not(plan: Plan, words: list[str], told: str) -> None:
     """A mistake is one sentence."""
     result = plan(*words)
@@ -104,6 +105,7 @@ def test_what_there_is_not(plan: Plan, words: list[str], told: str) -> None:
     assert told in result.output
 
 
+@pytest.mark.verify
 def test_several_assets(plan: Plan) -> None:
     """With more than one, it has to be said which."""
     more = 'others = build_classification_asset(name="others", upstream=documents, labels=labels)'
@@ -116,6 +118,7 @@ def test_several_assets(plan: Plan) -> None:
     assert plan("others", more=more, assets="answers, others").output.startswith("others: 4 requests")
 
 
+@pytest.mark.verify
 def test_a_module_by_name(world: "DagsterWorld", plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of the current folder is found as Dagster finds it."""
     plan()

@@ -85,6 +85,7 @@ class Submission:
 
     def intent(self, chunk: Chunk) -> tuple[ChunkRecord, Requests]:
         """Return what is written down, in one transaction with the claim of its rows, before anything is sent."""
+        most = chunk.max_cost_usd  # asked once: it looks at every request
         record = ChunkRecord(
             chunk_id=chunk.nonce,
             pipeline=self.pipeline,
@@ -94,8 +95,8 @@ class Submission:
             n_requests=len(chunk.rows),
             n_bytes=chunk.body.n_bytes,
             intended_at=self.clock.now(),
-            max_cost_usd=chunk.max_cost_usd,
-            reserved_usd=chunk.max_cost_usd,
+            max_cost_usd=most,
+            reserved_usd=most,
             budget=self.purse.budget.name if self.purse else None,
             definition=self.definition,
             root_run_id=self.root_run_id,

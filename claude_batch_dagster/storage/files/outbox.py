@@ -1,6 +1,7 @@
 """The requests that one run may have to send, on disk, so that memory does not grow with the table."""
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -70,6 +71,22 @@ class Outbox:
             partition_keys, _, questions, sizes = orjson.loads(head)
             file.seek(sum(sizes), os.SEEK_CUR)
             yield from zip(partition_keys, questions, sizes, strict=True)
+
+    def at(self, places: Sequence[int]) -> Iterator[bytes]:
+        """Yield the requests at some places, which are in order, and read no other."""
+        file, first, wanted = self._file, 0, deque(places)
+        if file is None:
+            return
+        file.seek(0)
+        while wanted and (head := file.readline()):
+            *_, sizes = orjson.loads(head)
+            begins, starts = file.tell(), [0, *accumulate(sizes)]
+            while wanted and wanted[0] < first + len(sizes):
+                place = wanted.popleft() - first
+                file.seek(begins + starts[place])
+                yield file.read(sizes[place])
+            file.seek(begins + starts[-1])
+            first += len(sizes)
 
     def remove(self) -> None:
         """Let go of the file, and with it of the documents."""
