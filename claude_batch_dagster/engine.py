@@ -19,7 +19,7 @@ from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
-from claude_batch_dagster.core.ledger import Occasion
+from claude_batch_dagster.core.ledger import CLOSED, Occasion
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.planning.settings import RunSettings
@@ -297,7 +297,10 @@ class Engine:
                 planner = replace(
                     self._planner(asked, store, outbox), planning=lambda: nullcontext(planning), counts_tokens=True
                 )
-                plan = planning.plan(self.ledger.claimed(self.task.pipeline), run_chunks=(), rules=self._rules)
+                landed, sizes = answers.landed(connection), self.ledger.sizes(self.task.pipeline, CLOSED)
+                lacking = [chunk_id for chunk_id, n in sizes.items() if landed.get(chunk_id, 0) < n]
+                claimed = self.ledger.claimed(self.task.pipeline, lacking=lacking)
+                plan = planning.plan(claimed, run_chunks=(), rules=self._rules)
                 plan.leave_out(planner.leave_out(plan))
                 return planner.forecast(plan)
             finally:
@@ -371,11 +374,11 @@ class Engine:
             api=self.api,
             ledger=self.ledger,
             settings=self.settings,
+            purse=self.purse,
             run_id=self.run_id,
             asked=asked,
             outbox=outbox,
             planning=store.planned,
-            refresh=store.refresh,
             on_plan=self._planned,
         )
 

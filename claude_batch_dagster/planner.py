@@ -1,16 +1,16 @@
 """What a run is going to do, told before anything is sent: what is left out, and what the rest costs."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.shared_prefix import BYTES_PER_TOKEN
 from claude_batch_dagster.core.caching import Wave
 from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Expected, Ledger, State
-from claude_batch_dagster.core.planning.canary import Evidence, is_large
+from claude_batch_dagster.core.planning.canary import EXCESS, WRITTEN, Evidence, is_large
 from claude_batch_dagster.core.planning.estimate import Load, UnitCost, by_bytes, by_history, by_sample
 from claude_batch_dagster.core.planning.forecast import (
     Forecast,
@@ -19,9 +19,12 @@ from claude_batch_dagster.core.planning.forecast import (
 )
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching, caching_of
 from claude_batch_dagster.core.planning.settings import RunSettings
+from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
+from claude_batch_dagster.core.pricing import rates_of
 from claude_batch_dagster.core.retries import Plan
 from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES
+from claude_batch_dagster.core.sending.purse import NO_BOUND, Purse
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ApiError, CanaryError, ConfigurationError, CredentialError, RepayError
 from claude_batch_dagster.plural import counted
@@ -46,6 +49,8 @@ class Planner:
     api: BatchApi
     ledger: Ledger
     settings: RunSettings
+    purse: Purse | None
+    """The money of the run; None for no budget."""
     run_id: str
     asked: Asked
     outbox: Outbox
@@ -53,10 +58,10 @@ class Planner:
     """Opens what asks the database."""
     counts_tokens: bool = False
     """Whether tokens are counted however little there is to send."""
-    refresh: Callable[[str], None] = lambda _: None
-    """Writes down, under a token, that the rows are asked again."""
     on_plan: Callable[[Forecast], None] = lambda _: None
     _forecast: Forecast | None = field(default=None, init=False)
+    _unit: UnitCost | None = field(default=None, init=False)
+    _is_marking: bool = field(default=True, init=False)
     _is_probing: bool = field(default=False, init=False)
     """Whether the first rows go alone to see what they come to, rather than to write the cache."""
 
@@ -83,11 +88,11 @@ class Planner:
 
         Raises `RepayError` if that is too much for what was paid for already.
         """
-        forecast = self._forecast = self.forecast(plan)
+        if self.purse is not None and rates_of(str(self.builder.base.get("model"))) is None:
+            raise ConfigurationError(NO_BOUND)
+        forecast = self.forecast(plan)
         self.on_plan(forecast)
         self.check(forecast)
-        if self.settings.refresh is not None:
-            self.refresh(self.settings.refresh)
         if forecast.estimate is not None and forecast.n_requests:
             one = forecast.estimate
             self.ledger.expect(
@@ -115,20 +120,36 @@ class Planner:
         """Return what is going to be done."""
         changed = reason_of_change(self.asked.changed, refreshed=self.settings.refresh is not None)
         with self.planning() as planning:
-            rows = planning.count(plan, changed)
+            rows, repaid = planning.count(plan, changed)
         loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
+        self._unit = unit
+        paid_again = sum(self._loads(repaid).values(), NOTHING)
         parts = [
             PartitionForecast(partition_key=key, rows=n, estimate=unit.of(loads.get(key, NOTHING)) if unit else None)
             for key, n in rows.items()
         ]
         load = sum(loads.values(), NOTHING)
-        return Forecast(
+        found = self._forecast = Forecast(
             partitions=parts,
             estimate=unit.of(load) if unit else None,
+            repaid_usd=unit.of(paid_again).usd if unit else None if repaid else 0.0,
             caching=self._caching(load),
             misses=self.ledger.misses(self.task.pipeline, place=self._place),
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
+        return replace(found, notes=list(self._notes(found)))
+
+    def _notes(self, forecast: Forecast) -> Iterator[str]:
+        if not forecast.n_requests:
+            return
+        if n := self._n_canary:
+            yield f"the first {counted(n, 'row goes', 'rows go')} alone; the others follow if these come to something"
+        if self.purse is not None:
+            yield f"of {self.purse.budget} {dollars(self.purse.left_usd)} are left; rows beyond it are blocked"
+        try:
+            self.check(forecast)
+        except RepayError as error:
+            yield f"the run stops: {error}"
 
     def _caching(self, load: Load) -> PromptCaching | NoCaching | None:
         """Return how the requests use the prompt cache."""
@@ -162,7 +183,7 @@ class Planner:
     def mark(self) -> Callable[[bytes], bytes] | None:
         """What marks a request to be cached; None where that would not pay."""
         caching = self._forecast.caching if self._forecast else None
-        return self.builder.marked if isinstance(caching, PromptCaching) else None
+        return self.builder.marked if self._is_marking and isinstance(caching, PromptCaching) else None
 
     @property
     def n_first(self) -> int:
@@ -179,24 +200,49 @@ class Planner:
         spending, forecast = self.task.spending, self._forecast
         if forecast is None or not spending.canary or not is_large(forecast, from_requests=spending.canary_from):
             return 0
-        n_known = min(spending.canary, forecast.n_requests)
+        n_known = max(1, -(-min(spending.canary, forecast.n_requests) // 2))
         evidence = self._evidence([chunk.chunk_id for chunk in self._chunks if chunk.state is State.APPLIED])
-        shown = evidence.n_judged >= n_known // 2 and evidence.objection(forecast) is None
+        shown = evidence.n_judged >= n_known and evidence.objection(None) is None
         return 0 if shown else spending.canary
 
     def sent_before(self) -> set[str]:
-        """Return chunks in flight, of whatever run, that say as much as those rows would."""
-        return {chunk.chunk_id for chunk in self._chunks if chunk.state in TRAVELLING}
+        """
+        Return chunks in flight, of whatever run, that say as much as those rows would: the canary of a run that died.
+
+        Larger batches may take a day, and say no more.
+        """
+        n = self.task.spending.canary
+        small = [chunk for chunk in self._chunks if chunk.state in TRAVELLING and chunk.n_requests <= n]
+        enough = self._is_probing and sum(chunk.n_requests for chunk in small) >= n
+        return {chunk.chunk_id for chunk in small} if enough else set()
 
     def judge(self, chunk_ids: Collection[str]) -> None:
         """Raise `CanaryError` if what came of those rows, in these chunks, speaks against sending the others."""
         forecast = self._forecast
+        if isinstance(forecast and forecast.caching, PromptCaching) and not self._wrote_cache(chunk_ids):
+            self._is_marking = False  # the others would find nothing to read, and all pay for writing it
         if forecast is None or not self._is_probing:
             return
         evidence = self._evidence(chunk_ids)
-        if reason := evidence.objection(forecast):
+        if reason := evidence.objection(self._most_expected(chunk_ids, evidence, forecast)):
             n = evidence.verdicts.total()
             raise CanaryError(reason, n_rows=n, n_left=max(0, forecast.n_requests - n))
+
+    def _wrote_cache(self, chunk_ids: Collection[str]) -> bool:
+        """Whether requests of these chunks have used the cache."""
+        with self.planning() as planning:
+            use = planning.cache_use([self.ledger.chunk(chunk_id) for chunk_id in chunk_ids])
+        return use.read_tokens + use.written_tokens > 0
+
+    def _most_expected(self, chunk_ids: Collection[str], evidence: Evidence, forecast: Forecast) -> float | None:
+        """Return what the rows of these chunks that were paid for were expected to cost at most."""
+        chunks = [self.ledger.chunk(chunk_id) for chunk_id in chunk_ids]
+        load = Load(n_requests=sum(one.n_requests for one in chunks), n_bytes=sum(one.n_bytes for one in chunks))
+        if self._unit is None or not load.n_requests:
+            return None
+        # The first requests may write the cache that the others read.
+        writing = WRITTEN if isinstance(forecast.caching, PromptCaching) else 1.0
+        return EXCESS * writing * self._unit.of(load).high_usd * evidence.n_paid / load.n_requests
 
     def _evidence(self, chunk_ids: Collection[str]) -> Evidence:
         with self.planning() as planning:

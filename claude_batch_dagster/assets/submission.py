@@ -8,7 +8,7 @@ import dagster as dg
 from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.sources import FRAME_INPUT, whole_frame
 from claude_batch_dagster.engine import Submitted
-from claude_batch_dagster.errors import CanaryError, RepayError
+from claude_batch_dagster.errors import CanaryError, ConfigurationError, RepayError
 from claude_batch_dagster.runs.dagster_internals import previews
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import partitions_of
@@ -24,16 +24,23 @@ def build_submission_asset(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
     Backfill it in place of `<name>`, and switch on the sensor of `build_collect_sensor`, which materializes
     `<name>` for partitions whose batches have ended. Rows travel, and are paid for, exactly as they would with
     `<name>` itself: the two may be mixed. It waits only while `max_requests_in_flight` are out, or while it is not
-    known whether a batch was accepted; a person who terminates it then cancels the batches that it has sent.
+    known whether a batch was accepted, or for the first rows of a large plan; a person who terminates it then cancels
+    the batches that it has sent.
 
     Args:
         asset: What `build_batch_asset` or `build_classification_asset` returned.
 
     Raises:
-        ConfigurationError: `asset` is another one.
+        ConfigurationError: `asset` is another one, or has a budget per run or backfill.
 
     """
     declared = declaration_of(asset)
+    budget = declared.task.spending.budget
+    if budget is not None and budget.per in {"run", "backfill"}:
+        raise ConfigurationError(
+            f"a budget per {budget.per} cannot be kept with a submission: the run that collects is another one, and "
+            "would have money of its own. Write per='day' or per='month'."
+        )
     return _declare(declared, submission_key(declared))
 
 

@@ -62,6 +62,7 @@ def _data(forecast: Forecast) -> dict[str, Any]:
     return {
         "requests": forecast.n_requests,
         "estimate": forecast.estimate,
+        "notes": forecast.notes,
         "changed": sorted(forecast.changed) if forecast.changed is not None else None,
         "rows": _named(forecast.rows),
         "partitions": [
@@ -101,6 +102,8 @@ def _show(name: str, forecast: Forecast) -> None:
         console.table(screen, "Partitions", _cells(dearest[:MOST_PARTITIONS]))
         if len(busy) > MOST_PARTITIONS:
             screen.print(f"... and {len(busy) - MOST_PARTITIONS:,} more, which cost less.")
+    for note in forecast.notes:
+        screen.print(f"{note[:1].upper()}{note[1:]}.", soft_wrap=True)
     if forecast.caching is not None:
         screen.print(f"{of_caching(forecast.caching).capitalize()}.", soft_wrap=True)
     if forecast.n_requests and forecast.misses:

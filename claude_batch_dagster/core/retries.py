@@ -74,7 +74,7 @@ class Past:
     final: bool
     """Whether something came back after which asking again cannot help, or would pay twice."""
     may_turn_up: bool = False
-    """Whether a result is withheld, which may have been paid for."""
+    """Whether a result is withheld, or lies where nobody has found it: it was paid for, perhaps."""
 
 
 class Attempt(NamedTuple):

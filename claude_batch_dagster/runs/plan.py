@@ -55,6 +55,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield f"to be sent: {sent}"
     if rest := of_rows(forecast, sent=False):
         yield f"not to be sent: {rest}"
+    yield from forecast.notes
     if forecast.caching is not None:
         yield of_caching(forecast.caching)
     if forecast.n_requests and forecast.misses:

@@ -43,7 +43,7 @@ class RunConfig(SubmissionConfig):
 
     limit: int | None = Field(
         default=None,
-        description="Send at most so many requests, the first ones, to look at their answers. The other rows are "
+        description="Ask at most so many questions, the first ones, to look at their answers. The other rows are "
         "blocked, and go with the next run.",
     )
     only_keys: list[str] = Field(

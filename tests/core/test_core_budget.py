@@ -9,6 +9,9 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import Allowance, Occasion, State
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.ports import place_of
+from claude_batch_dagster.core.running.dispatch import MOST_SHORT_ROUNDS
+from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.engine import Pacing
 from claude_batch_dagster.errors import ConfigurationError
 from tests.core.world import PIPELINE, TEN, TEN_GOOD
 
@@ -58,7 +61,7 @@ def test_half_the_money_lands_half(world: "World") -> None:
     assert bill(world) <= budget.usd
     [error] = {error for (error,) in world.rows("error", "q") if error}
     tomorrow = world.clock.now().date() + timedelta(days=1)
-    assert error.startswith("not sent, for the budget of this asset of $0.00 per day does not allow it")
+    assert error.startswith(f"not sent, for the budget of this asset of ${budget.usd:.6f} per day does not allow it")
     assert error.endswith(f"a run sends it after {tomorrow:%Y-%m-%d} 00:00 UTC, or once the budget is raised")
     assert report.left_out == {error: 40 - n_good}
 
@@ -169,6 +172,50 @@ def test_a_price_that_nobody_knows_cannot_be_kept(world: "World") -> None:
         world.run(budget=Budget(usd=1), base={"model": "claude-unheard-of"})
 
     assert world.n_posts == 0
+
+
+@pytest.mark.verify
+def test_a_row_that_is_too_dear_holds_up_no_other(world: "World") -> None:
+    """It says that it can never be paid for, and the others go."""
+    world.documents({0: "word " * 20_000, **{n: f"text {n}" for n in range(1, 10)}})
+
+    world.run(budget=Budget(usd=most(world, 10) * 0.9))
+
+    assert world.statuses() == {0: "blocked", **dict.fromkeys(range(1, 10), "succeeded")}
+    [error] = {error for (error,) in world.rows("error") if error}
+    assert "which is more than the budget of this asset" in error
+    assert "allows at all" in error
+
+
+@pytest.mark.verify
+def test_a_row_without_a_bound_is_blocked_alone(world: "World") -> None:
+    """Nobody knows what a picture costs; the other rows go, within the budget."""
+
+    def prompt(row: Any) -> Any:
+        if row["id"] < 8:
+            return row["text"]
+        picture = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+        return {"messages": [{"role": "user", "content": [{"type": "text", "text": row["text"]}, picture]}]}
+
+    world.documents(TEN)
+
+    report = world.run(prompt=prompt, budget=Budget(usd=5))
+
+    assert report.failure is None
+    assert world.statuses() == {n: "succeeded" if n < 8 else "blocked" for n in TEN}
+
+
+@pytest.mark.verify
+def test_a_narrow_budget_ends_after_some_rounds(world: "World") -> None:
+    """A few rows at a time, each waiting for the last, would take days: the rest goes with the next run."""
+    brief: dict[str, Any] = {"base": {"max_tokens": 1_024}}
+    world.pacing = Pacing(limits=Limits(max_requests=500))
+    world.documents({n: f"a text of war, number {n:03d}" for n in range(200)})
+
+    world.run(**brief, budget=Budget(usd=most(world, **brief) * 3))
+
+    assert world.n_accepted <= MOST_SHORT_ROUNDS
+    assert set(world.statuses().values()) == {"succeeded", "blocked"}
 
 
 # --- what counts -----------------------------------------------------------------------------------

@@ -136,10 +136,47 @@ def test_one_in_flight_is_not_sent_twice(world: "World") -> None:
 
 
 @pytest.mark.verify
+def test_a_canary_of_one_row(world: "World") -> None:
+    """It is one."""
+    world.documents(TWENTY)
+    world.emulator.faults.add("misfit", rate=1.0)
+
+    with pytest.raises(CanaryError):
+        world.run(**{**SMALL, "canary": 1})
+
+    assert sizes(world) == [1]
+
+
+@pytest.mark.verify
+def test_a_row_in_flight_is_no_canary(world: "World") -> None:
+    """One good answer of another partition says nothing of the rows of this one; nor is its batch waited for."""
+    world.documents({1: "fine"}, part="small")
+    world.emulator.faults.add("never_ends", times=1)
+    world.engine(**SMALL).submit([Partition(key="small")])
+    world.documents(TWENTY)
+    world.emulator.faults.add("misfit", rate=1.0, text="a text")
+
+    with pytest.raises(CanaryError):
+        world.run("p", **SMALL)
+
+    assert sizes(world) == [1, 4]
+
+
+@pytest.mark.verify
+def test_long_rows_first_are_no_reason_to_stop(world: "World") -> None:
+    """What they cost is compared with what rows of their size cost."""
+    world.documents({n: ("word " * 800 if n < 8 else "short ") + str(n) for n in range(120)})
+
+    report = world.run(**SMALL)
+
+    assert (report.failure, sizes(world)[0]) == (None, 4)
+
+
+@pytest.mark.verify
 def test_answers_that_are_dearer_than_expected(world: "World") -> None:
     """A row that costs more than the estimate allows stops the plan; the next run knows what rows cost, and goes."""
     world.documents(TWENTY)
-    with pytest.raises(CanaryError, match=r"a row costs .* at most was expected, so all would cost about"):
+    with pytest.raises(CanaryError, match=r"they cost .* at most was expected. If that is right"):
         world.run(
             prompt=lambda row: {
                 "model": "claude-opus-5-5",

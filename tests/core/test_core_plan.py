@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.estimate import Basis
 from claude_batch_dagster.core.planning.forecast import Forecast, Reason
 from claude_batch_dagster.core.planning.settings import RunSettings
+from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.engine import Pacing
 from claude_batch_dagster.errors import ConfigurationError, RepayError
 from tests.core.world import TEN, TEN_GOOD
 
@@ -114,6 +117,28 @@ def test_a_refusal_that_is_asked_once_more_is_asked_once(world: "World") -> None
     assert (world.n_posts, world.statuses()) == (2, {1: "refused"})
 
 
+@pytest.mark.verify
+def test_a_result_that_may_turn_up_is_not_asked_for_again(world: "World") -> None:
+    """It may have been paid for, so not even a person's word sends it."""
+    world.documents({1: "a text of war", 2: "a text of peace"})
+    world.emulator.faults.add("results_missing_line", rate=1.0)
+    world.run()
+
+    world.run(settings=RunSettings(retry_final=True))
+
+    assert world.n_billed == [1, 1]
+
+
+@pytest.mark.verify
+def test_a_plan_counts_what_the_database_has_lost_as_in_flight(world: "World") -> None:
+    """A run would bring it back from the disk at no cost."""
+    world.documents(TEN)
+    world.run()
+    world.lose_answers()
+
+    assert planned(world).rows == Counter({Reason.IN_FLIGHT: 10})
+
+
 # --- what a run is told ----------------------------------------------------------------------------
 
 
@@ -141,6 +166,18 @@ def test_only_some_keys(world: "World") -> None:
 
     assert world.statuses() == {n: "succeeded" if n in {4, 7, 10} else "blocked" for n in range(11)}
     assert world.n_billed == [1, 1]
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("key", ["é", "日本", "😀", "a\nb", "it's", '["x"]', 'say "so"'])
+def test_keys_of_any_kind(world: "World", key: str) -> None:
+    """A key is found as it is written."""
+    world.sql("CREATE TABLE docs (id VARCHAR, text VARCHAR, part VARCHAR)")
+    world.sql("INSERT INTO docs VALUES (?, 'a text of war', 'p'), ('other', 'a text of peace', 'p')", [key])
+
+    world.run(settings=RunSettings(only_keys=[key]))
+
+    assert dict(world.rows("id, status")) == {key: "succeeded", "other": "blocked"}
 
 
 def test_keys_that_no_row_has(world: "World") -> None:
@@ -225,6 +262,47 @@ def test_documents_that_changed_need_no_word(world: "World") -> None:
     assert world.n_billed == [1] * 20
 
 
+@pytest.mark.verify
+def test_short_rows_do_not_hide_long_ones(world: "World") -> None:
+    """What is paid for again is counted by its own size."""
+    long = {n: f"{'word ' * 2_000}{n}" for n in range(10)}
+    world.pacing = Pacing(limits=Limits(max_requests=500))
+    world.documents(long)
+    world.run()
+    [(paid,)] = world.sql("SELECT sum(cost_usd) FROM answers")
+    world.documents({**long, **{n: f"short {n}" for n in range(100, 400)}})
+
+    with pytest.raises(RepayError):
+        world.run(prompt="Which? {text}", confirm_repay_usd=paid / 2)
+
+
+@pytest.mark.verify
+def test_a_partition_that_nobody_has_answered_changes_no_reason(world: "World") -> None:
+    """Edited documents stop no run, whatever is asked beside them."""
+    world.documents(TEN)
+    world.run()
+    world.documents({n: f"{text}!" for n, text in TEN.items()})
+    world.documents({n + 100: text for n, text in TEN.items()}, part="q")
+
+    world.run("p", "q", confirm_repay_usd=0)
+
+    assert (world.statuses("p"), len(world.statuses("q"))) == (TEN_GOOD, 10)
+
+
+@pytest.mark.verify
+def test_a_failure_to_a_new_prompt_is_no_change_for_ever(world: "World") -> None:
+    """A row that keeps its earlier answer does not make every later edit of a document one of the prompt."""
+    world.documents(TEN)
+    world.run()
+    world.emulator.faults.add("refusal", rate=1.0, text="number 3")
+    world.run(prompt="Which? {text}")
+    world.emulator.faults.clear()
+    world.run(prompt="Which? {text}")
+    world.documents({**TEN, 4: "another text of war"})
+
+    assert planned(world, prompt="Which? {text}").rows[Reason.DOCUMENT] == 1
+
+
 # --- what it costs ---------------------------------------------------------------------------------
 
 
@@ -286,6 +364,23 @@ def test_dollars_by_reason_and_partition_add_up(world: "World") -> None:
     assert forecast.usd(Reason.NEW) == pytest.approx(forecast.estimate.usd)
 
 
+@pytest.mark.verify
+def test_a_plan_says_what_stops_it_or_holds_it_up(world: "World") -> None:
+    """Rows that go first, what is left of a budget, and an edit that needs a word."""
+    world.documents(TEN)
+    world.run()
+
+    notes = planned(
+        world, prompt="Which? {text}", confirm_repay_usd=0, canary=3, canary_from=5, budget=Budget(usd=2, per="month")
+    ).notes
+
+    first, money, stop = notes
+    assert first == "the first 3 rows go alone; the others follow if these come to something"
+    assert money == "of the budget of this asset of $2.00 per month $2.00 are left; rows beyond it are blocked"
+    assert stop.startswith("the run stops: 10 rows with an answer would be asked again for about $0.0000")
+    assert planned(world, canary=0).notes == []
+
+
 # --- a full refresh --------------------------------------------------------------------------------
 
 
@@ -326,7 +421,7 @@ def test_a_refresh_that_is_repeated_takes_up_where_it_stopped(world: "World") ->
 
 @pytest.mark.verify
 def test_a_refresh_is_of_its_partitions(world: "World") -> None:
-    """Other partitions keep their answers, also to the same questions."""
+    """Other partitions keep their answers, also to the same questions, until they need another one."""
     world.documents(TEN, part="p")
     world.documents(TEN, part="q")
     world.run("p", "q")
@@ -337,6 +432,48 @@ def test_a_refresh_is_of_its_partitions(world: "World") -> None:
     assert planned(world, "p", "q").rows == Counter({Reason.ANSWERED: 20})
     world.documents({**TEN, 10: "a text of its own"}, part="p")
     assert planned(world, "p", "q").rows == Counter({Reason.ANSWERED: 20, Reason.NEW: 1})
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("settings", [{"limit": 1}, {"only_keys": ["3"]}], ids=str)
+def test_a_refresh_of_a_few_rows_is_of_those_alone(world: "World", settings: dict[str, Any]) -> None:
+    """What it has not sent keeps its answer, and no later run pays for it."""
+    world.documents(TEN)
+    world.run()
+
+    world.run(settings=RunSettings(refresh="root", **settings))
+    world.run(confirm_repay_usd=0)
+
+    assert sorted(world.n_billed) == [1] * 9 + [2]
+    assert (world.statuses(), set(world.rows("error"))) == (TEN_GOOD, {(None,)})
+
+
+@pytest.mark.verify
+def test_a_refresh_that_is_overtaken_leaves_nothing_to_pay(world: "World") -> None:
+    """Another run, between its look and its plan, writes down what the rows ask: they ask what they asked before."""
+    world.documents(TEN)
+    world.run()
+
+    world.run(settings=RunSettings(refresh="root"), on_asked=lambda _: world.run(), confirm_repay_usd=None)
+    world.run(confirm_repay_usd=0)
+
+    assert world.n_billed == [1] * 10
+
+
+@pytest.mark.verify
+def test_refreshed_answers_stay_when_partitions_change(world: "World") -> None:
+    """They belong to the question, under whatever name it was asked."""
+    world.documents(TEN)
+    world.run()
+    world.run(settings=RunSettings(refresh="one"))
+    latest = set(world.rows("custom_id"))
+
+    world.run("x", expr="'x'", confirm_repay_usd=0)
+
+    assert set(world.rows("custom_id", "x")) == latest
+    world.run("x", expr="'x'", settings=RunSettings(refresh="two"))
+    assert set(world.rows("custom_id", "x")).isdisjoint(latest)
+    assert world.n_billed == [3] * 10
 
 
 @pytest.mark.verify

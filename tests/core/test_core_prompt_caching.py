@@ -136,6 +136,29 @@ def test_a_canary_writes_the_cache(world: "World") -> None:
 
 
 @pytest.mark.verify
+def test_a_batch_that_was_not_marked_primes_nothing(world: "World") -> None:
+    """Something small on its way is no first request: one goes all the same."""
+    world.documents({n + 10_000: f"{n} {TEXT}" for n in range(2)}, part="small")
+    world.engine(**GUIDED).submit([Partition(key="small")])
+
+    world.run("p", **GUIDED)
+
+    bill = next(iter(world.emulator.audit.bill().values()))
+    assert bill.cache_read > 0.9 * (bill.cache_read + bill.cache_written_1h)
+
+
+@pytest.mark.verify
+def test_where_the_first_request_expires_nothing_is_marked(world: "World") -> None:
+    """There is nothing to read, and all would pay for writing it."""
+    world.emulator.faults.add("expired", times=1)
+
+    world.run(**GUIDED)
+
+    bill = next(iter(world.emulator.audit.bill().values()))
+    assert (bill.cache_read, bill.cache_written_1h) == (0, 0)
+
+
+@pytest.mark.verify
 def test_rows_that_are_asked_again_are_not_marked(world: "World") -> None:
     """Hours later the cache is cold, and a few rows would pay for writing it."""
     world.emulator.faults.add("expired", rate=1.0, text="7 ", times=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import build_submission_asset
+from claude_batch_dagster import Budget, build_submission_asset
 from claude_batch_dagster.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -135,6 +135,13 @@ def test_a_submission_shows_its_plan_too(world: "DagsterWorld", classification: 
     assert (world.n_posts, observed(result)["planned_requests"]) == (0, 4)
     with pytest.raises(dg.DagsterInvalidConfigError, match="limit"):
         world.run(submission, beside=[asset], config={"limit": 1})
+
+
+@pytest.mark.parametrize("per", ["run", "backfill"])
+def test_a_submission_keeps_no_budget_of_a_run(classification: Declare, per: Any) -> None:
+    """The run that collects is another one, and would have money of its own."""
+    with pytest.raises(ConfigurationError, match=f"a budget per {per} cannot be kept with a submission"):
+        build_submission_asset(classification(budget=Budget(usd=5, per=per)))
 
 
 @pytest.mark.parametrize("amount", [-1, "5", True, float("nan")])

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from claude_batch_dagster.core.ledger import Allowance, Occasion
+from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.errors import ConfigurationError
 
 Period = Literal["run", "day", "month", "backfill"]
@@ -83,4 +84,4 @@ class Budget:
     def __str__(self) -> str:
         """Return it in words."""
         scope = {OWN: "of this asset", ALL: "of all assets"}.get(self.scope, f"{self.scope!r}")
-        return f"the budget {scope} of ${self.usd:,.2f} per {self.per}"
+        return f"the budget {scope} of {dollars(self.usd)} per {self.per}"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.planning.forecast import Forecast
-from claude_batch_dagster.core.planning.prompt_caching import PromptCaching
 from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.verdicts import Verdict
 
@@ -14,6 +13,9 @@ LARGE_USD = 1.0
 
 WRITTEN = 2.0
 """How many times as much a token costs that is written to the cache for an hour (Claude docs, "Pricing")."""
+
+EXCESS = 1.5
+"""How many times as much as was expected at most a few rows may cost: of so few nobody expects the average."""
 
 MOST_BAD = 0.5
 """Share of rows without a usable answer above which the others are not sent."""
@@ -43,24 +45,22 @@ class Evidence:
         """Those of them without a usable answer."""
         return sum(self.verdicts[verdict] for verdict in BAD)
 
-    def objection(self, forecast: Forecast) -> str | None:
-        """Return why the other rows of a plan should not be sent; None if nothing speaks against it."""
+    def objection(self, most_usd: float | None) -> str | None:
+        """
+        Return why other rows like these should not be sent; None if nothing speaks against it.
+
+        `most_usd` is what these were expected to cost at most; None where nobody expected anything.
+        """
         if self.n_judged and self.n_bad > MOST_BAD * self.n_judged:
             worst = max(BAD, key=lambda verdict: (self.verdicts[verdict], verdict))
             counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(self.verdicts.items()) if n)
             said = self.errors.get(worst)
             return f"{counts}" + (f" ({worst}: {said})" if said else "")
-        estimate, n = forecast.estimate, forecast.n_requests
-        if estimate is None or not self.n_paid or self.cost_usd is None:
-            return None
-        # The first requests may write the cache that the others read.
-        writing = WRITTEN if isinstance(forecast.caching, PromptCaching) else 1.0
-        each, most = self.cost_usd / self.n_paid, writing * estimate.high_usd / n
-        if each <= most:
+        if most_usd is None or not self.n_paid or self.cost_usd is None or self.cost_usd <= most_usd:
             return None
         return (
-            f"a row costs {dollars(each)}, where {dollars(most)} at most was expected, so all would cost about "
-            f"{dollars(each * n)}. If that is right, materialize again: it is known by then"
+            f"they cost {dollars(self.cost_usd)}, where {dollars(most_usd)} at most was expected. If that is right, "
+            "materialize again: by then it is known what rows cost"
         )
 
 

@@ -97,6 +97,10 @@ class Forecast:
     partitions: Sequence[PartitionForecast]
     estimate: Estimate | None = None
     """What all of it costs at batch prices; None when a price is not known."""
+    repaid_usd: float | None = 0.0
+    """What rows cost that are paid for again; None when a price is not known."""
+    notes: Sequence[str] = ()
+    """What else is to be known of it: rows that go first, what is left of the budget, why the run would stop."""
     misses: Sequence[float] = ()
     """How far the last estimates of this table were off, latest first: 0.1 for a request that cost a tenth more."""
     changed: frozenset[str] | None = frozenset()
@@ -118,11 +122,6 @@ class Forecast:
     def n_repaid(self) -> int:
         """Rows that are paid for again although neither they nor their answers are at fault."""
         return sum(self.rows[reason] for reason in REPAID)
-
-    @property
-    def repaid_usd(self) -> float | None:
-        """What those cost; None when a price is not known."""
-        return self.usd(*REPAID)
 
     def usd(self, *reasons: Reason) -> float | None:
         """Return what the rows of some reasons cost; None when a price is not known."""

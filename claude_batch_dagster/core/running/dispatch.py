@@ -26,6 +26,9 @@ from claude_batch_dagster.errors import (
 MAX_FAILURES = 8
 """How often a chunk that provably was not accepted is offered before the run gives up."""
 
+MOST_SHORT_ROUNDS = 20
+"""Rounds in which a run goes on with money that answers have not needed: each has to wait for the one before."""
+
 FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
@@ -56,6 +59,8 @@ class Dispatch:
     """The ledger's own memory of attempts at what is due: what it knows and the database does not is not sent."""
     is_short: bool = False
     """Whether there was not money enough, the last time, for all that is due."""
+    n_short: int = 0
+    """Rounds in which there was not money enough."""
     lacking: dict[str, ApiError] = field(default_factory=dict)
     """Chunks that were paid for, and that the database lacks for now, each with the reason."""
 
@@ -70,9 +75,13 @@ class Dispatch:
 
     def send(self, rows: Iterable[OpenRow], *, most: int | None = None) -> set[str]:
         """Send what may be sent, or the first rows of it; return the chunks that now carry questions of ours."""
+        self.n_short += self.is_short
         plan, self.is_short = self.look(), False
         self.plan = plan
         flying = set(plan.followed - self.lacking.keys())
+        if self.n_short >= MOST_SHORT_ROUNDS:
+            self.is_short = True  # rather less today than a few rows an hour for days
+            return flying
         askable = islice(_askable(rows, plan, self.mark), most)
         for group in chunked(askable, self.limits.shared_by(len(plan.due))):
             self.following.wait_for_room(len(group), most=self.max_requests_in_flight)
@@ -86,7 +95,7 @@ class Dispatch:
     def give_up(self) -> None:
         """Leave out what there was no money for."""
         if self.is_short and self.submission.purse is not None:
-            self.left_out |= dict.fromkeys(self.plan.due, self.submission.purse.refusal)
+            self.left_out = {**dict.fromkeys(self.plan.due, self.submission.purse.refusal), **self.left_out}
 
     def _offer(self, group: Sequence[OpenRow], flying: set[str]) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
@@ -159,8 +168,11 @@ class Dispatch:
         purse = self.submission.purse
         if purse is None or not rows:
             return rows
-        affordable = purse.affordable(rows)
-        self.is_short = len(affordable) < len(rows)
+        never = purse.unaffordable(rows)
+        self.left_out |= never
+        rows = [row for row in rows if row.question not in never] if never else rows
+        affordable = purse.affordable(rows) if rows else rows
+        self.is_short = self.is_short or len(affordable) < len(rows)
         return affordable
 
     def _check_made(self, rows: Iterable[OpenRow]) -> None:

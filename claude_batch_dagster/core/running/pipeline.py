@@ -70,6 +70,7 @@ class Pipeline:
         if flying := self.planner.sent_before() or self.dispatch.send(rows, most=n_first):
             self._wait(flying)
             self.planner.judge(flying)
+            self.dispatch.mark = self.planner.mark
 
     def _wait(self, flying: set[str]) -> None:
         self.following.followed |= flying

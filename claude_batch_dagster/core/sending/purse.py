@@ -5,9 +5,19 @@ from dataclasses import dataclass
 
 from claude_batch_dagster.core.ledger import Allowance, Ledger, Occasion
 from claude_batch_dagster.core.planning.budget import Budget
+from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
-from claude_batch_dagster.errors import ConfigurationError
+
+NO_BOUND = (
+    "what requests can cost at most is not known (the price of the model is not listed), so no budget can be kept. "
+    "Nothing was sent. Leave the budget out, and set a spend limit of the workspace in the Claude Console."
+)
+
+NOT_KNOWN = (
+    "not sent, for what it can cost at most is not known (it has pictures, files or tools of the server, or a model "
+    "without a listed price), so no budget can be kept; ask such rows in an asset without a budget"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +44,7 @@ class Purse:
         """
         Return the first of the rows that can be paid for, whatever they come to cost.
 
-        Raises `ConfigurationError` if nobody knows what they can cost.
+        Of all of them it is known what they can cost: `unaffordable` has taken out the others.
         """
         left = self.left_usd
         if _most(rows) <= left:
@@ -44,6 +54,22 @@ class Purse:
             middle = (fits + too_many) // 2
             fits, too_many = (middle, too_many) if _most(rows[:middle]) <= left else (fits, middle)
         return rows[:fits]
+
+    def unaffordable(self, rows: Sequence[OpenRow]) -> dict[str, str]:
+        """Return the questions that this budget can never pay for, each with the reason."""
+        if _bound(rows) is not None and self.budget.usd >= _most(rows):
+            return {}
+        found: dict[str, str] = {}
+        for row in rows:
+            bound = _bound([row])
+            if bound is None:
+                found[row.question] = NOT_KNOWN
+            elif bound > self.budget.usd:
+                found[row.question] = (
+                    f"not sent, for it can cost {dollars(bound)}, which is more than {self.budget} allows at all; "
+                    "raise the budget, shorten the document, or lower max_tokens"
+                )
+        return found
 
     @property
     def refusal(self) -> str:
@@ -55,11 +81,9 @@ class Purse:
 
 def _most(rows: Sequence[OpenRow]) -> float:
     """Return what the rows can cost at most."""
-    usd = Chunk("", rows).max_cost_usd
-    if usd is None:
-        raise ConfigurationError(
-            "what requests can cost at most is not known (the price of the model is not listed, or they have pictures, "
-            "files or tools of the server), so no budget can be kept. Nothing was sent. Leave the budget out, and set "
-            "a spend limit of the workspace in the Claude Console."
-        )
-    return usd
+    return _bound(rows) or 0.0
+
+
+def _bound(rows: Sequence[OpenRow]) -> float | None:
+    """Return what the rows can cost at most; None if nobody knows."""
+    return Chunk("", rows).max_cost_usd

@@ -99,7 +99,7 @@ class Submission:
             reserved_usd=most,
             budget=self.purse.budget.name if self.purse else None,
             definition=self.definition,
-            root_run_id=self.root_run_id,
+            root_run_id=self.root_run_id or self.run_id,
             backfill_id=self.backfill_id,
         )
         return record, requests_of(chunk)

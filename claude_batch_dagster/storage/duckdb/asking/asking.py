@@ -36,11 +36,7 @@ class Asking:
     is_partition: Callable[[str | None], bool] = lambda _: True
     """Whether there still is a partition of this key: rows of one that is gone are asked about elsewhere by now."""
     refresh: str | None = None
-    """
-    A token, if every row is to be asked again: those that were asked with this very token are not.
-
-    It is not written down here: nobody knows yet whether that is going to be paid for.
-    """
+    """A token, if every row is to be asked again: those that were asked with this very token are not."""
     is_trial: bool = False
     """Whether the transaction is open already, and comes to nothing."""
     is_new: bool = field(default=False, init=False)
@@ -74,12 +70,9 @@ class Asking:
         """
         reader, shape = self.reader, self.shape
         keys = [partition.key for partition in self.partitions]
-        tokens = refreshes.tokens_of(reader.connection, reader.target, keys)
-        if self.refresh is not None:
-            tokens = dict.fromkeys(keys, self.refresh)
-        reading = Reading(reader=reader, shape=shape, partitions=self.partitions, tokens=tokens)
+        reading = Reading(reader=reader, shape=shape, partitions=self.partitions, refresh=self.refresh)
         rendering = Rendering(
-            reader=reader, shape=shape, put=self.put, is_renamed=self.rename is not None, tokens=tokens
+            reader=reader, shape=shape, put=self.put, is_renamed=self.rename is not None, refresh=self.refresh
         )
         reading.read()
         if reading.has_open_rows:
@@ -87,6 +80,8 @@ class Asking:
         rendering.render()
         if not self.is_trial:
             reader.connection.begin()  # not before: another run of this process may have written while this one read
+        if self.refresh is not None:
+            refreshes.write(reader.connection, rendering.refreshed)
         self._rename(rendering.earlier)
         self._write(rendering)
         changed = definitions.changed(reader.connection, reader.target, keys, self.builder.parts)

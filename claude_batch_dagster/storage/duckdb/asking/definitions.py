@@ -24,11 +24,15 @@ def changed(
     partition_keys: Sequence[str | None],
     parts: Mapping[str, str],
 ) -> frozenset[str] | None:
-    """Return the parts that are others than when these partitions were answered last; None if nobody knows."""
+    """
+    Return the parts that are others than when these partitions were answered last; None if nobody knows of any.
+
+    Partitions of which nobody has written down anything have no answers yet, but for those of earlier versions.
+    """
     rows = connection.execute(
         f"SELECT parts, count(*) {_OF_THESE} GROUP BY parts", _values(target, partition_keys)
     ).fetchall()
-    if sum(n for _, n in rows) < len(partition_keys):
+    if not rows:
         return None
     return frozenset(
         name

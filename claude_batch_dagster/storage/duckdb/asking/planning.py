@@ -11,7 +11,7 @@ import duckdb
 
 from claude_batch_dagster.core.ledger import ChunkRecord, Claimed
 from claude_batch_dagster.core.planning.canary import Evidence
-from claude_batch_dagster.core.planning.forecast import Reason
+from claude_batch_dagster.core.planning.forecast import REPAID, Reason
 from claude_batch_dagster.core.planning.prompt_caching import CacheUse
 from claude_batch_dagster.core.retries import Came, Plan, Rules
 from claude_batch_dagster.core.tables import TableName, literal, quoted
@@ -61,24 +61,27 @@ class Planning:
         named = {key: parts for key in keys for parts in _read(key, n_columns=len(self.key))}
         if not named:
             return {}
-        columns = ", ".join(f"{quoted(name)}::VARCHAR" for name in self.key)
-        hand_over(
-            self.connection,
-            "_cb_named",
-            {"named": "VARCHAR", "parts": "VARCHAR"},
-            {"named": list(named), "parts": [json.dumps(parts) for parts in named.values()]},
+        parts = [f"_cb_part{n}" for n in range(len(self.key))]
+        columns = dict(
+            zip(["_cb_named", *parts], [list(named), *map(list, zip(*named.values(), strict=True))], strict=True)
         )
+        hand_over(self.connection, "_cb_named_keys", dict.fromkeys(columns, "VARCHAR"), columns)
+        same = (f"n.{part} = q.{quoted(name)}::VARCHAR" for part, name in zip(parts, self.key, strict=True))
+        on = " AND ".join(same)
         rows = self.connection.execute(
-            f"SELECT n.named, q.request_hash FROM {self._questions} "
-            f"JOIN _cb_named AS n ON n.parts::VARCHAR[] = [{columns}]"
+            f"SELECT n._cb_named, q.request_hash FROM {self._questions} JOIN _cb_named_keys AS n ON {on}"
         ).fetchall()
         found: dict[str, set[str]] = defaultdict(set)
         for key, question in rows:
             found[key] |= set() if question is None else {question}
         return found
 
-    def count(self, plan: Plan, changed: Reason) -> dict[str | None, Counter[Reason]]:
-        """Count rows by partition and reason; `changed` is that of rows with an answer to something else."""
+    def count(self, plan: Plan, changed: Reason) -> tuple[dict[str | None, Counter[Reason]], set[str]]:
+        """
+        Count rows by partition and reason; `changed` is that of rows with an answer to something else.
+
+        Also returns the questions of those, if they would be paid for again.
+        """
         self._find_open()
         known = dict(_known(plan))
         hand_over(self.connection, "_cb_known", KNOWN, {"question": list(known), "reason": list(known.values())})
@@ -93,17 +96,21 @@ class Planning:
             "(SELECT *, row_number() OVER (PARTITION BY request_hash ORDER BY _cb_row) AS _cb_nth "
             f"FROM (SELECT q.*, q.rowid AS _cb_row FROM {self._questions}))"
         )
-        rows = self.connection.execute(
-            f"SELECT q.partition_key, {reason} AS reason, count(*) FROM {placed} AS q "
-            f"LEFT JOIN {OPEN} AS o ON o.question = q.request_hash "
+        source = (
+            f"{placed} AS q LEFT JOIN {OPEN} AS o ON o.question = q.request_hash "
             "LEFT JOIN _cb_known AS k ON k.question = q.request_hash "
-            f"LEFT JOIN {self.target.sql} AS t ON {same_row} AND t.partition_key IS NOT DISTINCT FROM q.partition_key "
-            "GROUP BY ALL"
+            f"LEFT JOIN {self.target.sql} AS t ON {same_row} AND t.partition_key IS NOT DISTINCT FROM q.partition_key"
+        )
+        rows = self.connection.execute(
+            f"SELECT q.partition_key, {reason} AS reason, count(*) FROM {source} GROUP BY ALL"
         ).fetchall()
         found: dict[str | None, Counter[Reason]] = {key: Counter() for key in self.partition_keys}
         for partition_key, name, n in rows:
             found[partition_key][Reason(name)] += n
-        return found
+        if changed not in REPAID or not any(rows[changed] for rows in found.values()):
+            return found, set()
+        repaid = self.connection.execute(f"SELECT q.request_hash FROM {source} WHERE {reason} = '{changed}'").fetchall()
+        return found, {question for (question,) in repaid}
 
     def evidence(self, chunk_ids: Collection[str]) -> Evidence:
         """Return what the rows are worth that ask now what some chunks have answered, and what their answers cost."""

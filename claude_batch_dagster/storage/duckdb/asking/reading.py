@@ -15,7 +15,6 @@ from claude_batch_dagster.errors import ConfigurationError, UpstreamError
 from claude_batch_dagster.storage.duckdb.asking import refreshes
 from claude_batch_dagster.storage.duckdb.asking.key_types import FLOATING, WHOLE
 from claude_batch_dagster.storage.duckdb.asking.question_hash import question_hash
-from claude_batch_dagster.storage.duckdb.asking.refreshes import REFRESHED
 from claude_batch_dagster.storage.duckdb.asking.upstream import FRAME, Reader
 from claude_batch_dagster.storage.duckdb.asking.upstream_columns import Shape
 from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
@@ -28,8 +27,8 @@ class Reading:
     reader: Reader
     shape: Shape
     partitions: Sequence[Partition]
-    tokens: Mapping[str | None, str] = field(default_factory=dict)
-    """Of partitions that were refreshed: what makes their questions others."""
+    refresh: str | None = None
+    """A token, if every row is to be asked again: it makes of each question another."""
     placed: str = field(default="TRUE", init=False)
     """How a row that was read and a place in the partitions belong together."""
 
@@ -96,8 +95,8 @@ class Reading:
         rows, values = self._rows()
         size = " + ".join(["0", *(f"coalesce(strlen(r.{name}::VARCHAR), 0)" for name in names)])
         hashed = question_hash(self.shape, reader.upstream.key[0]) if self.shape.in_sql else "NULL::VARCHAR"
-        # Where partitions were refreshed, it is not known yet whether the question of a row has an answer.
-        is_kept = "TRUE" if self.tokens else "g._cb_good IS NULL"
+        # Where all rows are asked again, it is not known yet which of them were already.
+        is_kept = "TRUE" if self.refresh is not None else "g._cb_good IS NULL"
         kept = ", ".join(f"CASE WHEN {is_kept} THEN r.{name} END AS {name}" for name in names)
         reader.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE _cb_read AS SELECT r.* EXCLUDE ({', '.join(names)}), "
@@ -168,16 +167,17 @@ class Reading:
             f"{listed(self.shape.key_types, 'r.')}, r._cb_question AS request_hash, r._cb_answered, "
             f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self.placed}"
         )
-        if self.tokens:
-            self._refresh()
+        if self.refresh is not None:
+            self._refresh(self.refresh)
 
-    def _refresh(self) -> None:
-        """Give rows of refreshed partitions the questions that they ask since."""
-        refreshes.lay_out(self.reader.connection, self.tokens)
+    def _refresh(self, token: str) -> None:
+        """Let rows ask their questions under other names."""
+        other = refreshes.refreshed("request_hash", token)
         self.reader.connection.execute(
-            f"UPDATE _cb_rows AS r SET request_hash = {REFRESHED} "
-            "FROM _cb_tokens AS k WHERE k._cb_refreshed IS NOT DISTINCT FROM r.partition_key"
+            f"CREATE OR REPLACE TEMP TABLE _cb_aliases AS SELECT DISTINCT {other} AS refreshed, "
+            "request_hash AS question FROM _cb_rows WHERE request_hash IS NOT NULL"
         )
+        self.reader.connection.execute(f"UPDATE _cb_rows SET request_hash = {other}")
         self.reader.connection.execute(
             f"UPDATE _cb_rows SET _cb_answered = coalesce(request_hash IN ({good_answers(self.reader)}), false)"
         )

@@ -1,55 +1,51 @@
-"""Partitions whose rows were all asked again, for a person has said so: since then they ask questions of their own."""
+"""Questions that were asked again although they had an answer, for a person has said so: each by a name of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import duckdb
 
 from claude_batch_dagster.core.asking.question_hash import LENGTH, VERSION
-from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.tables import TableName, literal
 from claude_batch_dagster.storage.duckdb.asking.questions import SCHEMA
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
+from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
 
 REFRESHES = TableName(SCHEMA, "refreshes")
 
-COLUMNS = '"table" VARCHAR, partition_key VARCHAR, token VARCHAR'
-
-TOKENS = {"_cb_refreshed": "VARCHAR", "token": "VARCHAR"}
-"""Columns of the temporary table of the tokens of a run's partitions."""
-
-REFRESHED = f"left('{VERSION}' || sha256(r.request_hash || ':' || k.token), {LENGTH})"
-"""The SQL of a question as it is asked since: the same as `core.asking.question_hash.refreshed` makes."""
+COLUMNS = {"refreshed": "VARCHAR", "question": "VARCHAR"}
+"""The name under which it was asked again, and the question itself."""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the table where it is absent."""
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {REFRESHES.sql} ({COLUMNS})")
+    definitions = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {REFRESHES.sql} ({definitions})")
 
 
-def tokens_of(
-    connection: duckdb.DuckDBPyConnection, target: TableName, partition_keys: Sequence[str | None]
-) -> dict[str | None, str]:
-    """Return the token of each of these partitions that were refreshed once."""
-    wanted = set(partition_keys)
-    query = f'SELECT partition_key, token FROM {REFRESHES.sql} WHERE "table" = ?'
-    return {key: token for key, token in connection.execute(query, [str(target)]).fetchall() if key in wanted}
+def refreshed(column: str, token: str) -> str:
+    """Return the SQL of a question's other name: the same as `core.asking.question_hash.refreshed` makes."""
+    return f"left('{VERSION}' || sha256({column} || ':' || {literal(token)}), {LENGTH})"
 
 
-def lay_out(connection: duckdb.DuckDBPyConnection, tokens: Mapping[str | None, str]) -> None:
-    """Lay out the tokens in a temporary table."""
-    hand_over(connection, "_cb_tokens", TOKENS, {"_cb_refreshed": list(tokens), "token": list(tokens.values())})
-
-
-def write(
-    connection: duckdb.DuckDBPyConnection, target: TableName, partition_keys: Sequence[str | None], token: str
-) -> None:
-    """Write down that these partitions are refreshed, within the transaction of the connection."""
-    values = {"target": str(target), "keys": list(partition_keys)}
+def write(connection: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> None:
+    """Write down other names of questions, beside those in `_cb_aliases`, within the transaction of the connection."""
+    hand_over(connection, "_cb_names", COLUMNS, {"refreshed": list(names), "question": list(names.values())})
     connection.execute(
-        f"DELETE FROM {REFRESHES.sql} WHERE rowid IN (SELECT r.rowid FROM {REFRESHES.sql} AS r "
-        "JOIN (SELECT unnest($keys::VARCHAR[]) AS key) AS k ON r.partition_key IS NOT DISTINCT FROM k.key "
-        'WHERE r."table" = $target)',
-        values,
+        f"INSERT INTO {REFRESHES.sql} BY NAME SELECT DISTINCT refreshed, question FROM "
+        f"(FROM _cb_aliases UNION ALL BY NAME FROM _cb_names) AS n ANTI JOIN {REFRESHES.sql} AS r USING (refreshed)"
     )
-    connection.execute(
-        f"INSERT INTO {REFRESHES.sql} SELECT $target, unnest($keys::VARCHAR[]), $token", {**values, "token": token}
+
+
+def answers(connection: duckdb.DuckDBPyConnection) -> str:
+    """
+    Return the source of what came back for each question, under whatever name it was asked.
+
+    Its column `_cb_refreshed` says whether a person wanted that answer in place of an earlier one.
+    """
+    if connection.execute(f"SELECT 1 FROM {REFRESHES.sql} LIMIT 1").fetchone() is None:
+        return f"(SELECT *, false AS _cb_refreshed FROM {ANSWERS.sql})"
+    return (
+        f"(SELECT *, false AS _cb_refreshed FROM {ANSWERS.sql} UNION ALL BY NAME "
+        f"SELECT a.* REPLACE (r.question AS question), true AS _cb_refreshed FROM {ANSWERS.sql} AS a "
+        f"JOIN {REFRESHES.sql} AS r ON a.question = r.refreshed)"
     )

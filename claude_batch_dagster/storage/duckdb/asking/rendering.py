@@ -61,14 +61,16 @@ class Rendering:
     put: Put
     is_renamed: bool
     """Whether the ledger knows questions by hashes of an earlier version."""
-    tokens: Mapping[str | None, str] = field(default_factory=dict)
-    """Of partitions that were refreshed: what makes their questions others."""
+    refresh: str | None = None
+    """A token, if every row is to be asked again: it makes of each question another."""
     found: list[tuple[int, str | None, str | None]] = field(default_factory=list, init=False)
     """Place, question and problem of rows of which Python knows better than SQL."""
     refused: dict[str, str] = field(default_factory=dict, init=False)
     """Questions that cannot be asked after all, each with the reason."""
     earlier: dict[str, str] = field(default_factory=dict, init=False)
     """Hashes of an earlier version, with those of today for the same questions."""
+    refreshed: dict[str, str] = field(default_factory=dict, init=False)
+    """Other names of questions that SQL could not say, each with the question."""
     _rendered: set[str] = field(default_factory=set, init=False)
     _n_rendered_twice: int = field(default=0, init=False)
 
@@ -180,11 +182,10 @@ class Rendering:
         ).fetchall()
         asking = []
         for place, partition_key, question, *cells in rows:
-            token = self.tokens.get(partition_key)
-            request = self._request(place, question, cells[:n_keys], cells[n_keys:], token)
+            request = self._request(place, question, cells[:n_keys], cells[n_keys:])
             if request is None:
                 continue
-            if self._looks_back and token is None:
+            if self._looks_back and self.refresh is None:
                 builder = self.shape.builder
                 before = earlier_hash(builder.as_before(request.params), asked_of=builder.asked_of)
                 self.earlier[before] = request.request_hash
@@ -194,9 +195,7 @@ class Rendering:
             partition_keys, names, questions, requests, *_ = zip(*new, strict=True)
             self.put(partition_keys, names, questions, requests)
 
-    def _request(
-        self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any], token: str | None
-    ) -> Request | None:
+    def _request(self, place: int, question: str | None, key: Sequence[Any], cells: Sequence[Any]) -> Request | None:
         """Render a row; note what SQL did not know of it."""
         if key[0] is None:
             self.found.append((place, None, NO_KEY_ERROR))
@@ -205,8 +204,9 @@ class Rendering:
             if question is not None:
                 return self.shape.builder.build_known(cells, question)
             request = self._built(self._row(cells))
-            if token is not None:
-                request = request._replace(request_hash=refreshed(request.request_hash, token))
+            if self.refresh is not None:
+                other = refreshed(request.request_hash, self.refresh)
+                self.refreshed[other], request = request.request_hash, request._replace(request_hash=other)
         except RejectedRowError as error:
             if question is None:
                 self.found.append((place, None, str(error)))

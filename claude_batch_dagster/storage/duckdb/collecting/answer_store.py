@@ -10,7 +10,7 @@ from claude_batch_dagster.core.ledger import Claimed
 from claude_batch_dagster.core.ports import AnswerRecord
 from claude_batch_dagster.core.retries import Came, Plan, Rules
 from claude_batch_dagster.core.tables import TableName
-from claude_batch_dagster.storage.duckdb.asking import questions, refreshes
+from claude_batch_dagster.storage.duckdb.asking import questions
 from claude_batch_dagster.storage.duckdb.asking.planning import Planning, open_questions
 from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
@@ -85,13 +85,6 @@ class AnswerStore:
         """Open what plans for this run."""
         with self.warehouse.connect() as connection:
             yield self.planning(connection)
-
-    def refresh(self, token: str) -> None:
-        """Write down that all rows of this run are asked again: from here on, they ask questions of their own."""
-        with self.warehouse.connect() as connection, self.warehouse.writing():
-            connection.begin()
-            refreshes.write(connection, self.target, self.partition_keys, token)
-            connection.commit()
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
         """Let the rows of this run that ask these questions, and have no good answer, say why they were not sent."""

@@ -116,6 +116,7 @@ def pasts(connection: duckdb.DuckDBPyConnection, questions: str, run_chunks: Col
             n_truncated=n_truncated,
             n_this_run=n_this_run,
             final=any(retry_rule(Came(one["came"]), one["detail"]) is Retry.NEVER for one in came),
+            may_turn_up=any(one["came"] in {Came.WITHHELD, Came.GONE} for one in came),
         )
         for question, attempt, n_paid, n_truncated, n_this_run, came in found
     }

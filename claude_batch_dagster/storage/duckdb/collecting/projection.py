@@ -15,6 +15,7 @@ from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.tables import TableName, listed, quoted
 from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.storage.duckdb.asking import refreshes
 from claude_batch_dagster.storage.duckdb.asking.questions import LEFT_OUT, questions_of
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
@@ -62,7 +63,7 @@ class Projection:
         scope = "JOIN _cb_scope AS s ON q.partition_key IS NOT DISTINCT FROM s.partition_key"
         told = (
             f"(q.error IS NOT NULL OR q.{LEFT_OUT} IS NOT NULL OR t.status IS NOT NULL "
-            f"OR q.request_hash IN (SELECT question FROM {ANSWERS.sql}))"
+            f"OR q.request_hash IN (SELECT question FROM {refreshes.answers(connection)}))"
         )
         self._show(connection, scope, told)
 
@@ -94,7 +95,7 @@ class Projection:
             f"FROM {self.target.sql} AS t JOIN _cb_scope AS s ON t.partition_key IS NOT DISTINCT FROM s.partition_key "
             f"JOIN {questions_of(self.target).sql} AS q ON {self._same_row('t', 'q')} "
             f"WHERE t.{GOOD} AND t.error IS NOT NULL AND t.request_hash IS DISTINCT FROM q.request_hash "
-            "AND q.error IS NULL"
+            f"AND q.error IS NULL AND q.request_hash NOT IN (SELECT question FROM {ANSWERS.sql})"
         )
         if connection.execute(f"SELECT 1 {rows} LIMIT 1").fetchone() is None:
             return [], 0
@@ -145,7 +146,7 @@ class Projection:
         """Judge what came back for questions of due rows; return a query of it, with the verdicts."""
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE _cb_came AS "
-            f"SELECT row_number() OVER () - 1 AS place, a.* FROM {ANSWERS.sql} AS a "
+            f"SELECT row_number() OVER () - 1 AS place, a.* FROM {refreshes.answers(connection)} AS a "
             "SEMI JOIN _cb_due AS d ON a.question = d.request_hash"
         )
         different, joined = self._different(connection)
@@ -203,11 +204,12 @@ class Projection:
     # --- what they show ----------------------------------------------------------------------------
 
     def _choose(self, connection: duckdb.DuckDBPyConnection, judged: str) -> None:
-        """Lay out what each due row is to show: the first good answer to its question, or the latest failure."""
+        """Lay out what each due row is to show: a refreshed answer, or the first good one, or the latest failure."""
         best = judged
         if _any(connection, "_cb_came HAVING count(*) > count(DISTINCT question)"):
             best += (
                 f" QUALIFY row_number() OVER (PARTITION BY question ORDER BY (j.{GOOD}) DESC, "
+                f"CASE WHEN j.{GOOD} AND _cb_refreshed THEN chunk_id END DESC NULLS LAST, "
                 f"CASE WHEN j.{GOOD} THEN chunk_id END, chunk_id DESC) = 1"
             )
         answer = "".join(f"b.answer.{quoted(name)} AS {quoted(name)}, " for name in self.schema.columns)
