@@ -8,8 +8,8 @@ from claude_batch_dagster.core.running.dispatch import Dispatch
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.planner import Planner
+from claude_batch_dagster.storage.duckdb.asking import refreshes
 from claude_batch_dagster.storage.duckdb.asking.planning import Planning
-from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.ledger import budgets
 from proof.planted.bug import breaks
@@ -54,7 +54,7 @@ def budget_is_a_wish(planter: Planter) -> None:
 )
 def canary_unheard(planter: Planter) -> None:
     """The first rows are answered, so the others may go."""
-    planter.replace(Evidence, "objection", lambda self, forecast: None)  # noqa: ARG005  (as above)
+    planter.replace(Evidence, "objection", lambda self, most_usd: None)  # noqa: ARG005  (as above)
 
 
 @breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{CANARY}::test_rows_that_keep_an_earlier_answer_speak_too",))
@@ -85,7 +85,7 @@ def limit_of_the_first_round(planter: Planter) -> None:
 @breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{PLAN}::test_a_full_refresh_asks_everything_again[template]",))
 def refresh_forgotten(planter: Planter) -> None:
     """The run knows that it refreshes."""
-    planter.replace(AnswerStore, "refresh", lambda self, token: None)  # noqa: ARG005  (as above)
+    planter.replace(refreshes, "write", lambda connection, names: None)  # noqa: ARG005  (as above)
 
 
 @breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{PLAN}::test_a_row_that_is_left_out_keeps_its_answer",))
