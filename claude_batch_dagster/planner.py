@@ -137,15 +137,16 @@ class Planner:
             misses=self.ledger.misses(self.task.pipeline, place=self._place),
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
-        return replace(found, notes=list(self._notes(found)))
+        return replace(found, notes=list(self._notes(found)), n_trial=self._n_canary if found.n_requests else 0)
 
     def _notes(self, forecast: Forecast) -> Iterator[str]:
         if not forecast.n_requests:
             return
-        if n := self._n_canary:
-            yield f"the first {counted(n, 'row goes', 'rows go')} alone; the others follow if these come to something"
         if self.purse is not None:
-            yield f"of {self.purse.budget} {dollars(self.purse.left_usd)} are left; rows beyond it are blocked"
+            yield (
+                f"{dollars(self.purse.left_usd)} are left of {self.purse.budget}; rows that could exceed it are "
+                "blocked, and go with a later run"
+            )
         try:
             self.check(forecast)
         except RepayError as error:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from claude_batch_dagster.cli import console
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, PartitionForecast, Reason
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.planning.wording import MEANING, of_caching, of_misses, of_total
+from claude_batch_dagster.core.planning.wording import MEANING, of_caching, of_misses, of_total, of_trial
 
 MOST_PARTITIONS = 20
 """Partitions that are shown: those that cost most."""
@@ -102,12 +102,9 @@ def _show(name: str, forecast: Forecast) -> None:
         console.table(screen, "Partitions", _cells(dearest[:MOST_PARTITIONS]))
         if len(busy) > MOST_PARTITIONS:
             screen.print(f"... and {len(busy) - MOST_PARTITIONS:,} more, which cost less.")
-    for note in forecast.notes:
-        screen.print(f"{note[:1].upper()}{note[1:]}.", soft_wrap=True)
-    if forecast.caching is not None:
-        screen.print(f"{of_caching(forecast.caching).capitalize()}.", soft_wrap=True)
-    if forecast.n_requests and forecast.misses:
-        screen.print(f"{of_misses(forecast.misses).capitalize()}.")
+    misses = of_misses(forecast.misses) if forecast.n_requests and forecast.misses else None
+    for note in filter(None, (of_trial(forecast), of_caching(forecast), *forecast.notes, misses)):
+        screen.print(f"{note[:1].upper()}{note[1:].rstrip('.')}.", soft_wrap=True)
 
 
 def _cells(parts: Sequence[PartitionForecast]) -> list[dict[str, str]]:

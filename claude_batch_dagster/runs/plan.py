@@ -6,7 +6,15 @@ from typing import Any
 import dagster as dg
 
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, PartitionForecast
-from claude_batch_dagster.core.planning.wording import dollars, of_basis, of_caching, of_misses, of_rows, of_total
+from claude_batch_dagster.core.planning.wording import (
+    dollars,
+    of_basis,
+    of_caching,
+    of_misses,
+    of_rows,
+    of_total,
+    of_trial,
+)
 from claude_batch_dagster.plural import counted
 
 MOST_PARTITIONS = 200
@@ -20,7 +28,7 @@ def plan_text(forecast: Forecast) -> str:
 
 def tell_plan(context: dg.AssetExecutionContext, forecast: Forecast) -> None:
     """Show the plan of a run that does nothing else."""
-    context.log.info("%s\nThis is a dry run: nothing was sent, and no table was changed", plan_text(forecast))
+    context.log.info("DRY RUN: nothing is sent, and no table is changed. A run would do this.\n%s", plan_text(forecast))
     _observe(context, forecast)
 
 
@@ -55,9 +63,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield f"to be sent: {sent}"
     if rest := of_rows(forecast, sent=False):
         yield f"not to be sent: {rest}"
-    yield from forecast.notes
-    if forecast.caching is not None:
-        yield of_caching(forecast.caching)
+    yield from filter(None, (of_trial(forecast), of_caching(forecast), *forecast.notes))
     if forecast.n_requests and forecast.misses:
         yield of_misses(forecast.misses)
 

@@ -370,13 +370,13 @@ def test_a_plan_says_what_stops_it_or_holds_it_up(world: "World") -> None:
     world.documents(TEN)
     world.run()
 
-    notes = planned(
+    forecast = planned(
         world, prompt="Which? {text}", confirm_repay_usd=0, canary=3, canary_from=5, budget=Budget(usd=2, per="month")
-    ).notes
+    )
 
-    first, money, stop = notes
-    assert first == "the first 3 rows go alone; the others follow if these come to something"
-    assert money == "of the budget of this asset of $2.00 per month $2.00 are left; rows beyond it are blocked"
+    assert forecast.n_trial == 3
+    money, stop = forecast.notes
+    assert money.startswith("$2.00 are left of the budget of this asset of $2.00 per month; rows that could exceed it")
     assert stop.startswith("the run stops: 10 rows with an answer would be asked again for about $0.0000")
     assert planned(world, canary=0).notes == []
 

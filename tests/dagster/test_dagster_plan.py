@@ -19,7 +19,7 @@ Declare = Callable[..., dg.AssetsDefinition]
 def told(world: "DagsterWorld", result: dg.ExecuteInProcessResult) -> str:
     """Return what a run says of its plan."""
     lines = [entry.user_message for entry in world.instance.all_logs(result.run_id) if entry.level == logging.INFO]
-    return next(line for line in lines if line.startswith("Plan: "))
+    return next(line for line in lines if "Plan: " in line)
 
 
 def observed(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
@@ -44,9 +44,9 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(world: "DagsterWorld", classi
     assert result.get_asset_check_evaluations() == []
     assert world.read("SELECT table_name FROM duckdb_tables()") == [("documents",)]
     text = told(world, result)
-    assert text.startswith("Plan: 4 requests, about $0.0000")
-    assert "to be sent: 4 rows new" in text
-    assert text.endswith("This is a dry run: nothing was sent, and no table was changed")
+    head = "DRY RUN: nothing is sent, and no table is changed. A run would do this.\nPlan: 4 requests, about $0.0000"
+    assert text.startswith(head)
+    assert "to be sent: 4 new" in text
     metadata = observed(result)
     assert metadata["planned_requests"] == 4
     assert metadata["estimated_usd_low"] < metadata["estimated_usd"] < metadata["estimated_usd_high"]
@@ -70,7 +70,7 @@ def test_a_run_shows_its_plan_before_it_sends(world: "DagsterWorld", classificat
     assert plan[0] < sent[0]
     [materialized] = result.asset_materializations_for_node("answers")
     assert materialized.metadata["claude_batch/estimated_usd"].value == observed(result)["estimated_usd"]
-    assert told(world, world.run(asset)) == "Plan: nothing to send\n  not to be sent: 4 rows answered already"
+    assert told(world, world.run(asset)) == "Plan: nothing to send\n  not to be sent: 4 have their answer"
 
 
 def test_an_edit_says_what_it_pays_again_and_stops(world: "DagsterWorld", classification: Declare) -> None:
@@ -117,7 +117,7 @@ def test_a_full_refresh(world: "DagsterWorld", classification: Declare) -> None:
 
     result = world.run(asset, config={"full_refresh": True})
 
-    assert "4 rows for a full refresh" in told(world, result)
+    assert "4 again for a full refresh" in told(world, result)
     assert (world.n_posts, len(world.paid_twice)) == (2, 4)
     world.run(asset)
     assert world.n_posts == 2

@@ -99,8 +99,10 @@ class Forecast:
     """What all of it costs at batch prices; None when a price is not known."""
     repaid_usd: float | None = 0.0
     """What rows cost that are paid for again; None when a price is not known."""
+    n_trial: int = 0
+    """Rows that are sent first, to see what they come to."""
     notes: Sequence[str] = ()
-    """What else is to be known of it: rows that go first, what is left of the budget, why the run would stop."""
+    """What else is to be known of it: what is left of the budget, why the run would stop."""
     misses: Sequence[float] = ()
     """How far the last estimates of this table were off, latest first: 0.1 for a request that cost a tenth more."""
     changed: frozenset[str] | None = frozenset()

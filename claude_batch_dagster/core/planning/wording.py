@@ -4,24 +4,24 @@ from collections.abc import Sequence
 
 from claude_batch_dagster.core.planning.estimate import Basis, Estimate
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, Reason
-from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching
+from claude_batch_dagster.core.planning.prompt_caching import NoCaching
 from claude_batch_dagster.plural import counted
 
 A_CENT = 0.01
 
 MEANING = {
     Reason.NEW: "new",
-    Reason.DOCUMENT: "whose document changed",
-    Reason.PROMPT: "for the definition changed",
-    Reason.MODEL: "for the model changed",
-    Reason.OUTPUT: "for the output changed",
-    Reason.REFRESH: "for a full refresh",
-    Reason.RETRY: "again, for they failed",
-    Reason.ANSWERED: "answered already",
-    Reason.SHARED: "that share another row's answer",
-    Reason.IN_FLIGHT: "in flight",
-    Reason.FINAL: "that failed for good",
-    Reason.REJECTED: "that can never be asked",
+    Reason.DOCUMENT: "again because the document changed",
+    Reason.PROMPT: "again because the definition changed",
+    Reason.MODEL: "again because the model changed",
+    Reason.OUTPUT: "again because the output changed",
+    Reason.REFRESH: "again for a full refresh",
+    Reason.RETRY: "again after a failure",
+    Reason.ANSWERED: "have their answer",
+    Reason.SHARED: "get the answer of a row that asks the same",
+    Reason.IN_FLIGHT: "sent by an earlier run, not answered yet",
+    Reason.FINAL: "failed for good",
+    Reason.REJECTED: "cannot be asked (error says why)",
     Reason.LEFT_OUT: "left out, as this run was told",
 }
 """What is said of rows with a reason."""
@@ -42,48 +42,66 @@ def of_total(forecast: Forecast) -> str:
     if (estimate := forecast.estimate) is None:
         return f"{requests}, for nobody knows how many dollars: the price of this model is not listed"
     low, high = dollars(estimate.low_usd), dollars(estimate.high_usd)
-    return f"{requests}, about {dollars(estimate.usd)} at batch prices (from {low} to {high}, {of_basis(estimate)})"
+    return f"{requests}, about {dollars(estimate.usd)} at batch prices (between {low} and {high}, {of_basis(estimate)})"
 
 
 def of_basis(estimate: Estimate) -> str:
     """Return what an estimate was made from."""
     match estimate.basis:
         case Basis.HISTORY:
-            return f"by what {counted(estimate.n_seen, 'answer')} to this question have cost"
+            return f"by the cost of the last {counted(estimate.n_seen, 'answer')} with this definition"
         case Basis.SAMPLE:
             return (
-                f"by the input tokens of {counted(estimate.n_seen, 'request')}, which the API has counted, and a guess "
-                "at the length of answers"
+                f"by the input tokens of {counted(estimate.n_seen, 'request')}, which the API has counted; the length "
+                "of answers is a guess"
             )
         case Basis.BYTES:
-            return "guessed by the bytes of the requests: nothing like them was answered yet"
+            return "a guess by the bytes of the requests, for nothing like them was answered yet"
 
 
 def of_rows(forecast: Forecast, *, sent: bool) -> str:
     """Return the rows by reason: those that are sent, with what they cost, or the others."""
     rows = forecast.rows
     reasons = [reason for reason in Reason if rows[reason] and (reason in SENT) == sent]
-    told = [f"{counted(rows[reason], 'row')} {MEANING[reason]}" for reason in reasons]
+    told = [f"{rows[reason]:,} {MEANING[reason]}" for reason in reasons]
     if sent and len(told) > 1 and forecast.estimate is not None:
         told = [f"{text}, about {dollars(forecast.usd(reason))}" for text, reason in zip(told, reasons, strict=True)]
     return "; ".join(told)
 
 
-def of_caching(caching: PromptCaching | NoCaching) -> str:
-    """Return how requests use the prompt cache."""
+def of_caching(forecast: Forecast) -> str | None:
+    """Return how requests use the prompt cache; None where they do not."""
+    caching = forecast.caching
     if isinstance(caching, NoCaching):
         return (
-            f"prompt caching is off: {caching.reads:.0%} of what could be read from the cache was, the last times, so "
-            "that it cost more than it saved"
+            f"prompt caching is off: of what could be read from the cache only {caching.reads:.0%} was, the last "
+            "times, so it cost more than it saved"
         )
-    first = "one request goes first, the others when it is answered; " if caching.is_primed else ""
+    if caching is None:
+        return None
+    first = "one request goes ahead and writes them to the cache, the others read them" if caching.is_primed else ""
+    first = "the trial writes them to the cache, the others read them" if first and forecast.n_trial else first
+    included = "" if forecast.estimate and forecast.estimate.basis is Basis.HISTORY else " (not taken off the estimate)"
     return (
-        f"prompt caching: {first}the first {caching.prefix_tokens:,} tokens of each, about, are the same, which is "
-        f"expected to save {dollars(caching.saved_usd)}"
+        f"prompt caching: all requests share their first tokens, about {caching.prefix_tokens:,}; "
+        f"{first or 'a batch of the last hour has written them to the cache'}, which should save about "
+        f"{dollars(caching.saved_usd)}{included}"
+    )
+
+
+def of_trial(forecast: Forecast) -> str | None:
+    """Return what is sent first; None where all of it goes at once."""
+    n, rest = forecast.n_trial, forecast.n_requests - forecast.n_trial
+    if not n:
+        return None
+    return (
+        f"first a trial of {counted(n, 'row')}, as a batch of {'its' if n == 1 else 'their'} own; the other {rest:,} "
+        "follow unless more than half of these have no usable answer"
     )
 
 
 def of_misses(misses: Sequence[float]) -> str:
     """Return how far the last estimates were off."""
-    told = ", ".join(f"{miss:+.0%}" for miss in misses)
-    return f"the last {'estimate was' if len(misses) == 1 else 'estimates were'} off by {told}"
+    told = ", ".join(f"{abs(miss):.0%} {'more' if miss >= 0 else 'less'}" for miss in misses)
+    runs = "the last run" if len(misses) == 1 else "the last runs"
+    return f"{runs} cost {told} than estimated" + (" (latest first)" if len(misses) > 1 else "")
