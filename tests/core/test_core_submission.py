@@ -150,6 +150,7 @@ def test_an_accepted_chunk_has_its_id_in_the_ledger(send: Send, ledger: SqlLedge
         batch_id="msgbatch_1",
         released_at=clock.now(),
         batch_created_at=NOW,
+        root_run_id="run",
     )
     kept = ledger.requests(sent.nonce)
     rows = list(zip(kept.keys, kept.custom_ids, kept.questions, kept.attempts, strict=True))

@@ -58,7 +58,6 @@ class Asking:
         self.is_new = questions.prepare(reader.connection, reader.target, key_types)
         answers.prepare(reader.connection)
         definitions.prepare(reader.connection)
-        refreshes.prepare(reader.connection)
         return key_types
 
     def ask(self) -> Asked:

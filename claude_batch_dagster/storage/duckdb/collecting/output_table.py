@@ -11,6 +11,7 @@ from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, Outp
 from claude_batch_dagster.core.tables import TableName, literal, quoted
 from claude_batch_dagster.errors import OutputModelError
 from claude_batch_dagster.storage.duckdb import costs
+from claude_batch_dagster.storage.duckdb.asking import refreshes
 from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
 
 MARKERS = TableName("claude_batch", "landed_chunks")
@@ -41,6 +42,7 @@ class OutputTable:
             "PRIMARY KEY (chunk_id, table_name))"
         )
         costs.prepare(connection)
+        refreshes.prepare(connection)
         definitions = ", ".join(f"{quoted(name)} {ddl(kind)}" for name, kind in self.columns.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {self.target.sql} ({definitions})")
         self._add_missing_columns(connection)
