@@ -29,8 +29,9 @@ def definitions_in(place: str) -> dg.Definitions:
     They are a `Definitions` object, a function of `@definitions`, or else the assets and resources of the module.
     """
     module = _module(place)
-    found = [value for value in vars(module).values() if isinstance(value, dg.Definitions)]
-    found += [value() for value in vars(module).values() if type(value).__name__ == "LazyDefinitions"]
+    values = [*vars(module).values()]  # a function that is called may import more into its module
+    found = [value for value in values if isinstance(value, dg.Definitions)]
+    found += [value() for value in values if type(value).__name__ == "LazyDefinitions"]
     if len(found) > 1:
         raise ConfigurationError(f"{place} has {len(found)} Definitions. Name a module that has one.")
     return found[0] if found else dg.load_definitions_from_module(module)

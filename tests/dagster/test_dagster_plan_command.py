@@ -126,7 +126,7 @@ def test_a_module_by_name(world: "DagsterWorld", plan: Plan, tmp_path: Path, mon
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "lazy_project.py").write_text(
         "import dagster as dg\nimport planned_project\n\n"
-        "@dg.definitions\ndef defs():\n    return planned_project.defs\n"
+        "@dg.definitions\ndef defs():\n    globals()['more'] = planned_project\n    return planned_project.defs\n"
     )
 
     assert CliRunner().invoke(main, ["plan", "-m", "planned_project"]).output.startswith("answers: 4 requests")
