@@ -11,7 +11,7 @@ from claude_batch_dagster.core.asking.shared_prefix import BYTES_PER_TOKEN
 from claude_batch_dagster.core.caching import Wave
 from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Expected, Ledger, State
 from claude_batch_dagster.core.planning.canary import EXCESS, WRITTEN, Evidence, is_large
-from claude_batch_dagster.core.planning.estimate import Load, UnitCost, by_bytes, by_history, by_sample
+from claude_batch_dagster.core.planning.estimate import Basis, Load, UnitCost, by_bytes, by_history, by_sample, less
 from claude_batch_dagster.core.planning.forecast import (
     Forecast,
     PartitionForecast,
@@ -21,7 +21,7 @@ from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptC
 from claude_batch_dagster.core.planning.settings import RunSettings
 from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
-from claude_batch_dagster.core.pricing import rates_of
+from claude_batch_dagster.core.pricing import Size, most, rates_of
 from claude_batch_dagster.core.retries import Plan
 from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES
 from claude_batch_dagster.core.sending.purse import NO_BOUND, Purse
@@ -77,6 +77,8 @@ class Planner:
             left_out |= dict.fromkeys(
                 plan.due - wanted, "left out of the last run, which was for other keys (only_keys)"
             )
+        if self.purse is not None:
+            left_out |= self._too_dear(self.purse, plan.due - left_out.keys())
         if settings.limit is not None:
             reason = f"left out of the last run, which had a limit of {counted(settings.limit, 'request')} (limit)"
             left_out |= dict.fromkeys(self._beyond(settings.limit, plan.due - left_out.keys()), reason)
@@ -122,18 +124,20 @@ class Planner:
         with self.planning() as planning:
             rows, repaid = planning.count(plan, changed)
         loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
-        self._unit = unit
+        load, self._unit = sum(loads.values(), NOTHING), unit
+        caching = self._caching(load)
+        if unit and isinstance(caching, PromptCaching) and unit.basis is not Basis.HISTORY:
+            unit = less(unit, load, caching.saved_usd)  # what answers have cost tells of the cache by itself
         paid_again = sum(self._loads(repaid).values(), NOTHING)
         parts = [
             PartitionForecast(partition_key=key, rows=n, estimate=unit.of(loads.get(key, NOTHING)) if unit else None)
             for key, n in rows.items()
         ]
-        load = sum(loads.values(), NOTHING)
         found = self._forecast = Forecast(
             partitions=parts,
             estimate=unit.of(load) if unit else None,
             repaid_usd=unit.of(paid_again).usd if unit else None if repaid else 0.0,
-            caching=self._caching(load),
+            caching=caching,
             misses=self.ledger.misses(self.task.pipeline, place=self._place),
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
@@ -269,6 +273,17 @@ class Planner:
                 n += 1
                 if n > limit:
                     yield question
+
+    def _too_dear(self, purse: Purse, due: Collection[str]) -> dict[str, str]:
+        """Return the questions that alone can cost more than the budget, by their sizes: none waits for a later run."""
+        model, limit = (self.builder.base.get(name) for name in ("model", "max_tokens"))
+        found: dict[str, str] = {}
+        for _, question, n_bytes in self.outbox.sizes():
+            if question in due:
+                bound = most(Size(model=str(model), n_bytes=n_bytes, max_tokens=int(limit or 0), cached=False))
+                if bound is not None and bound > purse.budget.usd:
+                    found[question] = purse.never(bound)
+        return found
 
     # --- what it costs -----------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from claude_batch_dagster.core.running.dispatch import MOST_SHORT_ROUNDS
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.engine import Pacing
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.storage.files.spool import FileSpool
+from tests.canary import KEY
 from tests.core.world import PIPELINE, TEN, TEN_GOOD
 
 if TYPE_CHECKING:
@@ -105,6 +107,51 @@ def test_a_run_goes_on_with_money_that_was_not_needed(world: "World") -> None:
     assert (report.failure, world.statuses()) == (None, TEN_GOOD)
 
 
+def test_a_price_that_turns_out_to_be_unknown_keeps_the_money_reserved(world: "World") -> None:
+    """An answer of which nobody can say what it cost counts as much as it can have cost."""
+    world.documents(TEN)
+    bound = most(world, 10)
+    world.engine().submit([Partition(key="p")])
+    batch_ids = [batch.id for batch in world.emulator.audit.accepted()]
+    world.emulator.clock.advance(minutes=10)
+    headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+    for batch_id in batch_ids:
+        raw = world.emulator.handle("GET", f"/v1/messages/batches/{batch_id}/results", headers).read()
+        dearer = raw.replace(b'"service_tier":"batch"', b'"service_tier":"priority"')
+        assert dearer != raw
+        FileSpool(world.state.spool).write(batch_id, [dearer])
+
+    world.run()
+
+    assert world.statuses() == TEN_GOOD
+    assert committed(world) == pytest.approx(bound)
+
+
+@pytest.mark.verify
+def test_money_for_a_withheld_result_stays_reserved(world: "World") -> None:
+    """The API may have billed what it has not handed out."""
+    world.documents({n: TEN[n] for n in range(4)})
+    bound = most(world, 4)
+    world.emulator.faults.add("results_missing_line", rate=1.0)
+
+    world.run()
+
+    n_missing = 4 - list(world.statuses().values()).count("succeeded")
+    assert n_missing >= 1
+    assert committed(world) == pytest.approx(bill(world) + bound * n_missing / 4, rel=0.02)
+
+
+def test_money_of_another_place_is_other_money(world: "World") -> None:
+    """What an emulator, or another workspace, was asked counts there."""
+    world.documents(TEN)
+    world.run()
+
+    elsewhere = Allowance(usd=0, place="https://gateway.example.com default", pipeline=PIPELINE)
+
+    assert world.ledger.committed(elsewhere) == 0
+    assert committed(world) > 0
+
+
 @pytest.mark.verify
 def test_what_was_refused_costs_nothing(world: "World") -> None:
     """A batch that the API has refused releases what was reserved for it."""
@@ -185,6 +232,22 @@ def test_a_row_that_is_too_dear_holds_up_no_other(world: "World") -> None:
     [error] = {error for (error,) in world.rows("error") if error}
     assert "which is more than the budget of this asset" in error
     assert "allows at all" in error
+
+
+@pytest.mark.verify
+def test_each_blocked_row_has_its_own_reason(world: "World") -> None:
+    """One that can never be paid for does not wait for tomorrow, though others do."""
+    world.documents({n: f"text {n:02d}" for n in range(60)})
+    budget = Budget(usd=most(world, 1) * 2.5)
+    world.documents({**{n: f"text {n:02d}" for n in range(60)}, 99: "word " * 20_000})
+
+    world.run(budget=budget)
+
+    errors = dict(world.rows("id, error"))
+    assert "allows at all" in errors[99]
+    waiting = {error for key, error in errors.items() if error and key != 99}
+    assert len(waiting) == 1
+    assert "does not allow it; a run sends it after" in waiting.pop()
 
 
 @pytest.mark.verify

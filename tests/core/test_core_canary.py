@@ -1,10 +1,14 @@
 """The first rows of a large plan go alone: where they come to nothing, the others are not sent."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.planning.canary import is_large
+from claude_batch_dagster.core.planning.estimate import Basis, Estimate
+from claude_batch_dagster.core.planning.forecast import Forecast, PartitionForecast, Reason
 from claude_batch_dagster.errors import CanaryError, ConfigurationError
 from tests.core.clocks import CrashError
 
@@ -194,3 +198,14 @@ def test_a_canary_is_a_number_of_rows(world: "World", n: Any) -> None:
     """What cannot be one is refused."""
     with pytest.raises(ConfigurationError, match="canary is a number of rows, 0 for none"):
         world.run(canary=n)
+
+
+@pytest.mark.parametrize(
+    ("n", "usd", "large"), [(999, 0.99, False), (1_000, 0.0, True), (1, 1.0, True), (1_000, None, True)]
+)
+def test_a_plan_is_large_by_its_requests_or_its_dollars(n: int, usd: float | None, *, large: bool) -> None:
+    """A few rows of a dear model are worth a look too."""
+    part = PartitionForecast(partition_key=None, rows=Counter({Reason.NEW: n}))
+    estimate = None if usd is None else Estimate(usd=usd, low_usd=usd, high_usd=usd, basis=Basis.BYTES)
+
+    assert is_large(Forecast(partitions=[part], estimate=estimate), from_requests=1_000) is large

@@ -204,6 +204,16 @@ def test_a_row_that_is_left_out_keeps_its_answer(world: "World") -> None:
     assert all("blocked: left out of the last run" in error for error in errors)
 
 
+def test_a_row_that_is_sent_after_all_is_blocked_no_longer(world: "World") -> None:
+    """While it is on its way it has no verdict, as any other."""
+    world.documents(TEN)
+    world.run(settings=RunSettings(limit=3))
+
+    world.engine().submit([Partition(key="p")])
+
+    assert world.statuses() == dict.fromkeys(range(3), "succeeded")
+
+
 @pytest.mark.verify
 def test_a_limit_counts_no_repetition(world: "World") -> None:
     """A row that is asked again within the run is the same question."""
@@ -336,6 +346,19 @@ def test_later_estimates_are_by_history(world: "World") -> None:
     assert second.estimate.usd == pytest.approx(bill, rel=0.1)
     [miss] = second.misses
     assert miss == pytest.approx(bill / first.estimate.usd - 1)
+
+
+@pytest.mark.verify
+def test_a_run_that_goes_on_is_no_measure_yet(world: "World") -> None:
+    """An estimate is compared with what it came to once all of its batches have landed."""
+    world.documents(TEN)
+    world.emulator.faults.add("never_ends", times=1)
+    world.engine().submit([Partition(key="p")])
+    world.emulator.clock.advance(minutes=10)
+    world.documents({20: "a text of its own"}, part="q")
+    world.run("q")  # lands what has ended of the first
+
+    assert len(planned(world, "q").misses) == 1
 
 
 @pytest.mark.verify

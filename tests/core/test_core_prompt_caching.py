@@ -69,6 +69,10 @@ def test_one_request_goes_first_and_the_others_read_what_it_wrote(world: "World"
     plain = sum(rates.batch[0] for model in world.emulator.audit.bill() if (rates := rates_of(model))) / 1e15
     uncached = plain * (bill.input + bill.cache_read + bill.cache_written_1h)
     assert input_usd(world) < 0.4 * uncached
+    assert without.estimate is not None
+    [(paid,)] = world.sql("SELECT sum(cost_usd) FROM answers")
+    assert without.estimate.usd == pytest.approx(paid, rel=0.3)
+    assert without.estimate.low_usd < paid < without.estimate.high_usd
     assert isinstance(without.caching, PromptCaching)
     assert without.caching.saved_usd == pytest.approx(uncached - input_usd(world), rel=0.25)
 

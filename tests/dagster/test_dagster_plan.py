@@ -124,6 +124,24 @@ def test_a_full_refresh(world: "DagsterWorld", classification: Declare) -> None:
 
 
 @pytest.mark.verify
+def test_a_failure_that_is_final_is_asked_once_more(world: "DagsterWorld", classification: Declare) -> None:
+    """Where a person says so, and not by itself; how many rows a run has left out, and why, is in its log."""
+    asset = classification(partitions_def=None)
+    world.emulator.faults.add("refusal", rate=1.0)
+    world.run(asset)
+    world.emulator.faults.clear()
+    world.run(asset)
+    assert world.statuses() == {"refused": 4}
+
+    result = world.run(asset, config={"retry_final": True, "limit": 3})
+
+    assert world.statuses() == {"succeeded": 3, "blocked": 1}
+    logged = world.instance.all_logs(result.run_id)
+    warnings = [entry.user_message for entry in logged if entry.level == logging.WARNING]
+    assert "1 request was left out of the last run, which had a limit of 3 requests (limit)" in warnings
+
+
+@pytest.mark.verify
 def test_a_submission_shows_its_plan_too(world: "DagsterWorld", classification: Declare) -> None:
     """Its dry run ends green and sends nothing; it takes no limit, for the asset would send the rest."""
     asset = classification(partitions_def=None)

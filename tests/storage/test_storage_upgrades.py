@@ -171,6 +171,18 @@ def test_f113_an_old_ledger_is_upgraded_with_all_that_is_in_it(
     assert {str(chunk.state): chunk.chunk_id for chunk in ledger.chunks(PIPELINE, State)} == contents.chunk_ids()
 
 
+@pytest.mark.parametrize("revision", REVISIONS[1:])  # the first did not know what a batch can cost
+def test_money_that_may_still_be_billed_is_reserved_from_then_on(
+    load: Load, opened: Callable[[Path], SqlLedger], revision: str
+) -> None:
+    """What an older version has sent, and nobody has seen the end of, counts in a budget of today."""
+    ledger = opened(load(revision))
+
+    reserved = {str(chunk.state): chunk.reserved_usd for chunk in ledger.chunks(PIPELINE, State)}
+
+    assert {state for state, usd in reserved.items() if usd} == reserved.keys() - {"applied", "refused"}
+
+
 class BreakError(Exception):
     """The upgrade breaks off here."""
 

@@ -1,7 +1,7 @@
 """What requests are going to cost: by what requests like them have cost, else by tokens counted, else by bytes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -29,6 +29,9 @@ WEIGHTY = 0.05
 
 NARROWEST = 0.05
 """How far an estimate is off at least, by its own words."""
+
+FEWEST_MISSED = 0.75
+"""By which factor it may be less than expected, where nearly every request finds the cache."""
 
 SAMPLING = 0.1
 """How far a few requests may be from all of them."""
@@ -79,6 +82,15 @@ class UnitCost:
         return Estimate(usd=usd, low_usd=usd * self.low, high_usd=usd * self.high, basis=self.basis, n_seen=self.n_seen)
 
 
+def less(cost: UnitCost, load: Load, saved_usd: float) -> UnitCost:
+    """Return what a request costs where so much less is expected to be paid for the input of all of them."""
+    usd = cost.of(load).usd
+    per_byte = max(0.0, cost.usd_per_byte - saved_usd / load.n_bytes)
+    cheaper = replace(cost, usd_per_byte=per_byte)
+    # What is expected to be saved may stay away, and then it is as dear as without; or be more.
+    return replace(cheaper, low=cost.low * FEWEST_MISSED, high=cost.high * usd / cheaper.of(load).usd)
+
+
 def by_history(model: str, seen: Sequence[Answered]) -> UnitCost | None:
     """
     Estimate by what chunks with the same definition came to; None if these are too few, or the price is not known.
@@ -103,14 +115,7 @@ def by_history(model: str, seen: Sequence[Answered]) -> UnitCost | None:
     weighty = [one for one in seen if one.n_requests >= WEIGHTY * n]
     off = [one.cost_usd / usd for one in weighty if (usd := cost.of(_load(one)).usd) > 0]
     low, high = min([*off, 1 - NARROWEST]), max([*off, 1 + NARROWEST])
-    return UnitCost(
-        usd_per_byte=cost.usd_per_byte,
-        usd_per_answer=cost.usd_per_answer,
-        low=low,
-        high=high,
-        basis=cost.basis,
-        n_seen=n,
-    )
+    return replace(cost, low=low, high=high)
 
 
 def by_sample(params: Mapping[str, Any], sample: Sequence[tuple[int, int]]) -> UnitCost | None:

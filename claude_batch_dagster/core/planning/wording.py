@@ -81,11 +81,10 @@ def of_caching(forecast: Forecast) -> str | None:
         return None
     first = "one request goes ahead and writes them to the cache, the others read them" if caching.is_primed else ""
     first = "the trial writes them to the cache, the others read them" if first and forecast.n_trial else first
-    included = "" if forecast.estimate and forecast.estimate.basis is Basis.HISTORY else " (not taken off the estimate)"
     return (
         f"prompt caching: all requests share their first tokens, about {caching.prefix_tokens:,}; "
         f"{first or 'a batch of the last hour has written them to the cache'}, which should save about "
-        f"{dollars(caching.saved_usd)}{included}"
+        f"{dollars(caching.saved_usd)} (taken off the estimate)"
     )
 
 

@@ -65,11 +65,15 @@ class Purse:
             if bound is None:
                 found[row.question] = NOT_KNOWN
             elif bound > self.budget.usd:
-                found[row.question] = (
-                    f"not sent, for it can cost {dollars(bound)}, which is more than {self.budget} allows at all; "
-                    "raise the budget, shorten the document, or lower max_tokens"
-                )
+                found[row.question] = self.never(bound)
         return found
+
+    def never(self, bound_usd: float) -> str:
+        """Return what a row says that alone can cost more than the budget."""
+        return (
+            f"not sent, for it can cost {dollars(bound_usd)}, which is more than {self.budget} allows at all; raise "
+            "the budget, shorten the document, or lower max_tokens"
+        )
 
     @property
     def refusal(self) -> str:
