@@ -109,7 +109,7 @@ class EmulatedClaude:
 
     @property
     def n_billed(self) -> int:
-        """Requests answered so far: those that Claude would have billed."""
+        """Requests answered so far, in a batch or live: those that Claude would have billed."""
         return self.emulator.audit.billed().total()
 
     @property
@@ -124,7 +124,7 @@ class EmulatedClaude:
 
     @property
     def messages(self) -> list[str]:
-        """What was asked: the user message of each request so far, sorted."""
+        """What was asked: the user message of each request of a batch so far, sorted."""
         from claude_batch_dagster.emulator.reading import last_user_text  # noqa: PLC0415  (as above)
 
         return sorted(last_user_text(params) for params in self.emulator.audit.asked())

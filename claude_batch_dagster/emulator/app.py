@@ -76,7 +76,16 @@ class Emulator:
         self.audit = Audit(self._store, self.clock, self._lock)
         self._access = Access(keys, self.clock, self.limits.requests_per_minute)
         self.cache = Cache(store=self._store, lock=self._lock, seed=seed, reads=cache_reads)
-        self._live = Live(faults=self.faults, scripts=self.answers, cache=self.cache, clock=self.clock, seed=seed)
+        self._live = Live(
+            store=self._store,
+            lock=self._lock,
+            numbers=count(self._store.next_call_number()),
+            faults=self.faults,
+            scripts=self.answers,
+            cache=self.cache,
+            clock=self.clock,
+            seed=seed,
+        )
         self._batches = Batches(
             store=self._store,
             faults=self.faults,

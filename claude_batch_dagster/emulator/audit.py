@@ -1,14 +1,14 @@
 """The emulator's own memory of what it accepted and what it billed: the truth to check a client against."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
 import orjson
 
-from claude_batch_dagster.emulator.bill import Bill, add, billed
+from claude_batch_dagster.emulator.bill import Bill, Tokens, add, billed
 from claude_batch_dagster.emulator.clock import Clock, stamp
 from claude_batch_dagster.emulator.lifecycle import Batch, standing
 from claude_batch_dagster.emulator.requests import result_lines
@@ -39,6 +39,19 @@ class AcceptedRequest:
     """Of the params as JSON with sorted keys and no spaces, without breakpoints of the cache."""
     billed: bool
     """Whether it has been answered, by now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredCall:
+    """A live message that was answered, and so billed, whether or not the client ever heard the answer."""
+
+    at: str
+    workspace: str
+    params_sha256: str
+    """As that of an `AcceptedRequest`: what is asked in a batch and live has one digest."""
+    model: str
+    """That has answered."""
+    tokens: Tokens
 
 
 class Audit:
@@ -74,9 +87,10 @@ class Audit:
 
     def bill(self, *, without: Collection[str] = ()) -> Bill:
         """
-        Add up the tokens of every answer of a batch, by model; live calls are not on it. It makes each answer.
+        Add up the tokens of every answer of a batch, by model. It makes each answer.
 
-        Batches `without` which it is to be are left out, unless they were deleted.
+        Live calls have other prices, and are on `live_bill()`. Batches `without` which it is to be are left out,
+        unless they were deleted.
         """
         now, bill = self._clock.now(), Bill()
         with self._lock:
@@ -89,9 +103,25 @@ class Audit:
             add(bill, model, tokens)
         return bill
 
+    def live_bill(self) -> Bill:
+        """Add up the tokens of every live answer, by model. Batches have other prices, and are on `bill()`."""
+        bill = Bill()
+        for call in self.live():
+            add(bill, call.model, call.tokens)
+        return bill
+
+    def live(self) -> list[AnsweredCall]:
+        """Return every live message that was answered, oldest first."""
+        with self._lock:
+            rows = self._store.calls()
+        return [
+            AnsweredCall(at=stamp(at), workspace=workspace, params_sha256=digest.hex(), model=model, tokens=tokens)
+            for at, workspace, digest, model, tokens in rows
+        ]
+
     def billed(self) -> Counter[str]:
-        """Count how often each params digest was answered and billed."""
-        return Counter(request.params_sha256 for request in self.requests() if request.billed)
+        """Count how often each params digest was answered and billed, in a batch or live."""
+        return _billed(self.requests(), self.live())
 
     def by_custom_id(self) -> dict[str, list[AcceptedRequest]]:
         """Return the requests accepted under each custom_id."""
@@ -113,18 +143,25 @@ class Audit:
     def report(self) -> dict[str, Any]:
         """Return all of it as JSON."""
         # Once: with 100,000 requests a second pass would be felt.
-        requests = list(self.requests())
+        requests, live = list(self.requests()), self.live()
         return {
             "posts": self.n_posts(),
             "refused": self.n_refused(),
             "accepted": [vars(batch) for batch in self.accepted()],
-            "billed": Counter(request.params_sha256 for request in requests if request.billed),
+            "billed": _billed(requests, live),
             "requests": [vars(request) for request in requests],
+            "live": [{**vars(call), "tokens": vars(call.tokens)} for call in live],
         }
 
     def _batches(self) -> list[Batch]:
         with self._lock:
             return self._store.batches()
+
+
+def _billed(requests: Iterable[AcceptedRequest], live: Iterable[AnsweredCall]) -> Counter[str]:
+    counted = Counter(request.params_sha256 for request in requests if request.billed)
+    counted.update(call.params_sha256 for call in live)
+    return counted
 
 
 def _accepted(batch: Batch) -> AcceptedBatch:

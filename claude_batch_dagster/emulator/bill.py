@@ -1,6 +1,6 @@
 """What answers cost, in tokens: as their usage says it, added up by model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,17 @@ class Tokens:
     cache_written_5m: int = 0
     cache_written_1h: int = 0
 
+    @classmethod
+    def of(cls, usage: Mapping[str, Any]) -> "Tokens":
+        """Read them off the `usage` of a message."""
+        return cls(
+            input=usage["input_tokens"],
+            output=usage["output_tokens"],
+            cache_read=usage["cache_read_input_tokens"],
+            cache_written_5m=usage["cache_creation"]["ephemeral_5m_input_tokens"],
+            cache_written_1h=usage["cache_creation"]["ephemeral_1h_input_tokens"],
+        )
+
     def __add__(self, other: "Tokens") -> "Tokens":
         return Tokens(**{name: value + vars(other)[name] for name, value in vars(self).items()})
 
@@ -32,20 +43,10 @@ def billed(lines: Iterable[bytes]) -> Bill:
     for line in lines:
         result = orjson.loads(line)["result"]
         if result["type"] == "succeeded":
-            add(bill, result["message"]["model"], _tokens(result["message"]["usage"]))
+            add(bill, result["message"]["model"], Tokens.of(result["message"]["usage"]))
     return bill
 
 
 def add(bill: Bill, model: str, tokens: Tokens) -> None:
     """Put tokens of a model on a bill."""
     bill[model] = bill.get(model, Tokens()) + tokens
-
-
-def _tokens(usage: dict[str, Any]) -> Tokens:
-    return Tokens(
-        input=usage["input_tokens"],
-        output=usage["output_tokens"],
-        cache_read=usage["cache_read_input_tokens"],
-        cache_written_5m=usage["cache_creation"]["ephemeral_5m_input_tokens"],
-        cache_written_1h=usage["cache_creation"]["ephemeral_1h_input_tokens"],
-    )

@@ -1,10 +1,13 @@
-"""The live endpoints: the same answers as in a batch, at once."""
+"""The live endpoints: the same answers as in a batch, at once, and billed at once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import Any
 
 from claude_batch_dagster.emulator.batches import betas
-from claude_batch_dagster.emulator.caching import CONTROL, Cache
+from claude_batch_dagster.emulator.bill import Tokens
+from claude_batch_dagster.emulator.caching import Cache
 from claude_batch_dagster.emulator.calls import Call
 from claude_batch_dagster.emulator.clock import Clock
 from claude_batch_dagster.emulator.envelope import parse_json
@@ -15,15 +18,21 @@ from claude_batch_dagster.emulator.params import Setting, complaint_about
 from claude_batch_dagster.emulator.reading import last_user_text, n_input_tokens
 from claude_batch_dagster.emulator.refusals import REFUSALS
 from claude_batch_dagster.emulator.reply import ApiError, Reply, invalid, json_reply
+from claude_batch_dagster.emulator.requests import identified
 from claude_batch_dagster.emulator.scripts import Scripts
+from claude_batch_dagster.emulator.store import Store
 
 _SHAPES = frozenset(["refusal", "max_tokens", "not_json", "misfit", "wrong_case", "empty_content"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What answers at once."""
+    """What answers at once, and writes down what that has cost."""
 
+    store: Store
+    lock: RLock
+    numbers: Iterator[int]
+    """Of the messages that it answers."""
     faults: Faults
     scripts: Scripts
     cache: Cache
@@ -40,12 +49,32 @@ class Live:
         _refuse(call, {"max_tokens": 1, **params} if counting else params)
         if counting:
             return json_reply({"input_tokens": n_input_tokens(params)})
-        text = digest(self.seed, bytes(body))
-        shape = _shape(self.faults, params, text)
+        return json_reply(self._answer(params, workspace, digest(self.seed, bytes(body))))
+
+    def _answer(self, params: dict[str, Any], workspace: str, text: int) -> dict[str, Any]:
+        shape = self._shape(params, text)
         scripted = None if shape else self.scripts.of(params)
-        cache = self.cache.live(params, workspace=workspace, at=self.clock.now()) if CONTROL in body else None
-        answer = message(params, salt=f"{text}", shape=shape, tier="standard", scripted=scripted, cache=cache)
-        return json_reply(answer)
+        known, marked = identified(params)
+        now, number = self.clock.now(), next(self.numbers)
+        cache = self.cache.live(params, workspace=workspace, at=now) if marked else None
+        # The number: who asks the same twice gets two messages, and pays for both.
+        salt = f"live:{number}:{text}"
+        answer = message(params, salt=salt, shape=shape, tier="standard", scripted=scripted, cache=cache)
+        # Before the answer leaves: it is billed whether or not anybody hears it.
+        with self.lock:
+            self.store.add_call((now, workspace, known, answer["model"], Tokens.of(answer["usage"])), number=number)
+        return answer
+
+    def _shape(self, params: dict[str, Any], text: int) -> str:
+        for fault in self.faults.of_rows():
+            if fault.text and fault.text not in last_user_text(params):
+                continue
+            if fault.name in {"errored", *_SHAPES} and self.faults.strikes(fault, text, "live"):
+                if fault.name == "errored":
+                    # A copy: an exception that is raised twice would carry the traceback of both.
+                    raise replace(REFUSALS["529"])
+                return fault.name
+        return ""
 
 
 def _refuse(call: Call, params: dict[str, Any]) -> None:
@@ -53,15 +82,3 @@ def _refuse(call: Call, params: dict[str, Any]) -> None:
     if complaint := complaint_about(params, setting):
         status = 404 if complaint.kind == "not_found_error" else 400
         raise ApiError(status=status, kind=complaint.kind, message=complaint.message)
-
-
-def _shape(faults: Faults, params: dict[str, Any], text: int) -> str:
-    for fault in faults.of_rows():
-        if fault.text and fault.text not in last_user_text(params):
-            continue
-        if fault.name in {"errored", *_SHAPES} and faults.strikes(fault, text, "live"):
-            if fault.name == "errored":
-                # A copy: an exception that is raised twice would carry the traceback of both.
-                raise replace(REFUSALS["529"])
-            return fault.name
-    return ""

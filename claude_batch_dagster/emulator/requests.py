@@ -70,14 +70,11 @@ class Queue:
             # A batch may have 256 MB: what was written out is let go.
             pairs[index] = ("", {})
             fate = self._fates.of(custom_id, params, self._number)
-            # Two requests that ask the same are the same, whatever the order of their keys, cached or not.
-            canonical = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
+            known, marked = identified(params)
             kept: tuple[Any, ...] = (custom_id, fate.name, fate.error, params, fate.scripted)
-            if CONTROL in canonical:
-                canonical = orjson.dumps(unmarked(params), option=orjson.OPT_SORT_KEYS)
-                if fate.kind == "succeeded":
-                    kept = (*kept, self._visit.use(params, salt=custom_id, position=position))
-            self.rows.append((position, custom_id, sha256(canonical).digest(), fate.kind))
+            if marked and fate.kind == "succeeded":
+                kept = (*kept, self._visit.use(params, salt=custom_id, position=position))
+            self.rows.append((position, custom_id, known, fate.kind))
             yield orjson.dumps(kept)
 
 
@@ -104,6 +101,16 @@ class Fates:
         if fault.name == "invalid_request":
             return Fate("invalid_request", ("invalid_request_error", "Could not process image"))
         return Fate(fault.name)
+
+
+def identified(params: Params) -> tuple[bytes, bool]:
+    """Return the digest that the audit knows params by, and whether they have a breakpoint of the cache."""
+    # Two requests that ask the same are the same, whatever the order of their keys, cached or not.
+    canonical = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
+    marked = CONTROL in canonical
+    if marked:
+        canonical = orjson.dumps(unmarked(params), option=orjson.OPT_SORT_KEYS)
+    return sha256(canonical).digest(), marked
 
 
 def result_lines(batch: Batch, standing: Standing, lines: Iterator[bytes]) -> Iterator[bytes]:

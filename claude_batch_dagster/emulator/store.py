@@ -1,4 +1,4 @@
-"""Where accepted batches live: in memory, or in a folder that survives a kill."""
+"""Where accepted batches and live bills are kept: in memory, or in a folder that survives a kill."""
 
 import sqlite3
 import weakref
@@ -27,6 +27,9 @@ CREATE TABLE IF NOT EXISTS prefixes (
   digest BLOB, batch INTEGER, position INTEGER, at INTEGER, seconds INTEGER, PRIMARY KEY (digest, batch)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bills (batch INTEGER, model TEXT, tokens TEXT);
+CREATE TABLE IF NOT EXISTS calls (
+  number INTEGER PRIMARY KEY, at INTEGER, workspace TEXT, params_sha256 BLOB, model TEXT, tokens TEXT
+);
 """
 _COLUMNS = "number, id, workspace, created_at, seconds, n_requests, version, sha256, n_retries, cancel_at, deleted"
 
@@ -36,6 +39,9 @@ _PATIENCE_SECONDS = 1.0
 
 RequestRow = tuple[int, str, bytes, str]
 """Position, custom_id, digest of the params, kind of result."""
+
+CallRow = tuple[datetime, str, bytes, str, Tokens]
+"""Of a live message that was answered: time, workspace, digest of the params, model, tokens."""
 
 PrefixRow = tuple[bytes, int | None, int, datetime, int]
 """Digest of a prefix in the cache; who has used it: number of a batch, None for a call; position, time, seconds."""
@@ -95,7 +101,7 @@ class FolderShelf(Shelf):
 
 
 class Store:
-    """Batches, digests of their requests, and every attempt to create one."""
+    """Batches, digests of their requests, every attempt to create one, and live messages that were answered."""
 
     def __init__(self, state: Path | None) -> None:
         self._counts: dict[tuple[int, int], dict[str, int]] = {}
@@ -144,7 +150,7 @@ class Store:
         """Forget what a batch asked; that it was accepted stays known, and what it cost."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("UPDATE batches SET deleted = 1 WHERE number = ?", (batch.number,))
-        rows = [(batch.number, model, orjson.dumps(tokens).decode()) for model, tokens in bill.items()]
+        rows = [(batch.number, model, _json(tokens)) for model, tokens in bill.items()]
         self._db.executemany("INSERT INTO bills VALUES (?,?,?)", rows)
         self._db.execute("COMMIT")
         self.shelf.drop(batch.id)
@@ -153,6 +159,21 @@ class Store:
         """Return what deleted batches cost, by model."""
         rows = self._db.execute("SELECT model, tokens FROM bills")
         return [(model, Tokens(**orjson.loads(tokens))) for model, tokens in rows]
+
+    def add_call(self, call: CallRow, *, number: int) -> None:
+        """Keep what answering a live message has cost; when this returns it is there for good."""
+        at, workspace, digest, model, tokens = call
+        row = (number, _micros(at), workspace, digest, model, _json(tokens))
+        self._db.execute("INSERT INTO calls VALUES (?,?,?,?,?,?)", row)
+
+    def calls(self) -> list[CallRow]:
+        """Return every live message that was answered, oldest first."""
+        rows = self._db.execute("SELECT at, workspace, params_sha256, model, tokens FROM calls ORDER BY at, number")
+        return [(_moment(at), *known, Tokens(**orjson.loads(tokens))) for at, *known, tokens in rows]
+
+    def next_call_number(self) -> int:
+        """Return the number of the next live message."""
+        return int(self._one("SELECT coalesce(max(number), 0) + 1 FROM calls"))
 
     def add_prefixes(self, rows: Iterable[PrefixRow]) -> None:
         """Write down who has written prefixes to the cache, or read them."""
@@ -225,6 +246,10 @@ class Store:
 
 def _columns_of(table: str) -> str:
     return ", ".join(f"{table}.{column}" for column in _COLUMNS.split(", "))
+
+
+def _json(tokens: Tokens) -> str:
+    return orjson.dumps(tokens).decode()
 
 
 def _micros(moment: datetime) -> int:

@@ -43,13 +43,14 @@ def process(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def test_nothing_is_lost_when_the_server_is_killed(tmp_path: Path, ask: Ask) -> None:
-    """A batch that was accepted is there after SIGKILL and a restart, with its cancel, clock and audit."""
+    """After SIGKILL and a restart each accepted batch is there, with cancel, clock and audit, and each live bill."""
     options = ("--state", str(tmp_path / "state"), "--batch-seconds", "3600")
     with process(tmp_path, *options) as (running, url), anthropic.Anthropic(api_key="k", base_url=url) as client:
         kept = client.messages.batches.create(requests=[ask(f"row-{n}") for n in range(100)])
         httpx2.post(f"{url}/_emulator/clock", json={"advance_seconds": 3600})
         canceled = client.messages.batches.create(requests=[ask()])
         client.messages.batches.cancel(canceled.id)
+        client.messages.create(**ask(text="live")["params"])
         os.kill(running.pid, signal.SIGKILL)
     with process(tmp_path, *options) as (_, url), anthropic.Anthropic(api_key="k", base_url=url) as client:
         ids = [batch.id for batch in client.messages.batches.list()]
@@ -61,7 +62,8 @@ def test_nothing_is_lost_when_the_server_is_killed(tmp_path: Path, ask: Ask) -> 
     assert len(results) == 100
     assert status == "canceling"
     assert (audit["posts"], audit["refused"], len(audit["requests"])) == (2, 0, 101)
-    assert sum(audit["billed"].values()) == 100
+    assert sum(audit["billed"].values()) == 100 + 1
+    assert [call["model"] for call in audit["live"]] == ["claude-haiku-5-5"]
 
 
 def test_an_idle_server_leaves_by_itself(tmp_path: Path) -> None:
