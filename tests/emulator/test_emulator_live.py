@@ -10,7 +10,7 @@ import anthropic
 import orjson
 import pytest
 
-from claude_batch_dagster.emulator import Emulator, EmulatorTransport
+from claude_batch_dagster.emulator import Emulator, EmulatorTransport, Fault
 from claude_batch_dagster.emulator.audit import AnsweredCall
 from claude_batch_dagster.emulator.bill import Bill, Tokens
 
@@ -134,6 +134,25 @@ def test_who_asks_twice_gets_two_messages(emulator: Emulator, client: anthropic.
     assert first.id != second.id
     assert first.content == second.content
     assert list(emulator.audit.billed().values()) == [2]
+
+
+def test_what_is_asked_again_may_fare_better(emulator: Emulator, handle: Handle, ask: Ask) -> None:
+    """A share of all live calls is struck, and not always the same questions; the same seed strikes the same."""
+    emulator.faults.add("errored", rate=0.5)
+    texts = [f"{n}" for n in range(20)]
+
+    def statuses(ask_of: Emulator) -> dict[str, list[int]]:
+        bodies = {text: orjson.dumps(ask(text=text)["params"]) for text in texts}
+        return {
+            text: [ask_of.handle("POST", LIVE, HEADERS, body).status for _ in range(8)] for text, body in bodies.items()
+        }
+
+    once = statuses(emulator)
+    texts.reverse()
+
+    assert all(200 in seen for seen in once.values())
+    assert any(seen[0] == 529 for seen in once.values())
+    assert statuses(Emulator(faults=[Fault(name="errored", rate=0.5)])) == once
 
 
 @pytest.mark.parametrize(("fault", "n_billed"), [*((name, 0) for name in UNANSWERED), *((n, 1) for n in ANSWERED)])
