@@ -121,10 +121,12 @@ def _beyond_budget(world: SimulatedWorld) -> Iterator[str]:
     budget = world.job.spending.budget
     if budget is None or world.calmed:
         return
-    usd = 0.0
-    for model, tokens in world.emulator.audit.bill(without=world.foreign).items():
-        rates = rates_of(model)
-        usd += (tokens.input * rates.batch[0] + tokens.output * rates.batch[1]) / FEMTO if rates else inf
+    audit, usd = world.emulator.audit, 0.0
+    for live, bill in ((False, audit.bill(without=world.foreign)), (True, audit.live_bill())):
+        for model, tokens in bill.items():
+            rates = rates_of(model)
+            prices = rates and (rates.live if live else rates.batch)
+            usd += (tokens.input * prices[0] + tokens.output * prices[1]) / FEMTO if prices else inf
     if usd > budget.usd + USD_ROUNDING:
         yield f"{usd:.8f} USD were billed, and the budget is {budget.usd:.8f}"
 
