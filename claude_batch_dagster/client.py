@@ -36,9 +36,11 @@ __all__ = ["MODELS", "Anthropic", "AnthropicBatches", "HurriedBatches", "new_cli
 
 PATH = "/v1/messages/batches"
 COUNT_PATH = "/v1/messages/count_tokens"
+LIVE_PATH = "/v1/messages"
 COUNTED = frozenset({"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"})
 """Params that the count of tokens takes (Claude docs, "Token counting")."""
 CREATE_TIMEOUT_SECONDS = 900.0
+LIVE_TIMEOUT_SECONDS = 600.0
 READ_TIMEOUT_SECONDS = 120.0
 PAGE_SIZE = 1000
 READ_BYTES = 1 << 16
@@ -151,13 +153,26 @@ class AnthropicBatches:
     def create(self, body: Body) -> Batch:
         """Send one batch, exactly once; nothing on the way tries again, and `core.sending.submission` ends the body."""
         with _translated():
-            response = self._client.with_options(max_retries=0, timeout=CREATE_TIMEOUT_SECONDS).post(
-                PATH,
-                cast_to=httpx2.Response,
-                content=iter(body.pieces),
-                options={"headers": {"Content-Type": "application/json", "Content-Length": str(body.n_bytes)}},
-            )
-            return _batch(_json(response))
+            return _batch(_json(self._post(PATH, body, timeout_seconds=CREATE_TIMEOUT_SECONDS)))
+
+    def ask(self, body: Body) -> bytes:
+        """Send one request to the Messages API, exactly once; return the Message as it came, as JSON."""
+        with _translated():
+            response = self._post(LIVE_PATH, body, timeout_seconds=LIVE_TIMEOUT_SECONDS)
+            match _json(response):
+                case {"type": "message", "model": str(_), "content": list(_)}:
+                    return response.content
+                case _:
+                    raise ApiResponseError("the API's answer is not a Message")
+
+    def _post(self, path: str, body: Body, *, timeout_seconds: float) -> httpx2.Response:
+        """Send a body as it is made, once."""
+        return self._client.with_options(max_retries=0, timeout=timeout_seconds).post(
+            path,
+            cast_to=httpx2.Response,
+            content=iter(body.pieces),
+            options={"headers": {"Content-Type": "application/json", "Content-Length": str(body.n_bytes)}},
+        )
 
     def retrieve(self, batch_id: str) -> Batch:
         """Return what the API says of the batch now."""

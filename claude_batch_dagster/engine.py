@@ -19,11 +19,12 @@ from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
-from claude_batch_dagster.core.ledger import CLOSED, Occasion
+from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Occasion
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.planning.forecast import Forecast
+from claude_batch_dagster.core.planning.lanes import Lanes, gives_up_at
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.ports import BatchApi, Clock, OpenUpstream, RunPlanner, place_of
+from claude_batch_dagster.core.ports import ClaudeApi, Clock, OpenUpstream, RunPlanner, place_of
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.retries import Rules
@@ -32,6 +33,7 @@ from claude_batch_dagster.core.running.dispatch import Dispatch
 from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
@@ -50,6 +52,7 @@ from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS,
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
+from claude_batch_dagster.storage.files.journals import FileJournals
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
@@ -78,6 +81,8 @@ class Pacing:
     poll_growth: float = 1.5
     quiet_period: timedelta = timedelta(minutes=15)
     on_unconfirmed: OnUnconfirmed = "resubmit"
+    max_live_requests: int = 8
+    """Requests that are asked live at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +120,7 @@ class Engine:
     """Everything of one run, opened together."""
 
     task: Task
-    api: BatchApi
+    api: ClaudeApi
     warehouse: Warehouse
     ledger: SqlLedger
     state: StateDirectory
@@ -129,6 +134,7 @@ class Engine:
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
     on_wait: Callable[[str], None] = lambda _: None
+    on_give_up: Callable[[ChunkRecord], None] = lambda _: None
     on_plan: Callable[[Forecast], None] = lambda _: None
     settings: RunSettings = field(default_factory=RunSettings)
     is_partition: Callable[[str | None], bool] = lambda _: True
@@ -146,7 +152,7 @@ class Engine:
 
     @classmethod
     def opened(
-        cls, stores: Stores, task: Task, *, open_api: Callable[[], BatchApi], pacing: Pacing, run_id: str
+        cls, stores: Stores, task: Task, *, open_api: Callable[[], ClaudeApi], pacing: Pacing, run_id: str
     ) -> Self:
         """Open everything that one run needs; raise before money is spent if something of it cannot work."""
         warehouse = warehouse_of(stores)
@@ -364,7 +370,38 @@ class Engine:
 
     @property
     def _rules(self) -> Rules:
-        return Rules(max_attempts=self.task.max_attempts, retry_final=self.settings.retry_final)
+        return Rules(
+            max_attempts=self.task.max_attempts,
+            retry_final=self.settings.retry_final,
+            holds_unheard=self.pacing.on_unconfirmed == "hold",
+        )
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        """What says which questions do not wait for a batch."""
+        spending, now = self.task.spending, self.clock.now()
+        lanes = Lanes(clock=self.clock)
+        if spending.small_batches == "live":
+            lanes.small_below = spending.small_batches_below
+        if spending.deadline is not None:
+            told = self.ledger.gives_up_at(self.task.pipeline, self.root_run_id or self.run_id)
+            # A run that repeats another has the deadline of that one; but not if it is repeated days later.
+            is_over = told is None or now > told + spending.deadline
+            lanes.give_up_at = gives_up_at(now, spending.deadline) if is_over else told
+        return lanes
+
+    @cached_property
+    def _live(self) -> LiveLane:
+        """What asks live."""
+        spool = FileSpool(self.state.spool)
+        return LiveLane(
+            api=self.api,
+            ledger=self.ledger,
+            clock=self.clock,
+            journals=FileJournals(spool),
+            spool=spool,
+            n_at_once=self.pacing.max_live_requests,
+        )
 
     def _planner(self, asked: Asked, store: AnswerStore, outbox: Outbox) -> Planner:
         return Planner(
@@ -380,6 +417,7 @@ class Engine:
             outbox=outbox,
             planning=store.planned,
             on_plan=self._planned,
+            lanes=self._lanes,
         )
 
     def _planned(self, forecast: Forecast) -> None:
@@ -411,8 +449,11 @@ class Engine:
                     root_run_id=self.root_run_id,
                     backfill_id=self.backfill_id,
                     purse=self.purse,
+                    live=self._live,
+                    give_up_at=self._lanes.give_up_at,
                 ),
                 answers=store,
+                lanes=self._lanes,
                 entropy=os.urandom,
                 limits=self.pacing.limits,
                 max_requests_in_flight=self.pacing.max_requests_in_flight,
@@ -436,7 +477,9 @@ class Engine:
                 pipeline=name,
                 quiet_period=pacing.quiet_period,
                 on_unconfirmed=pacing.on_unconfirmed,
+                live=self._live,
             ),
+            gives_up=self._lanes.give_up_at is not None,
             collection=Collection(
                 downloads=Downloads(
                     api=self.api, spool=FileSpool(self.state.spool), clock=self.clock, on_trouble=self.on_trouble
@@ -453,4 +496,5 @@ class Engine:
             ),
             on_progress=self.on_progress,
             on_trouble=self.on_trouble,
+            on_give_up=self.on_give_up,
         )

@@ -9,17 +9,27 @@ from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.shared_prefix import BYTES_PER_TOKEN
 from claude_batch_dagster.core.caching import Wave
-from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Expected, Ledger, State
+from claude_batch_dagster.core.ledger import TRAVELLING, ChunkRecord, Expected, Lane, Ledger, State
 from claude_batch_dagster.core.planning.canary import EXCESS, WRITTEN, Evidence, is_large
-from claude_batch_dagster.core.planning.estimate import Basis, Load, UnitCost, by_bytes, by_history, by_sample, less
+from claude_batch_dagster.core.planning.estimate import (
+    Basis,
+    Load,
+    UnitCost,
+    by_bytes,
+    by_history,
+    by_sample,
+    less,
+    live,
+)
 from claude_batch_dagster.core.planning.forecast import (
     Forecast,
     PartitionForecast,
     reason_of_change,
 )
+from claude_batch_dagster.core.planning.lanes import Lanes
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching, caching_of
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.planning.wording import dollars
+from claude_batch_dagster.core.planning.wording import dollars, of_lanes
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.pricing import Size, most, rates_of
 from claude_batch_dagster.core.retries import Plan
@@ -52,6 +62,8 @@ class Planner:
     purse: Purse | None
     """The money of the run; None for no budget."""
     run_id: str
+    lanes: Lanes
+    """By which way the run asks."""
     asked: Asked
     outbox: Outbox
     planning: Callable[[], AbstractContextManager[Planning]]
@@ -121,6 +133,7 @@ class Planner:
     def forecast(self, plan: Plan) -> Forecast:
         """Return what is going to be done."""
         changed = reason_of_change(self.asked.changed, refreshed=self.settings.refresh is not None)
+        self.lanes.plan(len(plan.due))
         with self.planning() as planning:
             rows, repaid = planning.count(plan, changed)
         loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
@@ -128,6 +141,9 @@ class Planner:
         caching = self._caching(load)
         if unit and isinstance(caching, PromptCaching) and unit.basis is not Basis.HISTORY:
             unit = less(unit, load, caching.saved_usd)  # what answers have cost tells of the cache by itself
+        at_once = unit and live(unit, str(self.builder.base.get("model")))
+        if self.lanes.is_live:
+            self._unit = unit = at_once
         paid_again = sum(self._loads(repaid).values(), NOTHING)
         parts = [
             PartitionForecast(partition_key=key, rows=n, estimate=unit.of(loads.get(key, NOTHING)) if unit else None)
@@ -136,16 +152,20 @@ class Planner:
         found = self._forecast = Forecast(
             partitions=parts,
             estimate=unit.of(load) if unit else None,
+            lane=Lane.LIVE if self.lanes.is_live else Lane.BATCH,
             repaid_usd=unit.of(paid_again).usd if unit else None if repaid else 0.0,
             caching=caching,
             misses=self.ledger.misses(self.task.pipeline, place=self._place),
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
-        return replace(found, notes=list(self._notes(found)), n_trial=self._n_canary if found.n_requests else 0)
+        notes = list(self._notes(found, at_once.of(load).usd if at_once else None))
+        return replace(found, notes=notes, n_trial=self._n_canary if found.n_requests else 0)
 
-    def _notes(self, forecast: Forecast) -> Iterator[str]:
+    def _notes(self, forecast: Forecast, live_usd: float | None) -> Iterator[str]:
         if not forecast.n_requests:
             return
+        if told := of_lanes(self.lanes, live_usd):
+            yield told
         if self.purse is not None:
             yield (
                 f"{dollars(self.purse.left_usd)} are left of {self.purse.budget}; rows that could exceed it are "

@@ -113,6 +113,13 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
         ge=1,
         description="Requests waiting at the API at most, for one asset. The lowest usage tier queues 200,000 in all.",
     )
+    max_live_requests: int = Field(
+        default=8,
+        ge=1,
+        le=100,
+        description="Requests that are asked at the same time where rows do not wait for a batch (deadline, "
+        "small_batches).",
+    )
     quiet_period_seconds: float = Field(
         default=900.0,
         ge=0,
@@ -234,6 +241,7 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
             poll_growth=self.poll_interval_growth,
             quiet_period=timedelta(seconds=self.quiet_period_seconds),
             on_unconfirmed=self.on_unconfirmed,
+            max_live_requests=self.max_live_requests,
         )
 
 

@@ -1,5 +1,6 @@
 """Options of the factories that say how much may be spent."""
 
+from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
 from claude_batch_dagster.core.planning.budget import Budget
@@ -30,6 +31,21 @@ class SpendingOptions(TypedDict, total=False):
     """
     budget: Budget | None
     """US dollars that may be spent by run, day, month or backfill; default no limit."""
+    deadline: timedelta | None
+    """
+    How long after a run has begun its rows are to have answers; default None, for as long as batches take.
+
+    Shortly before (a quarter of the time, at most ten minutes) batches that have not ended are canceled. What they
+    have answered counts; the rest is asked at once through the Messages API, at its price, which is twice as much.
+    """
+    small_batches: Literal["batch", "live"]
+    """
+    How a plan of fewer than `small_batches_below` requests is asked.
+
+    Default `"batch"`. `"live"`: at once, through the Messages API, at its price.
+    """
+    small_batches_below: int
+    """Requests from which on a plan is worth a batch where `small_batches="live"`; default 20."""
 
 
 def spending_of(options: SpendingOptions) -> Spending:

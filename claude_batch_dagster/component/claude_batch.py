@@ -40,6 +40,7 @@ from claude_batch_dagster.component.dagster_fields import (
     Schedule,
     schedule_of,
 )
+from claude_batch_dagster.component.deadline import ResolvedDeadline
 from claude_batch_dagster.component.question import ResolvedAsk
 from claude_batch_dagster.component.resource_fields import ResolvedResource
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
@@ -108,6 +109,14 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         Literal["auto", "off"],
         described_as("Whether the shared beginning of requests is cached where that pays.", "off"),
     ] = "auto"
+    deadline: ResolvedDeadline = None
+    small_batches: Annotated[
+        Literal["batch", "live"],
+        described_as("How a plan of fewer than `small_batches_below` requests is asked.", "live"),
+    ] = "batch"
+    small_batches_below: Annotated[
+        int, amount(int, "Requests from which on a plan is worth a batch where small_batches is live.", 50)
+    ] = 20
     sample_columns: Annotated[
         list[str], text("Upstream columns to show beside sample answers in the UI; none by default.", ["subject"])
     ] = field(default_factory=list)
@@ -248,7 +257,13 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             rows,
             checks=self.checks,
             spending=Spending(
-                confirm_repay_usd=self.confirm_repay_usd, canary=self.canary, budget=self.budget, caching=self.caching
+                confirm_repay_usd=self.confirm_repay_usd,
+                canary=self.canary,
+                budget=self.budget,
+                caching=self.caching,
+                deadline=self.deadline,
+                small_batches=self.small_batches,
+                small_batches_below=self.small_batches_below,
             ),
             resource_key=self._resource_key(spec),
             op=op,

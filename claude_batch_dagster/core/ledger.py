@@ -8,6 +8,19 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypedDict, Unpack
 
 
+class Lane(StrEnum):
+    """By which of the API's two ways the requests of a chunk are asked."""
+
+    BATCH = "batch"
+    """Together, as a Message Batch, at half the price."""
+    LIVE = "live"
+    """One by one, by the Messages API, at once."""
+
+
+LIVE_PREFIX = "live_"
+"""How the id begins under which the answers of a chunk are kept that was asked live: it has no batch."""
+
+
 class State(StrEnum):
     """Where a chunk is on its way from our rows to their results."""
 
@@ -62,10 +75,10 @@ class State(StrEnum):
 
 NEXT: Mapping[State, frozenset[State]] = {
     State.SENDING: frozenset({State.RELEASED, State.REFUSED}),
-    State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.HELD, State.REFUSED}),
+    State.RELEASED: frozenset({State.ACCEPTED, State.AMBIGUOUS, State.HELD, State.REFUSED, State.ENDED}),
     State.AMBIGUOUS: frozenset({State.ADOPTED, State.UNSEEN, State.HELD}),
-    State.HELD: frozenset({State.AMBIGUOUS, State.ADOPTED, State.UNSEEN}),
-    State.UNSEEN: frozenset({State.ADOPTED}),
+    State.HELD: frozenset({State.AMBIGUOUS, State.ADOPTED, State.UNSEEN, State.ENDED}),
+    State.UNSEEN: frozenset({State.ADOPTED, State.ENDED}),
     State.ACCEPTED: frozenset({State.ENDED, State.LOST}),
     State.ADOPTED: frozenset({State.ENDED, State.LOST}),
     State.ENDED: frozenset({State.SPOOLED, State.LOST}),
@@ -74,7 +87,11 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.REFUSED: frozenset(),
     State.LOST: frozenset(),
 }
-"""The moves allowed. Every move is one conditional update, so two runs cannot both win."""
+"""
+The moves allowed. Every move is one conditional update, so two runs cannot both win.
+
+What is asked live ends without having been accepted: its answers are in the journal of whoever asked.
+"""
 
 UNCONFIRMED = frozenset({State.SENDING, State.RELEASED, State.AMBIGUOUS})
 """While one chunk is in one of these, its pipeline sends no other."""
@@ -116,7 +133,7 @@ class ChunkRecord:
     n_silent_listings: int = 0
     note: str | None = None
     max_cost_usd: float | None = None
-    """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
+    """What it can cost at most, in US dollars; None when a price is not known."""
     set_free_at: datetime | None = None
     """When its rows were set free although nobody knew whether it had been accepted (`UNSEEN`)."""
     looked_for_at: datetime | None = None
@@ -130,6 +147,11 @@ class ChunkRecord:
     """The name of the budget that it is paid from, if several tables share one."""
     reserved_usd: float | None = None
     """What of `max_cost_usd` may still be billed: all of it, until its results have landed."""
+    lane: Lane = Lane.BATCH
+    give_up_at: datetime | None = None
+    """When its rows are not to wait for it any longer; None for as long as it takes."""
+    given_up_at: datetime | None = None
+    """When that was noticed: what of its rows was not answered is asked live."""
 
 
 class Learned(TypedDict, total=False):
@@ -144,6 +166,7 @@ class Learned(TypedDict, total=False):
     note: str
     set_free_at: datetime
     looked_for_at: datetime
+    given_up_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +304,8 @@ class Doubt:
     """This partition's share of what the chunk can cost at most."""
     cost_usd: float | None
     """What it did cost this partition, once its results have landed."""
+    is_unheard: bool = False
+    """Whether these were asked live, and their answers were lost on the way."""
 
 
 class Ledger(Protocol):
@@ -324,6 +349,9 @@ class Ledger(Protocol):
 
     def chunks(self, pipeline: str, states: Iterable[State], *, run_id: str | None = None) -> list[ChunkRecord]:
         """Return the pipeline's chunks in these states, oldest first; of one run if given."""
+
+    def gives_up_at(self, pipeline: str, root_run_id: str) -> datetime | None:
+        """Return when rows of this run, or of one that it repeats, are not to wait any longer; None if none is told."""
 
     def sizes(self, pipeline: str, states: Iterable[State]) -> dict[str, int]:
         """Return how many requests each of the pipeline's chunks in these states has."""

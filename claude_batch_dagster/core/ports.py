@@ -126,6 +126,17 @@ class BatchApi(Protocol):
         """Open the stream of the raw bytes of the results."""
 
 
+class LiveApi(Protocol):
+    """The Messages API, which answers at once, and once. It raises as `BatchApi` does."""
+
+    def ask(self, body: Body) -> bytes:
+        """Send one request, exactly once; return the Message as it came, as JSON."""
+
+
+class ClaudeApi(BatchApi, LiveApi, Protocol):
+    """Both ways to ask."""
+
+
 class OpenUpstream(Protocol):
     """The upstream table, looked at through one open connection."""
 
@@ -169,6 +180,30 @@ class Spool(Protocol):
         """Forget the results of the batch, so that they are downloaded again."""
 
 
+class Journals(Protocol):
+    """What is asked live, and what comes back, line by line as it happens."""
+
+    @property
+    def place(self) -> str:
+        """Where this is, for a person: the folder, and the machine."""
+
+    def writing(self, chunk_id: str) -> AbstractContextManager[Callable[[bytes], None]]:
+        """
+        Begin the journal of a chunk; the function writes a line, from whichever thread.
+
+        The journal is there, and a line is durable, when the call returns.
+        """
+
+    def has(self, chunk_id: str) -> bool:
+        """Whether the journal of a chunk is here."""
+
+    def lines(self, chunk_id: str) -> Iterator[bytes]:
+        """Read a journal; its last line may be torn."""
+
+    def discard(self, chunk_id: str) -> None:
+        """Forget the journal of a chunk."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRecord:
     """What came back for one request: a fact, whoever asked, and whatever it is worth today."""
@@ -190,7 +225,7 @@ class AnswerRecord:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
-    """At batch prices; None if the price is not known."""
+    """What it cost; None if the price is not known."""
     batch_id: str | None = None
     custom_id: str | None = None
     answered_at: datetime | None = None

@@ -15,6 +15,7 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import PriceCalculation, TieredPrices
 
 from claude_batch_dagster.core.collecting.results import Usage
+from claude_batch_dagster.core.ledger import Lane
 
 FEMTO = 10**15
 """Parts of a US dollar in which rates are whole numbers."""
@@ -30,7 +31,11 @@ class Cost:
     batch_usd: float
     """At batch prices."""
     live_usd: float
-    """What the live API would have cost."""
+    """At the prices of the live API."""
+
+    def at(self, lane: Lane) -> float:
+        """Return what is paid where it was asked in this way."""
+        return self.live_usd if lane is Lane.LIVE else self.batch_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +47,14 @@ class Size:
     max_tokens: int
     cached: bool
     """Whether it asks for prompt caching, whose writes cost more than plain input."""
+    lane: Lane = Lane.BATCH
     is_bounded: bool = True
     """Whether its bytes bound its tokens: not those of pictures, PDF files, and what servers fetch or search for it."""
 
 
 def most(size: Size) -> float | None:
     """
-    Price a request that nobody has answered yet: US dollars at batch prices, at most; None if not known.
+    Price a request that nobody has answered yet: US dollars at most; None if not known.
 
     A token of text is at least one byte of the request, and an answer ends at `max_tokens`.
     """
@@ -62,7 +68,7 @@ def most(size: Size) -> float | None:
         cache_write_1h_tokens=written,
     )
     price = cost(size.model, usage)
-    return price.batch_usd if price else None
+    return price.at(size.lane) if price else None
 
 
 def cost(model: str, usage: Usage) -> Cost | None:

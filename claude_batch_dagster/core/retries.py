@@ -25,6 +25,8 @@ class Came(StrEnum):
     """It was paid for, and nobody has the result any more."""
     REJECTED = "rejected"
     """The API refuses the request itself."""
+    UNHEARD = "unheard"
+    """It was asked live, and the answer was lost on the way: it may have been paid for, and nobody has it."""
 
 
 class Retry(StrEnum):
@@ -53,6 +55,8 @@ def retry_rule(came: Came, detail: str | None) -> Retry:
             return Retry.NEVER if detail in HOPELESS else Retry.ONCE
         case Came.ERRORED:
             return Retry.FREE if detail in TRANSIENT else Retry.NEVER
+        case Came.UNHEARD:
+            return Retry.ONCE
         case Came.CANCELED | Came.EXPIRED | Came.MISSING:
             return Retry.FREE
         case Came.WITHHELD | Came.GONE | Came.REJECTED:
@@ -66,13 +70,15 @@ class Past:
     attempt: int
     """The highest number of an attempt."""
     n_paid: int
-    """Attempts that were billed."""
+    """Attempts that were billed, or may have been."""
     n_truncated: int
     """Attempts whose answer stopped at `max_tokens`."""
     n_this_run: int
     """Attempts of the present run."""
     final: bool
     """Whether something came back after which asking again cannot help, or would pay twice."""
+    was_unheard: bool = False
+    """Whether an answer was lost on the way."""
     may_turn_up: bool = False
     """Whether a result is withheld, or lies where nobody has found it: it was paid for, perhaps."""
 
@@ -97,6 +103,8 @@ class Rules:
     """In one run, if the failures cost nothing."""
     retry_final: bool = False
     """Whether what is final is asked once more, for a person has said so."""
+    holds_unheard: bool = False
+    """Whether it is for a person to say that a row is asked again whose answer was lost on the way."""
 
 
 def next_attempt(past: Past | None, rules: Rules) -> Attempt | None:
@@ -109,7 +117,7 @@ def next_attempt(past: Past | None, rules: Rules) -> Attempt | None:
     """
     if past is None:
         return FIRST
-    is_final = past.final or past.n_paid >= MAX_PAID_ATTEMPTS
+    is_final = past.final or past.n_paid >= MAX_PAID_ATTEMPTS or (past.was_unheard and rules.holds_unheard)
     again = rules.retry_final and not past.n_this_run and not past.may_turn_up
     if (is_final and not again) or past.n_this_run >= rules.max_attempts:
         return None

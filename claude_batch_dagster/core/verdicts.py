@@ -28,7 +28,10 @@ class Verdict(StrEnum):
     """Never sent: the budget does not allow it."""
 
 
-TRANSIENT = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_limit_error"})
+NOT_ASKED = "not_asked"
+"""Error type of our own, of a request that was to be asked live, and was not, or came to nothing at no cost."""
+
+TRANSIENT = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_limit_error", NOT_ASKED})
 """Error types of an errored request for which asking the same again can help."""
 
 CLAIMED = f"{Verdict.MISSING}:final"
@@ -37,7 +40,10 @@ CLAIMED = f"{Verdict.MISSING}:final"
 GONE = f"{Verdict.MISSING}:gone"
 """How the ledger marks a row that was paid for and whose result is no longer available."""
 
-MAYBE_PAID = frozenset({CLAIMED, GONE})
+UNHEARD = f"{Verdict.MISSING}:lost"
+"""How the ledger marks a row that was asked live, and whose answer was lost on the way."""
+
+MAYBE_PAID = frozenset({CLAIMED, GONE, UNHEARD})
 """Marks of what may have been paid for, although there is no answer."""
 
 MAX_PAID_ATTEMPTS = 2

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from claude_batch_dagster.core.asking.asked import Asked
+from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.errors import ApiError
 from claude_batch_dagster.plural import counted
@@ -114,6 +115,13 @@ class RunLog:
         if kind != self._last_trouble or now - self._last_trouble_at > QUIET_SECONDS:
             self._last_trouble, self._last_trouble_at = kind, now
             self.context.log.warning(f"{error}. Nothing is lost; trying again")
+
+    def tell_given_up(self, chunk: ChunkRecord) -> None:
+        """Say that a batch is not waited for any longer."""
+        self.context.log.warning(
+            f"Batch {chunk.batch_id} ({counted(chunk.n_requests, 'request')}) has not ended in time for the deadline. "
+            "It is canceled; what it has answered counts, and the rest is asked through the Messages API"
+        )
 
     def tell_waiting(self, told: str) -> None:
         """Say for whom the database is waited."""

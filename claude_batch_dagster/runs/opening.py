@@ -26,7 +26,7 @@ def open_engine(
     engine.on_plan = lambda forecast: observe_plan(context, forecast)
     log = RunLog(context, tempo=engine.tempo, answerer=lambda: engine.api.answerer)
     engine.on_asked, engine.on_progress, engine.on_trouble = log.tell_asked, log.tell_progress, log.tell_trouble
-    engine.on_wait = log.tell_waiting
+    engine.on_wait, engine.on_give_up = log.tell_waiting, log.tell_given_up
     engine.is_partition = is_partition(context.assets_def.partitions_def, context.instance, context.asset_key)
     engine.clock = AttentiveClock(engine.clock, lambda: is_over(context))
     return engine

@@ -53,9 +53,10 @@ class Travelling:
         if found.trouble is not None:
             raise found.trouble
         batches = {chunk_id: found.batches.get(chunk.batch_id or "") for chunk_id, chunk in self.chunks.items()}
+        given_up = {one for one, chunk in self.chunks.items() if chunk.given_up_at is not None}
         return Seen(
             running=_carried(self, {one for one, batch in batches.items() if not _is_over(self.chunks[one], batch)}),
-            canceled=_carried(self, {one for one, batch in batches.items() if batch and batch.was_canceled}),
+            canceled=_carried(self, {one for one, batch in batches.items() if batch and batch.was_canceled} - given_up),
         )
 
 
@@ -74,10 +75,11 @@ def _carried(travelling: Travelling, chunk_ids: AbstractSet[str]) -> set[str | N
 
 
 def _is_over(chunk: ChunkRecord, batch: Batch | None) -> bool:
-    """Whether there is something to collect, if only the news that the results are gone."""
+    """Whether there is something to do: to collect, if only the news that the results are gone, or to give it up."""
+    now = datetime.now(UTC)
     if batch is not None:
-        return batch.ended
-    return datetime.now(UTC) - (chunk.batch_created_at or chunk.intended_at) > RETENTION
+        return batch.ended or (chunk.give_up_at is not None and chunk.give_up_at <= now)
+    return now - (chunk.batch_created_at or chunk.intended_at) > RETENTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

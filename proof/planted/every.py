@@ -2,11 +2,11 @@
 
 from importlib import import_module
 
-from proof.planted import asking, collecting, guarding, keeping, planning, searching, sending, stopping
+from proof.planted import asking, collecting, guarding, keeping, live, planning, searching, sending, stopping
 from proof.planted.bug import Bug
 from proof.planted.promises import Promise
 
-ROOMS = (sending, searching, asking, keeping, collecting, guarding, stopping, planning)
+ROOMS = (sending, searching, asking, keeping, collecting, guarding, stopping, planning, live)
 
 BUGS: tuple[Bug, ...] = tuple(
     sorted(

@@ -42,6 +42,9 @@ STILL = """\
   the whole quiet period (15 minutes, unless you set it). With `on_unconfirmed="resubmit"`, the default, its documents
   are then sent again. The report says so at once (`possible_duplicate_usd`, and the check `paid_once`), and the batch
   is looked for until its results expire. With `"hold"` a person decides.
+- **A process that is killed while rows are asked live** ([`deadline`, `small_batches`](cost.md#a-deadline), off unless
+  you say so). The Messages API hands an answer out once: of the requests under way, eight at most, nobody can find
+  out. Their rows are asked once more, which is reported, or wait for a person with `"hold"`.
 - **Two ledgers for one table**, on two machines, that know nothing of each other. On one machine a copied ledger, a new
   one and an older one are noticed before anything is sent.
 - **A ledger that is lost while batches are on their way.** A new one, accepted in its place, cannot know them. A backup

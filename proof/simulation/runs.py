@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import cast
 
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.ports import BatchApi, RunPlanner
+from claude_batch_dagster.core.ports import ClaudeApi, RunPlanner
 from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
@@ -122,7 +122,7 @@ def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> S
     ran.run_id, gate = f"run-{world.n_runs}", ran.gate
     return SimulatedEngine(
         task=world.task,
-        api=cast("BatchApi", GatedApi(world.api(), gate)),
+        api=cast("ClaudeApi", GatedApi(world.api(), gate)),
         warehouse=GatedWarehouse(world.storage.database, CONFIG, gate=gate, turns=turns),
         ledger=cast("SqlLedger", GatedLedger(world.storage.ledger, gate)),
         state=GatedState(world.storage.state.path, gate, turns),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -592,3 +592,22 @@ def test_a_budget(load: Load, monkeypatch: pytest.MonkeyPatch, said: dict[str, A
     assert component.confirm_repay_usd is None
     spending = declaration_of(asset_of(defs)).task.spending
     assert (spending.budget, spending.canary, spending.caching) == (budget, 50, "off")
+
+
+@pytest.mark.parametrize(
+    ("said", "deadline"),
+    [
+        ({"hours": 6}, timedelta(hours=6)),
+        ({"days": 1, "hours": 2, "minutes": 30}, timedelta(days=1, hours=2, minutes=30)),
+        ({"minutes": "{{ env.MINUTES }}"}, timedelta(minutes=90)),
+    ],
+)
+def test_a_deadline(load: Load, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], deadline: timedelta) -> None:
+    """A time from the start of a run; and how plans of a few rows are asked."""
+    monkeypatch.setenv("MINUTES", "90")
+
+    component, defs = load(deadline=said, small_batches="live", small_batches_below=5)
+
+    assert component.deadline == deadline
+    spending = declaration_of(asset_of(defs)).task.spending
+    assert (spending.deadline, spending.small_batches, spending.small_batches_below) == (deadline, "live", 5)

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -80,6 +81,32 @@ def test_the_sensor_leaves_partitions_alone_whose_batches_run(
     requests, _ = tick(world, asset)
 
     assert [keys(request) for request in requests] == [("1790", "1790")]
+
+
+def test_the_sensor_starts_a_run_that_keeps_the_deadline(
+    own_world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cancels the batch that has not ended by then, and asks live what that has not answered."""
+    world = own_world
+    world.emulator.pace.batch_seconds = 10 * 3_600
+    world.run(build_submission_asset(classification(deadline=timedelta(hours=6))), partition="1793")
+    asset = classification(deadline=timedelta(milliseconds=1))
+    assert tick(world, asset)[0] == [], "who has sent it gave it more time"
+    world.run(build_submission_asset(asset), partition="1790")
+    real = AnthropicBatches.cancel
+
+    def cancel(api: AnthropicBatches, batch_id: str) -> Batch:
+        batch = real(api, batch_id)
+        world.emulator.advance(seconds=60)
+        return batch
+
+    monkeypatch.setattr(AnthropicBatches, "cancel", cancel)
+    requests, _ = tick(world, asset)
+
+    [request] = requests
+    assert keys(request) == ("1790", "1790")
+    launch(world, asset, request)
+    assert set(world.answers("status, service_tier")) == {("succeeded", "standard")}
 
 
 def test_an_api_that_does_not_answer_is_a_reason_to_skip(own_world: "DagsterWorld", classification: Declare) -> None:

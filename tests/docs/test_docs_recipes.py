@@ -44,6 +44,7 @@ RECIPES = {
     "contracts": ["parties", "ends_on"],
     "enriched_companies": ["website", "employees", "source"],
     "labeled_tickets": ["label"],
+    "punctual_tickets": ["label"],
 }
 
 

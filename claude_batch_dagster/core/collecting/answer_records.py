@@ -6,12 +6,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from claude_batch_dagster.core.collecting.results import Canceled, Errored, Expired, Result, Succeeded
-from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
+from claude_batch_dagster.core.collecting.results import Canceled, Errored, Expired, Result, Succeeded, Unheard
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Requests, Spend
 from claude_batch_dagster.core.ports import AnswerRecord, Lack
 from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.core.retries import Came
-from claude_batch_dagster.core.verdicts import CLAIMED, GONE
+from claude_batch_dagster.core.verdicts import CLAIMED, GONE, UNHEARD
 
 NEVER = "never handed out"
 """Detail of what is gone, if the API had only counted it."""
@@ -23,9 +23,10 @@ KEPT_IN = "raw results are kept in "
 NO_RESULT = Lack(Came.MISSING)
 WITHHELD = Lack(Came.WITHHELD)
 LOST = Lack(Came.GONE)
+NOT_HEARD = Lack(Came.UNHEARD)
 NEVER_HANDED_OUT = Lack(Came.GONE, NEVER)
 
-WORDS: Mapping[Came, str] = {Came.WITHHELD: CLAIMED, Came.GONE: GONE}
+WORDS: Mapping[Came, str] = {Came.WITHHELD: CLAIMED, Came.GONE: GONE, Came.UNHEARD: UNHEARD}
 """How the ledger calls what it does not call as the answers do."""
 
 
@@ -41,6 +42,8 @@ def lack(known: str | None, *, withheld: bool) -> Lack:
     The API counts results by type. If it counts more successes than it hands out (`withheld`), a request without a
     result may be one of them: it was paid for, so it is not asked again by itself.
     """
+    if known == UNHEARD:
+        return NOT_HEARD
     if withheld or known == CLAIMED:
         return WITHHELD
     return LOST if known == GONE else NO_RESULT
@@ -48,6 +51,8 @@ def lack(known: str | None, *, withheld: bool) -> Lack:
 
 def gone(known: str | None, chunk: ChunkRecord | None = None) -> Lack:
     """Say of a request that nobody has its result any more; and where it was kept, if the chunk tells."""
+    if known == UNHEARD:
+        return NOT_HEARD
     if known == CLAIMED:
         return NEVER_HANDED_OUT
     note = (chunk and chunk.note) or ""
@@ -65,6 +70,8 @@ def came_of(result: Result) -> Came:
             return Came.CANCELED
         case Expired():
             return Came.EXPIRED
+        case Unheard():
+            return Came.UNHEARD
 
 
 def recorded(
@@ -80,26 +87,26 @@ def recorded(
             batch_id=chunk.batch_id,
             custom_id=requests.custom_ids[ordinal],
             answered_at=chunk.ended_at or now,
-            **facts_of(outcome),
+            **facts_of(outcome, chunk.lane),
         )
         for ordinal, outcome in outcomes.items()
     ]
 
 
-def facts_of(outcome: Result | Lack) -> dict[str, Any]:
+def facts_of(outcome: Result | Lack, lane: Lane = Lane.BATCH) -> dict[str, Any]:
     """Return what is written down of what came back, whichever request it was for."""
     match outcome:
         case Lack(came, detail, text):
             return {"came": came, "detail": detail, "text": text}
         case Succeeded():
-            return _message(outcome)
+            return _message(outcome, lane)
         case Errored(kind=kind, message=message):
             return {"came": Came.ERRORED, "detail": kind, "text": message}
-        case Canceled() | Expired():
+        case Canceled() | Expired() | Unheard():
             return {"came": came_of(outcome)}
 
 
-def _message(message: Succeeded) -> dict[str, Any]:
+def _message(message: Succeeded, lane: Lane) -> dict[str, Any]:
     price = cost(message.model, message.usage)
     return {
         "came": Came.SUCCEEDED,
@@ -110,7 +117,7 @@ def _message(message: Succeeded) -> dict[str, Any]:
         "model": message.model,
         "input_tokens": message.usage.total_input_tokens,
         "output_tokens": message.usage.output_tokens,
-        "cost_usd": price.batch_usd if price else None,
+        "cost_usd": price.at(lane) if price else None,
     }
 
 
@@ -121,15 +128,15 @@ def rejected(chunk: ChunkRecord, *, question: str, attempt: int, ordinal: int) -
     return fact(came=Came.REJECTED, text=error)
 
 
-def spending(billed: Iterable[tuple[str | None, Succeeded]]) -> list[Spend]:
+def spending(billed: Iterable[tuple[str | None, Succeeded]], lane: Lane = Lane.BATCH) -> list[Spend]:
     """Add up what Messages cost, each with its partition. Only results of type `succeeded` are billed."""
     by_partition: dict[str | None, list[Succeeded]] = defaultdict(list)
     for partition_key, message in billed:
         by_partition[partition_key].append(message)
-    return [_spend(partition_key, messages) for partition_key, messages in by_partition.items()]
+    return [_spend(partition_key, messages, lane) for partition_key, messages in by_partition.items()]
 
 
-def _spend(partition_key: str | None, messages: Sequence[Succeeded]) -> Spend:
+def _spend(partition_key: str | None, messages: Sequence[Succeeded], lane: Lane) -> Spend:
     costs = [cost(message.model, message.usage) for message in messages]
     known = [price for price in costs if price is not None]
     return Spend(
@@ -137,6 +144,6 @@ def _spend(partition_key: str | None, messages: Sequence[Succeeded]) -> Spend:
         n_requests=len(messages),
         input_tokens=sum(message.usage.total_input_tokens for message in messages),
         output_tokens=sum(message.usage.output_tokens for message in messages),
-        cost_usd=sum(price.batch_usd for price in known) if len(known) == len(costs) else None,
+        cost_usd=sum(price.at(lane) for price in known) if len(known) == len(costs) else None,
         live_cost_usd=sum(price.live_usd for price in known) if len(known) == len(costs) else None,
     )

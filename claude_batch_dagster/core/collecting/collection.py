@@ -9,7 +9,7 @@ from typing import NamedTuple
 from claude_batch_dagster.core.collecting.answer_records import KEPT_IN, lack, word
 from claude_batch_dagster.core.collecting.receiving import Receiving, lock_of
 from claude_batch_dagster.core.collecting.recollecting import Recollection
-from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Spend, State
+from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Lane, Spend, State
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.ports import Batch, Landing
 from claude_batch_dagster.core.retries import Came
@@ -97,7 +97,8 @@ class Collection(Receiving):
                 return None
             n_kept = self._n_kept(chunk)
             whole = n_kept == chunk.n_requests
-            are_gone = not whole and self.downloads.are_gone(chunk, batch)
+            # Of what was asked live there is no second copy.
+            are_gone = not whole and (chunk.lane is Lane.LIVE or self.downloads.are_gone(chunk, batch))
             if are_gone and not n_kept:
                 self._write_off(chunk)
                 return None

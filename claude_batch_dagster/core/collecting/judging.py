@@ -48,6 +48,11 @@ WITHOUT_RESULT: Mapping[Came, Told] = {
     Came.EXPIRED: Told(Verdict.EXPIRED, "not processed within 24 hours; materialize again to ask again"),
     Came.CANCELED: Told(Verdict.CANCELED, "the batch was canceled; materialize again to ask again"),
     Came.MISSING: Told(Verdict.MISSING, "the batch ended without a result for this row; materialize again"),
+    Came.UNHEARD: Told(
+        Verdict.MISSING,
+        "asked through the Messages API, and the connection ended before the answer came: it may have been paid for. "
+        "It is asked once more, with on_unconfirmed='hold' only where retry_final: true in the run config says so",
+    ),
     Came.WITHHELD: Told(
         Verdict.MISSING,
         "the API counts a result for this row, but the results it hands out lack it. It may have been paid for, so it "

@@ -38,6 +38,7 @@ BOOKKEEPING: Mapping[str, str] = {
     "cost_usd": "DOUBLE",
     "attempt": "INTEGER",
     "answered_at": "TIMESTAMP WITH TIME ZONE",
+    "service_tier": "VARCHAR",
 }
 """The columns that follow the key and the output fields, with their SQL types."""
 
@@ -46,16 +47,17 @@ BOOKKEEPING_MEANING: Mapping[str, str] = {
     "missing, rejected or blocked.",
     "error": "What happened and what to do, in one sentence; null for a plain success.",
     "partition_key": "Dagster partition key of the row; null without partitions.",
-    "batch_id": "The Message Batch that carried the row.",
+    "batch_id": "The Message Batch that carried the row; live_... for rows asked through the Messages API.",
     "custom_id": "The request within the batch.",
     "request_hash": "Hash of what was asked.",
     "model": "The model that answered.",
     "stop_reason": "Why the model stopped.",
     "input_tokens": "Tokens of the request, cached ones included.",
     "output_tokens": "Tokens of the answer, thinking included.",
-    "cost_usd": "Cost of this answer in US dollars at batch prices; 0 for an answer shared with an equal request.",
+    "cost_usd": "Cost of this answer in US dollars; 0 for an answer shared with an equal request.",
     "attempt": "How often this question had been asked when this came back.",
     "answered_at": "When the batch ended.",
+    "service_tier": "How the row was asked: batch, or standard for the Messages API, at its price.",
 }
 """One sentence for each bookkeeping column."""
 

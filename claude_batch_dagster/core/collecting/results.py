@@ -80,7 +80,14 @@ class Expired:
     custom_id: str
 
 
-Result = Succeeded | Errored | Canceled | Expired
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """It was asked live, and the answer was lost on the way; a line of ours, which the API does not write."""
+
+    custom_id: str
+
+
+Result = Succeeded | Errored | Canceled | Expired | Unheard
 
 
 class UnreadableLineError(Exception):
@@ -103,6 +110,8 @@ def decode(line: bytes) -> Result:
             return Canceled(custom_id)
         case {"custom_id": str(custom_id), "result": {"type": "expired"}}:
             return Expired(custom_id)
+        case {"custom_id": str(custom_id), "result": {"type": "unheard"}}:
+            return Unheard(custom_id)
         case _:
             raise UnreadableLineError("not a result: no custom_id, or a result of an unknown type")
 

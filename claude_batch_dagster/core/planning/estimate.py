@@ -91,6 +91,15 @@ def less(cost: UnitCost, load: Load, saved_usd: float) -> UnitCost:
     return replace(cheaper, low=cost.low * FEWEST_MISSED, high=cost.high * usd / cheaper.of(load).usd)
 
 
+def live(cost: UnitCost, model: str) -> UnitCost:
+    """Return what a request costs where it is asked at once, by what it costs in a batch."""
+    rates = rates_of(model)
+    if rates is None:
+        return cost
+    read, written = (one / half for one, half in zip(rates.live[:2], rates.batch[:2], strict=True))
+    return replace(cost, usd_per_byte=cost.usd_per_byte * read, usd_per_answer=cost.usd_per_answer * written)
+
+
 def by_history(model: str, seen: Sequence[Answered]) -> UnitCost | None:
     """
     Estimate by what chunks with the same definition came to; None if these are too few, or the price is not known.

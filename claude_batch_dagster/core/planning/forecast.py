@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from claude_batch_dagster.core.ledger import Lane
 from claude_batch_dagster.core.planning.estimate import Estimate
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching
 
@@ -96,7 +97,9 @@ class Forecast:
 
     partitions: Sequence[PartitionForecast]
     estimate: Estimate | None = None
-    """What all of it costs at batch prices; None when a price is not known."""
+    """What all of it costs; None when a price is not known."""
+    lane: Lane = Lane.BATCH
+    """By which way all of it is asked."""
     repaid_usd: float | None = 0.0
     """What rows cost that are paid for again; None when a price is not known."""
     n_trial: int = 0

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from claude_batch_dagster.core.planning.estimate import Basis, Estimate
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, Reason
+from claude_batch_dagster.core.planning.lanes import Lanes
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching
 from claude_batch_dagster.plural import counted
 
@@ -42,7 +43,10 @@ def of_total(forecast: Forecast) -> str:
     if (estimate := forecast.estimate) is None:
         return f"{requests}, for nobody knows how many dollars: the price of this model is not listed"
     low, high = dollars(estimate.low_usd), dollars(estimate.high_usd)
-    return f"{requests}, about {dollars(estimate.usd)} at batch prices (between {low} and {high}, {of_basis(estimate)})"
+    return (
+        f"{requests}, about {dollars(estimate.usd)} at {forecast.lane} prices (between {low} and {high}, "
+        f"{of_basis(estimate)})"
+    )
 
 
 def of_basis(estimate: Estimate) -> str:
@@ -96,6 +100,24 @@ def of_trial(forecast: Forecast) -> str | None:
     return (
         f"first a trial of {counted(n, 'row')}, as a batch of {'its' if n == 1 else 'their'} own; the other {rest:,} "
         "follow unless more than half of these have no usable answer"
+    )
+
+
+def of_lanes(lanes: Lanes, live_usd: float | None) -> str | None:
+    """Return which requests do not wait for a batch, and what that costs (`live_usd` for all); None where all wait."""
+    if lanes.is_small:
+        return (
+            "asked at once through the Messages API, for there are fewer than "
+            f"{counted(lanes.small_below, 'request')} (small_batches)"
+        )
+    if lanes.is_late:
+        return f"asked at once through the Messages API, for its deadline of {lanes.give_up_at:%H:%M} UTC is over"
+    if lanes.give_up_at is None:
+        return None
+    cost = "" if live_usd is None else f"; that would be about {dollars(live_usd)} if it were all of it"
+    return (
+        f"deadline: what has no answer by {lanes.give_up_at:%Y-%m-%d %H:%M} UTC is canceled, and asked at once through "
+        f"the Messages API at its price{cost}"
     )
 
 

@@ -20,7 +20,7 @@ class Doubts:
     n_adopted: int = 0
     """Batches whose answer was lost, and which were found in the API's list."""
     n_possible_duplicates: int = 0
-    """Requests whose rows were free to be sent again while their first batch was not found."""
+    """Requests whose rows were free to be sent again while their first batch, or its answer, was not found."""
     possible_duplicate_usd: float | None = 0.0
     """What those cost at most; None when a price is not known."""
 
@@ -50,9 +50,10 @@ def doubts_by_partition(doubts: Iterable[Doubt]) -> dict[str | None, Doubts]:
 
 def summed(doubts: Iterable[Doubt]) -> Doubts:
     """Add up doubts, of whatever partitions."""
-    doubts = list(doubts)
+    together = list(doubts)
+    doubts = [doubt for doubt in together if not doubt.is_unheard]
     unfound = {State.AMBIGUOUS, State.HELD, State.UNSEEN}
-    set_free = [doubt for doubt in doubts if doubt.set_free]
+    set_free = [doubt for doubt in together if doubt.set_free]
     costs = [_cost(doubt) for doubt in set_free]
     known = [cost for cost in costs if cost is not None]
     return Doubts(
@@ -66,4 +67,5 @@ def summed(doubts: Iterable[Doubt]) -> Doubts:
 
 def _cost(doubt: Doubt) -> float | None:
     """Return what the first batch cost if it was found and has landed; until then, what it can cost at most."""
-    return doubt.cost_usd or 0.0 if doubt.state is State.APPLIED else doubt.max_cost_usd
+    has_landed = doubt.state is State.APPLIED and not doubt.is_unheard
+    return doubt.cost_usd or 0.0 if has_landed else doubt.max_cost_usd

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 
 from claude_batch_dagster.core.asking.requests import widened
 from claude_batch_dagster.core.collecting.answer_records import rejected, word
-from claude_batch_dagster.core.ledger import OPEN, Made
+from claude_batch_dagster.core.ledger import OPEN, Lane, Made
+from claude_batch_dagster.core.planning.lanes import Lanes
 from claude_batch_dagster.core.ports import Answers
 from claude_batch_dagster.core.retries import FIRST, Attempt, Came, Plan, Rules
 from claude_batch_dagster.core.running.following import Following
@@ -33,6 +35,9 @@ FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
 
+LIVE = Limits(max_requests=50)
+"""What is asked live together."""
+
 Mark = Callable[[bytes], bytes]
 
 
@@ -43,6 +48,8 @@ class Dispatch:
     following: Following
     submission: Submission
     answers: Answers
+    lanes: Lanes
+    """Says what is asked live."""
     entropy: Callable[[int], bytes]
     limits: Limits = field(default_factory=Limits)
     max_requests_in_flight: int = 100_000
@@ -82,12 +89,19 @@ class Dispatch:
         if self.n_short >= MOST_SHORT_ROUNDS:
             self.is_short = True  # rather less today than a few rows an hour for days
             return flying
-        askable = islice(_askable(rows, plan, self.mark), most)
+        live = self._live()
+        waiting = (row for row in rows if row.question not in live) if live else rows
+        askable = islice(_askable(waiting, plan, self.mark), most)
         for group in chunked(askable, self.limits.shared_by(len(plan.due))):
             self.following.wait_for_room(len(group), most=self.max_requests_in_flight)
-            self._offer(group, flying)
+            if self.lanes.is_late:  # by now
+                self._ask(group, flying)
+            else:
+                self._offer(group, flying, Lane.BATCH)
             if self.is_short:
                 break
+        if most is None or plan.due <= live:
+            self._ask(islice(_askable((row for row in rows if row.question in live), plan, None), most), flying)
         if most is None:
             self.mark = None  # what is sent hours later finds no cache, and would pay for writing one
         return flying
@@ -97,18 +111,35 @@ class Dispatch:
         if self.is_short and self.submission.purse is not None:
             self.left_out = {**dict.fromkeys(self.plan.due, self.submission.purse.refusal), **self.left_out}
 
-    def _offer(self, group: Sequence[OpenRow], flying: set[str]) -> None:
+    def _live(self) -> AbstractSet[str]:
+        """Return the questions that do not wait for a batch: all, or those that have waited for one long enough."""
+        if self.lanes.is_live:
+            return set(self.plan.due)
+        if self.lanes.give_up_at is None:
+            return frozenset()
+        ledger = self.following.ledger
+        chunk_ids = {made.chunk_id for made in self.made.values()}
+        given_up = {chunk_id for chunk_id in chunk_ids if ledger.chunk(chunk_id).given_up_at is not None}
+        return {question for question, made in self.made.items() if made.chunk_id in given_up}
+
+    def _ask(self, rows: Iterable[OpenRow], flying: set[str]) -> None:
+        """Ask rows live, a few at a time: the pipeline is locked for as long as it takes."""
+        for group in chunked(rows, LIVE):
+            if not self.is_short:
+                self._offer(group, flying, Lane.LIVE)
+
+    def _offer(self, group: Sequence[OpenRow], flying: set[str], lane: Lane) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
         for n_failures in range(1, MAX_FAILURES + 1):
             try:
-                self._submit_when_clear(group, flying)
+                self._submit_when_clear(group, flying, lane)
             except (CredentialError, SpendLimitError):
                 raise
             except ApiRefusedError as error:
                 if error.status == 413 and len(group) > 1:  # noqa: PLR2004  (content too large)
                     middle = len(group) // 2
-                    self._offer(group[:middle], flying)
-                    self._offer(group[middle:], flying)
+                    self._offer(group[:middle], flying, lane)
+                    self._offer(group[middle:], flying, lane)
                     return
                 if error.status != 429 or n_failures == MAX_FAILURES:  # noqa: PLR2004  (a full queue, a rate limit)
                     raise
@@ -127,17 +158,17 @@ class Dispatch:
         told = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
         self.following.pace.pause(self.following.clock, at_least=at_least if told is None else told)
 
-    def _submit_when_clear(self, group: Sequence[OpenRow], flying: set[str]) -> None:
+    def _submit_when_clear(self, group: Sequence[OpenRow], flying: set[str], lane: Lane) -> None:
         """Send a chunk once nothing of this pipeline is unconfirmed."""
         while True:
             with self.following.locks.hold(self.following.name):
-                if self.following.is_clear() and self._submit(group, flying):
+                if self.following.is_clear() and self._submit(group, flying, lane):
                     return
                 self.following.tell_unconfirmed()
             self.following.collect_ended()
             self.following.pace.pause(self.following.clock)
 
-    def _submit(self, group: Sequence[OpenRow], flying: set[str]) -> bool:
+    def _submit(self, group: Sequence[OpenRow], flying: set[str], lane: Lane) -> bool:
         """
         Reserve the questions that no other run has reserved meanwhile, and send them.
 
@@ -147,9 +178,9 @@ class Dispatch:
         rows = _numbered(group, plan)
         try:
             self._check_made(rows)
-            rows = self._affordable(rows)
+            rows = self._affordable(rows, lane)
             if rows:
-                self._send_chunk(rows, flying)
+                self._send_chunk(rows, flying, lane)
         except BudgetError:  # another run was faster
             self.is_short = True
         except ClaimConflictError as error:
@@ -163,15 +194,15 @@ class Dispatch:
             return False
         return True
 
-    def _affordable(self, rows: Sequence[OpenRow]) -> Sequence[OpenRow]:
+    def _affordable(self, rows: Sequence[OpenRow], lane: Lane) -> Sequence[OpenRow]:
         """Return the first of the rows, as many as there is money for."""
         purse = self.submission.purse
         if purse is None or not rows:
             return rows
-        never = purse.unaffordable(rows)
+        never = purse.unaffordable(rows, lane)
         self.left_out |= never
         rows = [row for row in rows if row.question not in never] if never else rows
-        affordable = purse.affordable(rows) if rows else rows
+        affordable = purse.affordable(rows, lane) if rows else rows
         self.is_short = self.is_short or len(affordable) < len(rows)
         return affordable
 
@@ -182,9 +213,9 @@ class Dispatch:
             if made and made.number >= row.attempt:
                 raise ClaimConflictError(made.chunk_id, "it has answered rows of this one")
 
-    def _send_chunk(self, rows: Sequence[OpenRow], flying: set[str]) -> None:
+    def _send_chunk(self, rows: Sequence[OpenRow], flying: set[str], lane: Lane) -> None:
         """Send rows; without the one that the API finds at fault, if it names one."""
-        chunk = self._chunk_of(rows)
+        chunk = self._chunk_of(rows, lane)
         try:
             self._dispatch(chunk, flying)
         except ApiRefusedError as error:
@@ -192,23 +223,30 @@ class Dispatch:
             if culprit is None:
                 raise
             if rest := [one for ordinal, one in enumerate(rows) if ordinal != culprit]:
-                self._dispatch(self._chunk_of(rest), flying)
+                self._dispatch(self._chunk_of(rest, lane), flying)
             # Only now: had the rest been refused as well, that row would not have been the reason.
             self.following.ledger.note_outcomes(chunk.nonce, {culprit: word(Came.REJECTED)})
             refused, one = self.following.ledger.chunk(chunk.nonce), rows[culprit]
             fact = rejected(refused, question=one.question, attempt=one.attempt, ordinal=culprit)
             self.answers.land(chunk.nonce, [fact])
 
-    def _chunk_of(self, rows: Sequence[OpenRow]) -> Chunk:
-        return Chunk(new_nonce(self.following.clock.now(), self.entropy(10)), rows)
+    def _chunk_of(self, rows: Sequence[OpenRow], lane: Lane) -> Chunk:
+        return Chunk(new_nonce(self.following.clock.now(), self.entropy(10)), rows, lane)
 
     def _dispatch(self, chunk: Chunk, flying: set[str]) -> None:
-        self.submission.submit(chunk, known=self.plan.known)
+        trouble: ApiError | None = None
+        if chunk.lane is Lane.LIVE:
+            trouble = self.submission.ask(chunk, known=self.plan.known)
+        else:
+            self.submission.submit(chunk, known=self.plan.known)
         self.plan.sent(chunk.nonce, [row.question for row in chunk.rows])
         flying.add(chunk.nonce)
         self.following.sent.add(chunk.nonce)
         self.n_sent.update(row.partition_key for row in chunk.rows)
         self.following.report()
+        if trouble is not None:
+            self.following.collect_ended({chunk.nonce})  # what was answered by then is paid for
+            raise trouble
 
 
 def _askable(rows: Iterable[OpenRow], plan: Plan, mark: Mark | None) -> Iterator[OpenRow]:

@@ -13,6 +13,7 @@ from claude_batch_dagster.core.ledger import (
     TRAVELLING,
     UNCONFIRMED,
     ChunkRecord,
+    Lane,
     Ledger,
     State,
 )
@@ -49,9 +50,13 @@ class Following:
     recovery: Recovery
     collection: Collection
     pace: Pace = field(default_factory=Pace)
+    gives_up: bool = False
+    """Whether batches are canceled that have not ended by their deadline."""
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
     """Told of each fault that is waited out."""
+    on_give_up: Callable[[ChunkRecord], None] = lambda _: None
+    """Told of each batch that has not ended by its deadline."""
     sent: set[str] = field(default_factory=set)
     """Chunks sent by this run."""
     followed: set[str] = field(default_factory=set)
@@ -143,11 +148,16 @@ class Following:
             for chunk in self.ledger.chunks(self.name, TRAVELLING)
             if chunk.chunk_id in waiting or self.is_here(chunk)
         ]
-        asked = {chunk.batch_id: chunk for chunk in travelling if chunk.state is not State.SPOOLED}
+        asked = {
+            chunk.batch_id: chunk
+            for chunk in travelling
+            if chunk.state is not State.SPOOLED and chunk.lane is Lane.BATCH
+        }
         seen = look(self.api, [batch_id for batch_id in asked if batch_id])
         if seen.trouble is not None:
             self.on_trouble(seen.trouble)
             self.clock.sleep(min(seen.retry_after_seconds, self.pace.longest_seconds))
+        self._give_up(asked.values(), seen)
         before = len(self.home)
         fetched, hidden = self._fetch(travelling, seen)
         self._land(fetched)
@@ -159,12 +169,32 @@ class Following:
         self.report()
         return len(self.home) > before
 
+    def _give_up(self, chunks: Iterable[ChunkRecord], seen: Look) -> None:
+        """Cancel batches that rows of this run have waited for long enough: what has finished keeps its result."""
+        for chunk in chunks if self.gives_up else ():
+            is_ours = chunk.chunk_id in self.sent or chunk.chunk_id in self.followed
+            if not is_ours or chunk.give_up_at is None or chunk.give_up_at > self.clock.now():
+                continue
+            batch = seen.batches.get(chunk.batch_id or "")
+            if chunk.given_up_at is None:
+                self.ledger.note(chunk.chunk_id, given_up_at=self.clock.now())
+                if batch and not batch.ended:
+                    self.on_give_up(chunk)
+            if batch is None or batch.ended or batch.was_canceled:
+                continue
+            try:
+                self.api.cancel(batch.id)
+            except CredentialError:
+                raise
+            except ApiError as error:
+                self.on_trouble(error)  # the next look tries it again
+
     def _fetch(self, travelling: Iterable[ChunkRecord], seen: Look) -> tuple[list[Fetched], list[ChunkRecord]]:
         """Bring to our disk what has ended; return that, and the chunks that the API does not show."""
         fetched, hidden = list[Fetched](), list[ChunkRecord]()
         for chunk in travelling:
             batch = seen.batches.get(chunk.batch_id or "")
-            if is_hidden := batch is None and seen.trouble is None:
+            if is_hidden := batch is None and seen.trouble is None and chunk.lane is Lane.BATCH:
                 hidden.append(chunk)
             overdue = batch is not None and self._is_overdue(batch)
             if chunk.state in {State.SPOOLED, State.ENDED} or is_hidden or overdue or (batch and batch.ended):

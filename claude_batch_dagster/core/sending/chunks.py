@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from claude_batch_dagster.core.asking.requests import widened
+from claude_batch_dagster.core.ledger import Lane
 from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.pricing import Size, most
 from claude_batch_dagster.errors import ConfigurationError
@@ -107,7 +108,7 @@ class OpenRow(NamedTuple):
     def max_cost_usd(self) -> float:
         """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
         [measured] = _measured([widened(self.params, n_truncated=self.n_truncated)])
-        size = _size(measured)
+        size = _size(measured, Lane.BATCH)
         price = most(size)
         if price is None:
             raise ConfigurationError(
@@ -133,6 +134,7 @@ class Chunk:
 
     nonce: str
     rows: Sequence[OpenRow]
+    lane: Lane = Lane.BATCH
 
     @cached_property
     def custom_ids(self) -> tuple[str, ...]:
@@ -148,9 +150,9 @@ class Chunk:
 
     @property
     def max_cost_usd(self) -> float | None:
-        """What it can cost at most at batch prices, in US dollars; None when a price is not known."""
+        """What it can cost at most, in US dollars; None when a price is not known."""
         sizes = _measured([row.params for row in self.rows])
-        prices = [(most(_size(measured)), n) for measured, n in sizes.items()]
+        prices = [(most(_size(measured, self.lane)), n) for measured, n in sizes.items()]
         return None if any(price is None for price, _ in prices) else sum((price or 0) * n for price, n in prices)
 
     @cached_property
@@ -196,10 +198,10 @@ def _measured(requests: Sequence[bytes]) -> Counter[_Measured]:
     return found
 
 
-def _size(one: _Measured) -> Size:
+def _size(one: _Measured, lane: Lane) -> Size:
     (model, max_tokens), n_steps, cached, is_bounded = one
     size = n_steps * STEP_BYTES
-    return Size(model=model, n_bytes=size, max_tokens=max_tokens, cached=cached, is_bounded=is_bounded)
+    return Size(model=model, n_bytes=size, max_tokens=max_tokens, cached=cached, lane=lane, is_bounded=is_bounded)
 
 
 def _is_bounded(params: bytes) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from claude_batch_dagster.core.ledger import Allowance, Ledger, Occasion
+from claude_batch_dagster.core.ledger import Allowance, Lane, Ledger, Occasion
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.ports import Clock
@@ -40,28 +40,28 @@ class Purse:
         allowance = self.allowance
         return allowance.usd - self.ledger.committed(allowance)
 
-    def affordable(self, rows: Sequence[OpenRow]) -> Sequence[OpenRow]:
+    def affordable(self, rows: Sequence[OpenRow], lane: Lane = Lane.BATCH) -> Sequence[OpenRow]:
         """
         Return the first of the rows that can be paid for, whatever they come to cost.
 
         Of all of them it is known what they can cost: `unaffordable` has taken out the others.
         """
         left = self.left_usd
-        if _most(rows) <= left:
+        if _most(rows, lane) <= left:
             return rows
         fits, too_many = 0, len(rows)
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
-            fits, too_many = (middle, too_many) if _most(rows[:middle]) <= left else (fits, middle)
+            fits, too_many = (middle, too_many) if _most(rows[:middle], lane) <= left else (fits, middle)
         return rows[:fits]
 
-    def unaffordable(self, rows: Sequence[OpenRow]) -> dict[str, str]:
+    def unaffordable(self, rows: Sequence[OpenRow], lane: Lane = Lane.BATCH) -> dict[str, str]:
         """Return the questions that this budget can never pay for, each with the reason."""
-        if _bound(rows) is not None and self.budget.usd >= _most(rows):
+        if _bound(rows, lane) is not None and self.budget.usd >= _most(rows, lane):
             return {}
         found: dict[str, str] = {}
         for row in rows:
-            bound = _bound([row])
+            bound = _bound([row], lane)
             if bound is None:
                 found[row.question] = NOT_KNOWN
             elif bound > self.budget.usd:
@@ -83,11 +83,11 @@ class Purse:
         return f"not sent, for {self.budget} does not allow it; a run sends it {when}once the budget is raised"
 
 
-def _most(rows: Sequence[OpenRow]) -> float:
+def _most(rows: Sequence[OpenRow], lane: Lane) -> float:
     """Return what the rows can cost at most."""
-    return _bound(rows) or 0.0
+    return _bound(rows, lane) or 0.0
 
 
-def _bound(rows: Sequence[OpenRow]) -> float | None:
+def _bound(rows: Sequence[OpenRow], lane: Lane) -> float | None:
     """Return what the rows can cost at most; None if nobody knows."""
-    return Chunk("", rows).max_cost_usd
+    return Chunk("", rows, lane).max_cost_usd

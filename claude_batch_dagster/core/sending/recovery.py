@@ -6,16 +6,17 @@ ours, `adopt` it, or else `listen` to the silence until the quiet period is over
 go are `watch`ed for as long as the API keeps results.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Literal
 
-from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
+from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Lane, Ledger, State
 from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi, Clock, place_of
 from claude_batch_dagster.core.sending.evidence import Evidence
 from claude_batch_dagster.core.sending.listing import Listing
+from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError
 
 MIN_SILENT_LISTINGS = 5
@@ -39,6 +40,8 @@ class Recovery:
     pipeline: str
     quiet_period: timedelta = timedelta(minutes=15)
     on_unconfirmed: OnUnconfirmed = "resubmit"
+    live: LiveLane | None = None
+    """Makes results of what was asked live by a run that died."""
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -59,6 +62,7 @@ class Recovery:
         """
         for chunk in self.ledger.chunks(self.pipeline, [State.SENDING]):
             self.ledger.move(chunk.chunk_id, to=State.REFUSED, note="never left whole; its sender died")
+        self._seal([State.RELEASED, State.HELD])
         for chunk in self.ledger.chunks(self.pipeline, [State.RELEASED]):
             self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="no answer is written; its sender died")
         unsure = self._sent_here([State.AMBIGUOUS, State.HELD])
@@ -77,10 +81,17 @@ class Recovery:
 
         They were paid for twice then: their answers land like any others, and the report says what it cost.
         """
+        self._seal([State.UNSEEN])
         now = self.clock.now()
         let_go = [chunk for chunk in self._sent_here([State.UNSEEN]) if now - chunk.intended_at < RETENTION]
         listing = self.evidence.list_for(let_go) if let_go else None
         return [chunk for chunk in let_go if listing and self._turns_up(chunk, listing)]
+
+    def _seal(self, states: Collection[State]) -> None:
+        """Make results of what was asked live, where its journal is here; elsewhere nobody can say what came of it."""
+        for chunk in self.ledger.chunks(self.pipeline, states):
+            if chunk.lane is Lane.LIVE and not (self.live and self.live.seal(chunk)) and chunk.state is State.RELEASED:
+                self.ledger.move(chunk.chunk_id, to=State.HELD, note=f"asked live, and {chunk.note}")
 
     def _turns_up(self, chunk: ChunkRecord, listing: Listing) -> bool:
         """Look for a chunk that was let go: under the id that the API gave it, if it did, and in the list."""
@@ -172,9 +183,10 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.HELD, note=reason)
 
     def _sent_here(self, states: Iterable[State]) -> list[ChunkRecord]:
-        """Leave out what was sent elsewhere: silence of another workspace or base URL proves nothing."""
+        """Leave out what was sent elsewhere, of which silence proves nothing, and what is in no list of batches."""
         chunks = self.ledger.chunks(self.pipeline, states)
-        return [chunk for chunk in chunks if place_of(chunk.account) == place_of(self.api.account)]
+        here = place_of(self.api.account)
+        return [chunk for chunk in chunks if chunk.lane is Lane.BATCH and place_of(chunk.account) == here]
 
 
 def settled(recovery: Recovery, on_trouble: Callable[[ApiError], None] = lambda _: None) -> bool:

@@ -1,13 +1,16 @@
 """Send one chunk exactly once, leaving a trace before and after."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from claude_batch_dagster.core.ledger import ChunkRecord, Ledger, Requests, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Ledger, Requests, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.sending.chunks import Chunk
+from claude_batch_dagster.core.sending.gate import gated
+from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.sending.redaction import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
@@ -46,6 +49,22 @@ class Submission:
     backfill_id: str | None = None
     purse: Purse | None = None
     """From what it is paid; None for no budget."""
+    live: LiveLane | None = None
+    """Asks what does not wait for a batch."""
+    give_up_at: datetime | None = None
+    """When rows are not to wait any longer; None for as long as it takes."""
+
+    def ask(self, chunk: Chunk, *, known: Collection[str] = ()) -> ApiError | None:
+        """
+        Ask the requests of a chunk live; its answers are on our disk when this returns.
+
+        Claims and reserves as `submit` does, and raises as it does for what must not be sent. Returns what stood
+        against asking all of them, if anything did.
+        """
+        if self.live is None:  # pragma: no cover  (whoever opens a run gives it both ways)
+            raise AssertionError(chunk)
+        self._intend(chunk, known)
+        return self.live.ask(chunk)
 
     def submit(self, chunk: Chunk, *, known: Collection[str] = ()) -> ChunkRecord:
         """
@@ -57,7 +76,7 @@ class Submission:
         `known` are the chunks whose claims were looked at when its rows were chosen. Raises `BudgetError` if it can
         cost more than is left of the budget.
         """
-        self.ledger.intend(*self.intent(chunk), known=known, allowance=self.purse.allowance if self.purse else None)
+        self._intend(chunk, known)
         try:
             batch = self.api.create(self.withhold_last_byte(chunk))
         except ApiError as error:
@@ -83,9 +102,13 @@ class Submission:
             error.add_note(f"The API accepted batch {batch.id}; the next run finds it in the API's list by itself.")
             raise
 
+    def _intend(self, chunk: Chunk, known: Collection[str]) -> None:
+        self.ledger.intend(*self.intent(chunk), known=known, allowance=self.purse.allowance if self.purse else None)
+
     def intent(self, chunk: Chunk) -> tuple[ChunkRecord, Requests]:
         """Return what is written down, in one transaction with the claim of its rows, before anything is sent."""
-        most = chunk.max_cost_usd  # asked once: it looks at every request
+        most, now = chunk.max_cost_usd, self.clock.now()  # asked once: it looks at every request
+        is_late = self.give_up_at is not None and chunk.lane is Lane.LIVE
         record = ChunkRecord(
             chunk_id=chunk.nonce,
             pipeline=self.pipeline,
@@ -94,31 +117,26 @@ class Submission:
             state=State.SENDING,
             n_requests=len(chunk.rows),
             n_bytes=chunk.body.n_bytes,
-            intended_at=self.clock.now(),
+            intended_at=now,
             max_cost_usd=most,
             reserved_usd=most,
             budget=self.purse.budget.name if self.purse else None,
             definition=self.definition,
             root_run_id=self.root_run_id or self.run_id,
             backfill_id=self.backfill_id,
+            lane=chunk.lane,
+            give_up_at=self.give_up_at,
+            given_up_at=now if is_late else None,  # what fails is asked live once more
         )
         return record, requests_of(chunk)
 
     def withhold_last_byte(self, chunk: Chunk) -> Body:
-        """Withhold the last byte until `RELEASED` is durable: a crash before that sent nothing whole."""
-        body = chunk.body
+        """Withhold the last byte until `RELEASED` is durable."""
 
-        def pieces() -> Iterator[bytes]:
-            held = b""
-            for piece in body.pieces:
-                if held:
-                    yield held
-                held = piece
-            yield held[:-1]
+        def release() -> None:
             self.ledger.move(chunk.nonce, to=State.RELEASED, released_at=self.clock.now())
-            yield held[-1:]
 
-        return Body(pieces=pieces(), n_bytes=body.n_bytes)
+        return gated(chunk.body, release)
 
     def _failed(self, chunk: Chunk, error: ApiError) -> ChunkRecord:
         released = self.ledger.chunk(chunk.nonce).state is State.RELEASED

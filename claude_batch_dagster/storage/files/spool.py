@@ -32,18 +32,18 @@ class FileSpool:
         final = self._path(batch_id)
         partial = final.with_suffix(f".{os.getpid()}.partial")
         try:
-            with self._translated():
+            with self.translated():
                 file = open_private(partial)
             with file:
                 for piece in pieces:  # what goes wrong at the other end is not ours to name
-                    with self._translated():
+                    with self.translated():
                         file.write(piece)
-                with self._translated():
+                with self.translated():
                     file.flush()
                     os.fsync(file.fileno())
-            with self._translated():
+            with self.translated():
                 partial.replace(final)
-                self._sync_folder()
+                self.sync_folder()
         finally:
             partial.unlink(missing_ok=True)
 
@@ -75,13 +75,15 @@ class FileSpool:
         return self.folder / f"{name}.jsonl"
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Turn what the operating system says of a file here into `SpoolError`."""
         try:
             yield
         except OSError as error:
             raise SpoolError(self.folder, error.strerror or type(error).__name__) from error
 
-    def _sync_folder(self) -> None:
+    def sync_folder(self) -> None:
+        """Let the names of new files be on disk."""
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(folder)

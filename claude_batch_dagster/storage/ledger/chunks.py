@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import NEXT, ChunkRecord, Learned, State
+from claude_batch_dagster.core.ledger import NEXT, ChunkRecord, Lane, Learned, State
 from claude_batch_dagster.errors import LedgerConflictError, LedgerError
 from claude_batch_dagster.storage.ledger import schema
 
@@ -69,6 +69,13 @@ def find(
     return [chunk_record(row) for row in connection.execute(query)]
 
 
+def gives_up_at(connection: sa.Connection, pipeline: str, root_run_id: str) -> datetime | None:
+    """Return when rows of a run, or of one that it repeats, are not to wait any longer; None if none is told."""
+    table = schema.chunks.c
+    query = sa.select(sa.func.min(table.give_up_at)).where(table.pipeline == pipeline, table.root_run_id == root_run_id)
+    return connection.execute(query).scalar()
+
+
 def sizes(connection: sa.Connection, pipeline: str, states: Iterable[State]) -> dict[str, int]:
     """Return how many requests each of the pipeline's chunks in these states has."""
     query = sa.select(schema.chunks.c.chunk_id, schema.chunks.c.n_requests).where(_in_states(pipeline, states))
@@ -108,6 +115,7 @@ def durations(connection: sa.Connection, pipeline: str, place: str) -> list[time
         sa.select(chunk.c.batch_created_at, chunk.c.ended_at)
         .where(
             chunk.c.pipeline == pipeline,
+            chunk.c.lane == str(Lane.BATCH),
             chunk.c.account.startswith(f"{place} ", autoescape=True),
             chunk.c.ended_at.is_not(None),
             chunk.c.batch_created_at.is_not(None),
@@ -127,4 +135,4 @@ def chunk_record(row: Any) -> ChunkRecord:
     """Read one row of `schema.chunks`."""
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
     del values["body_hash"]
-    return ChunkRecord(**{**values, "state": State(values["state"])})
+    return ChunkRecord(**{**values, "state": State(values["state"]), "lane": Lane(values["lane"])})

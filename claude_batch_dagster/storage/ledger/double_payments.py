@@ -1,11 +1,14 @@
 """What was ever unconfirmed: whoever pays twice wants to know it."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import Doubt, State
+from claude_batch_dagster.core.ledger import CLOSED, OPEN, Doubt, Lane, State
+from claude_batch_dagster.core.verdicts import UNHEARD
 from claude_batch_dagster.storage.ledger import requests
 from claude_batch_dagster.storage.ledger.schema import chunks, events, spend
 
@@ -20,10 +23,35 @@ def doubts(connection: sa.Connection, pipeline: str) -> list[Doubt]:
     found = {row.chunk_id: row for row in connection.execute(query)}
     costs = _costs(connection, found)
     return [
-        doubt(found[chunk_id], partition_key, n_requests, costs.get((chunk_id, partition_key)))
-        for chunk_id, partition_keys in requests.partition_keys_in(connection, found)
-        for partition_key, n_requests in Counter(partition_keys).items()
+        *(
+            doubt(found[chunk_id], partition_key, n_requests, costs.get((chunk_id, partition_key)))
+            for chunk_id, partition_keys in requests.partition_keys_in(connection, found)
+            for partition_key, n_requests in Counter(partition_keys).items()
+        ),
+        *_unheard(connection, pipeline),
     ]
+
+
+def _unheard(connection: sa.Connection, pipeline: str) -> Iterator[Doubt]:
+    """Yield what was asked live, and whose answer was lost on the way: by chunk and partition."""
+    query = sa.select(chunks).where(
+        chunks.c.pipeline == pipeline, chunks.c.lane == str(Lane.LIVE), chunks.c.state.in_(list(map(str, CLOSED)))
+    )
+    lost = dict[str, tuple[Any, list[tuple[str | None, str, int]]]]()
+    for chunk in connection.execute(query).all():
+        asked = requests.read(connection, chunk.chunk_id)
+        words = enumerate(asked.outcomes)
+        if places := [place for place, word in words if word == UNHEARD]:
+            of_chunk = [(asked.partition_keys[at], asked.questions[at], asked.attempts[at]) for at in places]
+            lost[chunk.chunk_id] = chunk, of_chunk
+    if not lost:
+        return
+    questions = {question for _, of_chunk in lost.values() for _, question, _ in of_chunk}
+    later = requests.made_in(connection, requests.chunk_ids_in(connection, pipeline, OPEN | CLOSED), questions)
+    for chunk, of_chunk in lost.values():
+        again = Counter(key for key, question, attempt in of_chunk if later[question].number > attempt)
+        for partition_key, n in again.items():
+            yield replace(doubt(chunk, partition_key, n, None), set_free=True, is_unheard=True)
 
 
 def _costs(connection: sa.Connection, chunk_ids: Any) -> dict[tuple[str, str | None], float | None]:

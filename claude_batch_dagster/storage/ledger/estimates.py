@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import OPEN, TRAVELLING, Answered, ChunkRecord, Expected, State
+from claude_batch_dagster.core.ledger import OPEN, TRAVELLING, Answered, ChunkRecord, Expected, Lane, State
 from claude_batch_dagster.storage.ledger.chunks import chunk_record
 from claude_batch_dagster.storage.ledger.schema import chunks, estimates, spend
 
@@ -28,7 +28,12 @@ def answered(connection: sa.Connection, pipeline: str, definition: str, place: s
             sa.func.sum(spend.c.cost_usd).label("cost_usd"),
         )
         .join(spend, spend.c.chunk_id == chunks.c.chunk_id)
-        .where(chunks.c.pipeline == pipeline, chunks.c.definition == definition, _at(place))
+        .where(
+            chunks.c.pipeline == pipeline,
+            chunks.c.definition == definition,
+            chunks.c.lane == str(Lane.BATCH),  # others cost twice as much
+            _at(place),
+        )
         .group_by(chunks.c.chunk_id, chunks.c.n_requests, chunks.c.n_bytes)
         .having(sa.func.count() == sa.func.count(spend.c.cost_usd), sa.func.sum(spend.c.n_requests) > 0)
         .order_by(chunks.c.chunk_id.desc())

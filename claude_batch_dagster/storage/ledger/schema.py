@@ -69,6 +69,9 @@ chunks = sa.Table(
     sa.Column("backfill_id", sa.Text),
     sa.Column("budget", sa.Text),
     sa.Column("reserved_usd", sa.Float),
+    sa.Column("lane", sa.String(8), nullable=False, server_default="batch"),
+    sa.Column("give_up_at", UtcDateTime),
+    sa.Column("given_up_at", UtcDateTime),
     sa.Index("chunks_by_state", "pipeline", "state"),
     sa.Index("chunks_by_intent", "intended_at"),
 )

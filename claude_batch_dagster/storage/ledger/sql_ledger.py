@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Unpack
 
 import sqlalchemy as sa
@@ -133,6 +133,11 @@ class SqlLedger:
         """Return the pipeline's chunks in these states, oldest first; of one run if given."""
         with self._transaction() as connection:
             return chunks.find(connection, pipeline, states, run_id=run_id)
+
+    def gives_up_at(self, pipeline: str, root_run_id: str) -> datetime | None:
+        """Return when rows of this run, or of one that it repeats, are not to wait any longer; None if none is told."""
+        with self._transaction() as connection:
+            return chunks.gives_up_at(connection, pipeline, root_run_id)
 
     def sizes(self, pipeline: str, states: Iterable[State]) -> dict[str, int]:
         """Return how many requests each of the pipeline's chunks in these states has."""

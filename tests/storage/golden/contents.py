@@ -121,6 +121,7 @@ def _chunk(state: str, chunk_id: str, at: datetime) -> dict[str, Any]:
         "n_silent_listings": 5 if state == "unseen" else 0,
         "note": "why" if len(route) > 2 else None,
         "max_cost_usd": 0.01,
+        "reserved_usd": None if state in {"applied", "refused"} else 0.01,
         "set_free_at": _naive(at + timedelta(seconds=4)) if state == "unseen" else None,
     }
 

@@ -102,7 +102,7 @@ def pasts(connection: duckdb.DuckDBPyConnection, questions: str, run_chunks: Col
     `questions` is a query of them, in a column `question`; `run_chunks` are the chunks that the present run has sent.
     """
     found = connection.execute(
-        f"SELECT question, max(attempt), count(*) FILTER (came = '{Came.SUCCEEDED}'), "
+        f"SELECT question, max(attempt), count(*) FILTER (came IN ('{Came.SUCCEEDED}', '{Came.UNHEARD}')), "
         f"count(*) FILTER (came = '{Came.SUCCEEDED}' AND detail = 'max_tokens'), "
         "count(*) FILTER (list_contains($run_chunks::VARCHAR[], chunk_id)), "
         "list(DISTINCT struct_pack(came := came, detail := detail)) "
@@ -115,6 +115,7 @@ def pasts(connection: duckdb.DuckDBPyConnection, questions: str, run_chunks: Col
             n_paid=n_paid,
             n_truncated=n_truncated,
             n_this_run=n_this_run,
+            was_unheard=any(one["came"] == Came.UNHEARD for one in came),
             final=any(retry_rule(Came(one["came"]), one["detail"]) is Retry.NEVER for one in came),
             may_turn_up=any(one["came"] in {Came.WITHHELD, Came.GONE} for one in came),
         )

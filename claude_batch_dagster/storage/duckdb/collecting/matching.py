@@ -23,7 +23,7 @@ from claude_batch_dagster.core.collecting.results import (
     UnreadableLineError,
     decode,
 )
-from claude_batch_dagster.core.ledger import ChunkRecord, Requests, Spend
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Requests, Spend
 from claude_batch_dagster.core.ports import Lack
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
@@ -143,7 +143,7 @@ class SpooledReceipt:
         among = "" if ordinals is None else "WHERE list_contains($ordinals::INTEGER[], ordinal)"
         found = self.connection.execute(
             "SELECT partition_key, count(*), sum(input_tokens), sum(output_tokens), "
-            "CASE WHEN count(batch_femto) = count(*) THEN sum(batch_femto) END, "
+            "CASE WHEN count(paid_femto) = count(*) THEN sum(paid_femto) END, "
             f"CASE WHEN count(live_femto) = count(*) THEN sum(live_femto) END FROM {self._plain} {among} GROUP BY ALL",
             {} if ordinals is None else {"ordinals": sorted(ordinals)},
         ).fetchall()
@@ -163,7 +163,7 @@ class SpooledReceipt:
             )
             for partition_key, n, input_tokens, output_tokens, batch, live in found
         ]
-        return [*plain, *added_up(odd)]
+        return [*plain, *added_up(odd, self.chunk.lane)]
 
     def land(self, without: Mapping[int, Lack]) -> None:
         """Add what came back to what lands."""
@@ -178,7 +178,8 @@ class SpooledReceipt:
         shared = "".join(f", {literal(value)} AS {name}" for name, value in same.items())
         plain = f"SELECT *, false AS sanitized, NULL AS explanation{shared} FROM {self._plain}"
         self.gathered.add(self.chunk.chunk_id, plain, f"FROM {odd}")
-        spending.lay_out(self.connection, self.requests, self._odd, odd_bill := self.gathered.new_name())
+        odd_bill = self.gathered.new_name()
+        spending.lay_out(self.connection, self.requests, self._odd, odd_bill, lane=self.chunk.lane)
         self.gathered.bills += [spending.billed(self.chunk, table) for table in (self._plain, odd_bill)]
 
     # --- reading -----------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class SpooledReceipt:
         connection = self.connection
         models = connection.execute("SELECT DISTINCT model FROM _cb_lines WHERE is_plain").fetchall()
         rates = {model: rates_of(model) for (model,) in models}
-        names = [*(f"batch_{kind}" for kind in TOKENS), *(f"live_{kind}" for kind in TOKENS)]
+        names = [f"{side}_{kind}" for side in (Lane.BATCH, Lane.LIVE) for kind in TOKENS]
         known = {model: one for model, one in rates.items() if one is not None}
         table = zip(*([*one.batch, *one.live] for one in known.values()), strict=True)
         hand_over(
@@ -265,15 +266,14 @@ class SpooledReceipt:
                 **dict(zip(names, table if known else [()] * len(names), strict=True)),
             },
         )
-        batch, live = (
-            " + ".join(f"{kind}::HUGEINT * r.{side}_{kind}" for kind in TOKENS) for side in ("batch", "live")
-        )
-        uncached = f"input_tokens::HUGEINT * r.batch_{TOKENS[0]} + l.output_tokens::HUGEINT * r.batch_{TOKENS[1]}"
+        lane = self.chunk.lane
+        paid, live = (" + ".join(f"{kind}::HUGEINT * r.{side}_{kind}" for kind in TOKENS) for side in (lane, Lane.LIVE))
+        uncached = f"input_tokens::HUGEINT * r.{lane}_{TOKENS[0]} + l.output_tokens::HUGEINT * r.{lane}_{TOKENS[1]}"
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {self._plain} AS SELECT s.*, l.text, l.stop_reason AS detail, l.model, "
             "plain_tokens + written_tokens + written_1h_tokens + cached_tokens AS input_tokens, l.output_tokens, "
             "cached_tokens AS cache_read_tokens, written_tokens + written_1h_tokens AS cache_write_tokens, "
-            f"{batch} AS batch_femto, {live} AS live_femto, batch_femto::DOUBLE / {FEMTO} AS cost_usd, "
+            f"{paid} AS paid_femto, {live} AS live_femto, paid_femto::DOUBLE / {FEMTO} AS cost_usd, "
             f"live_femto::DOUBLE / {FEMTO} AS live_cost_usd, ({uncached})::DOUBLE / {FEMTO} AS uncached_cost_usd "
             "FROM _cb_lines AS l JOIN _cb_sent AS s USING (custom_id) LEFT JOIN _cb_rates AS r ON r.model = l.model "
             "WHERE l.is_plain AND coalesce(input_tokens < r.below, true) AND l.custom_id NOT IN "

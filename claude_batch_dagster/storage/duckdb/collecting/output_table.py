@@ -8,6 +8,7 @@ import orjson
 
 from claude_batch_dagster.core.collecting.column_types import Structure, ddl
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING, OutputSchema
+from claude_batch_dagster.core.ledger import LIVE_PREFIX
 from claude_batch_dagster.core.tables import TableName, literal, quoted
 from claude_batch_dagster.errors import OutputModelError
 from claude_batch_dagster.storage.duckdb import costs
@@ -54,6 +55,8 @@ class OutputTable:
         for name, kind in self.columns.items():
             if name.lower() not in present:
                 connection.execute(f"ALTER TABLE {self.target.sql} ADD COLUMN {quoted(name)} {ddl(kind)}")
+                if name == "service_tier" and "batch_id" in present:
+                    connection.execute(f"UPDATE {self.target.sql} SET service_tier = {service_tier('batch_id')}")
             elif present[name.lower()] == spelled[name]:
                 continue
             elif name in self.key_types or present[name.lower()] == "JSON":
@@ -85,6 +88,13 @@ class OutputTable:
         nulls = ", ".join(f"NULL::{ddl(kind)}" for kind in self.columns.values())
         described = connection.execute(f"DESCRIBE SELECT {nulls}").fetchall()
         return {name: kind for name, (_, kind, *_) in zip(self.columns, described, strict=True)}
+
+
+def service_tier(batch_id: str) -> str:
+    """Return the SQL of how a row was asked, by the id of its batch, as the API's usage calls it."""
+    return (
+        f"CASE WHEN {batch_id} IS NOT NULL THEN if(starts_with({batch_id}, '{LIVE_PREFIX}'), 'standard', 'batch') END"
+    )
 
 
 def mark_landed(connection: duckdb.DuckDBPyConnection, target: TableName, chunk_ids: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from claude_batch_dagster.storage.duckdb.asking import refreshes
 from claude_batch_dagster.storage.duckdb.asking.questions import LEFT_OUT, questions_of
 from claude_batch_dagster.storage.duckdb.bulk_load import hand_over
 from claude_batch_dagster.storage.duckdb.collecting.answers import ANSWERS
-from claude_batch_dagster.storage.duckdb.collecting.output_table import mark_landed
+from claude_batch_dagster.storage.duckdb.collecting.output_table import mark_landed, service_tier
 
 WINDOW = 20_000
 """Judgements handed to DuckDB at a time."""
@@ -222,7 +222,8 @@ class Projection:
             "d.partition_key, b.batch_id, b.custom_id, "
             "d.request_hash, b.model, "
             f"CASE WHEN b.came = '{Came.SUCCEEDED}' THEN b.detail END AS stop_reason, "
-            "b.input_tokens, b.output_tokens, b.cost_usd, b.attempt, b.answered_at "
+            "b.input_tokens, b.output_tokens, b.cost_usd, b.attempt, b.answered_at, "
+            f"{service_tier('b.batch_id')} AS service_tier "
             "FROM _cb_due AS d LEFT JOIN best AS b ON b.question = d.request_hash"
         )
         self._share_costs(connection)

@@ -7,7 +7,7 @@ import duckdb
 from claude_batch_dagster.core.collecting.judging import Judgeable, judge
 from claude_batch_dagster.core.collecting.output_schema import OutputSchema
 from claude_batch_dagster.core.collecting.results import Result, Succeeded
-from claude_batch_dagster.core.ledger import ChunkRecord, Requests
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Requests
 from claude_batch_dagster.core.ports import place_of
 from claude_batch_dagster.core.pricing import cost, price_list, uncached
 from claude_batch_dagster.core.retries import Came
@@ -33,17 +33,16 @@ _NAMES = "chunk_id, table_name, partition_key, model, run_id, sent_to, sent_at, 
 
 
 def lay_out(
-    connection: duckdb.DuckDBPyConnection, requests: Requests, results: Mapping[int, Result], table: str
+    connection: duckdb.DuckDBPyConnection, requests: Requests, results: Mapping[int, Result], table: str, *, lane: Lane
 ) -> None:
     """Lay out in a temporary table what the Messages among some results of a chunk, by ordinal, are billed."""
-    lines = [
-        _bill(place, requests, result) for place, result in sorted(results.items()) if isinstance(result, Succeeded)
-    ]
+    messages = [(place, result) for place, result in sorted(results.items()) if isinstance(result, Succeeded)]
+    lines = [_bill(place, requests, message, lane) for place, message in messages]
     columns = zip(*lines, strict=True) if lines else [()] * len(BILL)
     hand_over(connection, table, BILL, dict(zip(BILL, columns, strict=True)))
 
 
-def _bill(place: int, requests: Requests, message: Succeeded) -> tuple[object, ...]:
+def _bill(place: int, requests: Requests, message: Succeeded, lane: Lane) -> tuple[object, ...]:
     usage = message.usage
     price, without = cost(message.model, usage), cost(message.model, uncached(usage))
     return (
@@ -54,9 +53,9 @@ def _bill(place: int, requests: Requests, message: Succeeded) -> tuple[object, .
         usage.output_tokens,
         usage.cache_read_tokens,
         usage.cache_write_tokens,
-        price and price.batch_usd,
+        price and price.at(lane),
         price and price.live_usd,
-        without and without.batch_usd,
+        without and without.at(lane),
     )
 
 
