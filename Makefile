@@ -20,6 +20,9 @@ ui: $(STAMP) ## Show the example in Dagster on http://localhost:3000 (PORT=3001 
 	DAGSTER_HOME="$$home" PYTHONWARNINGS=ignore \
 	$(BIN)/dagster dev -m example_project -h 127.0.0.1 -p $(PORT)
 
+# Whatever the shell says, what is compiled is kept: each worker, and each process a test starts, would compile it again.
+test verify coverage soak: export PYTHONDONTWRITEBYTECODE =
+
 test: $(STAMP) ## Run the tests of every change: under 5 minutes
 	$(BIN)/pytest -n 3 --dist loadfile -m "not verify and not soak"
 

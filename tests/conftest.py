@@ -1,9 +1,14 @@
 """What all tests share: an emulator, a clock that moves with it, the client and the stores in front."""
 
+import gc
 import os
+import shutil
 import signal
+import sqlite3
+import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.emulator import Emulator, EmulatorTransport
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
-from claude_batch_dagster.storage.files.state_directory import StateDirectory
+from claude_batch_dagster.storage.files.state_directory import LEDGER, StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.simulation import fresh
 from tests.canary import KEY, Canary, keep_watch
@@ -122,6 +127,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
     )
 
 
+def pytest_collection_finish() -> None:
+    """Take modules and tests out of the garbage collector's hands, which would look through them time and again."""
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep what a test has printed, for the canary to look through."""
@@ -206,9 +216,29 @@ def state(tmp_path: Path) -> StateDirectory:
     return StateDirectory.open(tmp_path / "state")
 
 
+@pytest.fixture(scope="session")
+def blank_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a ledger that nobody has used: copying it is quicker than taking every step to it again."""
+    path = tmp_path_factory.mktemp("blank") / "ledger.sqlite"
+    SqlLedger(f"sqlite:///{path}").dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of an empty database."""
+    path = tmp_path_factory.mktemp("blank") / "warehouse.duckdb"
+    with Warehouse(str(path)).connect():
+        return path
+
+
 @pytest.fixture
-def ledger(state: StateDirectory) -> Iterator[SqlLedger]:
-    """Return an empty ledger in a file."""
+def ledger(state: StateDirectory, blank_ledger: Path) -> Iterator[SqlLedger]:
+    """Return an empty ledger in a file, with an id of its own."""
+    path = state.path / LEDGER
+    shutil.copyfile(blank_ledger, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE identity SET ledger_id = ?", [str(uuid.uuid4())])
     ledger = SqlLedger(state.ledger_url)
     yield ledger
     ledger.dispose()
@@ -228,8 +258,10 @@ def world(
     state: StateDirectory,
     ledger: SqlLedger,
     warehouse: Warehouse,
+    blank_database: Path,
 ) -> Iterator[World]:
     """Return everything around one output table, with nothing in it."""
+    shutil.copyfile(blank_database, warehouse.database)
     world = World(emulator=emulator, clock=clock, api=api, state=state, ledger=ledger, warehouse=warehouse)
     world.keep_open()
     yield world
