@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def test_f26_a_ledger_from_a_backup_is_noticed(world: World, tmp_path: Path) -> 
     restored.ledger.dispose()
 
 
+@pytest.mark.verify
 def test_f26_a_ledger_from_a_backup_that_lacks_what_is_on_its_way_is_noticed(world: World, tmp_path: Path) -> None:
     """The run that sent it left a mark beside the table before; nothing else outside the ledger tells of it."""
     world.documents(ONE)
@@ -99,6 +101,7 @@ def test_f26_a_ledger_from_a_backup_that_lacks_what_is_on_its_way_is_noticed(wor
     restored.ledger.dispose()
 
 
+@pytest.mark.verify
 def test_f26_a_ledger_from_a_backup_made_during_a_run_is_noticed_once_that_is_over(
     world: World, tmp_path: Path
 ) -> None:
@@ -124,6 +127,7 @@ def test_f26_a_ledger_from_a_backup_made_during_a_run_is_noticed_once_that_is_ov
     restored.ledger.dispose()
 
 
+@pytest.mark.verify
 def test_a_table_of_an_earlier_version_gets_its_first_mark(world: World) -> None:
     """It has none, which is no reason to refuse it."""
     world.documents(ONE)
@@ -157,6 +161,7 @@ def test_f27_a_copy_of_a_ledger_that_is_still_in_use_is_refused(world: World, tm
     copy.ledger.dispose()
 
 
+@pytest.mark.verify
 def test_a_ledger_may_move_with_its_table(world: World, tmp_path: Path) -> None:
     """A folder that was renamed is no copy."""
     world.documents(ONE)
@@ -171,6 +176,7 @@ def test_a_ledger_may_move_with_its_table(world: World, tmp_path: Path) -> None:
     moved.ledger.dispose()
 
 
+@pytest.mark.verify
 def test_a_table_that_was_deleted_comes_back(world: World, emulator: Emulator) -> None:
     """The ledger is the right one; it is the table that is gone."""
     world.documents(ONE)
@@ -191,3 +197,20 @@ def test_f52_one_batch_is_never_written_down_for_two_chunks(world: World) -> Non
         sqlite3.IntegrityError, match="UNIQUE"
     ):  # fmt: skip
         connection.execute("UPDATE chunks SET batch_id = (SELECT max(batch_id) FROM chunks)")
+
+
+def test_a_mark_waits_until_another_thread_has_written(world: World) -> None:
+    """DuckDB refuses one of two threads that change a row at once, and a run failed whose answers had all landed."""
+    pairing(world).accept()
+    with ThreadPoolExecutor(1) as threads:
+        with world.warehouse.writing(), world.warehouse.connect() as connection:
+            connection.begin()
+            connection.execute("UPDATE claude_batch.ledgers SET mark = 'of another run'")
+            marked = threads.submit(pairing(world).mark)
+            with pytest.raises(TimeoutError):
+                marked.result(0.1)
+            connection.commit()
+        marked.result()
+
+    ((mark,),) = world.sql("SELECT mark FROM claude_batch.ledgers")
+    assert world.ledger.has_mark(mark)

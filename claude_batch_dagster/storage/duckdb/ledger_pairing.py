@@ -53,7 +53,7 @@ class LedgerPairing:
         at its end. A ledger from a backup made before lacks the mark.
         """
         mark = self.ledger.new_mark()  # first: what the table remembers, the ledger knows
-        with self.warehouse.connect() as connection:
+        with self.warehouse.writing(), self.warehouse.connect() as connection:
             if not exists(connection, LEDGERS):
                 return  # dropped since: the next run is the first again
             _add_columns(connection)
