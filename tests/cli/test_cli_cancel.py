@@ -120,6 +120,7 @@ def test_f64_a_batch_that_ends_while_a_person_thinks_is_no_error(program: Progra
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("endpoint", ["cancel", "retrieve"])
 def test_an_api_in_trouble_is_told_and_is_no_success(
     program: Program, emulator: Emulator, client: anthropic.Anthropic, endpoint: str

@@ -74,6 +74,7 @@ def test_costs_are_added_up_by_what_is_asked_for(spent: Program) -> None:
         assert found["prices"] == [price_list()]
 
 
+@pytest.mark.verify
 def test_what_was_reused_belongs_to_no_model_and_days_can_be_left_out(spent: Program) -> None:
     """An answer is reused whatever model it came from."""
     lines = told(spent, "--by", "model")["costs"]
@@ -107,6 +108,7 @@ def test_people_see_a_total_and_the_date_of_the_prices_and_machines_a_csv(spent:
     assert sum(float(row["paid_usd"]) for row in rows) == pytest.approx(paid(spent))
 
 
+@pytest.mark.verify
 def test_the_dollars_of_two_places_are_not_added_up(spent: Program) -> None:
     """What an emulator answered was never paid."""
     with duckdb.connect(spent.world.warehouse.database) as connection:
@@ -122,6 +124,7 @@ def test_the_dollars_of_two_places_are_not_added_up(spent: Program) -> None:
     assert [total["requests"] for total in told(spent)["total"]] == [6, 6]
 
 
+@pytest.mark.verify
 def test_a_price_that_is_not_known_makes_no_sum(spent: Program) -> None:
     """Rather no figure than a wrong one; it is said of how many requests."""
     with duckdb.connect(spent.world.warehouse.database) as connection:
@@ -150,6 +153,7 @@ def test_where_there_is_nothing_it_says_so(program: Program, tmp_path: Path) -> 
     assert "says nothing of costs" in program("cost", code=1)
 
 
+@pytest.mark.verify
 def test_a_file_that_a_run_has_is_waited_for(spent: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a while; then it says who has it."""
     held = duckdb.connect(spent.world.warehouse.database)

@@ -108,6 +108,7 @@ def updated(page: str, printed: dict[str, str]) -> str:
     return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8765", EXAMPLE.sub(example, page))
 
 
+@pytest.mark.verify
 def test_the_examples_are_what_the_program_prints(printed: dict[str, str]) -> None:
     """
     Each example is the output of its command after real runs, but for ids, dates, addresses and versions.

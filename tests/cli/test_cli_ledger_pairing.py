@@ -43,6 +43,7 @@ def test_f26_a_new_ledger_is_accepted_after_a_question(program: Program, bereft:
     assert bereft.statuses()[9] == "succeeded"
 
 
+@pytest.mark.verify
 def test_f26_whoever_says_no_changes_nothing(program: Program, bereft: World) -> None:
     """Exit code 1, and runs refuse to send as before."""
     assert "Take this ledger for the right one" in program(*ACCEPT, answer="n\n", code=1)
@@ -51,6 +52,7 @@ def test_f26_whoever_says_no_changes_nothing(program: Program, bereft: World) ->
         bereft.run()
 
 
+@pytest.mark.verify
 def test_f26_one_table_can_be_chosen_and_no_question_asked(program: Program, bereft: World) -> None:
     """By name, with --yes; a name that is not there is a slip."""
     assert "no ledger ever filled table 'main.other' here. Filled were: main.answers" in program(

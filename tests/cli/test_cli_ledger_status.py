@@ -77,6 +77,7 @@ def test_a_place_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         LedgerStatus(state_directory=str(tmp_path / "state")).tables()
 
 
+@pytest.mark.verify
 def test_the_database_alone_says_where_its_ledger_is(program: Program) -> None:
     """Wherever the state directory is, as for the command line."""
     program.world.documents(FOUR)

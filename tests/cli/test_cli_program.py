@@ -134,6 +134,7 @@ def test_f120_the_key_is_not_told_even_when_the_sdk_talks(program: Program, comm
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.verify
 def test_the_help_is_there_at_once() -> None:
     """It loads none of the packages that take their time; status loads neither the SDK nor DuckDB nor Dagster."""
     start = "import click, contextlib\nfrom claude_batch_dagster.cli import main\n"

@@ -75,6 +75,7 @@ def test_it_waits_until_a_lost_batch_is_adopted(program: Program) -> None:
     assert program("reconcile", "--wait") == "Nothing is unconfirmed.\n"
 
 
+@pytest.mark.verify
 def test_it_holds_what_stays_unseen_and_sets_nothing_free(program: Program) -> None:
     """After the whole quiet period a person decides; the command says how, and says it again the second time."""
     chunk = program.lost_run("drop_before_accept")
@@ -102,6 +103,7 @@ def test_the_quiet_period_is_that_of_the_resource(program: Program) -> None:
     assert (program.chunk.state, program.chunk.n_silent_listings >= 5) == (State.HELD, True)
 
 
+@pytest.mark.verify
 def test_a_batch_that_turns_up_after_it_was_let_go_is_adopted(program: Program) -> None:
     """It was paid for twice, and that is said."""
     program.world.documents(FOUR)

@@ -57,6 +57,7 @@ def test_a_batch_on_its_way_is_shown_with_what_it_can_cost(program: Program, bas
     assert program("status") == shown
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("name", ["ledger.sqlite", "another.db"])
 def test_the_database_alone_says_where_its_ledger_is(
     program: Program, name: str, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +97,7 @@ def test_nothing_is_cut_off_on_a_narrow_terminal(program: Program, base_url: str
         assert told in shown
 
 
+@pytest.mark.verify
 def test_what_has_landed_is_summed_up_with_its_price(program: Program, base_url: str) -> None:
     """Closed chunks are counted and paid for, and listed with --all only."""
     program.world.documents({1: "war", 2: "peace"})
@@ -127,6 +129,7 @@ def test_what_has_landed_is_summed_up_with_its_price(program: Program, base_url:
     assert chunk.chunk_id in program("status", "--all")
 
 
+@pytest.mark.verify
 def test_what_was_sent_to_two_places_is_summed_up_apart(program: Program, base_url: str) -> None:
     """An answer of one workspace says nothing about another, and an emulator's cost nothing."""
     program.world.documents({1: "war"})
@@ -146,6 +149,7 @@ def test_what_was_sent_to_two_places_is_summed_up_apart(program: Program, base_u
     assert f"{base_url} wrkspc_2" in program("status")
 
 
+@pytest.mark.verify
 def test_unconfirmed_and_possibly_doubled_requests_are_counted(program: Program) -> None:
     """First as an unconfirmed send; once its rows were set free, with what paying twice costs at most."""
     chunk = program.lost_run("drop_before_accept")

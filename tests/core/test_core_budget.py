@@ -107,6 +107,7 @@ def test_a_run_goes_on_with_money_that_was_not_needed(world: "World") -> None:
     assert (report.failure, world.statuses()) == (None, TEN_GOOD)
 
 
+@pytest.mark.verify
 def test_a_price_that_turns_out_to_be_unknown_keeps_the_money_reserved(world: "World") -> None:
     """An answer of which nobody can say what it cost counts as much as it can have cost."""
     world.documents(TEN)
@@ -141,6 +142,7 @@ def test_money_for_a_withheld_result_stays_reserved(world: "World") -> None:
     assert committed(world) == pytest.approx(bill(world) + bound * n_missing / 4, rel=0.02)
 
 
+@pytest.mark.verify
 def test_money_of_another_place_is_other_money(world: "World") -> None:
     """What an emulator, or another workspace, was asked counts there."""
     world.documents(TEN)

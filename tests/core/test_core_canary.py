@@ -55,6 +55,7 @@ def test_where_they_come_to_nothing_the_others_are_not_sent(world: "World", faul
     assert sum(sizes(world)) <= 8
 
 
+@pytest.mark.verify
 def test_rows_that_keep_an_earlier_answer_speak_too(world: "World") -> None:
     """A prompt that was edited for the worse is found out although the rows show their answers to the earlier one."""
     world.documents(TWENTY)

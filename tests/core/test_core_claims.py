@@ -105,6 +105,7 @@ def test_f28_an_answer_of_another_run_that_only_the_ledger_knows_stops_this_one(
     assert world.n_posts == 1
 
 
+@pytest.mark.verify
 def test_f28_of_a_chunk_only_what_nobody_claimed_is_sent(overtaken: Overtaken, world: World) -> None:
     """Rows that the other run did not have travel with the next intent."""
 
@@ -137,6 +138,7 @@ def test_f29_nothing_is_sent_while_another_run_has_a_chunk_unconfirmed(overtaken
     assert (found.state, sent.n_requests) == (State.APPLIED, 2)
 
 
+@pytest.mark.verify
 def test_f28_an_attempt_that_another_run_has_made_meanwhile_counts(overtaken: Overtaken, world: World) -> None:
     """An answer that did not fit is paid for once more, ever: not once more by each run."""
     world.emulator.faults.add("misfit", times=99)

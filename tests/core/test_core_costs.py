@@ -314,6 +314,7 @@ def test_a_run_that_tries_again_has_saved_nothing_of_what_it_paid(world: World) 
     assert world.sql(counted) == [(10,)]
 
 
+@pytest.mark.verify
 def test_costs_are_of_the_day_in_utc_of_the_run_and_of_the_place(world: World) -> None:
     """Whatever time zone the one who asks is in: a chunk belongs to the day on which it was sent."""
     world.documents({1: "war"})

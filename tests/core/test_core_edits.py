@@ -18,6 +18,7 @@ def send_and_die(world: World, *parts: str) -> None:
         world.run(*parts, clock=Waking.never(world.clock))
 
 
+@pytest.mark.verify
 def test_an_edit_that_is_taken_back_while_its_batch_is_on_its_way_leaves_the_answer_that_stands(world: World) -> None:
     """The run that finds everything answered is the last word, whoever lands the batch of the edit later."""
     world.documents(WAR)
@@ -70,6 +71,7 @@ def test_a_question_that_is_asked_again_while_its_answer_is_on_its_way_gets_it(w
     assert world.n_accepted == 2
 
 
+@pytest.mark.verify
 def test_a_run_waits_for_what_its_rows_ask_by_now_and_keeps_what_they_asked_before(world: World) -> None:
     """As while a new prompt is deployed: whoever asks the old question again has its answer, at no cost."""
     world.documents(WAR)
@@ -85,6 +87,7 @@ def test_a_run_waits_for_what_its_rows_ask_by_now_and_keeps_what_they_asked_befo
     assert (world.run().n_sent, world.rows(), world.n_billed) == (0, [(1, "war", "succeeded")], [1, 1])
 
 
+@pytest.mark.verify
 def test_a_row_says_of_the_answer_that_it_keeps_that_it_is_of_an_earlier_question(world: World) -> None:
     """As long as there is none to the newer one; and no longer when the earlier question is asked again."""
     world.documents(WAR)
@@ -100,6 +103,7 @@ def test_a_row_says_of_the_answer_that_it_keeps_that_it_is_of_an_earlier_questio
     assert world.rows("label, status, error") == [("war", "succeeded", None)]
 
 
+@pytest.mark.verify
 def test_answers_about_documents_that_are_gone_do_not_come_back(world: World) -> None:
     """Whoever lands them: a run of that partition, or of another."""
     world.documents({1: "a text of war", 2: "a text of peace"})
@@ -114,6 +118,7 @@ def test_answers_about_documents_that_are_gone_do_not_come_back(world: World) ->
     assert world.rows() == [(2, "peace", "succeeded")]
 
 
+@pytest.mark.verify
 def test_a_batch_that_was_let_go_and_turns_up_after_an_edit_does_not_undo_it(world: World) -> None:
     """It is found, paid for and told; its answer is to a question of yesterday."""
     world.documents(WAR)
@@ -131,7 +136,7 @@ def test_a_batch_that_was_let_go_and_turns_up_after_an_edit_does_not_undo_it(wor
     assert world.rows() == [(1, "peace", "succeeded")]
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("text", ["peace", "war"])
 def test_a_row_that_shares_a_question_gets_its_verdict_though_the_other_keeps_an_older_answer(
     world: World, text: str
@@ -149,6 +154,7 @@ def test_a_row_that_shares_a_question_gets_its_verdict_though_the_other_keeps_an
     assert all(report.partitions[0].balanced for report in reports)
 
 
+@pytest.mark.verify
 def test_a_row_that_shares_a_question_waits_where_its_verdict_cannot_be_had(world: World) -> None:
     """The spool was deleted and the API is down: the run fails and says so; the next one has it."""
     world.documents(WAR)
@@ -203,6 +209,7 @@ def test_f95_a_document_that_was_deleted_while_a_run_waits_does_not_come_back(wo
     assert world.rows() == [(2, "peace", "succeeded")]
 
 
+@pytest.mark.verify
 def test_a_question_that_a_later_run_has_replaced_is_not_asked_again(world: World) -> None:
     """It expired, which costs nothing; asking once more would, for an answer that nobody wants."""
     world.documents(WAR)
@@ -236,6 +243,7 @@ def late_failure(world: World, *afterwards: str) -> None:
     assert world.states() == [State.APPLIED] * 2
 
 
+@pytest.mark.verify
 def test_f34_a_failure_that_turns_up_late_says_nothing_against_the_answer_that_stands(world: World) -> None:
     """It is of an earlier attempt at the very same question."""
     late_failure(world)
@@ -250,6 +258,7 @@ def test_f34_a_failure_that_turns_up_late_does_not_hide_the_final_one(world: Wor
     assert world.rows() == [(1, None, "refused")]
 
 
+@pytest.mark.verify
 def test_of_several_failures_of_a_question_the_one_that_counts_is_shared(world: World) -> None:
     """A row of another partition may show an older one."""
     world.documents(WAR)
@@ -268,6 +277,7 @@ def test_of_several_failures_of_a_question_the_one_that_counts_is_shared(world: 
     assert world.run("z").n_sent == 0
 
 
+@pytest.mark.verify
 def test_a_failure_that_cannot_be_had_holds_back_no_other(world: World) -> None:
     """Two failures, each shared, in two batches; the results of one are gone from the disk while the API is down."""
     for part in ("p", "q"):

@@ -103,6 +103,7 @@ def test_rows_that_ask_the_same_pay_once(world: World) -> None:
     assert len(free) == 3
 
 
+@pytest.mark.verify
 def test_texts_that_move_between_rows_are_not_paid_again(world: World) -> None:
     """A row whose old text is now another row's hands its answer over, even while it is asked anew."""
     world.documents({1: "war", 2: "peace"})
@@ -137,6 +138,7 @@ def test_f7_an_empty_partition_makes_no_call(world: World) -> None:
     assert (world.n_posts, report.partitions[0].seconds_to_answer) == (0, None)
 
 
+@pytest.mark.verify
 def test_an_asset_without_partitions_has_one_row_each_too(world: World) -> None:
     """The partition key is NULL throughout."""
     world.documents({1: "war"})
@@ -171,6 +173,7 @@ def test_f1_a_missing_upstream_stops_the_run_before_anything_is_sent(world: Worl
     assert (world.n_posts, list(world.state.path.glob("outbox/*"))) == (0, [])
 
 
+@pytest.mark.verify
 def test_f107_at_most_so_many_requests_wait_at_the_api(world: World) -> None:
     """A chunk is sent when there is room for it, and one larger than all the room goes alone."""
     world.documents(TEN)
@@ -201,7 +204,7 @@ def test_f57_f58_f59_failed_rows_are_asked_again_within_the_run(world: World, fa
     assert sorted(attempt for (attempt,) in world.rows("attempt")) == [1] * 7 + [2] * 3
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("fault", ["errored", "expired"])
 def test_f115_what_keeps_failing_is_given_up_for_this_run_and_taken_up_by_the_next(world: World, fault: str) -> None:
     """Three attempts a run, and the verdict says what to do."""
@@ -240,7 +243,7 @@ def test_a_limit_in_dollars_holds_also_for_what_is_asked_with_more_room(world: W
     assert all(0 < (chunk.max_cost_usd or 0) <= 0.0003 for chunk in chunks)
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("fault", "status", "n_sent"),
     [
@@ -269,6 +272,7 @@ def test_f79_f82_f115_what_asking_again_does_not_help_is_final(
     assert (world.run().n_sent, world.statuses()) == (1, {1: "succeeded", 2: status})
 
 
+@pytest.mark.verify
 def test_an_answer_in_wrong_capitals_is_an_answer(world: World) -> None:
     """It is spelled as the model declares it."""
     world.documents(TEN)

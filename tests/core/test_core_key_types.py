@@ -117,7 +117,7 @@ NOTHING = {
 }
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("kind", ["int64", "string"])
 @pytest.mark.parametrize("nothing", NOTHING)
 def test_a_frame_without_keys_decides_nothing(world: World, nothing: str, kind: str) -> None:
@@ -133,7 +133,7 @@ def test_a_frame_without_keys_decides_nothing(world: World, nothing: str, kind: 
     assert world.n_billed == [1, 1]
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("first", "second"), [("DATE", "INTEGER"), ("DECIMAL(38,10)", "DECIMAL(38,0)"), ("DECIMAL(18,0)", "DOUBLE")]
 )
@@ -157,6 +157,7 @@ def keyed(world: World, *key: str) -> RunReport:
     return engine.run([Partition(key="p")])
 
 
+@pytest.mark.verify
 def test_a_key_may_have_more_columns_than_it_had(world: World) -> None:
     """Answers belong to questions, so they are found under the longer key as well, at no cost."""
     world.sql("CREATE TABLE docs (id INTEGER, lang VARCHAR, text VARCHAR, part VARCHAR)")
@@ -174,6 +175,7 @@ def test_a_key_may_have_more_columns_than_it_had(world: World) -> None:
     ]
 
 
+@pytest.mark.verify
 def test_a_number_that_is_not_whole_is_no_key_of_whole_numbers(world: World) -> None:
     """It is not rounded to one that somebody else has."""
     upstream(world, "BIGINT", ["1", "2"])

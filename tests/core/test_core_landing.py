@@ -34,7 +34,7 @@ def test_chunks_that_have_ended_land_in_one_transaction(world: World) -> None:
     assert (world.statuses(), world.n_billed, world.sql(LANDINGS)) == (TEN_GOOD, [1] * 10, [(3,)])
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("limit", "value", "landings"),
     [
@@ -81,6 +81,7 @@ def test_a_chunk_that_cannot_land_keeps_no_other_from_it(
     assert (world.statuses(), world.n_billed) == (TEN_GOOD, [1] * 10)
 
 
+@pytest.mark.verify
 def test_results_that_are_never_enough_fail_the_run_beside_others_that_land(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_results_that_are_never_enough_fail_the_run_beside_others_that_land(
     assert sorted(world.states()) == [State.APPLIED, State.APPLIED, State.ENDED]
 
 
+@pytest.mark.verify
 def test_a_ledger_that_cannot_be_written_is_not_tried_for_each_chunk(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def dies_waiting(world: World) -> None:
     world.clock.sleep(HOUR)
 
 
+@pytest.mark.verify
 def test_answers_that_landed_under_another_model_come_back_with_their_own(world: World) -> None:
     """What was paid for before the model was edited is not paid for again when the edit is taken back."""
     world.documents(TWO)
@@ -82,6 +83,7 @@ def test_answers_that_landed_under_another_model_come_back_with_their_own(world:
     assert world.run().n_sent == 0
 
 
+@pytest.mark.verify
 def test_a_run_whose_batch_another_model_landed_meanwhile_asks_nothing_again(world: World) -> None:
     """Two definitions at work on one table, as while a new one is deployed: each pays once, and the new one stands."""
     world.documents(TWO)
@@ -97,6 +99,7 @@ def test_a_run_whose_batch_another_model_landed_meanwhile_asks_nothing_again(wor
     assert world.n_billed == [1, 1, 1, 1]
 
 
+@pytest.mark.verify
 def test_answers_in_the_table_as_invalid_are_looked_at_again(world: World) -> None:
     """The other model's run lands them as `invalid` and dies; the right model finds them good, unpaid."""
     world.documents(TWO)
@@ -126,6 +129,7 @@ def test_f97_answers_that_another_model_landed_before_a_crash_are_put_right(worl
     assert world.n_billed == [1, 1]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("kept", [True, False], ids=["spool", "deleted-spool"])
 def test_answers_that_a_stricter_model_refused_twice_are_free_under_a_looser_one(world: World, *, kept: bool) -> None:
     """Both attempts are spent; yet the answers were paid for, and are judged anew by what the model says now."""
@@ -145,6 +149,7 @@ def test_answers_that_a_stricter_model_refused_twice_are_free_under_a_looser_one
     assert report.partitions[0].cost_usd == pytest.approx(2 * sum(price for (price,) in world.rows("cost_usd")))
 
 
+@pytest.mark.verify
 def test_an_answer_that_cannot_be_looked_at_just_now_is_not_paid_for_again(world: World) -> None:
     """Neither on our disk nor to be had from the API at the moment: the run fails, and the next one has it."""
     world.documents(TWO)
@@ -167,6 +172,7 @@ def test_an_answer_that_cannot_be_looked_at_just_now_is_not_paid_for_again(world
     assert world.n_billed == [1, 1]
 
 
+@pytest.mark.verify
 def test_f66_an_answer_that_nobody_can_look_at_any_more_is_not_paid_for_again(world: World) -> None:
     """Judged by another model, then gone from our disk and the API: it may have been good, so a person decides."""
     world.documents(TWO)

@@ -67,6 +67,7 @@ def test_answers_come_back_without_a_post(world: World, harm: Harm, spool: str) 
     assert report.partitions[0].balanced
 
 
+@pytest.mark.verify
 def test_failures_and_shared_answers_come_back_too(world: World) -> None:
     """Every final verdict is in the ledger, every reason in the spool."""
     world.documents({1: "war", 2: "peace", 3: "war", 4: None})
@@ -80,7 +81,7 @@ def test_failures_and_shared_answers_come_back_too(world: World) -> None:
     assert (world.rows("id, label, status, error, request_hash"), world.n_posts) == (before, 1)
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("fault", ["500", "connect_error", "429"])
 def test_answers_that_cannot_be_fetched_just_now_are_fetched_by_the_next_run(world: World, fault: str) -> None:
     """Trouble on the way is no proof that the API has lost them."""
@@ -131,6 +132,7 @@ def test_f110_a_prompt_that_is_reverted_gets_its_old_answers_back_without_a_post
     assert (report.n_sent, world.rows("id, custom_id, error"), world.n_billed) == (0, before, [1] * 20)
 
 
+@pytest.mark.verify
 def test_f110_a_batch_of_an_older_prompt_lands_under_its_own_question(world: World) -> None:
     """The newer answer stands, the older one was paid for and is kept for its own prompt."""
     world.documents({1: "war"})
@@ -145,6 +147,7 @@ def test_f110_a_batch_of_an_older_prompt_lands_under_its_own_question(world: Wor
     assert (world.run().n_sent, world.rows("custom_id") < newer, world.n_posts) == (0, True, 2)
 
 
+@pytest.mark.verify
 def test_a_failure_does_not_keep_paid_answers_from_coming_back(world: World) -> None:
     """A partition that needs no sending is restored though another cannot be sent."""
     world.documents({1: "war"}, part="p")
@@ -191,6 +194,7 @@ def test_f61_a_batch_that_does_not_end_is_told_of_and_waited_for(world: World) -
     assert (report.failure, world.states(), world.statuses()) == (None, [State.APPLIED], {1: "canceled"})
 
 
+@pytest.mark.verify
 def test_f95_a_row_that_left_while_its_answer_was_on_its_way_leaves_the_table_with_the_next_run(world: World) -> None:
     """Upstream is read once a run; the answer was paid for and is kept, for whoever asks again."""
     world.documents(TEN)
@@ -204,6 +208,7 @@ def test_f95_a_row_that_left_while_its_answer_was_on_its_way_leaves_the_table_wi
     assert (report.failure, world.run().n_sent, world.statuses(), world.n_billed) == (None, 0, TEN_GOOD, [1] * 10)
 
 
+@pytest.mark.verify
 def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:
     """What the calendar says is gone is asked for all the same; only the API can say that it is gone."""
 
@@ -228,6 +233,7 @@ def test_f66_a_clock_that_is_a_year_ahead_loses_no_answer(world: World) -> None:
     assert (report.failure, world.statuses(), world.n_billed) == (None, TEN_GOOD, [1] * 10)
 
 
+@pytest.mark.verify
 def test_f66_results_that_are_gone_are_asked_for_several_times_before_they_are_given_up(world: World) -> None:
     """One 404 is no proof; after several in some minutes the rows say what happened, and are not sent again."""
     world.documents({1: "a text of war"})
@@ -248,6 +254,7 @@ def test_f66_results_that_are_gone_are_asked_for_several_times_before_they_are_g
 # --- what only one of database and ledger knows ----------------------------------------------------
 
 
+@pytest.mark.verify
 def test_answers_of_an_earlier_version_are_shared_though_only_the_table_has_them(world: World) -> None:
     """It kept no answers beside the table; the spool was deleted, and the API has nothing after 29 days."""
     world.documents({1: "war"})
@@ -263,6 +270,7 @@ def test_answers_of_an_earlier_version_are_shared_though_only_the_table_has_them
     assert (report.failure, report.n_sent, world.statuses()) == (None, 0, {1: "succeeded", 2: "succeeded"})
 
 
+@pytest.mark.verify
 def test_f56_results_in_another_workspace_are_neither_given_up_nor_paid_again(world: World) -> None:
     """What it does not show proves nothing: the run fails and says where they are; sent is nothing."""
     world.documents({1: "war"})
@@ -278,6 +286,7 @@ def test_f56_results_in_another_workspace_are_neither_given_up_nor_paid_again(wo
     assert (world.run().failure, world.statuses(), world.n_posts) == (None, {1: "succeeded"}, 1)
 
 
+@pytest.mark.verify
 def test_answers_that_nobody_asks_for_fail_no_run_when_they_cannot_be_had(world: World) -> None:
     """Those to an earlier question were lost, and the API is down."""
     world.documents({1: "war"})

@@ -14,6 +14,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
 TWO = {1: "a text of war", 2: "a text of peace"}
 
 
+@pytest.mark.verify
 def test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more(world: World) -> None:
     """A page of HTML in place of results: no row is called missing, none is sent again, and all land later."""
     world.documents(TWO)
@@ -30,6 +31,7 @@ def test_f69_results_that_are_no_results_fail_the_run_and_cost_nothing_more(worl
     )  # fmt: skip
 
 
+@pytest.mark.verify
 def test_f72_a_row_that_stays_missing_is_not_paid_for_again(world: World) -> None:
     """The API counts a result for it, so it was billed: it is told, and waits for a person."""
     world.documents(TWO)
@@ -58,6 +60,7 @@ def test_f72_an_answer_that_was_held_back_lands_when_the_api_hands_it_out(world:
     assert world.sql("SELECT DISTINCT came FROM claude_batch.answers") == [("succeeded",)], "nobody looks for it now"
 
 
+@pytest.mark.verify
 def test_f68_a_candidate_that_cannot_be_read_yet_is_not_silence(world: World) -> None:
     """The answer was lost, and the results of the batch stay 404 for longer than the quiet period."""
     world.documents(TWO)
@@ -80,6 +83,7 @@ def test_f49_a_clock_that_is_fast_does_not_hide_the_batch(world: World) -> None:
     assert (report.failure, world.n_accepted, world.n_billed) == (None, 1, [1, 1])
 
 
+@pytest.mark.verify
 def test_f108_another_partition_takes_over_an_answer_that_only_the_ledger_knows(world: World) -> None:
     """Two partitions ask the same; the table is dropped; the one that never asked is brought back for nothing."""
     world.documents({1: "a text of war"}, part="p")

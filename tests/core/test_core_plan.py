@@ -190,6 +190,7 @@ def test_keys_that_no_row_has(world: "World") -> None:
     assert world.n_posts == 0
 
 
+@pytest.mark.verify
 def test_a_row_that_is_left_out_keeps_its_answer(world: "World") -> None:
     """An answer to an earlier question stays while the new one is left out, and says why."""
     world.documents(TEN)
@@ -204,6 +205,7 @@ def test_a_row_that_is_left_out_keeps_its_answer(world: "World") -> None:
     assert all("blocked: left out of the last run" in error for error in errors)
 
 
+@pytest.mark.verify
 def test_a_row_that_is_sent_after_all_is_blocked_no_longer(world: "World") -> None:
     """While it is on its way it has no verdict, as any other."""
     world.documents(TEN)
@@ -330,6 +332,7 @@ def test_the_first_estimate_is_by_a_sample(world: "World") -> None:
     assert forecast.estimate.low_usd <= bill <= forecast.estimate.high_usd
 
 
+@pytest.mark.verify
 def test_later_estimates_are_by_history(world: "World") -> None:
     """What answers to this question have cost says what the next ones cost, and how far the last estimate was off."""
     world.documents(TEN)
@@ -372,6 +375,7 @@ def test_a_price_that_nobody_knows(world: "World") -> None:
     assert (forecast.estimate, forecast.n_requests, forecast.repaid_usd) == (None, 10, None)
 
 
+@pytest.mark.verify
 def test_dollars_by_reason_and_partition_add_up(world: "World") -> None:
     """The estimate of the whole is the sum of its parts."""
     world.documents(TEN, part="p")

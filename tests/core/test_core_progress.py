@@ -71,6 +71,7 @@ def test_a_finished_run_is_expected_at_no_time() -> None:
     assert (tempo.expected_end(progress), tempo.is_slow(progress, NOON)) == (None, False)
 
 
+@pytest.mark.verify
 def test_the_past_of_a_table_is_in_the_ledger(world: World) -> None:
     """The batches of this table at this address, from their creation to their end."""
     world.documents({n: f"war {n}" for n in range(20)})

@@ -68,7 +68,7 @@ def test_f69_f90_answers_that_the_api_holds_back_come_with_a_later_run(emptied: 
     assert emptied.n_billed == [1] * N
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("n_kept", [0, 1, N - 1])
 def test_f90_a_file_of_the_spool_that_lacks_rows_is_completed(world: World, n_kept: int) -> None:
     """Somebody cut it, or the disk did: the ledger knows what was in it, and the API has it for 29 days."""
@@ -85,6 +85,7 @@ def test_f90_a_file_of_the_spool_that_lacks_rows_is_completed(world: World, n_ke
     assert len(path.read_bytes().splitlines()) == N
 
 
+@pytest.mark.verify
 def test_f66_f90_what_a_cut_file_lacks_is_gone_when_the_api_has_it_no_more(world: World) -> None:
     """The rest of it lands, and stays on disk; the others are told as paid for and lost."""
     world.documents(ALL)
@@ -103,6 +104,7 @@ def test_f66_f90_what_a_cut_file_lacks_is_gone_when_the_api_has_it_no_more(world
     assert path.read_bytes() == kept[0]
 
 
+@pytest.mark.verify
 def test_what_another_machine_has_is_not_lost(world: World, tmp_path: Path) -> None:
     """The API has forgotten a batch whose results lie on another machine: the row says where, and waits for them."""
     world.documents(ALL)

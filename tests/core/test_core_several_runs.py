@@ -72,6 +72,7 @@ def test_f45_what_the_api_never_accepted_is_sent_again_after_the_quiet_period(wo
     assert world.clock.now() - began > timedelta(minutes=15)
 
 
+@pytest.mark.verify
 def test_f107_a_lost_answer_with_all_room_taken_is_settled(world: World) -> None:
     """The chunk that is looked for counts as waiting at the API, and must not be waited for without looking."""
     world.documents(TEN)
@@ -99,6 +100,7 @@ def test_f107_while_one_chunk_is_ambiguous_no_other_is_sent(world: World) -> Non
     assert set(n_posts) == {1}
 
 
+@pytest.mark.verify
 def test_f66_the_age_of_the_oldest_batch_counts_those_that_are_held(world: World) -> None:
     """Should the API have accepted it after all, its results are gone after 29 days like any others."""
     world.documents({1: "a text of war"})
@@ -112,6 +114,7 @@ def test_f66_the_age_of_the_oldest_batch_counts_those_that_are_held(world: World
     assert 21 <= report.oldest_open_days < 22
 
 
+@pytest.mark.verify
 def test_hold_leaves_a_lost_chunk_to_a_person(world: World) -> None:
     """Nothing is sent again until on_unconfirmed says so; the run says which chunk and what to do."""
     world.documents({1: "war"})
@@ -127,6 +130,7 @@ def test_hold_leaves_a_lost_chunk_to_a_person(world: World) -> None:
     assert (world.n_accepted, world.states()) == (1, [State.UNSEEN, State.APPLIED])
 
 
+@pytest.mark.verify
 def test_a_held_chunk_of_another_partition_is_no_failure_of_this_one(world: World) -> None:
     """Its rows wait for a person; the rows of this run do not."""
     world.documents({1: "war"}, part="held")
@@ -167,6 +171,7 @@ def test_f28_rows_that_another_run_claimed_first_are_left_to_it(world: World) ->
     assert (report.n_sent, report.failure, world.statuses(), world.n_billed) == (0, None, TEN_GOOD, [1] * 10)
 
 
+@pytest.mark.verify
 def test_f112_requests_that_wait_elsewhere_take_no_room_here(world: World) -> None:
     """A batch of another workspace or base URL is not ours to wait for, unless it carries our rows."""
     world.documents({1: "war", 2: "peace"}, part="elsewhere")
@@ -178,6 +183,7 @@ def test_f112_requests_that_wait_elsewhere_take_no_room_here(world: World) -> No
     assert (report.failure, world.statuses(), world.states().count(State.ACCEPTED)) == (None, TEN_GOOD, 1)
 
 
+@pytest.mark.verify
 def test_f112_rows_that_may_have_been_accepted_elsewhere_are_not_sent_here(world: World) -> None:
     """A person decides, or a run that can see them does."""
     world.documents({1: "war"})
@@ -191,6 +197,7 @@ def test_f112_rows_that_may_have_been_accepted_elsewhere_are_not_sent_here(world
     assert (world.run().failure, world.statuses(), world.n_posts) == (None, {1: "succeeded"}, 1)
 
 
+@pytest.mark.verify
 def test_f56_a_batch_out_of_sight_does_not_keep_the_room_forever(world: World) -> None:
     """The run ends with its name rather than wait for a month."""
     world.documents({1: "war"}, part="before")
@@ -205,6 +212,7 @@ def test_f56_a_batch_out_of_sight_does_not_keep_the_room_forever(world: World) -
     assert set(report.unfinished) == {"p"}
 
 
+@pytest.mark.verify
 def test_f108_a_run_of_another_partition_shares_no_rows_and_lands_what_it_finds(world: World) -> None:
     """Overlapping runs of one table send their own rows only."""
     world.documents(TEN)
@@ -243,6 +251,7 @@ def test_f64_a_batch_that_has_ended_is_not_canceled(world: World) -> None:
     assert (world.states(), engine.cancel(is_over=over)) == ([State.ENDED], Cancellation())
 
 
+@pytest.mark.verify
 def test_f62_a_batch_of_rows_that_are_gone_meanwhile_is_landed_and_settled(world: World) -> None:
     """It was paid for; then the table holds what upstream holds."""
     world.documents({1: "war", 2: "peace"})

@@ -50,6 +50,7 @@ def test_f42_a_rate_limit_without_end_is_given_up(world: World) -> None:
     assert (set(report.unfinished), world.n_accepted, set(world.states())) == ({"p"}, 0, {State.REFUSED})
 
 
+@pytest.mark.verify
 def test_f31_a_network_without_end_is_given_up(world: World) -> None:
     """No complete answer is an error of its own."""
     world.documents(TEN)
@@ -63,6 +64,7 @@ def test_f31_a_network_without_end_is_given_up(world: World) -> None:
     assert (world.run().failure, world.statuses()) == (None, TEN_GOOD)
 
 
+@pytest.mark.verify
 def test_f32_an_upload_that_breaks_off_is_sent_again_at_once(world: World) -> None:
     """A body that is not whole cannot have been accepted."""
     world.documents(TEN)
@@ -186,6 +188,7 @@ def test_a_failure_leaves_complete_partitions_apart(world: World) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.verify
 def test_partitions_that_were_landed_before_the_failure_are_complete(world: World) -> None:
     """Also those that this very run has answered."""
     world.documents(dict(list(TEN.items())[:4]), part="p")
@@ -239,6 +242,7 @@ def test_f53_f55_trouble_while_waiting_is_waited_out(world: World, fault: str, e
     )  # fmt: skip
 
 
+@pytest.mark.verify
 def test_f53_f68_a_batch_that_cannot_be_seen_for_minutes_is_not_given_up(world: World) -> None:
     """Neither after its creation nor after its end."""
     world.documents({1: "war"})
@@ -260,6 +264,7 @@ def test_f53_f56_a_batch_that_stays_out_of_sight_ends_the_run_and_is_not_sent_ag
     assert world.n_posts == 1
 
 
+@pytest.mark.verify
 def test_f56_a_batch_of_another_account_is_told_as_such(world: World) -> None:
     """A key that cannot see a batch is no proof that the batch is gone."""
     world.documents({1: "war"})
@@ -275,6 +280,7 @@ def test_f56_a_batch_of_another_account_is_told_as_such(world: World) -> None:
     assert (world.run().failure, world.statuses(), world.n_posts) == (None, {1: "succeeded"}, 1)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("deleted", [False, True])
 def test_f66_what_nobody_fetched_for_29_days_is_written_off(world: World, deleted: bool) -> None:  # noqa: FBT001
     """Paid for and gone: its rows say so and are not sent again by themselves."""

@@ -31,7 +31,7 @@ def balanced(**n_rows: int) -> dict[str | None, tuple[int, int, bool, float]]:
     return {part: (n, n, True, 1.0) for part, n in n_rows.items()}
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize(
     "changed",
     [
@@ -79,7 +79,7 @@ def test_two_runs_at_once_both_balance(world: World, changed: Mapping[int, str],
     assert world.n_billed == [1] * len({**TEN, **changed})
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("changed", [LESS, MORE], ids=["F95-deleted", "added"])
 def test_a_run_with_nothing_to_ask_balances_beside_one_that_has_read_later(
     world: World, changed: Mapping[int, str]
@@ -98,6 +98,7 @@ def test_a_run_with_nothing_to_ask_balances_beside_one_that_has_read_later(
     assert len(world.statuses()) == len(changed)
 
 
+@pytest.mark.verify
 def test_a_document_that_comes_back_while_a_run_waits_keeps_the_row_that_another_run_gave_it(world: World) -> None:
     """It was gone when the first run read; what that one has found once is not held against it for ever."""
     world.documents(TEN)
@@ -146,7 +147,7 @@ def test_f95_of_rows_that_share_an_answer_or_have_none_those_that_are_deleted_go
     assert world.n_billed == [1]
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("change", ["DELETE FROM docs WHERE id IS NULL", "UPDATE docs SET id = NULL WHERE id = 2"])
 def test_f95_rows_without_a_key_are_one_row_as_long_as_there_is_one(world: World, change: str) -> None:
     """They share one row of the table, which goes with the last of them."""
@@ -161,6 +162,7 @@ def test_f95_rows_without_a_key_are_one_row_as_long_as_there_is_one(world: World
     assert (report.partitions[0].n_expected, report.partitions[0].balanced) == (2, True)
 
 
+@pytest.mark.verify
 def test_f103_a_row_that_the_run_has_read_and_the_table_lacks_is_still_told(world: World) -> None:
     """Somebody deletes an answer while the run waits: the document is there, was read, and has no row."""
     world.documents(LESS)
@@ -173,6 +175,7 @@ def test_f103_a_row_that_the_run_has_read_and_the_table_lacks_is_still_told(worl
     assert books(world.run()) == balanced(p=11)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("columns", [(), ("text",)])
 def test_f1_what_was_read_counts_where_upstream_cannot_be_read_any_more(world: World, columns: tuple[str, ...]) -> None:
     """The table is dropped while the run waits: its answers land all the same."""
@@ -183,6 +186,7 @@ def test_f1_what_was_read_counts_where_upstream_cannot_be_read_any_more(world: W
     assert (report.failure, books(report)) == (None, balanced(p=10))
 
 
+@pytest.mark.verify
 def test_a_frame_is_no_reason_to_delete_what_a_later_run_has_landed(world: World) -> None:
     """What an IO manager handed over when the run began is old when it ends: another has read more meanwhile."""
 

@@ -228,6 +228,7 @@ def test_f34_how_many_may_be_paid_for_twice_is_the_users_to_say(n: int, expected
     assert verdicts(one, by=[PaidOnce(warn=3)])["paid_once"] != "error"
 
 
+@pytest.mark.verify
 def test_thresholds_of_the_money_are_set_where_the_asset_is_declared(
     world: "DagsterWorld", classification: Declare
 ) -> None:
@@ -332,6 +333,7 @@ def recorded(
     return found
 
 
+@pytest.mark.verify
 def test_checks_are_recorded_for_the_partition_of_a_run(world: "DagsterWorld", classification: Declare) -> None:
     """A run of one partition records each check for it, once."""
     result = world.run(classification(), partition="1791")
@@ -339,6 +341,7 @@ def test_checks_are_recorded_for_the_partition_of_a_run(world: "DagsterWorld", c
     assert set(recorded(world, result)) == {*((name, "1791") for name in NAMES), *WHOLE}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("span", [ALL, ("1791", "1791")], ids=["four", "one"])
 def test_checks_are_recorded_for_each_partition_of_a_range(
     world: "DagsterWorld", classification: Declare, span: tuple[str, str]
@@ -353,6 +356,7 @@ def test_checks_are_recorded_for_each_partition_of_a_range(
     }
 
 
+@pytest.mark.verify
 def test_checks_without_partitions_are_recorded_once(world: "DagsterWorld", classification: Declare) -> None:
     """Without partitions each check is recorded once, also in a run over a range of somebody else's."""
     asset = classification(partitions_def=None)
@@ -402,6 +406,7 @@ def test_faults_turn_the_checks(
     assert found["complete", None].metadata["claude_batch/completeness"].value == 1 - times / 4
 
 
+@pytest.mark.verify
 def test_each_partition_has_its_own_figures(world: "DagsterWorld", classification: Declare) -> None:
     """In a range a partition is judged by its own rows alone."""
     world.write("UPDATE public.documents SET text = NULL WHERE id = 'b'")
@@ -415,6 +420,7 @@ def test_each_partition_has_its_own_figures(world: "DagsterWorld", classificatio
     assert {key for (name, key), one in found.items() if not one.passed} == {"1791", None}
 
 
+@pytest.mark.verify
 def test_the_numbers_of_checks_can_be_plotted(world: "DagsterWorld", classification: Declare) -> None:
     """Every figure of a check is a number to Dagster."""
     found = recorded(world, world.run(classification(), span=ALL))

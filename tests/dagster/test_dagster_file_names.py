@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Declare = Callable[..., dg.AssetsDefinition]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("file", "options", "named"),
     [
@@ -40,6 +41,7 @@ def test_f119_a_file_that_is_called_as_a_schema_is_refused(
     assert (world.n_posts, path.read_bytes() == before) == (0, True)
 
 
+@pytest.mark.verify
 def test_a_file_called_main_is_a_file_like_any_other(world: "DagsterWorld", classification: Declare) -> None:
     """DuckDB calls that database otherwise, so that its schema `main` can be meant."""
     path = shutil.copyfile(world.database, world.folder / "main.duckdb")

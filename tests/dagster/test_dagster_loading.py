@@ -95,6 +95,7 @@ def test_it_reads_where_its_upstream_is(project: Project) -> None:
     assert project.world.n_posts == 1
 
 
+@pytest.mark.verify
 def test_its_sensors_see_it(project: Project) -> None:
     """What is new is noticed, what was submitted is collected: each run is for the asset as it is loaded."""
     assert [request.asset_selection for request in project.tick(project.notice)] == [[ANSWERS]]
@@ -118,6 +119,7 @@ def test_of_a_loaded_asset_the_same_can_be_made(project: Project) -> None:
     assert [request.asset_selection for request in project.tick(sensor)] == [[ANSWERS]]
 
 
+@pytest.mark.verify
 def test_a_changed_asset_is_still_ours(world: "DagsterWorld", classification: Declare) -> None:
     """An asset whose group or owners were changed runs, and jobs can be made of it."""
     [changed] = dg.map_asset_specs(

@@ -43,6 +43,7 @@ def test_each_partition_of_a_range_tells_of_itself(world: "DagsterWorld", classi
     assert len(told["1790"]["claude_batch/batch_ids"].value) == 1
 
 
+@pytest.mark.verify
 def test_an_empty_partition_has_no_tables(world: "DagsterWorld", classification: Declare) -> None:
     """Where there are no rows there is no distribution to show, and the rates are 0."""
     (metadata,) = by_partition(world.run(classification(), partition="1792")).values()
@@ -64,6 +65,7 @@ def test_cost_is_half_of_the_live_price_and_adds_up(world: "DagsterWorld", class
         assert metadata["claude_batch/run_cost_usd"].value == cost
 
 
+@pytest.mark.verify
 def test_tokens_are_those_of_the_table(world: "DagsterWorld", classification: Declare) -> None:
     """Tokens of a partition are the sums of its rows."""
     (metadata,) = by_partition(world.run(classification(), partition="1791")).values()
@@ -73,6 +75,7 @@ def test_tokens_are_those_of_the_table(world: "DagsterWorld", classification: De
     ]
 
 
+@pytest.mark.verify
 def test_a_failed_attempt_that_was_billed_is_part_of_the_cost(world: "DagsterWorld", classification: Declare) -> None:
     """An answer that was paid for and was of no use counts, although the table shows the better one only."""
     world.emulator.faults.add("not_json", times=1)
@@ -87,6 +90,7 @@ def test_a_failed_attempt_that_was_billed_is_part_of_the_cost(world: "DagsterWor
     )
 
 
+@pytest.mark.verify
 def test_what_caching_has_saved_is_told_where_something_is_cached(
     world: "DagsterWorld", classification: Declare
 ) -> None:
@@ -100,6 +104,7 @@ def test_what_caching_has_saved_is_told_where_something_is_cached(
     assert 0 <= told["claude_batch/cache_read_share"].value < 1
 
 
+@pytest.mark.verify
 def test_where_part_of_the_money_was_spent_by_an_earlier_version_nothing_is_said_of_it(
     world: "DagsterWorld", classification: Declare
 ) -> None:
@@ -131,6 +136,7 @@ NUMBERS = {
 }
 
 
+@pytest.mark.verify
 def test_numbers_are_of_one_kind_in_every_run(world: "DagsterWorld", classification: Declare) -> None:
     """A figure is a float or an integer for ever, whatever its value, so that Dagster plots it."""
     first = by_partition(world.run(classification(), span=ALL))
@@ -149,6 +155,7 @@ def test_f101_samples_show_answers_and_no_documents(world: "DagsterWorld", class
     assert "tariff on trade" not in repr(told)
 
 
+@pytest.mark.verify
 def test_samples_show_the_columns_asked_for(world: "DagsterWorld", classification: Declare) -> None:
     """`sample_columns` adds columns of the documents, cut to 200 characters."""
     world.write("UPDATE public.documents SET text = repeat('tax ', 200) WHERE id = 'a'")
@@ -160,6 +167,7 @@ def test_samples_show_the_columns_asked_for(world: "DagsterWorld", classificatio
     ]
 
 
+@pytest.mark.verify
 def test_samples_are_few_and_always_the_same(world: "DagsterWorld", classification: Declare) -> None:
     """Five rows are shown, the same ones each time."""
     world.write_documents([(f"k{n}", f"tax {n}", None) for n in range(20)])
@@ -172,6 +180,7 @@ def test_samples_are_few_and_always_the_same(world: "DagsterWorld", classificati
     assert samples[0] == samples[1]
 
 
+@pytest.mark.verify
 def test_samples_show_the_document_of_their_own_partition(world: "DagsterWorld", classification: Declare) -> None:
     """A key that is in two partitions is shown with the document of its own."""
     world.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")], canary=False)
@@ -188,6 +197,7 @@ class Numbers(BaseModel):
     words: list[str]
 
 
+@pytest.mark.verify
 def test_answers_without_categories_have_no_chart(world: "DagsterWorld", asking: Declare) -> None:
     """Where no field has a closed list of values there is no distribution; lists are shown as text."""
     (metadata,) = by_partition(world.run(asking(output=Numbers))).values()

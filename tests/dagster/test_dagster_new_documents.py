@@ -151,6 +151,7 @@ def test_a_partition_whose_run_failed_is_started_again(
     assert (world.statuses(), world.paid_twice) == ({"succeeded": 4}, [])
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("options", [{}, {"partitions_def": None, "partition_expr": None}], ids=["years", "whole"])
 def test_a_run_that_was_canceled_is_started_again(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -171,6 +172,7 @@ def test_a_run_that_was_canceled_is_started_again(
     assert ticker.tick() == (asked, None)
 
 
+@pytest.mark.verify
 def test_a_partition_whose_documents_are_gone_is_started_again_too(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +335,7 @@ def test_documents_of_an_io_manager_cannot_be_watched(classification: Declare) -
         build_new_documents_sensor(classification(upstream=dg.AssetIn("documents")))
 
 
+@pytest.mark.verify
 def test_the_job_materializes_the_asset_alone_and_does_not_hang_for_ever(
     world: "DagsterWorld", classification: Declare
 ) -> None:

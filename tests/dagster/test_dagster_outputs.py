@@ -145,6 +145,7 @@ def test_f5_keys_of_several_columns(world: "DagsterWorld", classification: Decla
     assert world.n_posts == 1
 
 
+@pytest.mark.verify
 def test_the_same_key_in_two_partitions(world: "DagsterWorld", classification: Declare) -> None:
     """A key needs to be unique within its partition only."""
     world.write_documents([("a", "tax", "1790-01-01"), ("a", "army", "1791-01-01")])
@@ -187,6 +188,7 @@ def test_a_downstream_asset_loads_its_partition(
     assert [column for column in seen[0].columns if column not in BOOKKEEPING] == ["id", "label"]
 
 
+@pytest.mark.verify
 def test_a_downstream_asset_loads_everything(
     world: "DagsterWorld", frames: "FrameIOManager", classification: Declare
 ) -> None:
@@ -228,7 +230,7 @@ def test_the_partitions_of_any_calendar_can_be_loaded(
     assert list(seen[0]["id"]) == ["a"]
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("key", ["2026-10-25-02:00+0100", "2026-10-25-01:00"])
 def test_hours_can_be_loaded_after_the_clocks_were_set_back(
     world: "DagsterWorld", frames: "FrameIOManager", classification: Declare, key: str
@@ -248,6 +250,7 @@ def test_hours_can_be_loaded_after_the_clocks_were_set_back(
     assert list(seen[0]["id"]) == ["a" if key.endswith("01:00") else "b"]
 
 
+@pytest.mark.verify
 def test_static_partitions_can_be_loaded(
     world: "DagsterWorld", frames: "FrameIOManager", classification: Declare
 ) -> None:
@@ -272,6 +275,7 @@ def output(**fields: Any) -> type[BaseModel]:
     return create_model("Answer", **fields)
 
 
+@pytest.mark.verify
 def test_f91_a_new_field_becomes_a_column(world: "DagsterWorld", asking: Declare) -> None:
     """A field added to the output model is added to the table; the rows are asked anew."""
     world.run(asking(output=output(topic=(Literal["war", "economy"], ...))))
@@ -282,6 +286,7 @@ def test_f91_a_new_field_becomes_a_column(world: "DagsterWorld", asking: Declare
     assert world.n_posts == 2
 
 
+@pytest.mark.verify
 def test_f91_a_field_that_is_gone_leaves_its_column(world: "DagsterWorld", asking: Declare) -> None:
     """A field taken out of the model keeps its column, which new answers leave empty."""
     world.run(asking(output=output(topic=(Literal["war", "economy"], ...), score=(float, ...))))

@@ -77,7 +77,7 @@ def declare(classification: Declare) -> Declare:
     return lambda **options: classification(partitions_def=None, sql=UPSTREAM, **options)
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("kind", [Attaching, OpeningOtherwise, Tidy])
 def test_what_it_attaches_is_there(
     empty_world: "DagsterWorld", beside: str, declare: Declare, kind: type[Attaching]

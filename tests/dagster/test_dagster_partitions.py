@@ -40,6 +40,7 @@ def test_a_range_is_one_run_and_one_batch(world: "DagsterWorld", classification:
     ]
 
 
+@pytest.mark.verify
 def test_a_range_of_one(world: "DagsterWorld", classification: Declare) -> None:
     """A range whose ends are the same is that one partition."""
     result = world.run(classification(), span=("1793", "1793"))
@@ -72,6 +73,7 @@ def test_f117_days_turn_over_in_their_time_zone(world: "DagsterWorld", classific
     assert world.answers("id, partition_key") == [("early", "2026-03-08"), ("late", "2026-03-07")]
 
 
+@pytest.mark.verify
 def test_f117_the_hour_that_does_not_exist_is_lost_to_no_day(world: "DagsterWorld", classification: Declare) -> None:
     """The day on which the clocks change has its rows, all of them, once."""
     moments = [f"2026-03-{8 + hour // 24:02d} {hour % 24:02d}:30:00+00" for hour in range(5, 28)]
@@ -117,7 +119,7 @@ def test_f117_the_hour_that_comes_twice_is_two_hours(world: "DagsterWorld", clas
     ]
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("zone", ["America/Vancouver", "America/Edmonton", "America/Havana", "Africa/Cairo"])
 def test_f117_a_date_is_of_its_own_day_wherever_that_is(
     world: "DagsterWorld", classification: Declare, zone: str
@@ -132,6 +134,7 @@ def test_f117_a_date_is_of_its_own_day_wherever_that_is(
     assert sorted(world.answers("id, partition_key")) == [(day, day) for day in dates]
 
 
+@pytest.mark.verify
 def test_f117_each_row_without_a_zone_is_of_one_of_two_hours(world: "DagsterWorld", classification: Declare) -> None:
     """It is lost to neither, and in neither twice."""
     world.write_documents(
@@ -147,7 +150,7 @@ def test_f117_each_row_without_a_zone_is_of_one_of_two_hours(world: "DagsterWorl
     assert found["b"] == "2026-10-25-01:00"
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("name", ["at", "end", "order", "Größe", "from", "_x1"])
 def test_the_name_of_a_column_may_be_a_word_of_sql(world: "DagsterWorld", classification: Declare, name: str) -> None:
     """A plain name is that of a column, whatever else it means."""
@@ -159,6 +162,7 @@ def test_the_name_of_a_column_may_be_a_word_of_sql(world: "DagsterWorld", classi
     assert world.answers("id, partition_key") == [("b", "y")]
 
 
+@pytest.mark.verify
 def test_f117_times_without_a_zone_are_local(world: "DagsterWorld", classification: Declare) -> None:
     """A time without a zone is read in the zone of the partitions."""
     world.write_documents(
@@ -175,6 +179,7 @@ def test_f117_times_without_a_zone_are_local(world: "DagsterWorld", classificati
 HOSTILE = ["O'Brien", 'say "no"', "a,b;--", "é ☃", "x" * 200]
 
 
+@pytest.mark.verify
 def test_f118_f119_static_partitions_with_hostile_names(world: "DagsterWorld", classification: Declare) -> None:
     """Names of partitions are data: quotes, commas, semicolons and snowmen select their own rows."""
     world.write_documents(
@@ -191,6 +196,7 @@ def test_f118_f119_static_partitions_with_hostile_names(world: "DagsterWorld", c
     assert world.answers("id, partition_key") == [(f"k{n}", name) for n, name in enumerate(HOSTILE)]
 
 
+@pytest.mark.verify
 def test_static_partitions_by_a_number(world: "DagsterWorld", classification: Declare) -> None:
     """An expression that gives a number matches the partition of that name."""
     world.write_documents([("a", "tax", 7), ("b", "war", 8)], kinds="id VARCHAR, text VARCHAR, shard INTEGER")
@@ -227,6 +233,7 @@ def test_no_partitions(world: "DagsterWorld", classification: Declare) -> None:
     assert {row[0] for row in world.answers("partition_key")} == {None}
 
 
+@pytest.mark.verify
 def test_no_partitions_beside_a_neighbor_that_has_some(
     world: "DagsterWorld", classification: Declare, years: dg.TimeWindowPartitionsDefinition
 ) -> None:

@@ -60,6 +60,7 @@ def test_f62_what_a_submission_had_sent_when_it_died_is_collected(
     assert (world.paid_twice, tick(world, asset)) == ([], NOTHING)
 
 
+@pytest.mark.verify
 def test_a_submission_that_is_at_work_is_left_to_end(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_f112_what_was_sent_elsewhere_is_neither_waited_for_nor_started(
         assert tick(world, asset, base_url=elsewhere) == ([], waits)
 
 
+@pytest.mark.verify
 def test_f112_what_is_sent_anew_is_collected_whatever_runs_elsewhere(
     world: "DagsterWorld", classification: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,6 +228,7 @@ def test_the_longest_pause_is_no_shorter_than_the_first(world: "DagsterWorld") -
     assert (pacing.poll_seconds, pacing.max_poll_seconds) == (90, 90)
 
 
+@pytest.mark.verify
 def test_the_resource_may_have_another_name(world: "DagsterWorld", classification: Any) -> None:
     """`resource_key` says under which name the resource is."""
     dg.materialize(

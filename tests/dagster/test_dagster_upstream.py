@@ -45,7 +45,7 @@ def declared(*columns: str, **metadata: Any) -> dg.AssetSpec:
 # --- tables -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize(
     "upstream",
     ["documents", ["documents"], dg.AssetKey("documents"), dg.AssetSpec("documents"), dg.AssetDep("documents")],
@@ -61,6 +61,7 @@ def test_an_upstream_may_be_named_in_any_way(world: "DagsterWorld", classificati
     assert asset.dependency_keys == {dg.AssetKey("documents")}
 
 
+@pytest.mark.verify
 def test_a_key_prefix_is_the_schema(world: "DagsterWorld", classification: Declare) -> None:
     """The last part of a prefix is the schema: of the table that is read, and of the one that is written."""
     world.write("CREATE SCHEMA raw", "CREATE TABLE raw.speeches AS FROM public.documents")
@@ -72,6 +73,7 @@ def test_a_key_prefix_is_the_schema(world: "DagsterWorld", classification: Decla
     assert world.answers(table="silver.answers") == [("a", "economy", "succeeded")]
 
 
+@pytest.mark.verify
 def test_schema_beats_the_key_prefix(world: "DagsterWorld", classification: Declare) -> None:
     """`schema` says where the table is, whatever the prefix."""
     asset = classification(key_prefix="silver", schema="gold mine")
@@ -82,6 +84,7 @@ def test_schema_beats_the_key_prefix(world: "DagsterWorld", classification: Decl
     assert asset.metadata_by_key[asset.key]["schema"] == "gold mine"
 
 
+@pytest.mark.verify
 def test_the_schema_that_the_upstream_declares_is_read(world: "DagsterWorld", classification: Declare) -> None:
     """An upstream whose metadata names a schema, as dagster-duckdb's IO managers honor it, is read from there."""
     world.write("CREATE SCHEMA raw", "ALTER TABLE public.documents RENAME TO gone")
@@ -92,6 +95,7 @@ def test_the_schema_that_the_upstream_declares_is_read(world: "DagsterWorld", cl
     assert world.answers() == [("a", "economy", "succeeded")]
 
 
+@pytest.mark.verify
 def test_answers_can_be_asked_about(world: "DagsterWorld", classification: Declare) -> None:
     """The table of one batch asset is the upstream of another, also in a schema of its own."""
     first = classification(name="first", schema="silver", partitions_def=None)
@@ -116,7 +120,7 @@ def test_a_query_instead_of_a_table(world: "DagsterWorld", classification: Decla
     assert world.answers() == [("b", "war", "succeeded")]
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize("end", [";", " ;\n", "\n-- the end", " -- the end"])
 def test_a_query_may_end_as_queries_do(world: "DagsterWorld", classification: Declare, end: str) -> None:
     """A semicolon or a comment at the end of a query does not hurt."""
@@ -127,6 +131,7 @@ def test_a_query_may_end_as_queries_do(world: "DagsterWorld", classification: De
     assert world.answers() == [("a", "economy", "succeeded")]
 
 
+@pytest.mark.verify
 def test_f119_hostile_names_of_tables_and_columns(world: "DagsterWorld", classification: Declare) -> None:
     """Names of schemas, tables and columns are quoted, whatever they hold."""
     world.write(
@@ -147,6 +152,7 @@ def test_f119_hostile_names_of_tables_and_columns(world: "DagsterWorld", classif
     assert world.n_posts == 1
 
 
+@pytest.mark.verify
 def test_f119_a_hostile_upstream_key(world: "DagsterWorld", classification: Declare) -> None:
     """An asset key that is no SQL name is read as the table of exactly that name."""
     world.write('CREATE SCHEMA "my-lake"', 'CREATE TABLE "my-lake"."select" AS FROM public.documents')
@@ -232,6 +238,7 @@ def test_declared_columns_are_compared_as_duckdb_compares(classification: Declar
     assert classification(upstream=documents).dependency_keys == {dg.AssetKey("documents")}
 
 
+@pytest.mark.verify
 def test_a_query_has_columns_of_its_own(world: "DagsterWorld", classification: Declare) -> None:
     """What the upstream declares says nothing of the columns of a query over it."""
     asset = classification(upstream=declared("key", "body"), sql="SELECT id, text, published_on FROM public.documents")
@@ -270,6 +277,7 @@ def test_a_frame_through_dagster_duckdb(
     assert asset.dependency_keys == {dg.AssetKey("documents")}
 
 
+@pytest.mark.verify
 def test_a_range_of_a_frame_through_dagster_duckdb(
     world: "DagsterWorld", frames: "FrameIOManager", classification: Declare, documents: dg.AssetsDefinition
 ) -> None:
@@ -282,6 +290,7 @@ def test_a_range_of_a_frame_through_dagster_duckdb(
     assert world.answers("id, partition_key") == [("a", "1790"), ("b", "1791"), ("c", "1791"), ("d", "1793")]
 
 
+@pytest.mark.verify
 def test_a_frame_for_each_partition(
     empty_world: "DagsterWorld", classification: Declare, documents: dg.AssetsDefinition
 ) -> None:
@@ -301,6 +310,7 @@ def test_a_frame_for_each_partition(
     assert empty_world.n_posts == 1
 
 
+@pytest.mark.verify
 def test_f10_a_frame_with_text_that_is_no_unicode(
     empty_world: "DagsterWorld", classification: Declare, documents: dg.AssetsDefinition
 ) -> None:

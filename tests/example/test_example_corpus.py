@@ -42,6 +42,7 @@ def test_ids_are_unique_and_readable(messages: list[Document]) -> None:
     assert {"1862-lincoln-012", "1953-truman-001", "1953-eisenhower-001"} <= set(ids)
 
 
+@pytest.mark.verify
 def test_reading_twice_gives_the_same(messages: list[Document]) -> None:
     """Ids and texts are stable from one reading to the next."""
     assert fingerprint(read_documents()) == fingerprint(messages)

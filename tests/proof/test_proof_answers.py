@@ -54,6 +54,7 @@ def case(status: str) -> Any:
     return pytest.param(status, id=name(status), marks=() if status in COMMON else pytest.mark.verify)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("status", [case(status) for status in (REFUSED, *SILENCE, *STATUSES)])
 def test_f35_every_answer_is_taken_for_what_it_proves(world: AnsweringWorld, status: str) -> None:
     """One POST for each cell, no redirect followed, no pause, and the ledger says what the rule book says."""

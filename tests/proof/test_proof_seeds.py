@@ -6,7 +6,7 @@ from proof.simulation import fresh, seeds
 from proof.simulation.drawing import draw
 from proof.simulation.storage import SurvivingStorage
 
-N_FEW, N_KNOWN, N_NEW = 8, 30, 30
+N_FEW, N_KNOWN, N_NEW = 4, 30, 30
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,7 @@ def test_a_row_that_is_too_large_is_rejected_wherever_it_stands(
     assert {problem.split(" is ")[0] for problem in found.problems.values()} == {"the request"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "prompt",
     ["{text}", "{{}} %s $1 ? 'é' \"{text}\" \\ {id}: {text}", "\0{id}\n{text}{text}", "🦜 " * 3_000 + "{text}"],
@@ -339,6 +340,7 @@ def test_a_request_is_marked_to_be_cached_whoever_rendered_it(ask: Ask) -> None:
     assert sorted(len(block["text"]) for _, block in blocks) == [5, LARGE_BYTES, 2 * LARGE_BYTES]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("prompt", "base", "n"),
     [
@@ -362,6 +364,7 @@ def test_large_requests_are_rendered_alone_whatever_makes_them_large(
 # --- keys ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "value"),
     [("INTEGER", "NULL"), ("DOUBLE", "'nan'::DOUBLE"), ("FLOAT", "'-inf'::FLOAT"), ("VARCHAR", "NULL")],
@@ -415,6 +418,7 @@ def test_f5_one_part_of_a_key_is_none(ask: Ask, docs: Callable[..., None]) -> No
     assert [row[:2] for row in found.rows] == [(1, "de"), (None, None)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["place", "question", "problem", "answered", "came", "text", "answer", "n", "t", "u"])
 def test_a_key_may_have_any_name(ask: Ask, docs: Callable[..., None], name: str) -> None:
     """Also one that this package has a use for itself."""
@@ -434,6 +438,7 @@ def test_f4_twins_that_ask_the_same_pass_as_one(ask: Ask, docs: Callable[..., No
     assert (found.sent, found.counts()) == ([(None, "1"), (None, "2")], (3, 2, 0, 0, 2, 0))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "texts", [["'a'", "'b'"], ["'a'", "'a'", "'b'"], ["'a'", "NULL"], ["NULL", "'a'"], ["NULL", "NULL"], ["'b'", "' '"]]
 )
@@ -464,6 +469,7 @@ def test_f4_what_a_rejected_twin_asks_is_asked_for_others(ask: Ask, docs: Callab
 # --- what is answered ------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "patches",
     [
@@ -491,7 +497,7 @@ def test_rows_that_ask_the_same_share_one_request(
     assert tuple(map(sum, counts)) == (n, n, 0, 3, BLOCK + 998, 0)
 
 
-@pytest.mark.sampled
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("n", "n_answers"),
     [
@@ -795,6 +801,7 @@ def test_f16_an_upstream_that_is_another_one_each_time_is_refused(ask: Ask, run:
     assert run(f"FROM {questions_of(TARGET).sql}") == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "query",
     [

@@ -190,6 +190,7 @@ def by_hand(lines: Mapping[str, bytes]) -> dict[str, tuple[Any, ...]]:
 ORDERS: Mapping[str, Callable[[list[bytes]], list[bytes]]] = {"as sent": list, "backwards": lambda lines: lines[::-1]}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 def test_f76_every_line_means_what_it_means_alone(
     landed: tuple[Landed, Path], order: Callable[[list[bytes]], list[bytes]]

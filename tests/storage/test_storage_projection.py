@@ -252,6 +252,7 @@ def test_what_comes_for_some_requests_of_a_chunk_leaves_the_others_as_they_are(m
     assert table.store.landed() == {"c1": 2}
 
 
+@pytest.mark.verify
 def test_more_answers_than_a_window_are_all_judged(make: Make, run: Run) -> None:
     """Each different one once, and each row shows its own."""
 
@@ -432,6 +433,7 @@ def test_of_several_good_answers_the_one_that_is_shown_stays(make: Make, run: Ru
     assert run("SELECT id, label FROM answers ORDER BY id") == [(1, "peace"), (2, "war")]
 
 
+@pytest.mark.verify
 def test_an_answer_that_stays_though_the_row_asks_something_else_says_so(make: Make, run: Run) -> None:
     """People see that the table is behind what is asked; each step has its sentence, and a good answer ends it."""
     table = make()

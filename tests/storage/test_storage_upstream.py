@@ -42,6 +42,7 @@ def read(warehouse: Warehouse) -> Read:
 # --- what must be there ----------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -187,6 +188,7 @@ def test_without_partitions_every_row_is_read(read: Read, run: Run) -> None:
     assert read().sent == [(None, str(n)) for n in range(4500)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("partitions", "rule"),
     [

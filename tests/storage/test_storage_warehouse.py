@@ -183,6 +183,7 @@ def test_f86_a_file_held_by_another_process_is_waited_for_and_then_named(warehou
     assert caught.value.waited_seconds >= 0.5
 
 
+@pytest.mark.verify
 def test_f86_who_is_waited_for_is_said_every_fifteen_seconds(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
