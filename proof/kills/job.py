@@ -3,7 +3,7 @@
 import json
 import signal
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -11,8 +11,9 @@ from random import Random
 
 from claude_batch_dagster.emulator import Emulator, SystemClock, serving
 from proof.canary import DOCUMENT
+from proof.kills.budgets import RisingBudget
 from proof.kills.holds import PATIENCE_SECONDS, Fate
-from proof.kills.judge import Verdict, judge, last_words, state_at_death
+from proof.kills.judge import Verdict, beyond, judge, last_words, state_at_death
 from proof.kills.moments import After, Moment, moment
 from proof.kills.order import LABELS, PER_BATCH, WORDS, YEARS, Order
 from proof.kills.paths import JobPaths
@@ -45,37 +46,56 @@ class Job:
     foreign: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     """The right answer for each document."""
+    complaints: list[str] = field(default_factory=list)
+    """What was not as promised between two runs."""
 
     def __post_init__(self) -> None:
         self.paths = JobPaths(folder=self.path)
         self.chance = Random(self.seed)
         self.filler = " and so on" * (LONG_TEXT // 10) if self.chance.random() < 1 / 2 else ""
         self.span = (YEARS[0], YEARS[-1]) if self.chance.random() < 1 / 2 else None
+        self.budget = RisingBudget.drawn(self.seed, long=bool(self.filler))
 
     def run(self) -> Verdict:
         """Kill so many runs, let one finish, and judge."""
         emulator = Emulator(clock=SystemClock(), batch_seconds=BATCH_SECONDS, seed=self.seed)
         with serving(emulator) as url, proxied(url) as proxy:
-            order = Order(folder=str(self.path), url=proxy.url, span=self.span)
             n_runs = 0
             while self.kills["kills"] < self.n_kills and n_runs < RUNS_FOR_A_KILL * self.n_kills:
-                n_runs += 1
+                n_runs, n_kills = n_runs + 1, self.kills["kills"]
                 self._write_more()
-                self._kill_one(order, proxy)
+                self._kill_one(self._order(proxy), proxy)
+                if self.budget:
+                    self._look_at_the_bill(emulator, self.budget)
+                    self.budget.ran(killed=self.kills["kills"] > n_kills)
                 if self.chance.random() < ODDS_OF_STRANGERS:
                     self._send_as_a_stranger(emulator)
-            status = zygote().start(order).wait()
-        verdict = judge(self.paths, self.labels, emulator, foreign=self.foreign)
+            status = zygote().start(self._order(proxy)).wait()
+        budget = self.budget.now if self.budget else None
+        verdict = judge(self.paths, self.labels, emulator, foreign=self.foreign, budget=budget)
         emulator.close()
+        verdict.complaints += self.complaints
         if status or self.kills["kills"] < self.n_kills:
             killed = f"{self.kills['kills']} of {n_runs} runs were killed"
             verdict.complaints.append(f"{killed}; the last ended with {status}:\n{last_words(self.paths)}")
         verdict.facts.update(self.kills)
         return verdict
 
+    def _order(self, proxy: Proxy) -> Order:
+        order = Order(folder=str(self.path), url=proxy.url, span=self.span)
+        return replace(order, **self.budget.facts) if self.budget else order
+
+    def _look_at_the_bill(self, emulator: Emulator, budget: RisingBudget) -> None:
+        """Hold what was billed so far against the budget of this moment: later there is more money."""
+        if told := beyond(budget.now, emulator, foreign=self.foreign):
+            self.complaints.append(told)
+
     def _write_more(self) -> None:
         """Let the source have more documents, each of them to be asked once."""
-        for number in range(len(self.labels), len(self.labels) + self.chance.randint(*NEW_DOCUMENTS)):
+        n_new = self.chance.randint(*NEW_DOCUMENTS)
+        if self.budget:
+            self.budget.written(n_new)
+        for number in range(len(self.labels), len(self.labels) + n_new):
             self.labels[f"d{number}"] = self.chance.choice(list(LABELS))
         rest = f"of job {self.seed}, {DOCUMENT}{self.filler}"
         texts = {key: f"{WORDS[label]}, {key} {rest}" for key, label in self.labels.items()}

@@ -13,15 +13,20 @@ from pathlib import Path
 
 import duckdb
 
+from claude_batch_dagster import Budget
 from claude_batch_dagster.emulator import Emulator
 from proof.canary import DOCUMENT, KEY
 from proof.kills.paths import JobPaths
+from proof.money import ROUNDING_USD, billed_usd
 
 LEDGER = "ledger.sqlite"
 CLOSED = frozenset({"applied", "refused", "unseen"})
 """States in which nothing is left to do; `lost` and `held` would each be a fault here."""
 
 MANY_LINES = 15
+
+NO_MONEY = "not sent, for the budget of this asset of $"
+"""How a row begins to say that its budget did not allow it."""
 
 FOR_DOCUMENTS = ("documents.jsonl", ".duckdb", "outbox")
 """Where documents may be: in what is the user's, and in what a run was killed in writing, to be removed later."""
@@ -42,11 +47,24 @@ class Verdict:
     facts: Counter[str] = field(default_factory=Counter)
 
 
-def judge(paths: JobPaths, labels: Mapping[str, str], emulator: Emulator, *, foreign: Collection[str]) -> Verdict:
-    """Compare table, ledger and bill; `labels` are the right answers, `foreign` the batches of others."""
+def judge(
+    paths: JobPaths,
+    labels: Mapping[str, str],
+    emulator: Emulator,
+    *,
+    foreign: Collection[str],
+    budget: Budget | None = None,
+) -> Verdict:
+    """
+    Compare table, ledger and bill; `labels` are the right answers, `foreign` the batches of others.
+
+    Rows may lack an answer for want of money only where there is a budget, and only if they were not paid for.
+    """
     verdict = Verdict()
-    _judge_rows(verdict, paths, labels)
+    _judge_rows(verdict, paths, labels, has_budget=budget is not None)
     _judge_bills(verdict, paths, emulator, foreign)
+    if budget:
+        _judge_budget(verdict, budget, emulator, foreign)
     _judge_ledger(verdict, paths, {batch.id for batch in emulator.audit.accepted()} - set(foreign))
     if found := leaks(paths):
         verdict.complaints.append(f"the key or a document is in {found}")
@@ -67,11 +85,13 @@ def _packed_leaks(paths: JobPaths) -> Iterator[str]:
                 yield f"chunk {chunk_id} in the ledger"
 
 
-def _judge_rows(verdict: Verdict, paths: JobPaths, labels: Mapping[str, str]) -> None:
+def _judge_rows(verdict: Verdict, paths: JobPaths, labels: Mapping[str, str], *, has_budget: bool) -> None:
     with duckdb.connect(paths.database) as connection:
-        rows = connection.execute("SELECT id, status, label FROM public.answers").fetchall()
-    right = {key for key, status, label in rows if status == "succeeded" and labels.get(key) == label}
-    lost = sorted(labels.keys() - right)
+        rows = connection.execute("SELECT id, status, label, error FROM public.answers").fetchall()
+    right = {key for key, status, label, _ in rows if status == "succeeded" and labels.get(key) == label}
+    blocked = {key for key, status, _, error in rows if status == "blocked" and str(error).startswith(NO_MONEY)}
+    lost = sorted(labels.keys() - right - (blocked if has_budget else set()))
+    verdict.facts.update({"rows answered": len(right), "rows blocked by a budget": len(blocked)})
     verdict.n_lost = len(lost)
     verdict.n_duplicate_rows = len(rows) - len({key for key, *_ in rows})
     if lost:
@@ -95,6 +115,31 @@ def _judge_bills(verdict: Verdict, paths: JobPaths, emulator: Emulator, foreign:
     if twice:
         batches = sorted({request.batch_id for request in requests if request.params_sha256 in twice})
         verdict.complaints.append(f"{len(twice)} documents were billed twice, {told} of them told, in {batches}")
+
+
+def _judge_budget(verdict: Verdict, budget: Budget, emulator: Emulator, foreign: Collection[str]) -> None:
+    """Find what was billed beyond the budget, and rows that were paid for and say that there was no money for them."""
+    if told := beyond(budget, emulator, foreign=foreign):
+        verdict.complaints.append(told)
+    requests = emulator.audit.requests()
+    paid = {request.params_sha256 for request in requests if request.billed and request.batch_id not in foreign}
+    n_unanswered = max(0, len(paid) - verdict.facts["rows answered"])  # each row asks something else
+    if n_unanswered > verdict.n_lost:
+        verdict.n_lost = n_unanswered
+        verdict.complaints.append(f"{n_unanswered} documents were paid for and have no good answer")
+
+
+def beyond(budget: Budget, emulator: Emulator, *, foreign: Collection[str] = ()) -> str | None:
+    """
+    Say what was billed beyond a budget; None if nothing was.
+
+    With each day, or month, in UTC there is new money: a job during which it begins may spend twice as much.
+    """
+    ours = (batch for batch in emulator.audit.accepted() if batch.id not in foreign)
+    n_digits = len("2026-11") if budget.per == "month" else len("2026-11-20")
+    most = budget.usd * max(1, len({batch.created_at[:n_digits] for batch in ours}))
+    usd = billed_usd(emulator, without=foreign)
+    return f"{usd:.6f} USD were billed, and the budget was {most:.6f}" if usd > most + ROUNDING_USD else None
 
 
 def _judge_ledger(verdict: Verdict, paths: JobPaths, accepted: set[str]) -> None:

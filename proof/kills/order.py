@@ -2,14 +2,16 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from claude_batch_dagster import ClaudeBatchResource, build_classification_asset
+from claude_batch_dagster import Budget, ClaudeBatchResource, build_classification_asset
+from claude_batch_dagster.core.planning.budget import Period
 from proof.kills.gate import wait_at
 from proof.kills.paths import JobPaths
 
@@ -45,6 +47,10 @@ class Order:
     """Where to ask, all set up, for leave to begin."""
     per_batch: int = PER_BATCH
     quiet_seconds: float = QUIET_SECONDS
+    budget: tuple[float, Period] | None = None
+    """US dollars, and per what; None for no budget."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """How documents are asked about, where it is not as usual."""
 
     def perform(self, home: Path) -> bool:
         """Materialize, with the Dagster instance of a home; whether that went well."""
@@ -67,13 +73,17 @@ class Order:
     def _assets(self, paths: JobPaths) -> list[dg.AssetsDefinition]:
         if self.partition or self.span:
             years = dg.TimeWindowPartitionsDefinition(start="1790", end="1794", fmt="%Y", cron_schedule="0 0 1 1 *")
-            return [_answers(upstream="documents", partitions_def=years, partition_expr="day")]
+            return [self._answers(upstream="documents", partitions_def=years, partition_expr="day")]
 
         @dg.asset
         def documents() -> None:
             paths.load()
 
-        return [documents, _answers(upstream=documents)]
+        return [documents, self._answers(upstream=documents)]
+
+    def _answers(self, **options: Any) -> dg.AssetsDefinition:
+        budget = Budget(usd=self.budget[0], per=self.budget[1]) if self.budget else None
+        return build_classification_asset(name="answers", labels=LABELS, budget=budget, **self.options, **options)
 
     def _resource(self, paths: JobPaths) -> ClaudeBatchResource:
         return ClaudeBatchResource(
@@ -104,7 +114,3 @@ def _instance(home: Path) -> dg.DagsterInstance:
         "config": {"base_dir": str(home)},
     }
     return dg.DagsterInstance.local_temp(str(home), overrides={"event_log_storage": events})
-
-
-def _answers(**options: Any) -> dg.AssetsDefinition:
-    return build_classification_asset(name="answers", labels=LABELS, **options)

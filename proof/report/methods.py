@@ -41,7 +41,8 @@ of its own, and shrinks those that fail.""",
     "kills": """\
 Runs of Dagster in processes of their own, over a real socket, end by SIGKILL at a random moment. More than a third of
 them die inside the call that creates a batch, where a proxy holds back the last bytes or the answer. What the proxy
-holds arrives at once after the death, late, or never.""",
+holds arrives at once after the death, late, or never. One job in three has a budget for about half of its rows, which
+is raised from run to run; after each death the bill of the server is held against it.""",
     "million": """\
 One table of a million documents is filled in batches of 20,000. Its runs are killed at twenty moments spread over the
 whole of it, counted by what the ledger has written down; what a run is doing just then is left to chance: it reads,

@@ -1,0 +1,28 @@
+"""What the emulator has billed, in US dollars at batch prices: the judge of every budget."""
+
+from collections.abc import Collection
+from math import inf
+
+from claude_batch_dagster.core.pricing import FEMTO, rates_of
+from claude_batch_dagster.emulator import Emulator
+from claude_batch_dagster.emulator.bill import Bill
+
+ROUNDING_USD = 1e-8
+"""How far two sums of the same dollars may be apart."""
+
+
+def usd_of(bill: Bill) -> float:
+    """Price what was billed; infinite where a price is not known."""
+    usd = 0.0
+    for model, tokens in bill.items():
+        if (rates := rates_of(model)) is None:
+            return inf
+        plain, output, for_minutes, for_an_hour, read = rates.batch
+        usd += tokens.input * plain + tokens.output * output + tokens.cache_read * read
+        usd += tokens.cache_written_5m * for_minutes + tokens.cache_written_1h * for_an_hour
+    return usd / FEMTO
+
+
+def billed_usd(emulator: Emulator, *, without: Collection[str] = ()) -> float:
+    """Return what the emulator has billed by now, leaving out some batches."""
+    return usd_of(emulator.audit.bill(without=without))
