@@ -2,6 +2,9 @@
 
 from collections.abc import Collection
 from math import inf
+from typing import Any
+
+import orjson
 
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.emulator import Emulator
@@ -9,6 +12,9 @@ from claude_batch_dagster.emulator.bill import Bill
 
 ROUNDING_USD = 1e-8
 """How far two sums of the same dollars may be apart."""
+
+
+CACHED = b'"cache_control"'
 
 
 def usd_of(bill: Bill) -> float:
@@ -26,3 +32,17 @@ def usd_of(bill: Bill) -> float:
 def billed_usd(emulator: Emulator, *, without: Collection[str] = ()) -> float:
     """Return what the emulator has billed by now, leaving out some batches."""
     return usd_of(emulator.audit.bill(without=without))
+
+
+def most_usd_of(body: bytes) -> float:
+    """Price what a batch can cost at most: a token for each byte of a request, and an answer of `max_tokens`."""
+    return sum(_most_usd(request["params"]) for request in orjson.loads(body)["requests"])
+
+
+def _most_usd(params: dict[str, Any]) -> float:
+    sent = orjson.dumps(params)
+    if (rates := rates_of(params["model"])) is None:
+        return inf
+    plain, output, _, written, _ = rates.batch
+    femtodollars: int = len(sent) * (written if CACHED in sent else plain) + params["max_tokens"] * output
+    return femtodollars / FEMTO

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from threading import RLock
 from typing import Any
 
@@ -63,6 +64,12 @@ class Audit:
     def accepted(self) -> list[AcceptedBatch]:
         """Return every batch accepted, oldest first."""
         return [_accepted(batch) for batch in self._batches()]
+
+    def ended_at(self) -> dict[str, datetime]:
+        """Return when each batch has ended, of those that have."""
+        now = self._clock.now()
+        found = {batch.id: standing(batch, now).ended_at for batch in self._batches()}
+        return {batch_id: at for batch_id, at in found.items() if at is not None}
 
     def requests(self) -> Iterator[AcceptedRequest]:
         """Yield every request accepted."""

@@ -34,7 +34,9 @@ Trouble on the machine is left out.""",
     "seeds": """\
 A seed is a number from which everything is drawn: a job, faults, edits that may be taken back, cancellations, a table
 or raw results that somebody deletes, a clock that is set, people who reconcile and resolve (some of them without
-looking), and two runs at once. The same seed always goes the same way, so a failure can be seen again.
+looking), and two runs at once. One life in three has a budget, per run, day, month or backfill, some of them minutes
+before midnight: whenever a batch is accepted, what all of them can come to is held against it. In one of six, requests
+begin with a guide that is worth caching. The same seed always goes the same way, so a failure can be seen again.
 
 `make verify` plays seeds that nobody has seen, drawn from the commit. A property test (hypothesis) makes up sequences
 of its own, and shrinks those that fail.""",

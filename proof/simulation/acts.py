@@ -55,6 +55,7 @@ class Trouble:
 
     def do(self, world: SimulatedWorld) -> Sequence[Ran]:
         """Put it in force."""
+        world.troubled = True
         world.emulator.faults.add(self.name, **self.options)
         return []
 

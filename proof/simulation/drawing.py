@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from claude_batch_dagster.core.planning.budget import Budget
+from claude_batch_dagster.core.planning.budget import ALL, OWN, Budget, Period
 from claude_batch_dagster.core.planning.spending import Spending
 from proof.simulation.acts import (
     Act,
@@ -24,7 +24,7 @@ from proof.simulation.acts import (
     Wait,
 )
 from proof.simulation.gate import Fault, Plan
-from proof.simulation.jobs import MOST_USD, EmulatorFault, Job, text_of
+from proof.simulation.jobs import BRIEF, GUIDED, EmulatorFault, Job, most_usd, text_of
 from proof.simulation.runs import Order
 from proof.simulation.troubles import LEAVES, SURVIVABLE, UNSURE
 
@@ -38,6 +38,20 @@ N_TEXTS = 8
 LAST_CALL = 190
 """A fault is planned at one of so many calls of a run; later ones are the run's end, or do not happen."""
 
+
+PERIODS: tuple[Period, ...] = ("run", "day", "day", "month", "backfill")
+
+EVENINGS = (5.33 * HOUR, 5.33 * HOUR + 10 * 24 * HOUR)
+"""After so long the emulator's clock is some minutes before midnight: of any day, and of the last of a month."""
+
+ENOUGH_TO_CACHE = 5
+"""Different questions of which one goes ahead."""
+
+BUDGETED_ROWS = (0.9, 1.1, 1.3, 1.7, 2.4)
+"""How many rows a budget could pay for if each cost as much as it can; in fact, six rows cost as much as that."""
+
+MORE_THAN_BUDGETED = 12
+"""Different questions that cost more than most of the budgets together."""
 
 FIRST_SENDING = range(56, 92)
 """Calls of a run among which it usually sends its first batches."""
@@ -70,18 +84,39 @@ def draw(seed: int) -> Script:
         n_foreign=chance.choice((0, 0, 1, 3)),
         batch_seconds=batch_seconds,
         max_poll_seconds=480.0 if batch_seconds < HOUR else 3.0 * HOUR,
-        spending=_spending(chance),
         expected=frozenset({"succeeded", *(LEAVES[name] for name in names if name in LEAVES)}),
     )
-    return Script(seed, job, acts)
+    return Script(seed, _with_money(chance, job), acts)
 
 
-def _spending(chance: random.Random) -> Spending:
-    """Return a budget in one life of three, from hardly a row to nearly all; and rows that go first in one of four."""
-    budget = None
-    if chance.random() < 0.33:  # noqa: PLR2004  (one in three)
-        budget = Budget(usd=chance.choice((0.9, 1.3, 2.4, 4.2, 7.5)) * MOST_USD, per="backfill")
-    return Spending(budget=budget, canary=chance.choice((0, 0, 0, 1)), canary_from=2)
+def _with_money(chance: random.Random, job: Job) -> Job:
+    """
+    Return a job with a budget in one life of three, from not even a row to nearly all of them.
+
+    In one of four rows go first; in one of six requests share a guide, which one of them goes ahead to write.
+    """
+    n_rows = chance.choice(BUDGETED_ROWS) if chance.random() < 0.33 else None  # noqa: PLR2004  (one in three)
+    canary = chance.choice((0, 0, 0, 1))
+    if chance.random() < 1 / 6:
+        job = replace(job, task=GUIDED, documents={**job.documents, "p": _different(ENOUGH_TO_CACHE)})
+    elif n_rows is not None:
+        job = replace(job, task=BRIEF, documents={**job.documents, "p": _different(MORE_THAN_BUDGETED)})
+    budget = None if n_rows is None else _budget(chance, n_rows * most_usd(job.task))
+    return replace(
+        job,
+        spending=Spending(budget=budget, canary=canary, canary_from=2),
+        repeats=chance.random() < 0.3,  # noqa: PLR2004  (three in ten)
+        begins=chance.choice((0, 0, *EVENINGS)),
+    )
+
+
+def _budget(chance: random.Random, usd: float) -> Budget:
+    per = chance.choice(PERIODS)
+    return Budget(usd=usd, per=per, scope=chance.choice((OWN, OWN, ALL, "support")))
+
+
+def _different(n: int) -> dict[int, str]:
+    return {key: text_of(key) for key in range(n)}
 
 
 def _texts(chance: random.Random) -> dict[int, str]:

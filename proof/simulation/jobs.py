@@ -45,13 +45,30 @@ TASK = Task(
 )
 
 
+GUIDE = "Read the whole of the text before you answer, and say what it is about, not what you think of it. " * 300
+"""Some 7,000 tokens: of three requests and more, one goes ahead to write it to the cache."""
+
+GUIDED = replace(
+    TASK,
+    builder=RequestBuilder(
+        prompt=Template.parse("Label: {text}"), base={**BASE, "model": "claude-opus-5", "system": GUIDE}
+    ),
+)
+"""The same question behind a guide that is worth caching."""
+
+BRIEF = replace(TASK, builder=RequestBuilder(prompt=Template.parse("Label: {text}"), base={**BASE, "max_tokens": 20}))
+"""The same question with hardly more room than a label takes, so that it costs a sixth of what it can cost."""
+
+
 def text_of(number: int) -> str:
     """Return a document; its label can be read off it, and equal numbers ask the same question."""
     return f"a text of {LABELS[number % 2]}, number {number}, {DOCUMENT}"
 
 
-MOST_USD = OpenRow("p", "1", "", TASK.builder.build({"text": text_of(0)}).params).max_cost_usd
-"""What a request can cost at most."""
+def most_usd(task: Task) -> float:
+    """Return what a request can cost at most, as it is sent."""
+    params = task.builder.build({"text": text_of(0)}).params
+    return OpenRow("p", "1", "", task.builder.marked(params) if task is GUIDED else params).max_cost_usd
 
 
 def label_of(text: str) -> str:
@@ -73,6 +90,7 @@ class Job:
 
     documents: Mapping[str, Mapping[int, str]]
     """Texts by key, by partition."""
+    task: Task = TASK
     chunk_size: int = 2
     facts: tuple[EmulatorFault, ...] = ()
     """How the API is, for good."""
@@ -86,6 +104,10 @@ class Job:
     """Verdicts that rows may have in the end."""
     spending: Spending = field(default_factory=lambda: Spending(canary=0))
     """The budget, and how many rows go first, as long as there are troubles."""
+    repeats: bool = False
+    """Whether all runs repeat the first one, as when somebody re-executes what has failed."""
+    begins: float = 0.0
+    """Seconds that pass before anything happens: so that midnight is near."""
 
     @property
     def hides(self) -> bool:

@@ -7,21 +7,20 @@ from math import inf
 
 from claude_batch_dagster.core.collecting.answer_records import word
 from claude_batch_dagster.core.ledger import OPEN, State
-from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.engine import RunReport
-from claude_batch_dagster.errors import CanaryError
 from proof.canary import DOCUMENT, KEY
+from proof.money import ROUNDING_USD
 from proof.simulation.books import Books
 from proof.simulation.ending import let_go
 from proof.simulation.jobs import label_of
 from proof.simulation.runs import Ran
+from proof.simulation.spending import beyond_budget, beyond_canary, too_many_ahead
 from proof.simulation.world import SimulatedWorld
 
 NEVER_ACCEPTED = frozenset({State.SENDING, State.REFUSED})
 CLOSED = frozenset({State.APPLIED, State.LOST})
-USD_ROUNDING = 1e-8
 OUTCOMES = frozenset(word(came) for came in Came)
 PAID_TO_REPEAT = frozenset({"invalid", "truncated"})
 """What cost as much as an answer and is none: one more try."""
@@ -60,8 +59,9 @@ def judge(world: SimulatedWorld, runs: Sequence[Ran], *, finished: bool) -> Judg
         unreported=list(_unreported(books)),
         others=[
             *_needless(world, books),
-            *_beyond_budget(world),
-            *_beyond_canary(world, runs),
+            *beyond_budget(world),
+            *beyond_canary(world, runs),
+            *too_many_ahead(world, runs),
             *_misbooked(books),
             *_mistold(world, books),
             *_leaks(world, books, runs),
@@ -105,7 +105,7 @@ def _untold(books: Books, report: RunReport) -> Iterator[str]:
     usd_told = sum(inf if doubts.possible_duplicate_usd is None else doubts.possible_duplicate_usd for doubts in told)
     price = {row.request_hash: row.cost_usd or 0.0 for row in sorted(books.table, key=lambda row: row.cost_usd or 0.0)}
     usd = sum(n * price.get(asked, 0.0) for asked, n in extra.items())
-    if usd > usd_told + USD_ROUNDING:
+    if usd > usd_told + ROUNDING_USD:
         yield f"{usd:.8f} USD too much, and the report tells of at most {usd_told:.8f}"
 
 
@@ -114,31 +114,6 @@ def _needless(world: SimulatedWorld, books: Books) -> Iterator[str]:
     if not world.job.hides and not world.careless:
         for asked, n_extra in _extra(books).items():
             yield f"question {asked} was billed {n_extra} times too often, and every batch could be found in time"
-
-
-def _beyond_budget(world: SimulatedWorld) -> Iterator[str]:
-    """Find more dollars billed than the budget allows, by the server's own count of tokens."""
-    budget = world.job.spending.budget
-    if budget is None or world.calmed:
-        return
-    audit, usd = world.emulator.audit, 0.0
-    for live, bill in ((False, audit.bill(without=world.foreign)), (True, audit.live_bill())):
-        for model, tokens in bill.items():
-            rates = rates_of(model)
-            prices = rates and (rates.live if live else rates.batch)
-            usd += (tokens.input * prices[0] + tokens.output * prices[1]) / FEMTO if prices else inf
-    if usd > budget.usd + USD_ROUNDING:
-        yield f"{usd:.8f} USD were billed, and the budget is {budget.usd:.8f}"
-
-
-def _beyond_canary(world: SimulatedWorld, runs: Sequence[Ran]) -> Iterator[str]:
-    """Find runs that stopped at their first rows and have sent more than those."""
-    for ran in runs:
-        if isinstance(ran.error, CanaryError):
-            sent = world.storage.rows(f"SELECT sum(n_requests) FROM chunks WHERE run_id = '{ran.run_id}'")  # noqa: S608
-            n_sent = int(sent[0][0] or 0)
-            if n_sent > world.job.spending.canary:
-                yield f"run {ran.run_id} stopped at its canary, and has sent {n_sent} requests"
 
 
 def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:

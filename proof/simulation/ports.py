@@ -1,6 +1,6 @@
 """The ports of the engine, each with a gate in front; behind it are the real ones."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from proof.simulation.gate import LOCAL, PIECE, REMOTE, CrashError, Gate
 class GatedApi:
     """The real client; its connection can break at any call, and at any piece of what goes or comes."""
 
-    def __init__(self, api: AnthropicBatches, gate: Gate) -> None:
+    def __init__(self, api: AnthropicBatches, gate: Gate, on_sent: Callable[[bytes], None]) -> None:
         self._api, self._gate = api, gate
+        self._on_sent = on_sent
+        """Told of each body, as far as it has left."""
         self.account, self.answerer, self.betas = api.account, api.answerer, api.betas
 
     def close(self) -> None:
@@ -58,9 +60,12 @@ class GatedApi:
             yield self._received(_halves(pieces))
 
     def _sent(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        left = b""
         for piece in pieces:
             with self._gate.call("api create piece", PIECE):
                 pass  # it leaves when the generator is asked for the next
+            left += piece
+            self._on_sent(left)
             yield piece
 
     def _received(self, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from claude_batch_dagster.core.asking.partitions import Partition
@@ -27,6 +28,9 @@ from proof.simulation.world import SimulatedWorld
 PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
 """Few looks, so that schedules are short; the quiet period is the one that users have."""
 
+
+FIRST_RUN = "run-1"
+"""What runs repeat, where they repeat one."""
 
 BACKFILL = "the one that all runs are of"
 """So that money is one and the same for all of them, whatever clocks do."""
@@ -102,6 +106,8 @@ class Ran:
 
     gate: Gate
     run_id: str = ""
+    is_undisturbed: bool = False
+    """Whether nothing goes wrong at its calls, the API has no faults for a while, and no other run is there."""
     report: RunReport | None = None
     error: ClaudeBatchError | None = None
     """What it raised, as documented."""
@@ -122,7 +128,7 @@ def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> S
     ran.run_id, gate = f"run-{world.n_runs}", ran.gate
     return SimulatedEngine(
         task=world.task,
-        api=cast("ClaudeApi", GatedApi(world.api(), gate)),
+        api=cast("ClaudeApi", GatedApi(world.api(), gate, partial(world.note_sent, ran.run_id))),
         warehouse=GatedWarehouse(world.storage.database, CONFIG, gate=gate, turns=turns),
         ledger=cast("SqlLedger", GatedLedger(world.storage.ledger, gate)),
         state=GatedState(world.storage.state.path, gate, turns),
@@ -130,6 +136,7 @@ def engine_of(world: SimulatedWorld, ran: Ran, turns: Turns, patience: int) -> S
             PACING, limits=Limits(max_requests=world.job.chunk_size), max_poll_seconds=world.job.max_poll_seconds
         ),
         run_id=ran.run_id,
+        root_run_id=FIRST_RUN if world.job.repeats else None,
         backfill_id=BACKFILL,
         clock=GatedClock(world, gate, turns, patience),
         on_trouble=lambda error: ran.troubles.append(str(error)),
@@ -173,5 +180,6 @@ def prepare(
 def run(world: SimulatedWorld, order: Order, on_point: Callable[[Point], None] | None = None) -> Ran:
     """Run the engine once, to its end or its death."""
     ran, go = prepare(world, order, Alone(world.pass_time), on_point)
+    ran.is_undisturbed = not (order.plan or world.troubled)
     go()
     return ran

@@ -11,6 +11,7 @@ from proof.simulation.gate import Fault, Plan, Point
 from proof.simulation.jobs import JOBS
 from proof.simulation.judge import Judgement, judge
 from proof.simulation.runs import Order, Ran, run
+from proof.simulation.spending import n_ahead
 from proof.simulation.storage import SurvivingStorage
 from proof.simulation.world import SimulatedWorld, new_world
 
@@ -70,6 +71,8 @@ class Outcome:
     """Hash of all that was durable in the end."""
     moves: Counter[str] = field(default_factory=Counter)
     """How many chunks came into each state."""
+    n_ahead: int = 0
+    """Plans of which something went ahead."""
 
     @property
     def trace(self) -> str:
@@ -116,5 +119,10 @@ def outcome_of(schedule: str, world: SimulatedWorld, runs: list[Ran], judgement:
     """Sum up what came of a schedule."""
     moves = world.storage.rows("SELECT state, count(*) FROM events GROUP BY state")
     return Outcome(
-        schedule=schedule, runs=runs, judgement=judgement, end=world.fingerprint(), moves=Counter(dict(moves))
+        schedule=schedule,
+        runs=runs,
+        judgement=judgement,
+        end=world.fingerprint(),
+        moves=Counter(dict(moves)),
+        n_ahead=n_ahead(world, runs),
     )

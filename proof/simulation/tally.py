@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from claude_batch_dagster.core.ledger import State
 from proof.findings import Finding
+from proof.simulation.runs import Ran
 from proof.simulation.schedules import Outcome
 
 MAX_FAILURES = 20
@@ -41,6 +42,8 @@ class Tally:
                 "calls": sum(len(ran.gate.trace) for ran in outcome.runs),
                 "batches adopted": outcome.moves[State.ADOPTED],
                 "chunks set free unseen": outcome.moves[State.UNSEEN],
+                "plans with a request ahead": outcome.n_ahead,
+                "runs short of money": sum(_is_short(ran) for ran in outcome.runs),
             }
         )
         if outcome.failure and len(self.failures) < MAX_FAILURES:
@@ -76,3 +79,8 @@ class Tally:
             seeds=seeds,
             facts={"schedules executed": self.n_executed, "other promises broken": self.n_others, **self.counts},
         )
+
+
+def _is_short(ran: Ran) -> bool:
+    """Whether a run has left something out for which there was no money."""
+    return ran.report is not None and any("does not allow it" in reason for reason in ran.report.left_out)

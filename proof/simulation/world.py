@@ -11,10 +11,11 @@ import anthropic
 import duckdb
 
 from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.emulator import Emulator
 from proof.canary import KEY
-from proof.simulation.jobs import BASE, TASK, Job
+from proof.simulation.jobs import BASE, Job
 from proof.simulation.storage import SurvivingStorage
 from proof.simulation.transport import EagerTransport
 
@@ -36,6 +37,18 @@ class TableRow(NamedTuple):
     """All its columns."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """On what occasion a body has left: seen where it leaves, not in the ledger."""
+
+    run_id: str
+    body: bytes
+    at: datetime
+    """By the clock of the machine."""
+    budget: Budget | None
+    """What had to be kept then."""
+
+
 @dataclass(kw_only=True)
 class SimulatedWorld:
     """Everything around one table that outlives a crash."""
@@ -50,7 +63,11 @@ class SimulatedWorld:
     """Batches that are not ours."""
     deleted: set[str] = field(default_factory=set)
     """Batches whose raw results were deleted here; the API has them for 29 days."""
+    sent: dict[str, Sent] = field(default_factory=dict)
+    """What has left, whole or not, by the hash of its body."""
     n_runs: int = 0
+    troubled: bool = False
+    """Whether the API has faults that come and go."""
     ahead: timedelta = timedelta(0)
     """How far the clock of the machine is ahead of the API's."""
     calmed: bool = False
@@ -102,12 +119,17 @@ class SimulatedWorld:
 
     def calm(self) -> None:
         """End all troubles, and set the clock right; somebody cancels what would never end by itself."""
-        self.calmed = True
+        self.calmed, self.troubled = True, False
         self.emulator.faults.clear()
         self.ahead = timedelta(0)
         self.emulator.pace.batch_seconds = USUAL_SECONDS
         self.cancel_open_batches()
         self.put_facts()
+
+    def note_sent(self, run_id: str, body: bytes) -> None:
+        """Remember by whom a body was sent, and when; or as much of it as has left."""
+        sent = Sent(run_id=run_id, body=body, at=self.wall(), budget=self.task.spending.budget)
+        self.sent[hashlib.sha256(body).hexdigest()] = sent
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass while nobody runs."""
@@ -123,7 +145,7 @@ class SimulatedWorld:
     @property
     def task(self) -> Task:
         """Return what is asked, and how much it may cost."""
-        return TASK if self.calmed else replace(TASK, spending=self.job.spending)
+        return self.job.task if self.calmed else replace(self.job.task, spending=self.job.spending)
 
     def api(self) -> AnthropicBatches:
         """Return the real client, joined to the emulator without a socket."""
@@ -139,7 +161,7 @@ class SimulatedWorld:
 
     def hash_of(self, text: str) -> str:
         """Return the hash of the question about a document."""
-        return TASK.builder.build({"text": text}).request_hash
+        return self.job.task.builder.build({"text": text}).request_hash
 
     def table(self) -> list[TableRow]:
         """Return the output table; nothing while it does not exist."""
@@ -196,5 +218,6 @@ def new_world(job: Job, storage: SurvivingStorage) -> Iterator[SimulatedWorld]:
         for _ in range(job.n_foreign):
             world.send_foreign(job.chunk_size)
         world.put_facts()
+        world.pass_time(job.begins)
         yield world
     emulator.close()

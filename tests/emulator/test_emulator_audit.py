@@ -36,6 +36,19 @@ def test_every_acceptance_is_written_down(emulator: Emulator, ask: Ask) -> None:
     assert (accepted.sha256, accepted.n_requests, accepted.n_retries) == (sha256(body).hexdigest(), 2, 1)
 
 
+def test_when_batches_have_ended_is_known(emulator: Emulator, ask: Ask) -> None:
+    """Of each that has, by now."""
+    started = emulator.clock.now()
+    early = emulator.handle("POST", PATH, HEADERS, orjson.dumps({"requests": [ask("a")]})).json()["id"]
+    emulator.clock.advance(minutes=10)
+    emulator.handle("POST", PATH, HEADERS, orjson.dumps({"requests": [ask("b")]}))
+
+    [(batch_id, ended_at)] = emulator.audit.ended_at().items()
+
+    assert batch_id == early
+    assert started < ended_at < emulator.clock.now()
+
+
 def test_what_is_billed_twice_is_counted_twice(emulator: Emulator, handle: Handle, ask: Ask) -> None:
     """Params are known by their content, whatever order their keys have."""
     first, second = ask("a", "Grüße"), ask("b", "Grüße")
