@@ -3,8 +3,13 @@
 # Docstrings of bugs are thoughts, not orders.
 # ruff: noqa: D401
 
+from collections.abc import Iterable
+
+from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.canary import Evidence
 from claude_batch_dagster.core.running.dispatch import Dispatch
+from claude_batch_dagster.core.running.pipeline import Pipeline
+from claude_batch_dagster.core.sending.chunks import OpenRow
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.planner import Planner
@@ -19,6 +24,10 @@ from proof.planted.promises import Promise
 BUDGET = "tests/core/test_core_budget.py"
 CANARY = "tests/core/test_core_canary.py"
 PLAN = "tests/core/test_core_plan.py"
+LIVES = "tests/proof/test_proof_spending.py"
+KILLED = f"{LIVES}::test_f114_what_a_killed_run_has_sent_counts"
+LANDED_NEXT_DAY = f"{LIVES}::test_f114_what_landed_on_the_next_day_counts_on_the_day_before"
+UNSEEN = f"{LIVES}::test_f114_what_nobody_has_seen_counts"
 
 
 @breaks(
@@ -46,6 +55,55 @@ def budget_is_a_wish(planter: Planter) -> None:
     """The last batch may go a little beyond."""
     planter.replace(Purse, "affordable", lambda self, rows: rows)  # noqa: ARG005  (called by their names)
     planter.replace(budgets, "check", lambda connection, chunk, allowance: None)  # noqa: ARG005  (as above)
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{KILLED}[day]", f"{KILLED}[month]"))
+def each_run_minds_its_own_money(planter: Planter) -> None:
+    """What a run that died has reserved is nobody's any more."""
+    of_all = "root_run_id=root if since is None and not whole else None"
+    planter.rewrite(Budget, "allowance", of_all, "root_run_id=None if whole else root")
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{KILLED}[run]",))
+def repeated_run_starts_afresh(planter: Planter) -> None:
+    """Whoever runs again what has failed means to spend."""
+    planter.rewrite(Budget, "allowance", "occasion.root_run_id or occasion.run_id", "occasion.run_id")
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{KILLED}[day]",))
+def day_of_a_few_hours(planter: Planter) -> None:
+    """What was sent hours ago has long been settled."""
+    hours_ago = "today.replace(hour=now.hour)"
+    planter.rewrite(Budget, "allowance", '{"day": today,', f'{{"day": {hours_ago},')
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{UNSEEN}[day]", f"{UNSEEN}[month]"))
+def sent_when_the_api_says_so(planter: Planter) -> None:
+    """The day of a batch is the one on which the API created it."""
+    planter.rewrite(budgets, "committed", "chunks.c.intended_at >=", "chunks.c.batch_created_at >=")
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(LANDED_NEXT_DAY,))
+def day_is_over_when_it_is_midnight(planter: Planter) -> None:
+    """What landed on the next day was spent on that day."""
+    planter.rewrite(
+        budgets,
+        "committed",
+        ".where(*conditions)\n    )",
+        ".where(*conditions, sa.func.date(chunks.c.ended_at) == sa.func.date(chunks.c.intended_at))\n    )",
+    )
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{LIVES}::test_one_request_goes_ahead_of_each_plan",))
+def another_one_ahead(planter: Planter) -> None:
+    """If the first request has not written the cache, the second will."""
+    probe = Pipeline._probe  # noqa: SLF001  (a bug is planted where it would be)
+
+    def twice(self: Pipeline, rows: Iterable[OpenRow]) -> None:
+        probe(self, rows)
+        probe(self, rows)
+
+    planter.replace(Pipeline, "_probe", twice)
 
 
 @breaks(
