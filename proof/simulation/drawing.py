@@ -101,7 +101,9 @@ def _with_money(chance: random.Random, job: Job) -> Job:
         job = replace(job, task=GUIDED, documents={**job.documents, "p": _different(ENOUGH_TO_CACHE)})
     elif n_rows is not None:
         job = replace(job, task=BRIEF, documents={**job.documents, "p": _different(MORE_THAN_BUDGETED)})
-    budget = None if n_rows is None else _budget(chance, n_rows * most_usd(job.task))
+    if n_rows is None:
+        return replace(job, spending=Spending(canary=canary, canary_from=2))
+    budget = _budget(chance, n_rows * most_usd(job.task))
     return replace(
         job,
         spending=Spending(budget=budget, canary=canary, canary_from=2),

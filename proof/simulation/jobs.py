@@ -90,7 +90,8 @@ class Job:
 
     documents: Mapping[str, Mapping[int, str]]
     """Texts by key, by partition."""
-    task: Task = TASK
+    task: Task = field(default=TASK, repr=False)
+    """What is asked: `TASK`, `BRIEF` or `GUIDED`; too long to be printed."""
     chunk_size: int = 2
     facts: tuple[EmulatorFault, ...] = ()
     """How the API is, for good."""
