@@ -33,7 +33,7 @@ from claude_batch_dagster.core.planning.wording import dollars, of_lanes
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.pricing import Size, most, rates_of
 from claude_batch_dagster.core.retries import Plan
-from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES
+from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES, STEP_BYTES
 from claude_batch_dagster.core.sending.purse import NO_BOUND, Purse
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ApiError, CanaryError, ConfigurationError, CredentialError, RepayError
@@ -43,6 +43,9 @@ from claude_batch_dagster.storage.files.outbox import Outbox
 
 N_SAMPLED = 5
 """Requests of which the API counts the tokens, at no cost."""
+
+MARKS_BYTES = 2 * STEP_BYTES
+"""More than the marks of the cache add to a request, as its size is rounded when it is priced."""
 
 SAMPLED_FROM = 100
 """Requests from which on it is worth the calls to count tokens of a few; and whenever a person waits to see a plan."""
@@ -138,7 +141,7 @@ class Planner:
             rows, repaid = planning.count(plan, changed)
         loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
         load, self._unit = sum(loads.values(), NOTHING), unit
-        caching = self._caching(load)
+        caching = self._caching(load) if self._may_mark(plan.due) else None
         if unit and isinstance(caching, PromptCaching) and unit.basis is not Basis.HISTORY:
             unit = less(unit, load, caching.saved_usd)  # what answers have cost tells of the cache by itself
         at_once = unit and live(unit, str(self.builder.base.get("model")))
@@ -175,6 +178,16 @@ class Planner:
             self.check(forecast)
         except RepayError as error:
             yield f"the run stops: {error}"
+
+    def _may_mark(self, due: Collection[str]) -> bool:
+        """Whether each request can be paid for when it is marked: what it writes to the cache costs twice as much."""
+        if self.purse is None:
+            return True
+        model, limit = (self.builder.base.get(name) for name in ("model", "max_tokens"))
+        n_bytes = max((size for _, question, size in self.outbox.sizes() if question in due), default=0)
+        size = Size(model=str(model), n_bytes=n_bytes + MARKS_BYTES, max_tokens=int(limit or 0), cached=True)
+        bound = most(size)
+        return bound is None or bound <= self.purse.budget.usd
 
     def _caching(self, load: Load) -> PromptCaching | NoCaching | None:
         """Return how the requests use the prompt cache."""

@@ -7,10 +7,11 @@ import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.caching import Wave
+from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.planning.prompt_caching import CacheUse, NoCaching, PromptCaching, caching_of
 from claude_batch_dagster.core.pricing import rates_of
-from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.core.sending.chunks import Limits, OpenRow
 from claude_batch_dagster.engine import Pacing
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -127,6 +128,20 @@ def test_nothing_is_marked(world: "World", options: dict[str, Any]) -> None:
     assert forecast.caching is None
     assert sizes(world) == [300, 300]
     assert b'"ttl"' not in b"".join(str(params).encode() for params in world.emulator.audit.asked())
+
+
+def test_no_request_is_marked_that_could_not_be_paid_for_then(world: "World") -> None:
+    """To write the cache can cost more than a budget allows at all, where the request alone can be paid for."""
+    builder = world.engine(**GUIDED).task.builder
+    params = builder.build({"text": f"{N} {TEXT}"}).params
+    plain, marked = (OpenRow("p", "1", "", sent).max_cost_usd for sent in (params, builder.marked(params)))
+    narrow, wide = Budget(usd=0.9 * marked), Budget(usd=1.5 * marked)
+    assert plain < narrow.usd
+
+    assert isinstance(planned(world, budget=wide).caching, PromptCaching)
+    assert planned(world, budget=narrow).caching is None
+    world.engine(**GUIDED, budget=narrow).submit([Partition(key="p")])
+    assert sizes(world) == [1]
 
 
 @pytest.mark.verify
