@@ -390,7 +390,7 @@ class Engine:
             lanes.give_up_at = gives_up_at(now, spending.deadline) if is_over else told
         return lanes
 
-    @cached_property
+    @property
     def _live(self) -> LiveLane:
         """What asks live."""
         spool = FileSpool(self.state.spool)

@@ -17,13 +17,13 @@ ROUNDING_USD = 1e-8
 CACHED = b'"cache_control"'
 
 
-def usd_of(bill: Bill) -> float:
-    """Price what was billed; infinite where a price is not known."""
+def usd_of(bill: Bill, *, live: bool = False) -> float:
+    """Price what was billed, of batches or live; infinite where a price is not known."""
     usd = 0.0
     for model, tokens in bill.items():
         if (rates := rates_of(model)) is None:
             return inf
-        plain, output, for_minutes, for_an_hour, read = rates.batch
+        plain, output, for_minutes, for_an_hour, read = rates.live if live else rates.batch
         usd += tokens.input * plain + tokens.output * output + tokens.cache_read * read
         usd += tokens.cache_written_5m * for_minutes + tokens.cache_written_1h * for_an_hour
     return usd / FEMTO

@@ -2,13 +2,14 @@
 
 import json
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
-from claude_batch_dagster.core.ledger import State
+from claude_batch_dagster.core.ledger import Lane, State
+from claude_batch_dagster.core.verdicts import UNHEARD
 from claude_batch_dagster.emulator.audit import AcceptedRequest
 from proof.simulation.jobs import LABELS, TASK
 from proof.simulation.world import SimulatedWorld, TableRow
@@ -27,6 +28,8 @@ class ChunkEntry:
     batch_id: str | None
     doubted: bool
     """Whether the ledger says that it may have been paid for in vain."""
+    is_live: bool = False
+    """Whether it was asked live."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,8 @@ class Books:
     """Every row ever planned, by custom_id."""
     accepted: Mapping[str, list[AcceptedRequest]]
     """What the server accepted of us, by custom_id."""
+    answered_live: Mapping[str, int]
+    """How many live answers the server has billed, by question."""
     spooled: Mapping[str, str | None]
     """What the results on our disk are worth, by custom_id; None for what is no Message."""
     answers: Sequence[CameBack]
@@ -79,6 +84,13 @@ class Books:
         for custom_id, requests in self.accepted.items():
             if (row := self.planned.get(custom_id)) is not None:
                 self.billed[row.request_hash].extend(row for request in requests if request.billed)
+        for question, n in self.answered_live.items():
+            self.billed[question].extend(self._asked_live(question)[:n])
+
+    def _asked_live(self, question: str) -> list[RowEntry]:
+        """Return the live requests of a question, those first whose answers are known: a bill does not say which."""
+        found = [row for row in self.planned.values() if row.request_hash == question and row.chunk.is_live]
+        return sorted(found, key=lambda row: (row.custom_id not in self.worth, row.outcome not in {None, UNHEARD}))
 
     @classmethod
     def of(cls, world: SimulatedWorld) -> "Books":
@@ -98,6 +110,7 @@ class Books:
                 for chunk_id, custom_id, request_hash, outcome in rows
             },
             accepted=accepted,
+            answered_live=Counter(world.question_of(call.params_sha256) for call in world.emulator.audit.live()),
             spooled=_spooled(world),
             answers=_answers(world),
             table=world.table(),
@@ -123,9 +136,10 @@ def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:
             n_requests=n_requests,
             batch_id=batch_id,
             doubted=chunk_id in doubted,
+            is_live=lane == Lane.LIVE,
         )
-        for chunk_id, state, n_requests, batch_id in world.storage.rows(
-            "SELECT chunk_id, state, n_requests, batch_id FROM chunks"
+        for chunk_id, state, n_requests, batch_id, lane in world.storage.rows(
+            "SELECT chunk_id, state, n_requests, batch_id, lane FROM chunks"
         )
     }
 

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 from claude_batch_dagster.core.planning.budget import ALL, OWN, Budget, Period
 from claude_batch_dagster.core.planning.spending import Spending
@@ -50,6 +51,9 @@ ENOUGH_TO_CACHE = 5
 BUDGETED_ROWS = (0.9, 1.1, 1.3, 1.7, 2.4)
 """How many rows a budget could pay for if each cost as much as it can; in fact, six rows cost as much as that."""
 
+DEADLINES = (20, 120, 900, 2 * HOUR)
+"""Seconds: shorter than a batch takes, and longer."""
+
 MORE_THAN_BUDGETED = 12
 """Different questions that cost more than most of the budgets together."""
 
@@ -86,7 +90,7 @@ def draw(seed: int) -> Script:
         max_poll_seconds=480.0 if batch_seconds < HOUR else 3.0 * HOUR,
         expected=frozenset({"succeeded", *(LEAVES[name] for name in names if name in LEAVES)}),
     )
-    return Script(seed, _with_money(chance, job), acts)
+    return Script(seed, _with_lanes(chance, _with_money(chance, job)), acts)
 
 
 def _with_money(chance: random.Random, job: Job) -> Job:
@@ -109,6 +113,23 @@ def _with_money(chance: random.Random, job: Job) -> Job:
         spending=Spending(budget=budget, canary=canary, canary_from=2),
         repeats=chance.random() < 0.3,  # noqa: PLR2004  (three in ten)
         begins=chance.choice((0, 0, *EVENINGS)),
+    )
+
+
+def _with_lanes(chance: random.Random, job: Job) -> Job:
+    """
+    Return a job with a deadline in one life of four, and one whose few rows are asked live in one of eight.
+
+    Not beside budgets of a time: a bill of live answers does not say for which run they were.
+    """
+    deadline = timedelta(seconds=chance.choice(DEADLINES)) if chance.random() < 1 / 4 else None
+    small: Literal["batch", "live"] = "live" if chance.random() < 1 / 8 else "batch"
+    below = chance.choice((2, 4, 20))
+    if job.spending.budget is not None and job.spending.budget.per != "backfill":
+        return job
+    return replace(
+        job,
+        spending=replace(job.spending, deadline=deadline, small_batches=small, small_batches_below=below),
     )
 
 

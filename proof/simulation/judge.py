@@ -8,7 +8,7 @@ from math import inf
 from claude_batch_dagster.core.collecting.answer_records import word
 from claude_batch_dagster.core.ledger import OPEN, State
 from claude_batch_dagster.core.retries import Came
-from claude_batch_dagster.core.verdicts import Verdict
+from claude_batch_dagster.core.verdicts import UNHEARD, Verdict
 from claude_batch_dagster.engine import RunReport
 from proof.canary import DOCUMENT, KEY
 from proof.money import ROUNDING_USD
@@ -16,7 +16,12 @@ from proof.simulation.books import Books
 from proof.simulation.ending import let_go
 from proof.simulation.jobs import label_of
 from proof.simulation.runs import Ran
-from proof.simulation.spending import beyond_budget, beyond_canary, too_many_ahead
+from proof.simulation.spending import (
+    beyond_budget,
+    beyond_budget_with_live_answers,
+    beyond_canary,
+    too_many_ahead,
+)
 from proof.simulation.world import SimulatedWorld
 
 NEVER_ACCEPTED = frozenset({State.SENDING, State.REFUSED})
@@ -60,6 +65,7 @@ def judge(world: SimulatedWorld, runs: Sequence[Ran], *, finished: bool) -> Judg
         others=[
             *_needless(world, books),
             *beyond_budget(world),
+            *beyond_budget_with_live_answers(world),
             *beyond_canary(world, runs),
             *too_many_ahead(world, runs),
             *_misbooked(books),
@@ -112,7 +118,8 @@ def _untold(books: Books, report: RunReport) -> Iterator[str]:
 def _needless(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find questions billed twice, reported or not, although nobody let go of a batch that could be found in time."""
     if not world.job.hides and not world.careless:
-        for asked, n_extra in _extra(books).items():
+        unheard = Counter(row.request_hash for row in books.planned.values() if row.outcome == UNHEARD)
+        for asked, n_extra in (_extra(books) - unheard).items():
             yield f"question {asked} was billed {n_extra} times too often, and every batch could be found in time"
 
 
@@ -121,7 +128,7 @@ def _lost(world: SimulatedWorld, books: Books) -> Iterator[str]:
     kept = books.spooled.keys() | {one.custom_id for one in books.answers if one.came == Came.SUCCEEDED}
     for row in (row for rows in books.billed.values() for row in rows):
         # What is doubted was set free to be asked again, and is told as a possible duplicate.
-        excused = row.chunk.doubted or row.chunk.batch_id in world.deleted
+        excused = row.chunk.doubted or row.chunk.batch_id in world.deleted or row.outcome == UNHEARD
         if row.custom_id not in kept and row.chunk.state not in OPEN and not excused:
             yield f"request {row.custom_id}, its chunk is {row.chunk.state}, what came back {row.outcome}"
 
@@ -141,13 +148,22 @@ def _misbooked(books: Books) -> Iterator[str]:
             yield f"request {custom_id} was accepted in another batch than its chunk's {row.chunk.batch_id}"
         if len(requests) > 1:
             yield f"request {custom_id} was accepted {len(requests)} times: one body, sent twice"
+    yield from _unplanned(books)
     for row in books.planned.values():
-        if row.chunk.batch_id is not None and row.custom_id not in books.accepted:
+        if row.chunk.batch_id is not None and not row.chunk.is_live and row.custom_id not in books.accepted:
             yield f"request {row.custom_id} is said to be in batch {row.chunk.batch_id}, which does not have it"
     yield from _wrong_sums(books)
     for (chunk_id, ordinal), n in Counter((one.chunk_id, one.ordinal) for one in books.answers).items():
         if n > 1:
             yield f"request {ordinal} of chunk {chunk_id} is written down {n} times"
+
+
+def _unplanned(books: Books) -> Iterator[str]:
+    """Find questions that were answered live more often than the ledger has planned."""
+    planned = Counter(row.request_hash for row in books.planned.values() if row.chunk.is_live)
+    for question, n in books.answered_live.items():
+        if planned[question] < n:
+            yield f"question {question} was answered live {n} times, and planned {planned[question]} times"
 
 
 def _wrong_sums(books: Books) -> Iterator[str]:
@@ -189,10 +205,13 @@ def _duplicates(books: Books) -> Iterator[str]:
 def _unfinished(world: SimulatedWorld, books: Books) -> Iterator[str]:
     """Find documents without their answer, the one to what stands upstream now, and batches left behind."""
     rows = {(row.partition, row.key): row for row in books.table}
+    unheard = {row.request_hash for row in books.planned.values() if row.outcome == UNHEARD}
     for place in sorted(rows.keys() - world.documents.keys()):
         yield f"row {place} is left, though its document is gone"
     for place, text in world.documents.items():
         row = rows.get(place)
+        if row and row.status == Verdict.MISSING and world.hash_of(text) in unheard:
+            continue  # its answer was lost on the way, and it was asked once more
         if row is None or row.status not in world.job.expected:
             yield f"row {place} ends as {row and row.status}"
         elif row.status == Verdict.SUCCEEDED and row.request_hash != world.hash_of(text):

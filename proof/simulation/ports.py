@@ -9,6 +9,7 @@ from typing import Any
 from claude_batch_dagster.client import AnthropicBatches
 from claude_batch_dagster.core.ports import Batch, Body, Page
 from claude_batch_dagster.errors import LedgerError, SpoolError
+from claude_batch_dagster.storage.files.journals import FileJournals
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool
 from proof.simulation.gate import LOCAL, PIECE, REMOTE, CrashError, Gate
@@ -46,6 +47,11 @@ class GatedApi:
         with self._gate.call("api cancel", REMOTE):
             return self._api.cancel(batch_id)
 
+    def ask(self, body: Body) -> bytes:
+        """Ask one request live."""
+        with self._gate.call("api ask", REMOTE):
+            return self._api.ask(Body(pieces=self._asked(body.pieces), n_bytes=body.n_bytes))
+
     def count_tokens(self, params: bytes) -> int:
         """Count the tokens of a request."""
         with self._gate.call("api count", REMOTE):
@@ -66,6 +72,12 @@ class GatedApi:
                 pass  # it leaves when the generator is asked for the next
             left += piece
             self._on_sent(left)
+            yield piece
+
+    def _asked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            with self._gate.call("api ask piece", PIECE):
+                pass
             yield piece
 
     def _received(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -143,6 +155,36 @@ class GatedSpool(FileSpool):
         """Forget the results of the batch."""
         with self.gate.call("spool discard", LOCAL, failure=_full_disk):
             super().discard(batch_id)
+
+
+@dataclass(frozen=True)
+class GatedJournals(FileJournals):
+    """The real journals of what is asked live."""
+
+    gate: Gate = field(kw_only=True)
+
+    @contextmanager
+    def writing(self, chunk_id: str) -> Iterator[Callable[[bytes], None]]:
+        """Begin a journal."""
+        with ExitStack() as stack:
+            with self.gate.call("journal begin", LOCAL, failure=_full_disk):
+                write = stack.enter_context(super().writing(chunk_id))
+
+            def gated(line: bytes) -> None:
+                with self.gate.call("journal write", LOCAL, failure=_full_disk):
+                    write(line)
+
+            yield gated
+
+    def has(self, chunk_id: str) -> bool:
+        """Whether a journal is here."""
+        with self.gate.call("journal has", LOCAL, failure=_full_disk):
+            return super().has(chunk_id)
+
+    def discard(self, chunk_id: str) -> None:
+        """Forget a journal."""
+        with self.gate.call("journal discard", LOCAL, failure=_full_disk):
+            super().discard(chunk_id)
 
 
 def _noted(pieces: Iterable[bytes], notes: list[bytes]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ports import ClaudeApi, RunPlanner
 from claude_batch_dagster.core.running.pipeline import Pipeline
 from claude_batch_dagster.core.sending.chunks import Limits
+from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.engine import Engine, Pacing, RunReport
 from claude_batch_dagster.errors import ClaudeBatchError
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
@@ -19,13 +20,13 @@ from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from proof.simulation.gate import MANY_CALLS, CrashError, Gate, Plan, Point
-from proof.simulation.ports import GatedApi, GatedLedger, GatedOutbox, GatedSpool
+from proof.simulation.ports import GatedApi, GatedJournals, GatedLedger, GatedOutbox, GatedSpool
 from proof.simulation.storage import CONFIG
 from proof.simulation.turns import Alone, Turns
 from proof.simulation.warehouse import GatedWarehouse
 from proof.simulation.world import SimulatedWorld
 
-PACING = Pacing(poll_seconds=30.0, poll_growth=2.0)
+PACING = Pacing(poll_seconds=30.0, poll_growth=2.0, max_live_requests=1)
 """Few looks, so that schedules are short; the quiet period is the one that users have."""
 
 
@@ -90,6 +91,11 @@ class SimulatedEngine(Engine):
             yield outbox
         finally:
             outbox.remove()
+
+    @property
+    def _live(self) -> LiveLane:
+        spool = GatedSpool(self.state.spool, gate=self.gate)
+        return replace(super()._live, spool=spool, journals=GatedJournals(spool, gate=self.gate))
 
     def _pipeline(self, store: AnswerStore, planner: RunPlanner) -> Pipeline:
         pipeline = super()._pipeline(store, planner)

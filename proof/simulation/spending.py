@@ -8,7 +8,7 @@ from claude_batch_dagster.core.ledger import State
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.emulator.audit import AcceptedBatch
 from claude_batch_dagster.errors import CanaryError
-from proof.money import ROUNDING_USD, billed_usd, most_usd_of
+from proof.money import ROUNDING_USD, billed_usd, most_usd_of, usd_of
 from proof.simulation.runs import FIRST_RUN, Ran
 from proof.simulation.world import Sent, SimulatedWorld
 
@@ -27,6 +27,17 @@ def beyond_budget(world: SimulatedWorld) -> Iterator[str]:
         usd = max(_at_stake(world, batches))
         if usd > budget.usd + ROUNDING_USD:
             yield f"{usd:.8f} USD were at stake for what was sent in {window}, and {budget} is {budget.usd:.8f}"
+
+
+def beyond_budget_with_live_answers(world: SimulatedWorld) -> Iterator[str]:
+    """Find more dollars than a budget of all runs allows, billed for batches and for what was asked live."""
+    budget, audit = world.job.spending.budget, world.emulator.audit
+    if budget is None or budget.per != "backfill":
+        return
+    others = {batch.id for batch in audit.accepted() if not ((sent := world.sent.get(batch.sha256)) and sent.budget)}
+    usd = billed_usd(world.emulator, without=others) + usd_of(audit.live_bill(), live=True)
+    if usd > budget.usd + ROUNDING_USD:
+        yield f"{usd:.8f} USD were billed, live answers among it, and {budget} is {budget.usd:.8f}"
 
 
 def _at_stake(world: SimulatedWorld, batches: Iterable[AcceptedBatch]) -> Iterator[float]:

@@ -5,19 +5,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import anthropic
 import duckdb
+import orjson
 
 from claude_batch_dagster.client import AnthropicBatches
+from claude_batch_dagster.core.asking.requests import widened
+from claude_batch_dagster.core.ledger import LIVE_PREFIX
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.emulator import Emulator
+from claude_batch_dagster.emulator.requests import identified
 from proof.canary import KEY
-from proof.simulation.jobs import BASE, Job
+from proof.simulation.jobs import BASE, Job, text_of
 from proof.simulation.storage import SurvivingStorage
 from proof.simulation.transport import EagerTransport
+
+MANY_TEXTS = 20
+"""More than there are different documents, and times that a row is asked with more room."""
 
 USUAL_SECONDS = 45.0
 """How long a batch takes when nothing is wrong."""
@@ -104,8 +112,9 @@ class SimulatedWorld:
     def delete_landed_spools(self) -> None:
         """Let somebody delete raw results of batches that are in the table."""
         for (batch_id,) in self.storage.rows("SELECT batch_id FROM chunks WHERE state = 'applied'"):
-            (self.storage.state.spool / f"{batch_id}.jsonl").unlink(missing_ok=True)
-            self.deleted.add(batch_id)
+            if not batch_id.startswith(LIVE_PREFIX):  # of what was asked live nobody has a second copy
+                (self.storage.state.spool / f"{batch_id}.jsonl").unlink(missing_ok=True)
+                self.deleted.add(batch_id)
 
     def lose_database(self) -> None:
         """Let somebody drop all that the package keeps in the database."""
@@ -163,6 +172,20 @@ class SimulatedWorld:
         """Return the hash of the question about a document."""
         return self.job.task.builder.build({"text": text}).request_hash
 
+    def question_of(self, params_sha256: str) -> str:
+        """Return the hash of the question that the server knows by a digest of its params; the digest if it is none."""
+        return self._questions.get(params_sha256, params_sha256)
+
+    @cached_property
+    def _questions(self) -> dict[str, str]:
+        """Questions by the server's digest of their params, also of those that were asked with more room."""
+        requests = [self.job.task.builder.build({"text": text_of(number)}) for number in range(MANY_TEXTS)]
+        return {
+            identified(orjson.loads(widened(request.params, n_truncated=n)))[0].hex(): request.request_hash
+            for request in requests
+            for n in range(MANY_TEXTS)
+        }
+
     def table(self) -> list[TableRow]:
         """Return the output table; nothing while it does not exist."""
         first = "SELECT partition_key, id, status, label, request_hash, custom_id, cost_usd, t.*"
@@ -189,6 +212,7 @@ class SimulatedWorld:
             storage.rows("SELECT chunk_id, state, note FROM events ORDER BY event_id"),
             storage.rows("SELECT chunk_id, partition_key, n_requests, cost_usd FROM spend ORDER BY spend_id"),
             sorted((file.name, file.read_bytes()) for file in storage.state.spool.glob("*.jsonl")),
+            sorted((file.name, file.read_bytes()) for file in storage.state.spool.glob("*.journal")),
             storage.duckdb.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall(),
             self.table(),
             self.held('claude_batch."main.answers"'),
@@ -198,6 +222,7 @@ class SimulatedWorld:
             storage.rows("SELECT run_id, n_requests, usd FROM estimates ORDER BY run_id"),
             sorted(self.documents.items()),
             [vars(batch) for batch in audit.accepted()],
+            [vars(call) for call in audit.live()],
             audit.n_posts(),
             self.now(),
             self.n_runs,

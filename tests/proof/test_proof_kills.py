@@ -121,6 +121,36 @@ def test_f114_a_budget_of_one_dollar_is_kept_whatever_is_killed() -> None:
     emulator.close()
 
 
+def test_what_was_answered_live_before_a_kill_is_not_asked_again() -> None:
+    """Of twenty requests eight at most are on their way: these are asked once more, which is told, and no other."""
+    labels = {f"d{n:02d}": "war" for n in range(20)}
+    emulator = Emulator(clock=SystemClock())
+    with scratch() as path, serving(emulator) as url, proxied(url) as proxy:
+        paths = JobPaths(folder=path)
+        order = Order(folder=str(path), url=proxy.url, options={"small_batches": "live", "small_batches_below": 100})
+        paths.write([(key, f"{WORDS['war']}, {key}", "1790-01-01") for key in labels])
+        hold = proxy.arm(Hold(endpoint="message", part=Part.ANSWER, nth=5))
+        sender = zygote().start(order)
+        assert hold.reached.wait(PATIENCE_SECONDS)
+        proxy.wait_for("message", len(labels))
+        assert sender.kill() == -signal.SIGKILL
+        assert state_at_death(paths) == "released"
+        hold.release(Fate.DROPPED)
+        assert hold.ended.wait(PATIENCE_SECONDS)
+
+        assert zygote().start(order).wait() == 0
+
+        with duckdb.connect(paths.database) as connection:
+            rows = connection.execute(
+                "SELECT status, service_tier, count(*) FROM public.answers GROUP BY ALL"
+            ).fetchall()
+        assert rows == [("succeeded", "standard", len(labels))]
+        n_twice = len(emulator.audit.live()) - len(labels)
+        assert 1 <= n_twice <= 8
+        assert reported(paths)[DUPLICATES] == n_twice
+    emulator.close()
+
+
 def test_the_judge_sees_what_it_is_there_for() -> None:
     """A lost row, one too many, a bill paid twice in silence, a document in a log: counted, and told in words."""
     labels = {"a": "war", "b": "economy", "c": "war"}

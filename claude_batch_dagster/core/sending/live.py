@@ -8,18 +8,20 @@ came back. `seal` makes of it what the results of a batch would be, and from the
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 
 import orjson
 
 from claude_batch_dagster.core.collecting.answer_records import KEPT_IN
+from claude_batch_dagster.core.collecting.results import UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import LIVE_PREFIX, ChunkRecord, Ledger, State
 from claude_batch_dagster.core.ports import Body, Clock, Journals, LiveApi, Spool
 from claude_batch_dagster.core.sending.chunks import Chunk
 from claude_batch_dagster.core.sending.gate import gated
 from claude_batch_dagster.core.verdicts import NOT_ASKED
-from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError, SpendLimitError
+from claude_batch_dagster.errors import ApiError, ApiRefusedError, CredentialError, SpendLimitError, SpoolError
 
 TRIES = 8
 """How often a request is offered that the API refuses for a while."""
@@ -122,7 +124,19 @@ class _Asking:
             if self.stopped.is_set():
                 return
             if result := self._tried(custom_id, params, n_tries):
-                self.write(_line(custom_id, result))
+                self._keep(_line(custom_id, result))
+                return
+
+    def _keep(self, line: bytes) -> None:
+        """Write down what came back; a disk that is full for a moment costs no answer."""
+        for n_tries in range(TRIES):
+            try:
+                self.write(line)
+            except SpoolError:
+                if n_tries == TRIES - 1:
+                    raise
+                self.clock.sleep(1.0)
+            else:
                 return
 
     def _tried(self, custom_id: str, params: bytes, n_tries: int) -> bytes | None:
@@ -184,6 +198,8 @@ def _last_words(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes | None]]:
     for line in lines:
         head, _, rest = line.partition(b'","result":')
         custom_id, result = head.removeprefix(b'{"custom_id":"').decode(errors="replace"), rest[:-1]
-        if not rest.endswith(b"}}"):
-            continue  # torn: its writer was killed, and what it was to say is not known
-        yield custom_id, {BEGAN: UNHEARD, FREED: None}.get(result, result)
+        if result in {BEGAN, FREED}:
+            yield custom_id, UNHEARD if result == BEGAN else None
+            continue
+        with suppress(UnreadableLineError):  # torn: its writer was killed, and what it was to say is not known
+            yield decode(line).custom_id, result

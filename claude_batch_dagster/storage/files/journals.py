@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from claude_batch_dagster.storage.files.spool import FileSpool, lines_of
 from claude_batch_dagster.storage.files.state_directory import open_private
@@ -29,16 +29,19 @@ class FileJournals:
 
         The file is there, and a line is on disk, when the call returns. Raises `SpoolError` if that cannot be.
         """
-        lock = Lock()
+        lock, torn = Lock(), Event()
         with self.spool.translated():
             file = open_private(self._path(chunk_id))
             self.spool.sync_folder()
 
         def write(line: bytes) -> None:
             with lock, self.spool.translated():
-                file.write(line + b"\n")
+                start = b"\n" if torn.is_set() else b""
+                torn.set()
+                file.write(start + line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+                torn.clear()
 
         with file:
             yield write
