@@ -12,6 +12,7 @@ from claude_batch_dagster.core.running.dispatch import Dispatch
 from claude_batch_dagster.core.running.following import Following
 from claude_batch_dagster.core.sending import live
 from claude_batch_dagster.core.sending.live import LiveLane
+from claude_batch_dagster.storage.duckdb.collecting.matching import SpooledReceipt
 from claude_batch_dagster.storage.ledger import double_payments
 from proof.planted.bug import breaks
 from proof.planted.planter import Planter
@@ -54,6 +55,12 @@ def deadline_waits_for_the_batch(planter: Planter) -> None:
 @breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{LIVE}::test_a_small_plan_is_asked_live",))
 def live_answers_at_half_the_price(planter: Planter) -> None:
     """A price is a price."""
+    planter.rewrite(SpooledReceipt, "_match", "lane = self.chunk.lane", "lane = Lane.BATCH")
+
+
+@breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{LIVE}::test_what_is_no_usable_answer_has_its_price_too",))
+def odd_live_answers_at_half_the_price(planter: Planter) -> None:
+    """What few lines cost is not worth a thought."""
     planter.replace(Cost, "at", lambda self, lane: self.batch_usd)  # noqa: ARG005  (as above)
 
 

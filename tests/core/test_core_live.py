@@ -78,6 +78,20 @@ def test_a_small_plan_is_asked_live(world: "World") -> None:
     assert (paid, saved) == (pytest.approx(cost), pytest.approx(0))
 
 
+def test_what_is_no_usable_answer_has_its_price_too(world: "World") -> None:
+    """Also of lines that are read one by one."""
+    world.documents(TEN)
+    world.emulator.faults.add("refusal", rate=1.0)
+
+    world.run(small_batches="live")
+
+    assert set(world.statuses().values()) == {"refused"}
+    [(wasted,)] = world.sql("SELECT sum(wasted_usd) FROM claude_batch.costs")
+    assert wasted == pytest.approx(billed(world))
+    [(cost,)] = world.sql("SELECT sum(cost_usd) FROM answers")
+    assert cost == pytest.approx(billed(world))
+
+
 def test_a_plan_that_is_not_small_is_a_batch(world: "World") -> None:
     """And so is any plan where nobody said anything."""
     world.documents(TEN)
