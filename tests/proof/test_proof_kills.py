@@ -88,7 +88,7 @@ def test_f114_a_budget_of_one_dollar_is_kept_whatever_is_killed() -> None:
     """Killed while it sends, waits and lands, and run again each time: never above it by the server's own bill."""
     labels = {f"d{n:02d}": "war" for n in range(N_DEAR)}
     ends = [
-        (Hold(endpoint="create", part=Part.UPLOAD, at=0.5), Fate.DROPPED),
+        (Hold(endpoint="create", part=Part.UPLOAD, at=0.1), Fate.DROPPED),
         (Hold(endpoint="create", part=Part.ANSWER), Fate.PASSED),
         (Hold(endpoint="results", part=Part.DOWNLOAD, at=1), Fate.DROPPED),
         (Hold(endpoint="create", part=Part.TAIL, at=1), Fate.PASSED),
@@ -116,8 +116,9 @@ def test_f114_a_budget_of_one_dollar_is_kept_whatever_is_killed() -> None:
     n_answered, n_blocked = (verdict.facts[name] for name in ("rows answered", "rows blocked by a budget"))
     assert verdict.complaints == []
     assert n_answered + n_blocked == N_DEAR
-    assert 0.5 * DOLLAR.usd < billed_usd(emulator)
-    assert verdict.facts["batches never seen, sent again"] == 1
+    assert n_blocked > 0
+    assert billed_usd(emulator) > DOLLAR.usd / 5  # for what was never seen money stays reserved: up to 40 cents
+    assert verdict.facts["batches never seen, sent again"] >= 1
     emulator.close()
 
 
