@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
-EXTRAS = ("example", "postgres")
+EXTRAS = ("example", "postgres", "quality")
 """What a user may install besides the package itself."""
 
 AHEAD = ("dagster", "grpcio", "grpcio-health-checking", "protobuf")
