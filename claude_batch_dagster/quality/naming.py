@@ -1,0 +1,136 @@
+"""Which candidate to take: the cheapest of which it is shown that it is right often enough."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.plural import counted
+from claude_batch_dagster.quality.comparison import rows_in_common
+from claude_batch_dagster.quality.intervals import (
+    RISK,
+    Flags,
+    Interval,
+    Tally,
+    Weights,
+    interval,
+    lower_bound,
+    p_at_most,
+    tally,
+)
+from claude_batch_dagster.quality.resolution import POWER, percent, rows_to_show
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model, a prompt or both, that has answered the gold rows."""
+
+    name: str
+    cost_usd: float
+    """US dollars for any number of rows, the same for all candidates."""
+    matches: Flags
+    """Whether each gold row's answer is right, in one order for all candidates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the gold rows say of a candidate."""
+
+    name: str
+    cost_usd: float
+    accuracy: Interval
+    """Of this candidate by itself (95 %)."""
+    at_least: float
+    """Its one-sided lower bound, at the risk that is left for it where several are tried."""
+    passes: bool
+    """Whether it is shown that its accuracy is above the bar."""
+    on_frontier: bool
+    """Whether no other costs as little and is as accurate on the gold rows, and better in one of both."""
+    more_rows: int | None
+    """About how many more gold rows would show it, if it is what it looks like; None if it passes, or looks worse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """The candidate to take, and why."""
+
+    bar: float
+    n: int
+    """Gold rows."""
+    named: Judged | None
+    """The cheapest that passes; None if none does."""
+    candidates: tuple[Judged, ...]
+    """All of them, the cheapest first."""
+
+    @property
+    def nearest(self) -> Judged | None:
+        """The one that the fewest more gold rows would decide on, of those that would be named then."""
+        cheaper = self.candidates if self.named is None else self.candidates[: self.candidates.index(self.named)]
+        return min((each for each in cheaper if each.more_rows), key=lambda each: each.more_rows or 0, default=None)
+
+    def __str__(self) -> str:
+        rows, near = counted(self.n, "gold row"), self.nearest
+        bar = percent(self.bar)
+        if self.named is not None:
+            return f"{self.named.name} is the cheapest of which {rows} show that it is right in more than {bar}"
+        if near is None:
+            return f"none can be named: with {rows} none looks right in more than {bar}"
+        more = counted(near.more_rows or 0, "more gold row")
+        return f"none can be named with {rows}; about {more} would decide on {near.name}"
+
+
+def name_cheapest(
+    candidates: Sequence[Candidate], bar: float, weights: Weights = None, *, risk: float = RISK, n_tried: int = 0
+) -> Naming:
+    """
+    Name the cheapest candidate whose lower bound is above a bar (0 to 1).
+
+    However many are tried, one whose accuracy is not above the bar passes in at most 5 % of cases (`risk`):
+    the most certain one is tested at the risk by the number of candidates, the next by one less, and so on until one
+    fails (Holm). `n_tried` counts them all, if others were tried on these gold rows and are not among them any more.
+    """
+    by_cost = sorted(candidates, key=lambda each: each.cost_usd)
+    n = rows_in_common(each.matches for each in by_cost)
+    if not n:
+        raise ConfigurationError("candidates are judged by gold rows, and there are none")
+    tallies = [tally(each.matches, weights) for each in by_cost]
+    tried = max(n_tried, len(by_cost))
+    judged = tuple(
+        Judged(
+            name=each.name,
+            cost_usd=each.cost_usd,
+            accuracy=interval(own),
+            at_least=at_least,
+            passes=passes,
+            on_frontier=_on_frontier(each.cost_usd, own, zip(by_cost, tallies, strict=True)),
+            more_rows=None if passes else _more_rows(own, n, bar, risk / tried),
+        )
+        for each, own, (at_least, passes) in zip(by_cost, tallies, _bounds(tallies, bar, risk, tried), strict=True)
+    )
+    return Naming(bar=bar, n=n, named=next((each for each in judged if each.passes), None), candidates=judged)
+
+
+def _bounds(tallies: Sequence[Tally], bar: float, risk: float, tried: int) -> list[tuple[float, bool]]:
+    """Return each lower bound, at the risk that is left for it, and whether it passes: the most certain one first."""
+    p_values = [p_at_most(bar, each.hits, each.n) for each in tallies]
+    bounds, all_pass = [(0.0, False)] * len(tallies), True
+    for rank, index in enumerate(sorted(range(len(tallies)), key=p_values.__getitem__)):
+        left = risk / (tried - rank)
+        all_pass = all_pass and p_values[index] <= left
+        bounds[index] = (lower_bound(tallies[index].hits, tallies[index].n, left), all_pass)
+    return bounds
+
+
+def _on_frontier(cost_usd: float, own: Tally, others: Iterable[tuple[Candidate, Tally]]) -> bool:
+    return not any(
+        other.cost_usd <= cost_usd
+        and theirs.share >= own.share
+        and (other.cost_usd < cost_usd or theirs.share > own.share)
+        for other, theirs in others
+    )
+
+
+def _more_rows(own: Tally, n: int, bar: float, risk: float) -> int | None:
+    """Return about how many more gold rows would show it, of the kind that there are; None if it looks no better."""
+    needed = rows_to_show(bar, own.share, risk=risk, power=POWER)
+    return None if needed is None else max(math.ceil((needed - own.n) * n / own.n), 1)
