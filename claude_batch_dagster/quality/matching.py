@@ -96,8 +96,7 @@ def plain_text(value: object) -> str:
     """Return a text without what people do not mind: case, spaces, encoding, quotes and full stops around."""
     if not isinstance(value, str):
         raise _unlike("text", value)
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
-    words = " ".join(folded.split())
+    words = " ".join(unicodedata.normalize("NFKC", value).casefold().split())
     start, end = 0, len(words)
     while start < end and _is_outer(words[start]):
         start += 1
@@ -121,8 +120,8 @@ def _number(value: object) -> Decimal:
 
 
 def _near(one: Decimal, other: Decimal, tolerance: Decimal) -> bool:
-    """Whether two numbers are this close; one without end is so to itself only."""
-    return one == other or (one.is_finite() and other.is_finite() and abs(one - other) <= tolerance)
+    """Whether two numbers are this close; infinity is so to itself only."""
+    return one == other or abs(one - other) <= tolerance
 
 
 def _moment(value: object) -> datetime:

@@ -113,10 +113,11 @@ def name_cheapest(
 def _bounds(tallies: Sequence[Tally], bar: float, risk: float, tried: int) -> list[tuple[float, bool]]:
     """Return each lower bound, at the risk that is left for it, and whether it passes: the most certain one first."""
     p_values = [p_at_most(bar, each.hits, each.n) for each in tallies]
-    bounds, all_pass = [(0.0, False)] * len(tallies), True
+    bounds, all_pass, left = [(0.0, False)] * len(tallies), True, risk / tried
     for rank, index in enumerate(sorted(range(len(tallies)), key=p_values.__getitem__)):
-        left = risk / (tried - rank)
-        all_pass = all_pass and p_values[index] <= left
+        if all_pass:  # else as little is left for this one as for the one that failed
+            left = risk / (tried - rank)
+            all_pass = p_values[index] <= left
         bounds[index] = (lower_bound(tallies[index].hits, tallies[index].n, left), all_pass)
     return bounds
 

@@ -54,8 +54,8 @@ def shares(
 
     A band covers the share in this very table in at least 95 % of draws of gold rows, and is never wider than that of
     the gold rows alone. In simulations with 2, 5 and 12 labels and 50 to 500 gold rows it did so for labels on the
-    average in 98 %, for the least lucky label in 94 %. Each label is corrected by itself: the shares need not add up
-    to 1 exactly.
+    average in 98 %, for the least lucky of 1,700 labels in 94 %. Each label is corrected by itself: the shares need
+    not add up to 1 exactly.
     """
     _check(counts, predicted, true)
     labels = sorted(dict.fromkeys((*counts, *true)), key=lambda label: (-counts.get(label, 0), str(label)))

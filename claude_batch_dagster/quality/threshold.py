@@ -10,6 +10,7 @@ test, in a fixed sequence from the top): where all higher ones pass as well, not
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,7 @@ def choose_threshold(
     return Threshold(value=float(fitting[0]), kept=float(kept.mean()), agreement=float(1 - (kept & wrong).mean()))
 
 
+@lru_cache(maxsize=256)
 def most_wrong(n: int, *, agreement: float = AGREEMENT, delta: float = DELTA, n_rows: int | None = None) -> int:
     """
     Return of how many kept pairs, of n, may disagree, so that the whole table keeps its agreement; -1 if not even none.
@@ -84,7 +86,7 @@ def most_wrong(n: int, *, agreement: float = AGREEMENT, delta: float = DELTA, n_
             raise ConfigurationError(f"{n} pairs cannot be of a table of {n_rows} rows")
         too_many = (
             math.floor(round((1 - agreement) * n_rows, 9)) + 1
-        )  # 0.05 of 1,000 rows are 50, not 50.000000000000004
+        )  # 1 - 0.9 of 1,000 rows are 100, not 99.99999999999997
         chances = distributions().hypergeom.cdf(seen, n_rows, too_many, n)
     return int(np.searchsorted(chances, delta, side="right")) - 1
 

@@ -44,16 +44,22 @@ class Case:
     @cached_property
     def table(self) -> Counts:
         """How many rows have a true label (a row) and an answer (a column): the truth."""
-        frequencies = 0.6 ** np.arange(self.n_labels) if self.is_skewed else np.ones(self.n_labels)
-        same = np.eye(self.n_labels)
-        wrong = np.roll(same, 1, axis=1) if self.is_confused else (1 - same) / (self.n_labels - 1)
-        chances = self.accuracy * same + (1 - self.accuracy) * wrong
-        rows = self.n_rows * (frequencies / frequencies.sum())[:, None] * chances
+        rows = self.n_rows * self.chances
         whole = np.floor(rows).astype(np.int64)
         most = np.argsort((whole - rows).ravel(), kind="stable")[: self.n_rows - whole.sum()]
         whole.ravel()[most] += 1
         table: Counts = whole
         return table
+
+    @property
+    def chances(self) -> npt.NDArray[np.float64]:
+        """Which share of the rows has a true label (a row) and an answer (a column)."""
+        frequencies = 0.6 ** np.arange(self.n_labels) if self.is_skewed else np.ones(self.n_labels)
+        same = np.eye(self.n_labels)
+        wrong = np.roll(same, 1, axis=1) if self.is_confused else (1 - same) / (self.n_labels - 1)
+        answers = self.accuracy * same + (1 - self.accuracy) * wrong
+        chances: npt.NDArray[np.float64] = (frequencies / frequencies.sum())[:, None] * answers
+        return chances
 
     @property
     def truth(self) -> npt.NDArray[np.float64]:
@@ -80,6 +86,36 @@ class Case:
             others=Cells(hits=really - right, n=n - said, n_rows=n_rows - n_said),
             n_true=really,
             n=n,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(Case):
+    """A table in which labels are as frequent, as often right and as often taken for another as a seed says."""
+
+    seed: int
+
+    @property
+    def chances(self) -> npt.NDArray[np.float64]:
+        """As of any case; how often a label is right lies around the accuracy."""
+        rng = np.random.default_rng(self.seed)
+        frequencies = rng.dirichlet(np.full(self.n_labels, rng.choice([0.5, 1.0, 5.0])))
+        right = np.clip(self.accuracy + rng.uniform(-0.25, 0.25, self.n_labels), 0, 1)[:, None]
+        wrong = rng.dirichlet(np.full(self.n_labels, 0.3), self.n_labels)
+        return frequencies[:, None] * (right * np.eye(self.n_labels) + (1 - right) * wrong)
+
+
+def odd_cases(times: int, seed: int) -> Iterator[Odd]:
+    """Yield so many tables that no rule made, large and small."""
+    rng = np.random.default_rng(seed)
+    for at in range(times):
+        n = int(rng.choice(N_GOLD))
+        yield Odd(
+            n_labels=int(rng.choice(N_LABELS)),
+            accuracy=0.75,
+            n=n,
+            n_rows=int(rng.choice([2 * n, 4 * n, LARGE])),
+            seed=seed + at,
         )
 
 

@@ -77,8 +77,16 @@ def test_the_cheapest_that_passes_is_named() -> None:
     assert naming.named is not None
     assert naming.named.name == "b"
     assert naming.named.at_least > BAR
+    assert naming.named.more_rows is None
     assert frontier == ["a", "b", "c"]
     assert str(naming) == "b is the cheapest of which 150 gold rows show that it is right in more than 85 %"
+
+
+def test_what_comes_after_one_that_fails_fails_too() -> None:
+    """The second of two would have more risk left for it than the first, and could pass for that alone."""
+    judged = name_cheapest(candidates(136, 135), BAR).candidates
+
+    assert [(each.at_least > BAR, each.passes) for each in judged] == [(False, False), (False, False)]
 
 
 def test_none_is_named_where_none_is_shown_and_more_rows_would_decide() -> None:
@@ -158,7 +166,7 @@ def test_seldom_is_one_named_that_is_below_the_bar(task: str) -> None:
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize("n", [50, 150, 500])
+@pytest.mark.parametrize("n", [50, 150])
 @pytest.mark.parametrize("task", TASKS)
 def test_in_a_thousand_tasks_one_below_the_bar_passes_in_at_most_fifty(task: str, n: int) -> None:
     """However many are tried, named or not."""

@@ -85,7 +85,7 @@ def test_equal_weights_are_none() -> None:
 
 
 def test_weights_by_hand() -> None:
-    """The weight of the right ones, of that of all; a heavy row that differs counts for less than by its weight alone."""
+    """The weight of the right ones, of that of all; a heavy row that differs leaves fewer effective ones."""
     light, heavy = tally([True, False, True, True], [1, 1, 2, 4]), tally([False] + [True] * 12, [4] + [1] * 12)
     variance = (4**2 * 0.75**2 + 12 * 0.25**2) / 16**2
 

@@ -31,6 +31,7 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
         (TEXT, "ﬁne", "Fine!"),
         (TEXT, "(Straße)", "STRASSE"),
         (TEXT, "\uff23\uff03", "c#"),
+        (TEXT, "5 \u3392", "5 MHz"),
         (TEXT, "?", "?"),
         (NUMBER, 3, 3.0),
         (NUMBER, Decimal("0.30"), 0.3),
