@@ -53,7 +53,7 @@ def unconfirmed_costs_nothing(planter: Planter) -> None:
 @breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{BUDGET}::test_half_the_money_lands_half",))
 def budget_is_a_wish(planter: Planter) -> None:
     """The last batch may go a little beyond."""
-    planter.replace(Purse, "affordable", lambda self, rows: rows)  # noqa: ARG005  (called by their names)
+    planter.replace(Purse, "affordable", lambda self, rows, lane: rows)  # noqa: ARG005  (called by their names)
     planter.replace(budgets, "check", lambda connection, chunk, allowance: None)  # noqa: ARG005  (as above)
 
 

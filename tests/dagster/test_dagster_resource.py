@@ -166,6 +166,7 @@ DEFAULTS: dict[str, object] = {
     "max_bytes_per_batch": 64_000_000,
     "max_unconfirmed_usd": None,
     "max_requests_in_flight": 100_000,
+    "max_live_requests": 8,
     "quiet_period_seconds": 900.0,
     "on_unconfirmed": "resubmit",
     "on_terminate": "cancel",

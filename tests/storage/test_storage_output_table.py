@@ -89,6 +89,17 @@ def test_f119_hostile_names_are_only_names(make: Make, run: Run) -> None:
     assert run(f'SELECT "k""1", label FROM {target.sql}') == []  # noqa: S608
 
 
+def test_rows_of_before_say_how_they_were_asked(make: Make, run: Run) -> None:
+    """A table of an earlier version gets the column, and what its rows have in it."""
+    make()
+    run("ALTER TABLE answers DROP service_tier")
+    run("INSERT INTO answers BY NAME SELECT 1 AS id, 'msgbatch_1' AS batch_id UNION ALL BY NAME SELECT 2 AS id")
+
+    make()
+
+    assert run("SELECT id, service_tier FROM answers ORDER BY id") == [(1, "batch"), (2, None)]
+
+
 # --- changes of the model --------------------------------------------------------------------------
 
 

@@ -164,6 +164,7 @@ def test_an_answer_lands_with_all_its_columns(make: Make, run: Run) -> None:
             0.25,
             2,
             NOON,
+            "batch",
         )
     ]
 
