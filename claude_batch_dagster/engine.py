@@ -479,7 +479,7 @@ class Engine:
                 on_unconfirmed=pacing.on_unconfirmed,
                 live=self._live,
             ),
-            gives_up=self._lanes.give_up_at is not None,
+            give_up_at=self._lanes.give_up_at,
             collection=Collection(
                 downloads=Downloads(
                     api=self.api, spool=FileSpool(self.state.spool), clock=self.clock, on_trouble=self.on_trouble

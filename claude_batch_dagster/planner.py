@@ -29,7 +29,7 @@ from claude_batch_dagster.core.planning.forecast import (
 from claude_batch_dagster.core.planning.lanes import Lanes
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching, caching_of
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.planning.wording import dollars, of_lanes
+from claude_batch_dagster.core.planning.wording import dollars, of_flying, of_lanes
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.pricing import Size, most, rates_of
 from claude_batch_dagster.core.retries import Plan
@@ -136,7 +136,7 @@ class Planner:
     def forecast(self, plan: Plan) -> Forecast:
         """Return what is going to be done."""
         changed = reason_of_change(self.asked.changed, refreshed=self.settings.refresh is not None)
-        self.lanes.plan(len(plan.due))
+        self.lanes.plan(plan.due)
         with self.planning() as planning:
             rows, repaid = planning.count(plan, changed)
         loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
@@ -162,6 +162,8 @@ class Planner:
             changed=None if self.asked.changed is None else frozenset(self.asked.changed),
         )
         notes = list(self._notes(found, at_once.of(load).usd if at_once else None))
+        if plan.in_flight and self.lanes.give_up_at is not None:
+            notes.append(of_flying(len(plan.in_flight), self.lanes.give_up_at))
         return replace(found, notes=notes, n_trial=self._n_canary if found.n_requests else 0)
 
     def _notes(self, forecast: Forecast, live_usd: float | None) -> Iterator[str]:

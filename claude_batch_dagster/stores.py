@@ -14,9 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from claude_batch_dagster.core.ledger import Condition
-from claude_batch_dagster.core.ports import Locks
+from claude_batch_dagster.core.ledger import Condition, Ledger
+from claude_batch_dagster.core.ports import Clock, LiveApi, Locks
+from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.errors import ConfigurationError, LedgerError
+from claude_batch_dagster.storage.files.journals import FileJournals
+from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory, others_can_write
 from claude_batch_dagster.storage.ledger.opening import BUSY_SECONDS
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
@@ -151,6 +154,11 @@ class Stores:
             yield ledger, SharedLocks(ledger, state)
         finally:
             ledger.dispose()
+
+    def live_lane(self, api: LiveApi, ledger: Ledger, clock: Clock) -> LiveLane:
+        """Return what makes results of the journals of what was asked live."""
+        spool = FileSpool(StateDirectory(self._existing_folder()).spool)
+        return LiveLane(api=api, ledger=ledger, clock=clock, journals=FileJournals(spool), spool=spool)
 
     @contextmanager
     def _view(self) -> Iterator[LedgerView]:

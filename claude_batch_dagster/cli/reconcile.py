@@ -14,6 +14,7 @@ from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.cli.sentences import found
 from claude_batch_dagster.core.ledger import UNCONFIRMED, ChunkRecord, Ledger, State
 from claude_batch_dagster.core.ports import RETENTION, BatchApi, Clock, Locks
+from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.core.waiting import Pace
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
@@ -71,7 +72,14 @@ def command(  # noqa: PLR0913 - one argument for each option
             return
         with connected(options) as api:
             quiet_period = timedelta(seconds=quiet_period_seconds)
-            rounds = Rounds(ledger=ledger, locks=locks, api=api, clock=options.clock, quiet_period=quiet_period)
+            rounds = Rounds(
+                ledger=ledger,
+                locks=locks,
+                api=api,
+                clock=options.clock,
+                quiet_period=quiet_period,
+                live=options.stores.live_lane(api, ledger, options.clock),
+            )
             rounds.go(pipelines, wait=wait)
         if any(ledger.chunks(name, UNCONFIRMED) for name in pipelines):
             ctx.exit(NOT_KNOWN_YET)
@@ -101,6 +109,7 @@ class Rounds:
     api: BatchApi
     clock: Clock
     quiet_period: timedelta
+    live: LiveLane
     told: dict[str, str] = field(default_factory=dict)
     """The last sentence about each chunk: it is told again when it has changed."""
 
@@ -130,6 +139,7 @@ class Rounds:
             pipeline=pipeline,
             quiet_period=self.quiet_period,
             on_unconfirmed="hold",
+            live=self.live,
         )
         with locked(self.locks, pipeline):
             before = _unsure(self.ledger, pipeline, self.clock)

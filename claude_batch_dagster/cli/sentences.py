@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from claude_batch_dagster.cli.console import clock_time, day, requests
-from claude_batch_dagster.core.ledger import ChunkRecord, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, State
 from claude_batch_dagster.core.ports import place_of
 from claude_batch_dagster.plural import counted
 
@@ -22,7 +22,8 @@ def found(before: ChunkRecord, chunk: ChunkRecord, *, here: bool, quiet_period: 
             return f"{name} is unconfirmed: {_why(before, chunk, quiet_period) if here else elsewhere(chunk)}."
         case _:
             again = " Rows that were sent again meanwhile are paid for twice." if before.state is State.UNSEEN else ""
-            return f"{name} is batch {chunk.batch_id}. Its answers land with the next materialization.{again}"
+            what = "was asked live" if chunk.lane is Lane.LIVE else f"is batch {chunk.batch_id}"
+            return f"{name} {what}. Its answers land with the next materialization.{again}"
 
 
 def _why(before: ChunkRecord, chunk: ChunkRecord, quiet_period: timedelta) -> str:
@@ -37,6 +38,11 @@ def _why(before: ChunkRecord, chunk: ChunkRecord, quiet_period: timedelta) -> st
 
 def decide(chunk: ChunkRecord) -> str:
     """Say how a person decides about a chunk that is held."""
+    if chunk.lane is Lane.LIVE:
+        return (
+            "Materialize there, and what was answered lands. If that place is lost, set its rows free to be asked "
+            f"again: claude-batch resolve {chunk.chunk_id} --not-sent"
+        )
     return (
         "Look for it in the Claude Console, then say what you found: "
         f"claude-batch resolve {chunk.chunk_id} --sent BATCH_ID, or --not-sent"

@@ -197,6 +197,9 @@ class Journals(Protocol):
     def has(self, chunk_id: str) -> bool:
         """Whether the journal of a chunk is here."""
 
+    def is_written(self, chunk_id: str) -> bool:
+        """Whether somebody is writing the journal of a chunk at this moment."""
+
     def lines(self, chunk_id: str) -> Iterator[bytes]:
         """Read a journal; its last line may be torn."""
 

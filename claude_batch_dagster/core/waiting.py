@@ -39,11 +39,13 @@ class Pace:
     growth: float = 1.5
     _next: float | None = field(default=None, init=False)
 
-    def pause(self, clock: Clock, *, at_least: float = 0.0) -> None:
-        """Sleep, and make the next pause longer."""
+    def pause(self, clock: Clock, *, at_least: float = 0.0, until: datetime | None = None) -> None:
+        """Sleep, but not beyond a time that is to come, if one is given, and make the next pause longer."""
         wait = self.first_seconds if self._next is None else self._next
         self._next = min(self.longest_seconds, wait * self.growth)
-        clock.sleep(max(wait, min(at_least, MAX_RETRY_AFTER_SECONDS)))
+        wait = max(wait, min(at_least, MAX_RETRY_AFTER_SECONDS))
+        left = wait if until is None else (until - clock.now()).total_seconds()
+        clock.sleep(min(wait, left) if left > 0 else wait)
 
     def restart(self) -> None:
         """Go back to the first pause: something has changed."""

@@ -79,10 +79,10 @@ def what_was_not_heard_costs_nothing(planter: Planter) -> None:
 @breaks(Promise.NOTHING_UNANNOUNCED, caught_by=(f"{LIVE}::test_a_plan_that_is_not_small_is_a_batch",))
 def every_plan_is_small(planter: Planter) -> None:
     """Sooner is better."""
-    planter.replace(Lanes, "is_live", property(lambda self: self.small_below > 0))
+    planter.rewrite(Lanes, "plan", "len(due) < self.small_below", "self.small_below")
 
 
 @breaks(Promise.PAID_ONCE, caught_by=(f"{LIVE}::test_a_plan_that_is_not_small_is_a_batch",))
 def given_up_before_its_time(planter: Planter) -> None:
     """A batch is slow."""
-    planter.rewrite(Dispatch, "_live", "return frozenset()", "return set(self.plan.due)")
+    planter.rewrite(Dispatch, "_live", "if self.lanes.is_late:", "if self.lanes:")

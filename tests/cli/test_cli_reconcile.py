@@ -13,6 +13,7 @@ from claude_batch_dagster.emulator import Emulator
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
 from tests.cli.conftest import FOUR, KEY, DyingApi, Program
 from tests.core.clocks import CrashError
+from tests.core.live_apis import Dying
 
 NO_KEY = {"ANTHROPIC_API_KEY": None}
 GOOD = dict.fromkeys(FOUR, "succeeded")
@@ -52,6 +53,27 @@ def test_f32_a_batch_that_never_left_whole_is_free_at_once(program: Program, cli
     assert "was not sent: never left whole" in told
     assert program.world.states() == [State.REFUSED]
     assert program("reconcile") == "Nothing is unconfirmed.\n"
+
+
+def test_what_was_asked_live_is_taken_from_its_journal(program: Program) -> None:
+    """No list of the API has it; elsewhere it is held, and said how to go on."""
+    world = program.world
+    world.documents(FOUR)
+    dying = Dying(world.api, at=3, before=False)
+    with pytest.raises(CrashError):
+        world.run(api=dying, small_batches="live", max_live_requests=1)
+    [journal] = world.state.spool.glob("*.journal")
+    hidden = journal.rename(journal.with_suffix(".elsewhere"))
+
+    held = program("reconcile")
+    hidden.rename(journal)
+    found = program("reconcile")
+
+    assert "is held: asked live, and raw results are kept in " in held
+    assert "Materialize there, and what was answered lands." in held
+    assert "was asked live. Its answers land with the next materialization." in found
+    world.run()
+    assert world.statuses() == GOOD
 
 
 def test_where_nothing_is_to_be_done_no_lock_is_made(program: Program, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """What does not wait for a batch is asked through the Messages API: by its deadline, or where little is to ask."""
 
-from collections.abc import Callable
 from datetime import timedelta
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,15 +9,17 @@ from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Lane, State
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.ports import Body
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.live import TRIES
+from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.emulator.bill import Bill
 from claude_batch_dagster.errors import ConfigurationError, CredentialError, HeldChunksError, SpendLimitError
 from claude_batch_dagster.storage.files.journals import FileJournals
 from claude_batch_dagster.storage.files.spool import FileSpool
+from tests.canary import KEY
 from tests.core.clocks import CrashError
+from tests.core.live_apis import Dying, Turning
 from tests.core.world import PIPELINE, TEN, TEN_GOOD
 
 if TYPE_CHECKING:
@@ -114,6 +114,31 @@ def test_an_answer_is_paid_for_once_whichever_way_it_came(world: "World") -> Non
 
     assert (asked_live(world), world.n_accepted) == (10, 1)
     assert world.n_billed == [1] * 11
+
+
+def test_a_small_plan_is_no_word_on_other_rows(world: "World") -> None:
+    """Those of an earlier batch that come up again are asked by a batch."""
+    world.documents({n: f"text {n:02d}" for n in range(30)})
+    world.emulator.pace.batch_seconds = 3 * 3_600
+    world.engine(limits=Limits(max_requests=30)).submit([Partition(key="p")])
+    world.documents({n: f"text {n:02d}" for n in range(32)})
+    [flying] = world.emulator.audit.accepted()
+    headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+    world.emulator.handle("POST", f"/v1/messages/batches/{flying.id}/cancel", headers)
+
+    world.run(small_batches="live")
+
+    assert asked_live(world) == 2
+    assert set(world.statuses().values()) == {"succeeded"}
+
+
+def test_a_submission_lands_what_was_answered_at_once(world: "World") -> None:
+    """The answers are on its disk, and not on that of whoever collects."""
+    world.documents(TEN)
+
+    world.engine(small_batches="live").submit([Partition(key="p")])
+
+    assert world.statuses() == TEN_GOOD
 
 
 # --- deadlines -------------------------------------------------------------------------------------
@@ -223,6 +248,71 @@ def test_a_run_that_repeats_another_has_its_deadline(world: "World") -> None:
     assert chunks(world, Lane.BATCH)[-1].run_id == f"run-{world.n_runs}"
 
 
+def test_deadlines_of_the_past_are_no_reason(world: "World") -> None:
+    """What was given up yesterday, and failed, has the time of today's run."""
+    world.documents(TEN)
+    world.emulator.faults.add("never_ends")
+    world.emulator.faults.add("529", endpoint="message")
+    world.run(deadline=HOURS, max_attempts=2)
+    assert "errored" in world.statuses().values()
+    world.emulator.faults.clear()
+    world.emulator.clock.advance(hours=30)
+    n_live = asked_live(world)
+
+    world.run(deadline=HOURS)
+
+    assert world.statuses() == TEN_GOOD
+    assert asked_live(world) == n_live
+
+
+def test_a_deadline_holds_while_no_batch_is_taken(world: "World") -> None:
+    """Rows are not kept waiting for a queue."""
+    world.documents(TEN)
+    world.emulator.faults.add("429_no_retry_after", endpoint="create")
+    began = world.clock.now()
+
+    report = world.run(deadline=timedelta(minutes=20))
+
+    assert report.failure is None
+    assert world.statuses() == TEN_GOOD
+    assert world.clock.now() - began <= timedelta(minutes=20)
+
+
+def test_a_short_deadline_is_not_slept_through(world: "World") -> None:
+    """However long the pauses between two looks are."""
+    world.documents(TEN)
+    world.emulator.faults.add("never_ends")
+    began = world.clock.now()
+
+    world.run(deadline=timedelta(minutes=4), max_poll_seconds=600, poll_growth=5)
+
+    assert world.statuses() == TEN_GOOD
+    assert world.clock.now() - began <= timedelta(minutes=14)
+
+
+def test_a_key_that_must_not_cancel_waits(world: "World") -> None:
+    """Until the batch ends by itself."""
+    world.documents(TEN)
+    world.emulator.pace.batch_seconds = 3 * 3_600
+    world.emulator.faults.add("403", endpoint="cancel")
+
+    report = world.run(deadline=HOURS)
+
+    assert report.failure is None
+    assert world.statuses() == TEN_GOOD
+    assert asked_live(world) == 0
+
+
+def test_what_can_be_paid_in_vain_at_a_time_is_limited_live_too(world: "World") -> None:
+    """By `max_unconfirmed_usd`."""
+    world.documents(TEN)
+    most = 3.5 * bound_of_one(world)
+
+    world.run(small_batches="live", limits=Limits(max_usd=most))
+
+    assert max(chunk.max_cost_usd or 0.0 for chunk in chunks(world, Lane.LIVE)) <= most
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -307,46 +397,6 @@ def test_a_plan_says_what_is_asked_live_and_what_that_costs(world: "World") -> N
 # --- trouble ---------------------------------------------------------------------------------------
 
 
-class Turning:
-    """An API with which something happens before one of its live calls."""
-
-    def __init__(self, api: Any, *, at: int, act: Callable[[], object]) -> None:
-        self._api, self._left, self._act = api, at, act
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._api, name)
-
-    def ask(self, body: Body) -> bytes:
-        """Ask."""
-        self._left -= 1
-        if self._left == 0:
-            self._act()
-        message: bytes = self._api.ask(body)
-        return message
-
-
-class Dying:
-    """An API whose client's process dies at one of its live calls."""
-
-    def __init__(self, api: Any, *, at: int, before: bool) -> None:
-        self._api, self._left, self._before, self._lock = api, at, before, Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._api, name)
-
-    def ask(self, body: Body) -> bytes:
-        """Ask, or die before that, or when the answer is there."""
-        with self._lock:
-            self._left -= 1
-            dies = self._left == 0
-        if dies and self._before:
-            raise CrashError
-        message: bytes = self._api.ask(body)
-        if dies:
-            raise CrashError
-        return message
-
-
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("n_at_once", [1, 8])
 def test_what_was_answered_before_a_crash_is_not_asked_again(world: "World", n_at_once: int, *, before: bool) -> None:
@@ -396,9 +446,7 @@ def test_money_for_an_answer_that_was_lost_stays_reserved(world: "World") -> Non
     assert chunk.reserved_usd == chunk.max_cost_usd
 
 
-@pytest.mark.parametrize(
-    "fault", ["429", "529", "500", "connect_error", "drop_mid_body", "drop_before_accept", "504_after_accept"]
-)
+@pytest.mark.parametrize("fault", ["429", "529", "500", "connect_error", "drop_mid_body"])
 def test_passing_trouble_is_waited_out(world: "World", fault: str) -> None:
     """And what cannot have been answered is offered again at once."""
     world.documents(TEN)
@@ -408,8 +456,61 @@ def test_passing_trouble_is_waited_out(world: "World", fault: str) -> None:
 
     assert report.failure is None
     assert world.statuses() == TEN_GOOD
-    n_lost = 3 if fault == "504_after_accept" else 0
-    assert asked_live(world) == 10 + n_lost
+    assert asked_live(world) == 10
+
+
+def test_an_answer_that_is_lost_is_asked_for_once_more(world: "World") -> None:
+    """It may have been paid for, which is told."""
+    world.documents(TEN)
+    world.emulator.faults.add("504_after_accept", endpoint="message", times=2)
+
+    report = world.run(small_batches="live", **ONE)
+
+    assert report.failure is None
+    assert world.statuses() == TEN_GOOD
+    assert asked_live(world) == 12
+    assert sum(partition.doubts.n_possible_duplicates for partition in report.partitions) == 2
+
+
+@pytest.mark.parametrize("fault", ["html_200", "502", "504", "timeout_after_accept", "redirect_307"])
+def test_where_no_answer_comes_through_no_more_is_asked(world: "World", fault: str) -> None:
+    """Three rows at most may be paid for in vain; the others go when the way is open again."""
+    world.documents(TEN)
+    world.emulator.faults.add(fault, endpoint="message")
+    options: Any = {"small_batches": "live", **ONE}
+
+    report = world.run(**options)
+
+    assert report.failure is not None
+    world.emulator.faults.clear()
+    assert world.run(**options).failure is None
+    assert world.statuses() == TEN_GOOD
+    assert asked_live(world) <= 13
+
+
+def test_what_others_write_is_not_sealed(world: "World") -> None:
+    """A server may end the session that holds a pipeline's lock: whoever comes then waits all the same."""
+    world.documents(TEN)
+    found: list[bool] = []
+
+    def look() -> None:
+        engine = world.engine(small_batches="live", **ONE)
+        engine.run_id = "another"
+        recovery = Recovery(
+            api=world.api,
+            ledger=world.ledger,
+            clock=world.clock,
+            pipeline=PIPELINE,
+            live=engine._live,  # noqa: SLF001  (as a run has it)
+        )
+        found.append(bool(recovery.settle()))
+
+    api = Turning(world.api, at=5, act=look)
+
+    world.engine(api=api, small_batches="live", **ONE).run([Partition(key="p")])
+
+    assert found == [True]
+    assert world.n_billed == [1] * 10
 
 
 def test_trouble_that_does_not_pass_is_an_error_of_the_row(world: "World") -> None:

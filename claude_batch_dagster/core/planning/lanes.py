@@ -1,5 +1,6 @@
 """Which questions do not wait for a batch: a plan of few requests, and what has no answer by its deadline."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -23,12 +24,12 @@ class Lanes:
     """From when on nothing of this run is asked by a batch; None for never."""
     small_below: int = 0
     """Requests of a plan from which on it is worth a batch; 0 for any."""
-    is_small: bool = field(default=False, init=False)
-    """Whether the plan of this run is not worth a batch."""
+    small: frozenset[str] = field(default=frozenset(), init=False)
+    """The questions of a plan that is not worth a batch: others that come up later are not among it."""
 
-    def plan(self, n_requests: int) -> None:
-        """Decide for a plan; what fails of it is asked in the same way."""
-        self.is_small = 0 < n_requests < self.small_below
+    def plan(self, due: Collection[str]) -> None:
+        """Decide for the questions of a plan; what fails of them is asked in the same way."""
+        self.small = frozenset(due) if len(due) < self.small_below else frozenset()
 
     @property
     def is_late(self) -> bool:
@@ -37,5 +38,5 @@ class Lanes:
 
     @property
     def is_live(self) -> bool:
-        """Whether all that is asked now is asked live."""
-        return self.is_small or self.is_late
+        """Whether all of the plan is asked live."""
+        return bool(self.small) or self.is_late

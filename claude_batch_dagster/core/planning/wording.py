@@ -1,6 +1,7 @@
 """A plan in words: the same in the run log and on the command line."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from claude_batch_dagster.core.planning.estimate import Basis, Estimate
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, Reason
@@ -105,7 +106,7 @@ def of_trial(forecast: Forecast) -> str | None:
 
 def of_lanes(lanes: Lanes, live_usd: float | None) -> str | None:
     """Return which requests do not wait for a batch, and what that costs (`live_usd` for all); None where all wait."""
-    if lanes.is_small:
+    if lanes.small:
         return (
             "asked at once through the Messages API, for there are fewer than "
             f"{counted(lanes.small_below, 'request')} (small_batches)"
@@ -118,6 +119,14 @@ def of_lanes(lanes: Lanes, live_usd: float | None) -> str | None:
     return (
         f"deadline: what has no answer by {lanes.give_up_at:%Y-%m-%d %H:%M} UTC is canceled, and asked at once through "
         f"the Messages API at its price{cost}"
+    )
+
+
+def of_flying(n_requests: int, give_up_at: datetime) -> str:
+    """Return what becomes of requests on their way that are not answered in time."""
+    return (
+        f"of {counted(n_requests, 'request')} on their way, what has no answer by {give_up_at:%Y-%m-%d %H:%M} UTC, or "
+        "by the deadline of the run that has sent them, is asked through the Messages API at its price too"
     )
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from claude_batch_dagster.core.asking.requests import widened
@@ -37,6 +37,9 @@ FULL_QUEUE_SECONDS = 8.0
 
 LIVE = Limits(max_requests=50)
 """What is asked live together."""
+
+LIVE_FACTOR = 2.0
+"""How many times as much as in a batch it can cost."""
 
 Mark = Callable[[bytes], bytes]
 
@@ -94,10 +97,7 @@ class Dispatch:
         askable = islice(_askable(waiting, plan, self.mark), most)
         for group in chunked(askable, self.limits.shared_by(len(plan.due))):
             self.following.wait_for_room(len(group), most=self.max_requests_in_flight)
-            if self.lanes.is_late:  # by now
-                self._ask(group, flying)
-            else:
-                self._offer(group, flying, Lane.BATCH)
+            self._offer(group, flying, Lane.BATCH)
             if self.is_short:
                 break
         if most is None or plan.due <= live:
@@ -113,24 +113,30 @@ class Dispatch:
 
     def _live(self) -> AbstractSet[str]:
         """Return the questions that do not wait for a batch: all, or those that have waited for one long enough."""
-        if self.lanes.is_live:
+        if self.lanes.is_late:
             return set(self.plan.due)
+        small = self.plan.due & self.lanes.small
         if self.lanes.give_up_at is None:
-            return frozenset()
-        ledger = self.following.ledger
-        chunk_ids = {made.chunk_id for made in self.made.values()}
+            return small
+        ledger, ours = self.following.ledger, self.following.followed | self.following.sent
+        chunk_ids = ours.intersection(made.chunk_id for made in self.made.values())  # what was long ago is over
         given_up = {chunk_id for chunk_id in chunk_ids if ledger.chunk(chunk_id).given_up_at is not None}
-        return {question for question, made in self.made.items() if made.chunk_id in given_up}
+        return small | {question for question, made in self.made.items() if made.chunk_id in given_up}
 
     def _ask(self, rows: Iterable[OpenRow], flying: set[str]) -> None:
         """Ask rows live, a few at a time: the pipeline is locked for as long as it takes."""
-        for group in chunked(rows, LIVE):
+        most = self.limits.max_usd
+        limits = LIVE if most is None else replace(LIVE, max_usd=most / LIVE_FACTOR)
+        for group in chunked(rows, limits):
             if not self.is_short:
                 self._offer(group, flying, Lane.LIVE)
 
     def _offer(self, group: Sequence[OpenRow], flying: set[str], lane: Lane) -> None:
         """Send one chunk, in spite of passing refusals; halve it if the API finds it too large."""
         for n_failures in range(1, MAX_FAILURES + 1):
+            if lane is Lane.BATCH and self.lanes.is_late:  # by now
+                self._ask(group, flying)
+                return
             try:
                 self._submit_when_clear(group, flying, lane)
             except (CredentialError, SpendLimitError):
@@ -141,11 +147,12 @@ class Dispatch:
                     self._offer(group[:middle], flying, lane)
                     self._offer(group[middle:], flying, lane)
                     return
-                if error.status != 429 or n_failures == MAX_FAILURES:  # noqa: PLR2004  (a full queue, a rate limit)
+                is_passing = error.status == 429 and lane is Lane.BATCH  # noqa: PLR2004  (a full queue, a rate limit)
+                if not is_passing or n_failures == MAX_FAILURES:
                     raise
                 self._wait_out(error, at_least=FULL_QUEUE_SECONDS * 2**n_failures)
             except ApiUnreachableError as error:
-                if n_failures == MAX_FAILURES:
+                if lane is Lane.LIVE or n_failures == MAX_FAILURES:  # of a live call the lane itself makes sure
                     raise
                 self._wait_out(error)
             else:
@@ -156,7 +163,7 @@ class Dispatch:
         self.following.on_trouble(error)
         self.following.collect_ended()
         told = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None
-        self.following.pace.pause(self.following.clock, at_least=at_least if told is None else told)
+        self.following.pause(at_least=at_least if told is None else told)
 
     def _submit_when_clear(self, group: Sequence[OpenRow], flying: set[str], lane: Lane) -> None:
         """Send a chunk once nothing of this pipeline is unconfirmed."""
@@ -166,7 +173,7 @@ class Dispatch:
                     return
                 self.following.tell_unconfirmed()
             self.following.collect_ended()
-            self.following.pace.pause(self.following.clock)
+            self.following.pause()
 
     def _submit(self, group: Sequence[OpenRow], flying: set[str], lane: Lane) -> bool:
         """

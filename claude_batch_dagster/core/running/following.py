@@ -50,8 +50,8 @@ class Following:
     recovery: Recovery
     collection: Collection
     pace: Pace = field(default_factory=Pace)
-    gives_up: bool = False
-    """Whether batches are canceled that have not ended by their deadline."""
+    give_up_at: datetime | None = None
+    """When this run waits for batches no longer; None if it waits for as long as they take."""
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trouble: Callable[[ApiError], None] = lambda _: None
     """Told of each fault that is waited out."""
@@ -125,7 +125,7 @@ class Following:
             if waiting <= stuck:
                 raise HeldChunksError(sorted(waiting))
             if not progressed:
-                self.pace.pause(self.clock)
+                self.pause()
 
     def wait_for_room(self, n_requests: int, *, most: int) -> None:
         """Wait until the API has few enough of our requests to take these as well: `most` in all."""
@@ -134,7 +134,7 @@ class Following:
                 return
             self.settle_unconfirmed()
             if not self.collect_ended({chunk.chunk_id for chunk in in_flight}):
-                self.pace.pause(self.clock)
+                self.pause()
 
     def collect_ended(self, waiting: Members[str] = ()) -> bool:
         """
@@ -169,9 +169,15 @@ class Following:
         self.report()
         return len(self.home) > before
 
+    def collect_answered(self, chunk_ids: Iterable[str]) -> None:
+        """Land what was asked live: its answers are on this machine's disk only."""
+        chunks = [self.ledger.chunk(chunk_id) for chunk_id in sorted(chunk_ids)]
+        answered = [chunk for chunk in chunks if chunk.lane is Lane.LIVE and chunk.state is State.ENDED]
+        self._land([one for chunk in answered if (one := self.collection.fetch(chunk.chunk_id, None))])
+
     def _give_up(self, chunks: Iterable[ChunkRecord], seen: Look) -> None:
         """Cancel batches that rows of this run have waited for long enough: what has finished keeps its result."""
-        for chunk in chunks if self.gives_up else ():
+        for chunk in chunks if self.give_up_at else ():
             is_ours = chunk.chunk_id in self.sent or chunk.chunk_id in self.followed
             if not is_ours or chunk.give_up_at is None or chunk.give_up_at > self.clock.now():
                 continue
@@ -184,10 +190,10 @@ class Following:
                 continue
             try:
                 self.api.cancel(batch.id)
-            except CredentialError:
-                raise
             except ApiError as error:
-                self.on_trouble(error)  # the next look tries it again
+                if isinstance(error, CredentialError) and error.status == 401:  # noqa: PLR2004  (no such key)
+                    raise
+                self.on_trouble(error)  # the next look tries it again; a key may be one that must not cancel
 
     def _fetch(self, travelling: Iterable[ChunkRecord], seen: Look) -> tuple[list[Fetched], list[ChunkRecord]]:
         """Bring to our disk what has ended; return that, and the chunks that the API does not show."""
@@ -225,6 +231,10 @@ class Following:
         if self.clock.now() - since > MAX_VANISHED:
             raise error
         self.on_trouble(error)
+
+    def pause(self, *, at_least: float = 0.0) -> None:
+        """Wait for the next look, but not beyond the time at which batches are given up."""
+        self.pace.pause(self.clock, at_least=at_least, until=self.give_up_at)
 
     def report(self) -> None:
         """Tell where the run stands; what has come to its end is read once."""

@@ -51,6 +51,7 @@ class Pipeline:
         self._plan()
         self._probe(rows)
         flying = self.dispatch.send(rows)
+        self.following.collect_answered(flying)
         self._leave_out()
         return flying
 
@@ -69,6 +70,10 @@ class Pipeline:
             return
         if flying := self.planner.sent_before() or self.dispatch.send(rows, most=n_first):
             self._wait(flying)
+            if self.dispatch.lanes.is_late:  # they may have been given up, and then they say nothing
+                again = self.dispatch.send(rows, most=n_first)
+                self._wait(again)
+                flying |= again
             self.planner.judge(flying)
             self.dispatch.mark = self.planner.mark
 

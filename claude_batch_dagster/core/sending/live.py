@@ -28,6 +28,9 @@ TRIES = 8
 
 LONGEST_PAUSE_SECONDS = 60.0
 
+MOST_UNHEARD = 3
+"""Answers that are lost one after the other before no more is asked: each of them may have been paid for."""
+
 FINAL = frozenset({400, 404, 413, 422})
 """Statuses by which the API refuses the request itself, when they come with its error envelope."""
 
@@ -69,6 +72,10 @@ class LiveLane:
         self.seal(self.ledger.chunk(chunk.nonce))
         return asking.trouble
 
+    def is_asking(self, chunk: ChunkRecord) -> bool:
+        """Whether a process on this machine is asking the requests of a chunk at this moment."""
+        return self.journals.is_written(chunk.chunk_id)
+
     def seal(self, chunk: ChunkRecord) -> bool:
         """
         Make results of the journal of a chunk, whoever has written it; `False` if it is not here.
@@ -102,6 +109,8 @@ class _Asking:
     clock: Clock
     write: Callable[[bytes], None]
     trouble: ApiError | None = None
+    n_unheard: int = 0
+    """Answers that were lost since the last one that was not."""
     stopped: Event = field(default_factory=Event)
 
     def all_of(self, chunk: Chunk, *, n_at_once: int) -> None:
@@ -150,19 +159,32 @@ class _Asking:
         try:
             message = self.api.ask(gated(Body(pieces=[params], n_bytes=len(params)), release))
         except ApiError as error:
+            if isinstance(error, ENDS_RUN):
+                self._stop(error)
             if left and not _costs_nothing(error):
+                self._miss(error)
                 return UNHEARD
             if left:
                 self.write(_line(custom_id, FREED))
             if isinstance(error, ENDS_RUN):
-                self.trouble = error
-                self.stopped.set()
-            elif isinstance(error, ApiRefusedError) and error.status in FINAL:
+                return None
+            if isinstance(error, ApiRefusedError) and error.status in FINAL:
                 return _errored(error.kind or "", error.message)
-            else:
-                self._pause(error, n_tries)
+            self._pause(error, n_tries)
             return None
+        self.n_unheard = 0
         return b'{"type":"succeeded","message":%b}' % b" ".join(message.splitlines())
+
+    def _miss(self, error: ApiError) -> None:
+        """Wait after an answer that was lost; after some in a row, ask no more: the way there is broken."""
+        self.n_unheard += 1
+        if self.n_unheard >= MOST_UNHEARD:
+            self._stop(error)
+        self._pause(error, self.n_unheard)
+
+    def _stop(self, error: ApiError) -> None:
+        self.trouble = error
+        self.stopped.set()
 
     def _pause(self, error: ApiError, n_tries: int) -> None:
         told = error.retry_after_seconds if isinstance(error, ApiRefusedError) else None

@@ -64,6 +64,8 @@ class Recovery:
             self.ledger.move(chunk.chunk_id, to=State.REFUSED, note="never left whole; its sender died")
         self._seal([State.RELEASED, State.HELD])
         for chunk in self.ledger.chunks(self.pipeline, [State.RELEASED]):
+            if chunk.lane is Lane.LIVE:
+                continue
             self.ledger.move(chunk.chunk_id, to=State.AMBIGUOUS, note="no answer is written; its sender died")
         unsure = self._sent_here([State.AMBIGUOUS, State.HELD])
         nameless = [chunk for chunk in unsure if not chunk.batch_id]
@@ -73,7 +75,8 @@ class Recovery:
                 self.look_at_named(chunk)
             elif listing:
                 self.reconcile(self._note_look(chunk, listing), listing)
-        return self._sent_here(UNCONFIRMED)
+        asking = [chunk for chunk in self.ledger.chunks(self.pipeline, [State.RELEASED]) if chunk.lane is Lane.LIVE]
+        return [*self._sent_here(UNCONFIRMED), *asking]
 
     def watch(self) -> list[ChunkRecord]:
         """
@@ -90,7 +93,9 @@ class Recovery:
     def _seal(self, states: Collection[State]) -> None:
         """Make results of what was asked live, where its journal is here; elsewhere nobody can say what came of it."""
         for chunk in self.ledger.chunks(self.pipeline, states):
-            if chunk.lane is Lane.LIVE and not (self.live and self.live.seal(chunk)) and chunk.state is State.RELEASED:
+            if chunk.lane is Lane.BATCH or (self.live and self.live.is_asking(chunk)):
+                continue  # a server may have ended the session that held the pipeline's lock
+            if not (self.live and self.live.seal(chunk)) and chunk.state is State.RELEASED:
                 self.ledger.move(chunk.chunk_id, to=State.HELD, note=f"asked live, and {chunk.note}")
 
     def _turns_up(self, chunk: ChunkRecord, listing: Listing) -> bool:

@@ -1,5 +1,6 @@
 """Journals of what is asked live: the Messages API hands an answer out once, so it is on disk at once."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,19 @@ class FileJournals:
                 torn.clear()
 
         with file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until its writer is done, or dead
             yield write
+
+    def is_written(self, chunk_id: str) -> bool:
+        """Whether somebody is writing the journal of a chunk at this moment."""
+        try:
+            with self._path(chunk_id).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def has(self, chunk_id: str) -> bool:
         """Whether the journal of a chunk is here."""
