@@ -52,12 +52,11 @@ from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS,
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
-from claude_batch_dagster.storage.files.journals import FileJournals
 from claude_batch_dagster.storage.files.outbox import Outbox
 from claude_batch_dagster.storage.files.spool import FileSpool
 from claude_batch_dagster.storage.files.state_directory import StateDirectory
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
-from claude_batch_dagster.stores import Stores
+from claude_batch_dagster.stores import Stores, live_lane
 
 
 def warehouse_of(stores: Stores) -> Warehouse:
@@ -393,15 +392,8 @@ class Engine:
     @property
     def _live(self) -> LiveLane:
         """What asks live."""
-        spool = FileSpool(self.state.spool)
-        return LiveLane(
-            api=self.api,
-            ledger=self.ledger,
-            clock=self.clock,
-            journals=FileJournals(spool),
-            spool=spool,
-            n_at_once=self.pacing.max_live_requests,
-        )
+        lane = live_lane(self.state, self.api, self.ledger, self.clock)
+        return replace(lane, n_at_once=self.pacing.max_live_requests)
 
     def _planner(self, asked: Asked, store: AnswerStore, outbox: Outbox) -> Planner:
         return Planner(

@@ -87,6 +87,7 @@ class Planner:
         Raises `ConfigurationError` for keys that no row has.
         """
         settings, left_out = self.settings, dict[str, str]()
+        self.lanes.plan(plan.due)  # by which way they go says what they cost
         if settings.only_keys:
             wanted = self._wanted(settings.only_keys)
             left_out |= dict.fromkeys(
@@ -141,7 +142,7 @@ class Planner:
             rows, repaid = planning.count(plan, changed)
         loads, unit = self._loads(plan.due), self._unit_cost(plan.due)
         load, self._unit = sum(loads.values(), NOTHING), unit
-        caching = self._caching(load) if self._may_mark(plan.due) else None
+        caching = self._caching(load) if self._may_mark(plan.due) and not self.lanes.is_live else None
         if unit and isinstance(caching, PromptCaching) and unit.basis is not Basis.HISTORY:
             unit = less(unit, load, caching.saved_usd)  # what answers have cost tells of the cache by itself
         at_once = unit and live(unit, str(self.builder.base.get("model")))
@@ -185,10 +186,8 @@ class Planner:
         """Whether each request can be paid for when it is marked: what it writes to the cache costs twice as much."""
         if self.purse is None:
             return True
-        model, limit = (self.builder.base.get(name) for name in ("model", "max_tokens"))
         n_bytes = max((size for _, question, size in self.outbox.sizes() if question in due), default=0)
-        size = Size(model=str(model), n_bytes=n_bytes + MARKS_BYTES, max_tokens=int(limit or 0), cached=True)
-        bound = most(size)
+        bound = self._bound(n_bytes + MARKS_BYTES, cached=True)
         return bound is None or bound <= self.purse.budget.usd
 
     def _caching(self, load: Load) -> PromptCaching | NoCaching | None:
@@ -311,14 +310,19 @@ class Planner:
 
     def _too_dear(self, purse: Purse, due: Collection[str]) -> dict[str, str]:
         """Return the questions that alone can cost more than the budget, by their sizes: none waits for a later run."""
-        model, limit = (self.builder.base.get(name) for name in ("model", "max_tokens"))
         found: dict[str, str] = {}
         for _, question, n_bytes in self.outbox.sizes():
             if question in due:
-                bound = most(Size(model=str(model), n_bytes=n_bytes, max_tokens=int(limit or 0), cached=False))
+                bound = self._bound(n_bytes)
                 if bound is not None and bound > purse.budget.usd:
                     found[question] = purse.never(bound)
         return found
+
+    def _bound(self, n_bytes: int, *, cached: bool = False) -> float | None:
+        """Return what a request of so many bytes can cost at most, as it is going to be asked; None if not known."""
+        model, limit = (self.builder.base.get(name) for name in ("model", "max_tokens"))
+        lane = Lane.LIVE if self.lanes.is_live else Lane.BATCH
+        return most(Size(model=str(model), n_bytes=n_bytes, max_tokens=int(limit or 0), cached=cached, lane=lane))
 
     # --- what it costs -----------------------------------------------------------------------------
 

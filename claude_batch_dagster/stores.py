@@ -157,8 +157,7 @@ class Stores:
 
     def live_lane(self, api: LiveApi, ledger: Ledger, clock: Clock) -> LiveLane:
         """Return what makes results of the journals of what was asked live."""
-        spool = FileSpool(StateDirectory(self._existing_folder()).spool)
-        return LiveLane(api=api, ledger=ledger, clock=clock, journals=FileJournals(spool), spool=spool)
+        return live_lane(StateDirectory(self._existing_folder()), api, ledger, clock)
 
     @contextmanager
     def _view(self) -> Iterator[LedgerView]:
@@ -186,3 +185,9 @@ def _expanded(path: str) -> str:
     if Path(path).exists():  # a folder of that very name, of a version that took it for one
         return path
     return os.path.expanduser(path)  # noqa: PTH111  (the name of a database may be a URL, which Path would change)
+
+
+def live_lane(state: StateDirectory, api: LiveApi, ledger: Ledger, clock: Clock) -> LiveLane:
+    """Return what asks live, and keeps its journals in a state directory."""
+    spool = FileSpool(state.spool)
+    return LiveLane(api=api, ledger=ledger, clock=clock, journals=FileJournals(spool), spool=spool)

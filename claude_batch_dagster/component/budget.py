@@ -1,11 +1,11 @@
 """The budget in YAML: `budget: {usd: 10, per: day}`."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import dagster as dg
 from pydantic import Field
 
-from claude_batch_dagster.component.texts import Templated, check_kind, evaluated, filled, located, number
+from claude_batch_dagster.component.texts import Templated, made_of, number
 from claude_batch_dagster.core.planning.budget import Budget, Period
 
 
@@ -24,15 +24,7 @@ class BudgetModel(dg.Model):
 
 def resolve_budget(context: dg.ResolutionContext, said: Any) -> Budget | None:
     """Return the budget that YAML describes; raise `ResolutionException` for one that cannot be."""
-    if said is None:
-        return None
-    with located(context):
-        if isinstance(said, str):
-            found = evaluated(context, said)
-            check_kind(found, Budget, "budget", "our_budget")
-            return cast("Budget", found)
-        given = filled(context, said.model_dump())
-        return Budget(**{**given, "usd": number(given["usd"], "usd")})
+    return made_of(context, said, Budget, lambda given: Budget(**{**given, "usd": number(given["usd"], "usd")}))
 
 
 ResolvedBudget = Annotated[

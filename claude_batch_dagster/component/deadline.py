@@ -1,12 +1,12 @@
 """The deadline in YAML: `deadline: {hours: 6}`."""
 
 from datetime import timedelta
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import dagster as dg
 from pydantic import Field
 
-from claude_batch_dagster.component.texts import Templated, check_kind, evaluated, filled, located, number
+from claude_batch_dagster.component.texts import Templated, made_of, number
 
 
 class DeadlineModel(dg.Model):
@@ -19,15 +19,11 @@ class DeadlineModel(dg.Model):
 
 def resolve_deadline(context: dg.ResolutionContext, said: Any) -> timedelta | None:
     """Return the deadline that YAML describes; raise `ResolutionException` for one that cannot be."""
-    if said is None:
-        return None
-    with located(context):
-        if isinstance(said, str):
-            found = evaluated(context, said)
-            check_kind(found, timedelta, "deadline", "our_deadline")
-            return cast("timedelta", found)
-        given = filled(context, said.model_dump())
+
+    def made(given: dict[str, Any]) -> timedelta:
         return timedelta(**{name: number(value, name) for name, value in given.items()})
+
+    return made_of(context, said, timedelta, made)
 
 
 ResolvedDeadline = Annotated[

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
 import dagster as dg
 from dagster.components.resolved.errors import ResolutionException
@@ -16,6 +16,8 @@ from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
 
 Templated = Annotated[str, StringConstraints(pattern=r"\{\{.*\}\}")]
 """A template variable in place of a number, a flag or an object: `{{ ... }}`."""
+
+Made = TypeVar("Made")
 
 OF_THE_ENVIRONMENT = re.compile(r"""\s*\{\{\s*env(?:\.(?P<name>\w+)|\(\s*['"](?P<called>\w+)['"]\s*\))\s*\}\}\s*""")
 
@@ -145,6 +147,23 @@ def number(value: Any, name: str) -> Any:
         return float(value) if set(value) & set(".eE") else int(value)
     except ValueError:
         raise ConfigurationError(f"{name} is {value!r}, not a number.") from None
+
+
+def made_of(context: dg.ResolutionContext, said: Any, kind: type[Made], make: Callable[[Any], Made]) -> Made | None:
+    """
+    Return the object that YAML describes, which `make` makes of its settings, or that a template variable is.
+
+    Raises `ResolutionException` for one that cannot be.
+    """
+    if said is None:
+        return None
+    with located(context):
+        if isinstance(said, str):
+            found = evaluated(context, said)
+            name = str(context.path[-1])
+            check_kind(found, kind, name, f"our_{name}")
+            return cast("Made", found)
+        return make(filled(context, said.model_dump()))
 
 
 def setting_of(context: dg.ResolutionContext, value: Any) -> Any:

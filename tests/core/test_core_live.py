@@ -1,5 +1,6 @@
 """What does not wait for a batch is asked through the Messages API: by its deadline, or where little is to ask."""
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -8,13 +9,21 @@ import pytest
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.ledger import ChunkRecord, Lane, State
 from claude_batch_dagster.core.planning.budget import Budget
+from claude_batch_dagster.core.planning.estimate import Basis
 from claude_batch_dagster.core.planning.settings import RunSettings
+from claude_batch_dagster.core.ports import Body, place_of
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.live import TRIES
 from claude_batch_dagster.core.sending.recovery import Recovery
 from claude_batch_dagster.emulator.bill import Bill
-from claude_batch_dagster.errors import ConfigurationError, CredentialError, HeldChunksError, SpendLimitError
+from claude_batch_dagster.errors import (
+    ApiUnreachableError,
+    ConfigurationError,
+    CredentialError,
+    HeldChunksError,
+    SpendLimitError,
+)
 from claude_batch_dagster.storage.files.journals import FileJournals
 from claude_batch_dagster.storage.files.spool import FileSpool
 from tests.canary import KEY
@@ -114,6 +123,54 @@ def test_an_answer_is_paid_for_once_whichever_way_it_came(world: "World") -> Non
 
     assert (asked_live(world), world.n_accepted) == (10, 1)
     assert world.n_billed == [1] * 11
+
+
+def test_what_fails_of_a_small_plan_is_asked_as_the_plan_was(world: "World") -> None:
+    """Nobody waits for a batch because of a row that was cut off."""
+    world.documents(TEN)
+    world.emulator.faults.add("max_tokens", times=2)
+
+    world.run(small_batches="live", **ONE)
+
+    assert world.statuses() == TEN_GOOD
+    assert (asked_live(world), world.n_posts) == (12, 0)
+
+
+def test_what_is_asked_live_writes_no_cache(world: "World") -> None:
+    """It is not marked, so the plan promises nothing, and nothing goes ahead."""
+    world.documents(TEN)
+    base = {"system": "Read the whole of it. " * 1_500, "model": "claude-opus-5"}
+    cached = world.engine(base=base).plan([Partition(key="p")])
+    live = world.engine(base=base, small_batches="live").plan([Partition(key="p")])
+
+    assert (cached.caching is None, live.caching is None) == (False, True)
+    world.run(base=base, small_batches="live")
+    assert {tokens.cache_written_1h for tokens in world.emulator.audit.live_bill().values()} == {0}
+
+
+def test_live_answers_are_no_measure_of_batches(world: "World") -> None:
+    """Neither of what they cost nor of how long they take."""
+    world.documents({n: f"text {n:02d}" for n in range(10)})
+    world.run(small_batches="live")
+    world.documents({n: f"text {n:02d}" for n in range(20)})
+
+    plan = world.engine().plan([Partition(key="p")])
+
+    assert plan.estimate is not None
+    assert plan.estimate.basis is not Basis.HISTORY
+    assert world.ledger.durations(PIPELINE, place=place_of(world.api.account)) == []
+
+
+def test_rows_are_too_dear_by_the_price_at_which_they_go(world: "World") -> None:
+    """What a batch could pay for may be too much for a live call."""
+    price = bound_of_one(world)
+    world.documents({0: TEN[0].replace("text", "tale")})
+
+    world.run(small_batches="live", budget=Budget(usd=0.75 * price, per="run"))
+
+    assert world.statuses() == {0: "blocked"}
+    assert "allows at all" in world.rows("error")[0][0]
+    assert asked_live(world) == 1
 
 
 def test_a_small_plan_is_no_word_on_other_rows(world: "World") -> None:
@@ -486,6 +543,73 @@ def test_where_no_answer_comes_through_no_more_is_asked(world: "World", fault: s
     assert world.run(**options).failure is None
     assert world.statuses() == TEN_GOOD
     assert asked_live(world) <= 13
+
+
+def test_answers_that_are_lost_now_and_then_stop_nothing(world: "World") -> None:
+    """Only those in a row say that the way is broken."""
+    world.documents(TEN)
+    n_asked = iter(range(1, 100))
+
+    class Flaky(Turning):
+        def ask(self, body: Body) -> bytes:
+            message = super().ask(body)
+            if next(n_asked) % 2:
+                raise ApiUnreachableError("lost")
+            return message
+
+    api = Flaky(world.api, at=0, act=int)
+
+    report = world.engine(api=api, small_batches="live", **ONE).run([Partition(key="p")])
+
+    assert report.failure is None
+    assert list(world.statuses().values()).count("succeeded") >= 5
+
+
+def test_a_disk_that_is_full_for_a_moment_costs_no_answer(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was half written is no line, and what came back is written once there is room."""
+    world.documents(TEN)
+    real, n_calls = os.fsync, iter(range(1, 1_000))
+
+    def fsync(handle: int) -> None:
+        if next(n_calls) in {4, 5}:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr("claude_batch_dagster.storage.files.journals.os.fsync", fsync)
+
+    report = world.run(small_batches="live", **ONE)
+
+    assert report.failure is None
+    assert world.statuses() == TEN_GOOD
+    assert asked_live(world) == 10
+
+
+def test_a_key_that_is_none_any_more_ends_the_run(world: "World") -> None:
+    """A cancel says so too."""
+    world.documents(TEN)
+    world.emulator.pace.batch_seconds = 3 * 3_600
+    world.emulator.faults.add("401", endpoint="cancel")
+
+    assert isinstance(world.run(deadline=HOURS).failure, CredentialError)
+
+
+def test_what_had_not_begun_is_free(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between the intent and the first request has asked nothing."""
+    world.documents(TEN)
+
+    def die(*_: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(FileJournals, "writing", die)
+        with pytest.raises(CrashError):
+            world.run(small_batches="live")
+    assert world.states() == [State.SENDING]
+
+    world.run(small_batches="live")
+
+    assert world.statuses() == TEN_GOOD
+    assert asked_live(world) == 10
 
 
 def test_what_others_write_is_not_sealed(world: "World") -> None:

@@ -36,12 +36,14 @@ def large(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 @pytest.mark.verify
 def test_large_documents_are_asked_with_all_the_memory_there_is(large: World) -> None:
     """Each once, though the first try to read them was given up."""
-    report = large.run()
+    engine = large.engine()
+
+    report = engine.run([Partition(key="p")])
 
     assert (report.failure, large.n_billed) == (None, [1] * N_DOCUMENTS)
     assert set(large.statuses().values()) == {"succeeded"}
-    with large.warehouse.connect() as connection:
-        assert not large.warehouse.lift_limit(connection), "the limit did for them: they are not large"
+    with engine.warehouse.connect() as connection:
+        assert not engine.warehouse.lift_limit(connection), "the limit did for them: they are not large"
 
 
 def test_a_limit_of_the_users_own_is_kept_and_told(large: World) -> None:

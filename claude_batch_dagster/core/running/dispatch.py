@@ -35,11 +35,8 @@ FULL_QUEUE_SECONDS = 8.0
 """Half the first pause after a refusal for rate that names none; each is twice as long: half an hour in all."""
 
 
-LIVE = Limits(max_requests=50)
-"""What is asked live together."""
-
-LIVE_FACTOR = 2.0
-"""How many times as much as in a batch it can cost."""
+LIVE_REQUESTS = 50
+"""Requests that are asked live together."""
 
 Mark = Callable[[bytes], bytes]
 
@@ -100,7 +97,7 @@ class Dispatch:
             self._offer(group, flying, Lane.BATCH)
             if self.is_short:
                 break
-        if most is None or plan.due <= live:
+        if live and (most is None or plan.due <= live):
             self._ask(islice(_askable((row for row in rows if row.question in live), plan, None), most), flying)
         if most is None:
             self.mark = None  # what is sent hours later finds no cache, and would pay for writing one
@@ -125,9 +122,7 @@ class Dispatch:
 
     def _ask(self, rows: Iterable[OpenRow], flying: set[str]) -> None:
         """Ask rows live, a few at a time: the pipeline is locked for as long as it takes."""
-        most = self.limits.max_usd
-        limits = LIVE if most is None else replace(LIVE, max_usd=most / LIVE_FACTOR)
-        for group in chunked(rows, limits):
+        for group in chunked(rows, replace(self.limits, max_requests=LIVE_REQUESTS), Lane.LIVE):
             if not self.is_short:
                 self._offer(group, flying, Lane.LIVE)
 

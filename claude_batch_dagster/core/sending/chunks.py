@@ -107,8 +107,12 @@ class OpenRow(NamedTuple):
     @property
     def max_cost_usd(self) -> float:
         """What it can cost at most at batch prices; raise `ConfigurationError` if the price is not known."""
+        return self.most_usd(Lane.BATCH)
+
+    def most_usd(self, lane: Lane) -> float:
+        """Return what it can cost at most, asked in this way; raise `ConfigurationError` if the price is not known."""
         [measured] = _measured([widened(self.params, n_truncated=self.n_truncated)])
-        size = _size(measured, Lane.BATCH)
+        size = _size(measured, lane)
         price = most(size)
         if price is None:
             raise ConfigurationError(
@@ -265,13 +269,13 @@ def _is_plain(keys: str) -> bool:
     return letters.isascii() and letters.isalnum()
 
 
-def chunked(rows: Iterable[OpenRow], limits: Limits) -> Iterator[list[OpenRow]]:
-    """Fill chunks to the limits, in order; the last takes what is left."""
+def chunked(rows: Iterable[OpenRow], limits: Limits, lane: Lane = Lane.BATCH) -> Iterator[list[OpenRow]]:
+    """Fill chunks to the limits, in order, at the prices of a way to ask; the last takes what is left."""
     chunk: list[OpenRow] = []
     n_bytes, usd = 0, 0.0
     for row in rows:
         size = len(row.params) + ENVELOPE_BYTES
-        price = 0.0 if limits.max_usd is None else row.max_cost_usd
+        price = 0.0 if limits.max_usd is None else row.most_usd(lane)
         n_bytes, usd = n_bytes + size, usd + price
         if chunk and not limits.allow(n_requests=len(chunk) + 1, n_bytes=n_bytes, usd=usd):
             yield chunk

@@ -40,6 +40,9 @@ PASSING = frozenset({429, 500, 503, 529})
 ENDS_RUN = (CredentialError, SpendLimitError)
 """What stands against every further request."""
 
+BEGAN, FREED, LOST = (b'{"type":"%b"}' % what for what in (b"began", b"freed", b"unheard"))
+"""What a journal says of a request where it is no result: see above; and the result of one whose answer was lost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LiveLane:
@@ -163,7 +166,7 @@ class _Asking:
                 self._stop(error)
             if left and not _costs_nothing(error):
                 self._miss(error)
-                return UNHEARD
+                return LOST
             if left:
                 self.write(_line(custom_id, FREED))
             if isinstance(error, ENDS_RUN):
@@ -194,10 +197,6 @@ class _Asking:
             left -= 1.0
 
 
-BEGAN, FREED = b'{"type":"began"}', b'{"type":"freed"}'
-UNHEARD = b'{"type":"unheard"}'
-
-
 def _costs_nothing(error: ApiError) -> bool:
     """Whether the answer to a request that has left whole says that nothing was billed for it."""
     if not isinstance(error, ApiRefusedError) or error.kind is None:
@@ -221,7 +220,7 @@ def _last_words(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes | None]]:
         head, _, rest = line.partition(b'","result":')
         custom_id, result = head.removeprefix(b'{"custom_id":"').decode(errors="replace"), rest[:-1]
         if result in {BEGAN, FREED}:
-            yield custom_id, UNHEARD if result == BEGAN else None
+            yield custom_id, LOST if result == BEGAN else None
             continue
         with suppress(UnreadableLineError):  # torn: its writer was killed, and what it was to say is not known
             yield decode(line).custom_id, result

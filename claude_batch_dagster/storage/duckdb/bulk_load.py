@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
-import pandas as pd
 
 DTYPES: Mapping[str, str] = {
     "VARCHAR": "string[python]",
@@ -33,6 +32,8 @@ def hand_over(
     if len(values[next(iter(types))]) <= FEW:
         _hand_over_lists(connection, name, types, values)
         return
+    import pandas as pd  # noqa: PLC0415  (who only looks at a database has a few rows, and need not wait for it)
+
     array: Any = pd.array  # by the name of a type that stands in a table, which its types cannot follow
     frame = pd.DataFrame(
         {column: array(values[column], dtype=DTYPES.get(kind, DTYPES[TEXT])) for column, kind in types.items()}
