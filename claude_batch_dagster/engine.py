@@ -22,7 +22,7 @@ from claude_batch_dagster.core.collecting.downloads import Downloads
 from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Occasion
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.planning.forecast import Forecast
-from claude_batch_dagster.core.planning.lanes import Lanes, gives_up_at
+from claude_batch_dagster.core.planning.lanes import Lanes, lanes_of
 from claude_batch_dagster.core.planning.settings import RunSettings
 from claude_batch_dagster.core.ports import ClaudeApi, Clock, OpenUpstream, RunPlanner, place_of
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
@@ -378,16 +378,8 @@ class Engine:
     @cached_property
     def _lanes(self) -> Lanes:
         """What says which questions do not wait for a batch."""
-        spending, now = self.task.spending, self.clock.now()
-        lanes = Lanes(clock=self.clock)
-        if spending.small_batches == "live":
-            lanes.small_below = spending.small_batches_below
-        if spending.deadline is not None:
-            told = self.ledger.gives_up_at(self.task.pipeline, self.root_run_id or self.run_id)
-            # A run that repeats another has the deadline of that one; but not if it is repeated days later.
-            is_over = told is None or now > told + spending.deadline
-            lanes.give_up_at = gives_up_at(now, spending.deadline) if is_over else told
-        return lanes
+        told = self.ledger.gives_up_at(self.task.pipeline, self.root_run_id or self.run_id)
+        return lanes_of(self.task.spending, self.clock, told=told)
 
     @property
     def _live(self) -> LiveLane:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.ledger import ChunkRecord, Spend, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Spend, State
 from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.ports import Clock, place_of
 from claude_batch_dagster.core.reporting.costs import NOT_KNOWN, NOTHING_SPENT, PartitionCost
@@ -130,7 +130,7 @@ class Reports:
         """Return the age of the oldest batch whose results are, or may be, only at the API, in days; 0 if none is."""
         there = [State.ACCEPTED, State.ADOPTED, State.ENDED, State.AMBIGUOUS, State.HELD]
         waiting = self.ledger.chunks(self.task.pipeline, there)
-        created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting]
+        created = [chunk.batch_created_at or chunk.intended_at for chunk in waiting if chunk.lane is Lane.BATCH]
         return (self.clock.now() - min(created)) / timedelta(days=1) if created else 0.0
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_batch_dagster.core.asking.partitions import Partition
-from claude_batch_dagster.core.ledger import ChunkRecord, Lane, State
+from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Sighting, State
 from claude_batch_dagster.core.planning.budget import Budget
 from claude_batch_dagster.core.planning.estimate import Basis
 from claude_batch_dagster.core.planning.settings import RunSettings
 from claude_batch_dagster.core.ports import Body, place_of
 from claude_batch_dagster.core.pricing import FEMTO, rates_of
+from claude_batch_dagster.core.reporting.overview import batch_status
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.sending.live import TRIES
 from claude_batch_dagster.core.sending.recovery import Recovery
@@ -571,7 +572,7 @@ def test_a_disk_that_is_full_for_a_moment_costs_no_answer(world: "World", monkey
     real, n_calls = os.fsync, iter(range(1, 1_000))
 
     def fsync(handle: int) -> None:
-        if next(n_calls) in {4, 5}:
+        if next(n_calls) in {3, 4, 8}:  # an answer, twice, and the beginning of a request
             raise OSError(28, "No space left on device")
         real(handle)
 
@@ -704,6 +705,11 @@ def test_a_journal_on_another_machine_is_waited_for(world: "World", tmp_path: An
     [chunk] = chunks(world, Lane.LIVE)
     assert chunk.state is State.HELD
     assert spool.place in (chunk.note or "")
+    world.emulator.clock.advance(days=25)
+    later = world.run(small_batches="live", **ONE)
+    assert [partition.oldest_open_days for partition in later.partitions] == [0.0], "the API keeps nothing of it"
+    told = batch_status(Sighting(chunk=chunk, n_partitions=1, spent_usd=0.0), world.clock.now())
+    assert (told.results_until, told.results_are_old) == (None, False)
     elsewhere.rename(journal)
     world.run(small_batches="live", **ONE)
     assert world.statuses() == TEN_GOOD

@@ -4,15 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from claude_batch_dagster.core.planning.spending import Spending
 from claude_batch_dagster.core.ports import Clock
 
 LONGEST_LEAD = timedelta(minutes=10)
 """How long before its deadline a batch is given up at most: canceling takes minutes, and asking anew seconds a row."""
-
-
-def gives_up_at(begun: datetime, deadline: timedelta) -> datetime:
-    """Return when batches are given up, so that their rows have answers by the deadline of what was begun then."""
-    return begun + deadline - min(deadline / 4, LONGEST_LEAD)
 
 
 @dataclass(kw_only=True)
@@ -40,3 +36,19 @@ class Lanes:
     def is_live(self) -> bool:
         """Whether all of the plan is asked live."""
         return bool(self.small) or self.is_late
+
+
+def lanes_of(spending: Spending, clock: Clock, *, told: datetime | None) -> Lanes:
+    """
+    Return by which way a run asks that begins now.
+
+    `told` is when the runs that it repeats were to give up their batches: it keeps their deadline, unless it is
+    repeated days later. Batches are given up early enough for their rows to have answers by the deadline.
+    """
+    small_below = spending.small_batches_below if spending.small_batches == "live" else 0
+    if (after := spending.deadline) is None:
+        return Lanes(clock=clock, small_below=small_below)
+    now = clock.now()
+    keeps = told is not None and now <= told + after
+    give_up_at = told if keeps else now + after - min(after / 4, LONGEST_LEAD)
+    return Lanes(clock=clock, small_below=small_below, give_up_at=give_up_at)

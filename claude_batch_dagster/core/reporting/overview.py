@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, Sighting, State
+from claude_batch_dagster.core.ledger import OPEN, ChunkRecord, Lane, Sighting, State
 from claude_batch_dagster.core.ports import RETENTION, place_of
 
 OLD = timedelta(days=20)
@@ -63,7 +63,8 @@ def batch_status(sighting: Sighting, now: datetime) -> BatchStatus:
     """Tell of one chunk."""
     chunk = sighting.chunk
     base_url, workspace_id = place_of(chunk.account).rsplit(" ", 1)
-    created_at = chunk.batch_created_at or chunk.released_at
+    # Of what was asked live the API keeps nothing.
+    created_at = None if chunk.lane is Lane.LIVE else chunk.batch_created_at or chunk.released_at
     return BatchStatus(
         chunk_id=chunk.chunk_id,
         pipeline=chunk.pipeline,
