@@ -37,9 +37,7 @@ do next; the facts are attributes.
 from pathlib import Path
 from typing import Self
 
-from claude_batch_dagster.plural import counted
-
-A_CENT = 0.01
+from claude_batch_dagster.amounts import counted, dollars
 
 
 class ClaudeBatchError(Exception):
@@ -93,8 +91,7 @@ class RepayError(ClaudeBatchError):
     """Rows that have an answer would be asked again, for more dollars than may be spent without a person's word."""
 
     def __init__(self, n_rows: int, usd: float | None, *, most_usd: float, changed: frozenset[str] | None) -> None:
-        amount = None if usd is None else f"about ${usd:,.2f}" if usd >= A_CENT else f"about ${usd:.6f}"
-        cost = amount or "nobody knows how many dollars (the price is not listed)"
+        cost = "nobody knows how many dollars (the price is not listed)" if usd is None else f"about {dollars(usd)}"
         parts = f", for these parts of the definition have changed: {', '.join(sorted(changed))}" if changed else ""
         super().__init__(
             f"{counted(n_rows, 'row')} with an answer would be asked again for {cost}{parts}. That is more than "

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
+from claude_batch_dagster.amounts import counted, dollars
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.shared_prefix import BYTES_PER_TOKEN
@@ -29,7 +30,7 @@ from claude_batch_dagster.core.planning.forecast import (
 from claude_batch_dagster.core.planning.lanes import Lanes
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching, PromptCaching, caching_of
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.planning.wording import dollars, of_flying, of_lanes
+from claude_batch_dagster.core.planning.wording import of_flying, of_lanes
 from claude_batch_dagster.core.ports import BatchApi, Clock, place_of
 from claude_batch_dagster.core.pricing import Size, most, rates_of
 from claude_batch_dagster.core.retries import Plan
@@ -37,7 +38,6 @@ from claude_batch_dagster.core.sending.chunks import ENVELOPE_BYTES, STEP_BYTES
 from claude_batch_dagster.core.sending.purse import NO_BOUND, Purse
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ApiError, CanaryError, ConfigurationError, CredentialError, RepayError
-from claude_batch_dagster.plural import counted
 from claude_batch_dagster.storage.duckdb.asking.planning import Planning
 from claude_batch_dagster.storage.files.outbox import Outbox
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.cli.connection import connected, is_here
 from claude_batch_dagster.cli.options import Options
 from claude_batch_dagster.cli.sentences import elsewhere
 from claude_batch_dagster.core.ledger import TRAVELLING, UNCONFIRMED, ChunkRecord, State
 from claude_batch_dagster.core.ports import Batch, BatchApi
 from claude_batch_dagster.errors import ApiError, ConfigurationError, CredentialError
-from claude_batch_dagster.plural import counted
 
 IN_PROGRESS = "in_progress"
 

@@ -7,8 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.ledger import ChunkRecord
-from claude_batch_dagster.plural import counted
 
 PIPED_WIDTH = 200
 """Columns where no terminal says how many it has: nothing is cut off in a file or a pipe."""

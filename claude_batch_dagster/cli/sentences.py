@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.cli.console import clock_time, day, requests
 from claude_batch_dagster.core.ledger import ChunkRecord, Lane, State
 from claude_batch_dagster.core.ports import place_of
-from claude_batch_dagster.plural import counted
 
 
 def found(before: ChunkRecord, chunk: ChunkRecord, *, here: bool, quiet_period: timedelta) -> str:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.errors import ConfigurationError
-from claude_batch_dagster.plural import counted
 from claude_batch_dagster.quality.comparison import rows_in_common
 from claude_batch_dagster.quality.intervals import (
     RISK,

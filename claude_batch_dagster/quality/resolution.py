@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from claude_batch_dagster.plural import counted
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.quality.extra import distributions
 from claude_batch_dagster.quality.intervals import CONFIDENCE, RISK
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.checks import Check
 from claude_batch_dagster.core.reporting.report import PartitionReport
-from claude_batch_dagster.plural import counted
 from claude_batch_dagster.runs.dagster_internals import has_checks_by_partition
 
 SEVERITY = {

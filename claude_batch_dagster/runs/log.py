@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from claude_batch_dagster.amounts import A_CENT, counted, dollars
 from claude_batch_dagster.core.asking.asked import Asked
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.errors import ApiError
-from claude_batch_dagster.plural import counted
 
 QUIET_SECONDS = 180.0
 """How long the run log may stay silent while a batch is waited for."""
@@ -22,7 +22,6 @@ BUSY_SECONDS = 5.0
 OBSERVE_SECONDS = 60.0
 """How often an observation is recorded at most: each is a row in Dagster's event log."""
 
-A_CENT = 0.01
 
 SHOWN_BATCHES = 10
 """Batch ids in the run's tag."""
@@ -78,8 +77,8 @@ class RunLog:
         n_again, n_had = asked.n_again.total(), asked.n_had
         if not n_again:
             return
-        dollars = f"${asked.again_usd:,.2f}" if asked.again_usd >= A_CENT else "less than a cent"
-        cost = f"what they have answered so far cost {dollars}"
+        usd = dollars(asked.again_usd) if asked.again_usd >= A_CENT else "less than a cent"
+        cost = f"what they have answered so far cost {usd}"
         if asked.changed is None:
             reason = "nobody has written down what they were asked before, so why is not known"
         elif asked.changed:

@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.checks import Check
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import RunReport
 from claude_batch_dagster.errors import CanaryError, RepayError
-from claude_batch_dagster.plural import counted
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
 from claude_batch_dagster.runs.checks import evaluations, nothing_checked, results

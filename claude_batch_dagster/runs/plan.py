@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from claude_batch_dagster.amounts import counted, dollars
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, PartitionForecast
 from claude_batch_dagster.core.planning.wording import (
-    dollars,
     of_basis,
     of_caching,
     of_misses,
@@ -15,7 +15,6 @@ from claude_batch_dagster.core.planning.wording import (
     of_total,
     of_trial,
 )
-from claude_batch_dagster.plural import counted
 
 MOST_PARTITIONS = 200
 """Partitions in the table of the UI: those that cost most."""

@@ -8,9 +8,9 @@ from typing import Literal
 
 import dagster as dg
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.engine import Engine
-from claude_batch_dagster.plural import counted
 
 INTERRUPTIONS = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)
 """What a signal raises: Dagster's, and in the midst of a DuckDB statement Python's, since DuckDB loses the first."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, Self
 
-from claude_batch_dagster.plural import counted
+from claude_batch_dagster.amounts import counted
 
 FAILED = "failed"
 """What is remembered in place of the fingerprint of a partition whose run has failed: it is like none."""

@@ -5,11 +5,11 @@ from hashlib import sha256
 
 import dagster as dg
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.assets.jobs import MAX_RUNTIME
 from claude_batch_dagster.assets.registry import Declaration, declaration_of
 from claude_batch_dagster.assets.submission import submission_key
 from claude_batch_dagster.errors import ClaudeBatchError
-from claude_batch_dagster.plural import counted
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.partitions import all_keys, dimensions_of
 from claude_batch_dagster.runs.ranges import Places, partition_tags, stretches

@@ -2,8 +2,8 @@
 
 import pytest
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.errors import HeldChunksError, UnconfirmedError
-from claude_batch_dagster.plural import counted
 
 
 @pytest.mark.parametrize(

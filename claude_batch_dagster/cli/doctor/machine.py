@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.cli.doctor.findings import Finding, ok, problem, warning
 from claude_batch_dagster.cli.options import HOW_TO_NAME_IT, Options
 from claude_batch_dagster.core.ledger import OPEN, UNCONFIRMED, Condition, State
 from claude_batch_dagster.errors import ConfigurationError, LedgerError, WarehouseError, WarehouseLockedError
 from claude_batch_dagster.pairings import filled_tables
-from claude_batch_dagster.plural import counted
 
 PACKAGES = ("claude-batch-dagster", "anthropic", "dagster", "duckdb", "SQLAlchemy")
 

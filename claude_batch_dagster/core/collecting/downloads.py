@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.collecting.results import UnreadableLineError, decode
 from claude_batch_dagster.core.ledger import ChunkRecord
 from claude_batch_dagster.core.ports import RETENTION, Batch, BatchApi, Clock, Spool
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, ApiResponseError, CredentialError
-from claude_batch_dagster.plural import counted
 
 MAX_DOWNLOADS = 3
 """How often results with missing rows are downloaded, at least, before `missing` becomes a verdict."""

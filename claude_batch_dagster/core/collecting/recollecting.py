@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.collecting.answer_records import gone, lack, word
 from claude_batch_dagster.core.collecting.downloads import MAX_DOWNLOADS
 from claude_batch_dagster.core.collecting.receiving import Receiving
@@ -11,7 +12,6 @@ from claude_batch_dagster.core.ports import Lack, Receipt, place_of
 from claude_batch_dagster.core.retries import Came
 from claude_batch_dagster.core.verdicts import CLAIMED, GONE, Verdict
 from claude_batch_dagster.errors import ApiResponseError
-from claude_batch_dagster.plural import counted
 
 
 @dataclass(frozen=True, kw_only=True)

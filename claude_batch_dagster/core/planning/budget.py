@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
+from claude_batch_dagster.amounts import dollars
 from claude_batch_dagster.core.ledger import Allowance, Occasion
-from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.errors import ConfigurationError
 
 Period = Literal["run", "day", "month", "backfill"]

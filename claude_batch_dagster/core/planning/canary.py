@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from claude_batch_dagster.amounts import dollars
 from claude_batch_dagster.core.planning.forecast import Forecast
-from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.verdicts import Verdict
 
 LARGE_USD = 1.0

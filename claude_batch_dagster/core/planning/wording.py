@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from claude_batch_dagster.amounts import counted, dollars
 from claude_batch_dagster.core.planning.estimate import Basis, Estimate
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, Reason
 from claude_batch_dagster.core.planning.lanes import Lanes
 from claude_batch_dagster.core.planning.prompt_caching import NoCaching
-from claude_batch_dagster.plural import counted
-
-A_CENT = 0.01
 
 MEANING = {
     Reason.NEW: "new",
@@ -27,13 +25,6 @@ MEANING = {
     Reason.LEFT_OUT: "left out, as this run was told",
 }
 """What is said of rows with a reason."""
-
-
-def dollars(usd: float | None) -> str:
-    """Return US dollars, small amounts too."""
-    if usd is None:
-        return "an unknown price"
-    return f"${usd:,.2f}" if usd == 0 or usd >= A_CENT else f"${usd:.6f}"
 
 
 def of_total(forecast: Forecast) -> str:

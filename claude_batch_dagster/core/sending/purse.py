@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from claude_batch_dagster.amounts import dollars
 from claude_batch_dagster.core.ledger import Allowance, Lane, Ledger, Occasion
 from claude_batch_dagster.core.planning.budget import Budget
-from claude_batch_dagster.core.planning.wording import dollars
 from claude_batch_dagster.core.ports import Clock
 from claude_batch_dagster.core.sending.chunks import Chunk, OpenRow
 

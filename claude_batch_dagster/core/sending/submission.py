@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.ledger import ChunkRecord, Lane, Ledger, Requests, State
 from claude_batch_dagster.core.ports import Batch, BatchApi, Body, Clock
 from claude_batch_dagster.core.sending.chunks import Chunk
@@ -14,7 +15,6 @@ from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.sending.redaction import shown
 from claude_batch_dagster.errors import ApiError, ApiRefusedError, LedgerError
-from claude_batch_dagster.plural import counted
 
 DEFINITE_NO = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 """

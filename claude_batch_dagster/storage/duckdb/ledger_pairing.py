@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import duckdb
 
+from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.tables import TableName, quoted
 from claude_batch_dagster.errors import StrangeLedgerError
-from claude_batch_dagster.plural import counted
 from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse, exists
 from claude_batch_dagster.storage.ledger.sql_ledger import SqlLedger
