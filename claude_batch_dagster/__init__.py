@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from claude_batch_dagster.assets.ask import Ask
     from claude_batch_dagster.assets.factories import build_batch_asset, build_classification_asset
+    from claude_batch_dagster.assets.gold import Gold
     from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
     from claude_batch_dagster.assets.submission import build_submission_asset
     from claude_batch_dagster.component.claude_batch import ClaudeBatchComponent
@@ -23,6 +24,7 @@ __all__ = [
     "ClaudeBatchComponent",
     "ClaudeBatchError",
     "ClaudeBatchResource",
+    "Gold",
     "build_batch_asset",
     "build_batch_job",
     "build_batch_schedule",
@@ -39,6 +41,7 @@ _HOMES = {
     "ClaudeBatchComponent": "component.claude_batch",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",
+    "Gold": "assets.gold",
     "build_batch_asset": "assets.factories",
     "build_batch_job": "assets.jobs",
     "build_batch_schedule": "assets.jobs",

@@ -25,6 +25,7 @@ from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.planning.lanes import Lanes, lanes_of
 from claude_batch_dagster.core.planning.settings import RunSettings
 from claude_batch_dagster.core.ports import ClaudeApi, Clock, OpenUpstream, RunPlanner, place_of
+from claude_batch_dagster.core.reporting.gold import GoldAnswers, GoldSource, LabelShare
 from claude_batch_dagster.core.reporting.progress import Progress, Tempo
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.retries import Rules
@@ -42,6 +43,7 @@ from claude_batch_dagster.core.waiting import Pace, SystemClock
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
 from claude_batch_dagster.planner import Planner
 from claude_batch_dagster.reports import Reports
+from claude_batch_dagster.storage.duckdb import label_shares
 from claude_batch_dagster.storage.duckdb.asking import reused_answers
 from claude_batch_dagster.storage.duckdb.asking.asking import Asking
 from claude_batch_dagster.storage.duckdb.asking.partition_fingerprints import Contents
@@ -50,6 +52,7 @@ from claude_batch_dagster.storage.duckdb.collecting import answers
 from claude_batch_dagster.storage.duckdb.collecting.answer_store import AnswerStore
 from claude_batch_dagster.storage.duckdb.collecting.output_table import MARKERS, OutputTable
 from claude_batch_dagster.storage.duckdb.collecting.projection import Projection
+from claude_batch_dagster.storage.duckdb.gold import answers_to_gold
 from claude_batch_dagster.storage.duckdb.ledger_pairing import LedgerPairing
 from claude_batch_dagster.storage.duckdb.warehouse import Warehouse
 from claude_batch_dagster.storage.files.outbox import Outbox
@@ -221,6 +224,16 @@ class Engine:
         """
         with self._outbox() as outbox:
             return self._plan(partitions, frame, outbox)
+
+    def answers_to(self, gold: GoldSource) -> GoldAnswers:
+        """Return what the table has answered to its gold rows; raise `GoldError` where these cannot be used."""
+        with self.warehouse.connect() as connection:
+            return answers_to_gold(connection, self.task.target, gold)
+
+    def keep_shares(self, shares: Sequence[LabelShare]) -> None:
+        """Write down how many rows truly have each label, for charts."""
+        with self.warehouse.connect() as connection, self.warehouse.writing():
+            label_shares.keep(connection, self.task.target, shares, now=self.clock.now())
 
     def tempo(self) -> Tempo | None:
         """Say how long the batches of this table have taken so far; None while there are too few."""

@@ -9,6 +9,7 @@ Everything this package raises.
     ├── BudgetError                 a chunk can cost more than is left of its budget
     ├── CanaryError                 the first rows say that the others would be wasted
     ├── RepayError                  rows with an answer would be asked again for more than was allowed
+    ├── GoldError                   gold rows cannot be used
     ├── UpstreamError               the upstream table or a column of it is missing
     ├── ApiError                    the API did not do what was asked
     │   ├── ApiUnreachableError     no complete answer came back
@@ -99,6 +100,10 @@ class RepayError(ClaudeBatchError):
             "config; then say confirm_repay: true there, or raise confirm_repay_usd of the asset."
         )
         self.n_rows, self.usd, self.most_usd, self.changed = n_rows, usd, most_usd, changed
+
+
+class GoldError(ClaudeBatchError):
+    """Gold rows cannot be read, or lack the columns that are needed; answers are not concerned."""
 
 
 class UpstreamError(ClaudeBatchError):

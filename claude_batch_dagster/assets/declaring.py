@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from claude_batch_dagster.assets.ask import Ask
 from claude_batch_dagster.assets.dagster_options import DagsterOptions
+from claude_batch_dagster.assets.gold import Gold, gold_asset, gold_rows
 from claude_batch_dagster.assets.registry import TAG, Declaration, declaration_of, remember, tag_of
-from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, schema_of, subquery, whole_frame
-from claude_batch_dagster.checks import Check, checks_of
+from claude_batch_dagster.assets.sources import FRAME_INPUT, Source, UpstreamAsset, schema_of, subquery, whole_frame
+from claude_batch_dagster.checks import Check
+from claude_batch_dagster.checks.usual import Has, checks_of
 from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.planning.spending import Spending
@@ -116,6 +119,7 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
     rows: Rows,
     *,
     checks: Sequence[Check],
+    gold: UpstreamAsset | Path | Gold | None = None,
     spending: Spending,
     resource_key: str,
     op: Op,
@@ -129,7 +133,9 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
     Raises `TemplateError`, `OutputModelError` and `ConfigurationError` for what cannot work.
     """
     rows.check(ask)
-    key = spec.key
+    key, gold_source = spec.key, gold_asset(gold)
+    if gold_source is not None and gold_source.key not in {dep.asset_key for dep in spec.deps}:
+        spec = spec.merge_attributes(deps=gold_source.deps)
     task = Task(
         target=TableName(rows.schema or schema_of(key), key.path[-1]),
         upstream=rows.upstream(spec.partitions_def),
@@ -149,6 +155,7 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
     own = {name: value for name, value in lineage.items() if name not in spec.metadata}
     declaration = Declaration(
         spec=_with_prompt(spec, ask).merge_attributes(metadata={**own, **table}, tags={TAG: tag_of(key)}),
+        ask=ask,
         key=key,
         keeps_key=keeps_key,
         source=rows.source,
@@ -156,12 +163,11 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         resource_key=resource_key,
         backfill_policy=op.backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         execution=op.execution,
+        gold=None if gold is None else gold_rows(gold, ask.schema, keys=rows.keys, named=ask.builder.columns),
+        gold_source=gold_source,
     )
-    return _asset(
-        declaration,
-        checks_of(checks, labeled=ask.schema.categorical is not None, budgeted=spending.budget is not None),
-        op,
-    )
+    has = Has(labels=ask.schema.categorical is not None, budget=spending.budget is not None, gold=gold is not None)
+    return _asset(declaration, checks_of(checks, has), op)
 
 
 def _with_prompt(spec: dg.AssetSpec, ask: Ask) -> dg.AssetSpec:
@@ -182,8 +188,10 @@ def _asset(declaration: Declaration, checks: Sequence[Check], op: Op) -> dg.Asse
 
     def body(context: dg.AssetExecutionContext, config: RunConfig, **frames: Any) -> Iterator[Any]:
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
-        resource, task = getattr(context.resources, resource_key), declaration_of(context.assets_def).task
-        yield from op.execute(context, Materialization(context, resource, task, checks, frame, config))
+        resource, today = getattr(context.resources, resource_key), declaration_of(context.assets_def)
+        yield from op.execute(
+            context, Materialization(context, resource, today.task, checks, frame, config, gold=today.gold)
+        )
 
     with previews():
         asset = dg.multi_asset(

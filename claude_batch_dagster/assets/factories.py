@@ -1,6 +1,7 @@
 """The asset factories: a table of documents in, a table of typed answers out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 import dagster as dg
@@ -8,6 +9,7 @@ import dagster as dg
 from claude_batch_dagster.assets.ask import Ask, AskOptions
 from claude_batch_dagster.assets.dagster_options import MOVED, DagsterOptions, execution_of, prefix_of, refusing
 from claude_batch_dagster.assets.declaring import Op, Rows, declare, described
+from claude_batch_dagster.assets.gold import Gold
 from claude_batch_dagster.assets.labels import CLASSIFICATION_SYSTEM, classification
 from claude_batch_dagster.assets.sources import Source, UpstreamAsset
 from claude_batch_dagster.assets.spending import SpendingOptions, spending_of
@@ -23,6 +25,7 @@ class RowOptions(TypedDict, total=False):
     partition_expr: PartitionExpr | None
     sql: str | None
     checks: Sequence[Check]
+    gold: UpstreamAsset | Path | Gold | None
     sample_columns: Sequence[str]
     schema: str | None
     resource_key: str
@@ -86,6 +89,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     partition_expr: PartitionExpr | None = None,
     sql: str | None = None,
     checks: Sequence[Check] = (),
+    gold: UpstreamAsset | Path | Gold | None = None,
     sample_columns: Sequence[str] = (),
     schema: str | None = None,
     resource_key: str = "claude_batch",
@@ -116,6 +120,9 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
             the prompt and `partition_expr` name.
         checks: Thresholds other than the usual ones, of `claude_batch_dagster.checks`: `[ErrorRate(warn=0.01,
             fail=0.05, blocking=True)]`. Checks that are not named are there with their own.
+        gold: Rows whose true answers are known: the asset, or the file (`.csv`, `.parquet`), with the key columns and
+            true values by the names of output fields; or a `Gold`, which says more of them. From answers that are
+            there anyway: the checks `accuracy` and `label_recall`, and what the UI shows of them.
         sample_columns: Upstream columns to show beside the answers of sample rows in the Dagster UI; none by
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.
@@ -146,4 +153,6 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         backfill_policy=options.get("backfill_policy"),
     )
     spec = described(key_of_asset, rows.source, ask, options, partitions_def)
-    return declare(spec, ask, rows, checks=checks, spending=spending_of(options), resource_key=resource_key, op=op)
+    return declare(
+        spec, ask, rows, checks=checks, gold=gold, spending=spending_of(options), resource_key=resource_key, op=op
+    )

@@ -1,7 +1,7 @@
 """What was declared, so that sensors, jobs and submission assets can be made of an asset alone."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+from claude_batch_dagster.assets.ask import Ask
 from claude_batch_dagster.assets.sources import Source
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.runs.gold import GoldRows
 
 TAG = "claude_batch/asset"
 """Tag of an asset: the key that it was declared with, by which jobs and sensors find it whatever it is loaded under."""
@@ -25,6 +27,7 @@ class Declaration:
     """One asset of this package."""
 
     spec: dg.AssetSpec
+    ask: Ask
     source: Source
     task: Task
     key: dg.AssetKey
@@ -33,6 +36,10 @@ class Declaration:
     """Whether nothing will load it under another."""
     resource_key: str
     backfill_policy: dg.BackfillPolicy
+    gold: GoldRows | None = None
+    """The rows whose true answers are known, if there are any."""
+    gold_source: Source | None = None
+    """The asset that these come from, if it is one."""
     execution: Mapping[str, Any] = field(default_factory=dict)
     """What Dagster is to know of the op that runs it: pool, tags, retries."""
 
@@ -60,11 +67,20 @@ class Declaration:
 
     def waiting_for(self, deps: Iterable[dg.AssetDep]) -> Self:
         """Return it with the key, and so the table, that its upstream has among what the loaded asset waits for."""
-        source = self.source.among([dep.asset_key for dep in deps])
-        if self.task.upstream.relation != self.source.table.sql:  # a query names its tables itself
-            return replace(self, source=source)
+        keys = [dep.asset_key for dep in deps]
+        source = self.source.among(keys)
+        known = self.task.upstream.relation == self.source.table.sql  # a query names its tables itself
         upstream = replace(self.task.upstream, relation=source.table.sql, shown_as=f"table {source.table}")
-        return replace(self, source=source, task=replace(self.task, upstream=upstream))
+        task = replace(self.task, upstream=upstream) if known else self.task
+        return replace(self._with_gold_among(keys), source=source, task=task)
+
+    def _with_gold_among(self, keys: Sequence[dg.AssetKey]) -> Self:
+        """Return it with the table that its gold rows have among what the loaded asset waits for."""
+        if self.gold is None or self.gold_source is None:
+            return self
+        source = self.gold_source.among(keys)
+        read = replace(self.gold.source, relation=source.table.sql, shown_as=f"table {source.table}")
+        return replace(self, gold_source=source, gold=replace(self.gold, source=read))
 
     def loaded(self, repository: dg.RepositoryDefinition | None) -> Self:
         """Return it for the asset as this code location has loaded it."""

@@ -6,7 +6,8 @@ from typing import Annotated, Any, cast
 import dagster as dg
 from pydantic import Field, create_model
 
-from claude_batch_dagster.checks import USUAL, Check
+from claude_batch_dagster.checks import Check
+from claude_batch_dagster.checks.usual import USUAL
 from claude_batch_dagster.component.texts import Templated, check_kind, evaluated, filled, located, number
 
 

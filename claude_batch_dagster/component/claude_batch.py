@@ -41,6 +41,7 @@ from claude_batch_dagster.component.dagster_fields import (
     schedule_of,
 )
 from claude_batch_dagster.component.deadline import ResolvedDeadline
+from claude_batch_dagster.component.gold import ResolvedGold
 from claude_batch_dagster.component.question import ResolvedAsk
 from claude_batch_dagster.component.resource_fields import ResolvedResource
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
@@ -92,6 +93,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         ),
     ] = None
     checks: ResolvedChecks = ()
+    gold: ResolvedGold = None
     confirm_repay_usd: Annotated[
         float | None,
         amount(
@@ -256,6 +258,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             self.ask,
             rows,
             checks=self.checks,
+            gold=self.gold,
             spending=Spending(
                 confirm_repay_usd=self.confirm_repay_usd,
                 canary=self.canary,

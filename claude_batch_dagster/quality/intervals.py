@@ -43,6 +43,15 @@ class Interval:
         """From the low end to the high one."""
         return self.high - self.low
 
+    def __str__(self) -> str:
+        """Return it in percent: `85.2 % (80.7 % to 89 %)`."""
+        return f"{percent(self.estimate)} ({percent(self.low)} to {percent(self.high)})"
+
+
+def percent(share: float) -> str:
+    """Write a share of 0 to 1 in percent, with a decimal where it has one."""
+    return f"{round(100 * share, 1):g} %"
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:

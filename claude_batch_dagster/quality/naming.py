@@ -16,9 +16,10 @@ from claude_batch_dagster.quality.intervals import (
     interval,
     lower_bound,
     p_at_most,
+    percent,
     tally,
 )
-from claude_batch_dagster.quality.resolution import POWER, percent, rows_to_show
+from claude_batch_dagster.quality.resolution import POWER, rows_to_show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

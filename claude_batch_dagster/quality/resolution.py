@@ -9,7 +9,7 @@ import numpy as np
 
 from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.quality.extra import distributions
-from claude_batch_dagster.quality.intervals import CONFIDENCE, RISK
+from claude_batch_dagster.quality.intervals import CONFIDENCE, RISK, percent
 
 POWER = 0.80
 """How often what is there is to be seen, unless told otherwise."""
@@ -124,8 +124,3 @@ def _where(holds: Callable[[float], bool], not_here: float, here: float) -> floa
         middle = (here + not_here) / 2
         not_here, here = (not_here, middle) if holds(middle) else (middle, here)
     return here
-
-
-def percent(share: float) -> str:
-    """Write a share of 0 to 1 in percent, with a decimal where it has one."""
-    return f"{round(100 * share, 1):g} %"

@@ -31,6 +31,10 @@ class Share:
     """The share of the answers that are this label: exact, and as wrong as the answers are."""
     gold: Interval
     """What the gold rows say alone."""
+    n_answers: int
+    """Rows of the table that were answered with it."""
+    n_gold: int
+    """Gold rows, of whatever label."""
 
     @property
     def worth(self) -> float:
@@ -68,6 +72,8 @@ def shares(
             is_corrected=bool(corrected[at]),
             naive=float(evidence.naive[at]),
             gold=_interval(gold, at),
+            n_answers=counts.get(label, 0),
+            n_gold=len(true),
         )
         for at, label in enumerate(labels)
     )

@@ -1,14 +1,19 @@
 """What Dagster is told of the checks: which there are, and what they say of a run and of its partitions."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
 from claude_batch_dagster.amounts import counted
-from claude_batch_dagster.checks import Check
+from claude_batch_dagster.checks.check import Check, Judgement
+from claude_batch_dagster.checks.gold import GoldCheck
+from claude_batch_dagster.checks.rows import RowCheck
 from claude_batch_dagster.core.reporting.report import PartitionReport
+from claude_batch_dagster.quality.field_quality import TableQuality
 from claude_batch_dagster.runs.dagster_internals import has_checks_by_partition
+from claude_batch_dagster.runs.gold_metadata import check_metadata
 
 SEVERITY = {
     "pass": dg.AssetCheckSeverity.WARN,
@@ -50,7 +55,7 @@ def evaluations(
     """
     for report in reports if has_checks_by_partition() else ():
         target = targets.get(report.partition_key)
-        for check in (check for check in checks if not check.of_the_table):
+        for check in _by_partition(checks):
             judgement = check.judge(report)
             yield dg.AssetCheckEvaluation(
                 asset_key=asset,
@@ -67,21 +72,40 @@ def evaluations(
 
 
 def results(
-    asset: dg.AssetKey, checks: Sequence[Check], reports: Sequence[PartitionReport]
+    asset: dg.AssetKey,
+    checks: Sequence[Check],
+    reports: Sequence[PartitionReport],
+    quality: TableQuality | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
-    """Give each check's result for the run as a whole: that of its worst partition."""
+    """Give each check's result for the run as a whole: that of its worst partition, or of the table by gold rows."""
     for check in checks:
-        judged = [(check.judge(report), report) for report in reports]
-        judgement, report = max(judged, key=lambda pair: pair[0].badness)
-        n_bad = sum(one.level != "pass" for one, _ in judged)
+        match check:
+            case RowCheck():
+                judgement = _of_worst([(check.judge(report), report) for report in reports])
+            case GoldCheck() if quality is not None:
+                judgement = check.judge_table(quality)
+                judgement = replace(judgement, metadata={**judgement.metadata, **check_metadata(check, quality)})
+            case _:  # pragma: no cover  (no other kind is made)
+                continue
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=check.name,
             passed=judgement.level == "pass",
             severity=SEVERITY[judgement.level],
-            description=_summary(n_bad, len(judged), report.partition_key),
+            description=judgement.told,
             metadata=dict(judgement.metadata),
         )
+
+
+def _by_partition(checks: Sequence[Check]) -> list[RowCheck]:
+    return [check for check in checks if isinstance(check, RowCheck) and not check.of_the_table]
+
+
+def _of_worst(judged: Sequence[tuple[Judgement, PartitionReport]]) -> Judgement:
+    """Return what a check says of the worst partition, and how many others do not pass."""
+    judgement, report = max(judged, key=lambda pair: pair[0].badness)
+    n_bad = sum(one.level != "pass" for one, _ in judged)
+    return replace(judgement, told=_summary(n_bad, len(judged), report.partition_key))
 
 
 def nothing_checked(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:

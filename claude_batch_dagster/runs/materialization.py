@@ -13,10 +13,13 @@ from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import RunReport
 from claude_batch_dagster.errors import CanaryError, RepayError
+from claude_batch_dagster.quality.field_quality import TableQuality
 from claude_batch_dagster.resource import ClaudeBatchResource
 from claude_batch_dagster.runs.check_targets import targets
 from claude_batch_dagster.runs.checks import evaluations, nothing_checked, results
 from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
+from claude_batch_dagster.runs.gold import GoldRows, measure
+from claude_batch_dagster.runs.gold_metadata import partition_figures
 from claude_batch_dagster.runs.metadata import partition_metadata
 from claude_batch_dagster.runs.opening import open_engine
 from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
@@ -38,6 +41,10 @@ class Materialization:
     """The documents, if an IO manager has handed them over."""
     config: RunConfig = field(default_factory=RunConfig)
     """What a person has told this run."""
+    gold: GoldRows | None = None
+    """Rows whose true answers are known."""
+    quality: TableQuality | None = field(default=None, init=False)
+    """What gold rows say of the table, once the run has ended."""
 
     def run(self) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
@@ -49,6 +56,7 @@ class Materialization:
                 return
             report = engine.run(partitions_of(self.context), self.frame)
             tell_left_out(self.context, report.left_out)
+            self.quality = measure(engine, self.gold) if self.gold is not None else None
         except (RepayError, CanaryError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except INTERRUPTIONS as interruption:
@@ -77,7 +85,7 @@ class Materialization:
         if ranged:
             self._log_evaluations(done)
         if ranged or done:
-            yield from results(key, self.checks, report.partitions)
+            yield from results(key, self.checks, report.partitions, self.quality)
         if report.failure:
             raise self._failure(report, n_done=len(done)) from report.failure
 
@@ -112,7 +120,7 @@ class Materialization:
                 dg.AssetMaterialization(
                     context.asset_key,
                     partition=part.partition_key,
-                    metadata=partition_metadata(part),
+                    metadata=self._metadata(part),
                     tags={**versions, **dimensions},
                 )
             )
@@ -127,8 +135,11 @@ class Materialization:
     def _version(self, parts: Sequence[PartitionReport]) -> dg.DataVersion:
         return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
 
+    def _metadata(self, part: PartitionReport) -> dict[str, Any]:
+        return {**partition_metadata(part), **partition_figures(self.quality, part.partition_key)}
+
     def _add_metadata(self, part: PartitionReport) -> None:
-        metadata = partition_metadata(part)
+        metadata = self._metadata(part)
         if part.partition_key is None:
             self.context.add_asset_metadata(metadata, asset_key=self.context.asset_key)
         else:

@@ -22,7 +22,8 @@ from claude_batch_dagster import (
 )
 from claude_batch_dagster.assets.factories import BatchOptions
 from claude_batch_dagster.assets.registry import declaration_of
-from claude_batch_dagster.checks import USUAL, Complete, ErrorRate, PaidOnce
+from claude_batch_dagster.checks import Complete, ErrorRate, PaidOnce
+from claude_batch_dagster.checks.usual import USUAL
 from claude_batch_dagster.component.question import AskModel
 from claude_batch_dagster.component.resource_fields import ResourceModel
 from tests.component.conftest import ATTRIBUTES, LABELS, Load, asset_of
@@ -458,7 +459,7 @@ def test_what_dagster_takes_reaches_the_asset(load_text: Any) -> None:
 @pytest.mark.parametrize("kind", USUAL)
 def test_thresholds_are_named_by_their_check(load: Load, kind: Any) -> None:
     """Each of them, and what is not said stays as it is."""
-    component, _ = load(checks={kind.name: {"blocking": True}}, budget={"usd": 5})
+    component, _ = load(checks={kind.name: {"blocking": True}}, budget={"usd": 5}, gold="labelled")
 
     assert component.checks == [kind(blocking=True)]
 

@@ -16,8 +16,8 @@ from claude_batch_dagster.checks import (
     LabelDrift,
     PaidOnce,
     Retention,
-    checks_of,
 )
+from claude_batch_dagster.checks.usual import Has, checks_of
 from claude_batch_dagster.core.reporting.double_payments import Doubts
 from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
 from claude_batch_dagster.errors import ConfigurationError
@@ -50,7 +50,7 @@ def report(
     )
 
 
-DEFAULTS = checks_of([], labeled=True)
+DEFAULTS = checks_of([], Has(labels=True))
 
 
 def verdicts(*reports: PartitionReport, by: Sequence[Check] = DEFAULTS) -> dict[str, str]:
@@ -93,7 +93,7 @@ def test_f66_results_that_nobody_fetches_warn_well_before_they_are_gone(days: fl
 def test_f34_a_batch_that_may_have_been_paid_for_twice_warns_and_says_at_most_how_much() -> None:
     """It never fails: nobody can mend it, and everybody should know it."""
     doubts = Doubts(n_unconfirmed=1, n_possible_duplicates=7, possible_duplicate_usd=0.25)
-    [check] = [check for check in DEFAULTS if check.name == "paid_once"]
+    check = PaidOnce()
 
     judgement = check.judge(replace(report({"succeeded": 9}), table_doubts=doubts))
 
@@ -120,7 +120,7 @@ def test_a_range_is_as_good_as_its_worst_partition() -> None:
         str(one.check_name): one
         for one in results(
             dg.AssetKey("answers"),
-            checks_of([ErrorRate(warn=0.1, fail=0.5), Complete(warn=0.95, fail=0.5)], labeled=True),
+            checks_of([ErrorRate(warn=0.1, fail=0.5), Complete(warn=0.95, fail=0.5)], Has(labels=True)),
             reports,
         )
     }

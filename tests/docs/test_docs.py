@@ -15,8 +15,8 @@ import duckdb
 import pytest
 
 import claude_batch_dagster
-from claude_batch_dagster import checks
 from claude_batch_dagster.assets.factories import BatchOptions
+from claude_batch_dagster.checks.usual import USUAL
 from claude_batch_dagster.core.collecting.output_schema import BOOKKEEPING
 from claude_batch_dagster.core.ledger import NEXT, State
 from claude_batch_dagster.core.sending.evidence import Evidence
@@ -175,7 +175,7 @@ def test_reference_names_every_option() -> None:
 
     settings = [*(setting.name for setting in fields(claude_batch_dagster.Ask)), *BatchOptions.__annotations__]
     settings += [*RunConfig.model_fields, *(setting.name for setting in fields(claude_batch_dagster.Budget))]
-    thresholds = [*(kind.__name__ for kind in checks.USUAL), *(kind.name for kind in checks.USUAL)]
+    thresholds = [*(kind.__name__ for kind in USUAL), *(kind.name for kind in USUAL)]
     parameters += [*settings, *thresholds]
 
     assert [name for name in (*options, *parameters) if f"`{name}`" not in REFERENCE] == []

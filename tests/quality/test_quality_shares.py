@@ -111,7 +111,15 @@ def test_answers_that_no_gold_row_has_are_not_corrected() -> None:
 
 def test_the_worth_is_how_many_times_as_many_gold_rows() -> None:
     """By the width of bands, which falls with the root of the number of rows."""
-    half = Share(label="a", share=Interval(0.2, 0.25, 0.3), is_corrected=True, naive=0.3, gold=Interval(0.1, 0.2, 0.3))
+    half = Share(
+        label="a",
+        share=Interval(0.2, 0.25, 0.3),
+        is_corrected=True,
+        naive=0.3,
+        n_answers=1,
+        n_gold=1,
+        gold=Interval(0.1, 0.2, 0.3),
+    )
 
     assert half.worth == pytest.approx(4.0)
     assert replace(half, share=half.gold).worth == 1.0

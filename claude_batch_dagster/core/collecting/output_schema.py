@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from itertools import chain, repeat
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import orjson
@@ -108,12 +109,11 @@ class OutputSchema:
     @cached_property
     def categorical(self) -> str | None:
         """The first field with a closed list of values: the one whose distribution is worth a look."""
-        for name, field in self.model.model_fields.items():
-            kind = field.annotation
-            closed = isinstance(kind, type) and issubclass(kind, (Enum, bool))
-            if closed or get_origin(kind) is Literal:
-                return name
-        return None
+        return next((name for name in self.model.model_fields if self.is_closed(name, optional=False)), None)
+
+    def is_closed(self, name: str, *, optional: bool = True) -> bool:
+        """Whether a field, or each part of its list, has one of a closed list of values, or none if it is optional."""
+        return _is_closed(self.model.model_fields[name].annotation, within=optional)
 
     def meaning(self, name: str) -> str | None:
         """Say what a field holds: its description, and its values if their list is closed and not described there."""
@@ -218,6 +218,16 @@ class OutputSchema:
     @cached_property
     def _json_schema(self) -> dict[str, Any]:
         return self.model.model_json_schema()
+
+
+def _is_closed(kind: Any, *, within: bool) -> bool:
+    """Whether a type is a closed list of values; `within` looks behind an optional one, and into lists."""
+    if isinstance(kind, type) and issubclass(kind, (Enum, bool)):
+        return True
+    if get_origin(kind) is Literal:
+        return True
+    parts = [part for part in get_args(kind) if part not in {NoneType, ...}] if within else []
+    return bool(parts) and all(_is_closed(part, within=within) for part in parts)
 
 
 def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:

@@ -1,81 +1,24 @@
-"""
-The checks that every asset carries, and the thresholds by which they warn and fail.
-
-`checks=[ErrorRate(warn=0.01, fail=0.05)]` sets the thresholds of one; those that are not named keep their own.
-"""
+"""Checks of what rows say of themselves: whether they failed, expired, drifted, were paid for twice."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
+from claude_batch_dagster.checks.check import Check, Judgement
 from claude_batch_dagster.core.ports import RETENTION
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.errors import ConfigurationError
 
-__all__ = [
-    "BudgetUsed",
-    "Check",
-    "Complete",
-    "ErrorRate",
-    "ExpiryRate",
-    "InvalidRate",
-    "LabelDrift",
-    "PaidOnce",
-    "Retention",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Check(ABC):
-    """One figure of a partition, held against two thresholds: the last values that still pass."""
-
-    warn: float
-    fail: float
-    blocking: bool = False
-    """Whether the run fails when the check fails (not when it warns), so that nothing downstream in it is started."""
-
-    name: ClassVar[str]
-    """What Dagster calls it."""
-    figure: ClassVar[str]
-    """Metadata key of the figure."""
-    about: ClassVar[str]
-    """What Dagster shows beside the name; may name its thresholds."""
-    of_the_table: ClassVar[bool] = False
-    """
-    Whether a run evaluates it once, for the worst of its partitions; each has its rate in its metadata.
-
-    An evaluation costs Dagster as much as a materialization.
-    """
-
-    def __post_init__(self) -> None:
-        for limit in (self.warn, self.fail):
-            if isinstance(limit, bool) or not isinstance(limit, int | float):
-                raise ConfigurationError(f"{self.name} takes numbers as thresholds; got {limit!r}.")
-        self.check_range()
-        if self.margin(self.warn) < self.margin(self.fail):
-            side = "above" if self.margin(1) < self.margin(0) else "below"
-            raise ConfigurationError(f"{self.name} would fail before it warns: warn must not be {side} fail.")
-
-    @property
-    def description(self) -> str:
-        """What Dagster shows beside the name: what is measured, and where it warns and fails."""
-        side = "below" if self.margin(1) > self.margin(0) else "above"
-        limits = f"Warns {side} {self.warn:g}" + (f", fails {side} {self.fail:g}" if math.isfinite(self.fail) else "")
-        return f"{self.about.format(check=self)} {limits}{', and then blocks' if self.blocking else ''}."
-
-    @abstractmethod
-    def check_range(self) -> None:
-        """Raise unless the thresholds are values that the figure can have."""
+class RowCheck(Check):
+    """One figure of a partition, from what its rows say of themselves."""
 
     @abstractmethod
     def measure(self, report: PartitionReport) -> float:
         """Return the figure of a partition."""
-
-    def margin(self, value: float) -> float:
-        """Return how good a value of the figure is: more is better."""
-        return -value
 
     def balanced(self, report: PartitionReport) -> bool:  # noqa: ARG002  (all but one do not care)
         """Whether the partition may pass at all."""
@@ -88,15 +31,12 @@ class Check(ABC):
     def judge(self, report: PartitionReport) -> "Judgement":
         """Hold one partition against the thresholds."""
         value, balanced = self.measure(report), self.balanced(report)
-        fails = not balanced or self.margin(value) < self.margin(self.fail)
-        warns = self.margin(value) < self.margin(self.warn)
         return Judgement(
-            level="fail" if fails else "warn" if warns else "pass",
+            level=self.level(value) if balanced else "fail",
             badness=(not balanced, -self.margin(value)),
             metadata={
                 f"claude_batch/{self.figure}": value,
-                "claude_batch/warn_threshold": self.warn,
-                **({"claude_batch/fail_threshold": self.fail} if math.isfinite(self.fail) else {}),
+                **self.thresholds,
                 "claude_batch/rows": report.n_rows,
                 "claude_batch/upstream_rows": report.n_expected,
                 **{f"claude_batch/{name}": fact for name, fact in self.facts(report).items()},
@@ -104,18 +44,8 @@ class Check(ABC):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What a check says of one partition."""
-
-    level: Literal["pass", "warn", "fail"]
-    badness: tuple[bool, float]
-    """More is worse."""
-    metadata: Mapping[str, Any]
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Share(Check):
+class _Share(RowCheck):
     """A share of rows, 0 to 1."""
 
     def check_range(self) -> None:
@@ -126,7 +56,7 @@ class _Share(Check):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Number(Check):
+class _Number(RowCheck):
     """A number of requests or days. Without `fail` it warns and never fails."""
 
     of_the_table = True
@@ -285,7 +215,7 @@ class Retention(_Number):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetUsed(Check):
+class BudgetUsed(RowCheck):
     """
     `budget`: the share of the budget that is spent or reserved; the highest that passes.
 
@@ -315,40 +245,3 @@ class BudgetUsed(Check):
     def facts(self, report: PartitionReport) -> Mapping[str, Any]:
         """Return the dollars."""
         return {"committed_usd": report.committed_usd, "budget_usd": report.budget_usd or 0.0}
-
-
-USUAL: Mapping[type[Check], Callable[[], Check]] = {
-    kind: kind for kind in (ErrorRate, ExpiryRate, InvalidRate, LabelDrift, Complete, PaidOnce, Retention, BudgetUsed)
-}
-"""All there are, in the order in which Dagster is told of them."""
-
-
-def checks_of(given: Iterable[Check], *, labeled: bool, budgeted: bool = False) -> Sequence[Check]:
-    """
-    Return the checks of an asset: those given, and the usual ones in place of those that are not.
-
-    `labeled` says whether there are labels that can drift, `budgeted` whether there is a budget. Raises
-    `ConfigurationError` for what is no check, for one that is given twice, and for one that has nothing to check.
-    """
-    if isinstance(given, Check):
-        raise ConfigurationError(f"checks= takes a list: [{type(given).__name__}(...)].")
-    by_kind: dict[type[Check], Check] = {}
-    for check in given:
-        if type(check) not in USUAL:
-            raise ConfigurationError(
-                f"checks= takes instances of {', '.join(kind.__name__ for kind in USUAL)}, such as "
-                f"ErrorRate(warn=0.02, fail=0.10); got {check!r}."
-            )
-        if by_kind.setdefault(type(check), check) is not check:
-            raise ConfigurationError(f"checks= names {type(check).__name__} twice. Leave one out.")
-    if LabelDrift in by_kind and not labeled:
-        raise ConfigurationError(
-            "checks= names LabelDrift, but the output has no field with a closed list of values that could drift. "
-            "Leave it out, or give a field such a type: Literal['low', 'high']."
-        )
-    if BudgetUsed in by_kind and not budgeted:
-        raise ConfigurationError(
-            "checks= names BudgetUsed, but the asset has no budget. Leave it out, or give one: budget=Budget(usd=10)."
-        )
-    idle = {kind for kind, has in ((LabelDrift, labeled), (BudgetUsed, budgeted)) if not has}
-    return [by_kind.get(kind) or usual() for kind, usual in USUAL.items() if kind not in idle]
