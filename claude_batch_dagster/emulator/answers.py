@@ -7,41 +7,21 @@ scorer chooses; everything else is filled in plausibly. None of it is Claude's.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from claude_batch_dagster.emulator.fillers import SCALARS, Answerer, Schema, nothing, string
+from claude_batch_dagster.emulator.judgements import FIELDS, RUNNER_UP, judged
 from claude_batch_dagster.emulator.lexicon import Scorer
 from claude_batch_dagster.emulator.reading import Reading
 from claude_batch_dagster.emulator.schemas import resolve
 
-Answerer = Callable[[Reading], Any]
-Schema = Mapping[str, Any]
-
 _DEEPEST = 12
 _LABEL_LINE = re.compile(r"^[ \t]*([-*][ \t]+)?[\"'`*]*([^:\"'`*\n]+?)[\"'`*]*[ \t]*:[ \t]*(\S.*)$", re.MULTILINE)
-_FORMATS: Mapping[str, tuple[str, str]] = {
-    "date": (r"\b\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])\b", "2026-01-01"),
-    "date-time": (
-        r"\b\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T[0-2]\d:[0-5]\d:[0-5]\dZ",
-        "2026-01-01T00:00:00Z",
-    ),
-    "time": (r"\b[01]\d:[0-5]\d:[0-5]\dZ", "12:00:00Z"),
-    "duration": (r"\bP\d+D\b", "P1D"),
-    "email": (r"\b[\w.]+@[\w-]+\.[a-z]{2,}\b", "someone@example.com"),
-    "hostname": (r"\b(?:[a-z0-9-]+\.)+(?:com|org|net)\b", "example.com"),
-    "uri": (r"\bhttps?://[\w./-]+", "https://example.com/"),
-    "ipv4": (r"\b(?:1?\d?\d\.){3}1?\d?\d\b", "192.0.2.1"),
-    "ipv6": (r"\b(?:[0-9a-f]{4}:){7}[0-9a-f]{4}\b", "2001:db8::1"),
-    "uuid": (
-        r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
-        "00000000-0000-4000-8000-000000000000",
-    ),
-}
-"""For each format how it is found in a text, and what is answered if it is not there."""
 
 
 def answerer(schema: Schema, system: str) -> Answerer:
@@ -74,7 +54,7 @@ class _Compiler:
         schema = self._resolved(schema)
         # Recursive schemas are refused elsewhere; this only bounds the harm.
         if depth > _DEEPEST:
-            return _nothing(path)
+            return nothing(path)
         # Before everything else: a choice among strings is the one question worth reading the text for.
         if labels := self._labels(schema):
             return _choice(Scorer(labels))
@@ -92,17 +72,61 @@ class _Compiler:
             case "array":
                 return self._array(schema, path, depth)
             case "string":
-                return _string(schema)
+                return string(schema)
             case kind:
-                return _SCALARS.get(kind, _nothing)(path)
+                return SCALARS.get(kind, nothing)(path)
 
     def _object(self, schema: Schema, path: str, depth: int) -> Answerer:
         properties, required = schema.get("properties", {}), schema.get("required", [])
         # The API puts required properties first, whatever order the schema has.
         names = [name for name in properties if name in required]
         names += [name for name in properties if name not in required]
-        fields = [(name, self.compile(properties[name], path=f"{path}.{name}", depth=depth + 1)) for name in names]
+        told = self._judged({name: properties[name] for name in names}, path)
+        fields = [
+            (name, told.get(name) or self.compile(properties[name], path=f"{path}.{name}", depth=depth + 1))
+            for name in names
+        ]
         return lambda reading: {name: field(reading) for name, field in fields}
+
+    def _judged(self, properties: Mapping[str, Schema], path: str) -> dict[str, Answerer]:
+        """Return what answers the fields that say how sure the first choice among labels is."""
+        asked = [name for name in FIELDS if name in properties]
+        field, labels = self._first_choice(properties) if asked else ("", {})
+        if not field:
+            return {}
+        nullable = {
+            name: self._is_nullable(properties[name])
+            for name in asked
+            if self._is_judged(name, self._value(properties[name]), labels)
+        }
+        # Only fields of the whole answer are ever written down.
+        return judged(Scorer(labels), "" if path else field, nullable)
+
+    def _first_choice(self, properties: Mapping[str, Schema]) -> tuple[str, dict[str, str]]:
+        choices = ((name, self._labels(self._value(part))) for name, part in properties.items() if name not in FIELDS)
+        return next(((name, labels) for name, labels in choices if len(labels) > 1), ("", {}))
+
+    def _is_judged(self, name: str, part: Schema, labels: Mapping[str, str]) -> bool:
+        """Whether a field is what its name promises: one of the same labels, or a number of any size."""
+        if name == RUNNER_UP:
+            return self._labels(part).keys() == labels.keys()
+        return _type(part) == "number" and not {"enum", "const"} & part.keys()
+
+    def _value(self, schema: Schema) -> Schema:
+        """Return what a schema asks for where null is not the answer."""
+        schema = self._resolved(schema)
+        for _ in range(_DEEPEST):
+            branches = schema.get("anyOf") or schema.get("oneOf")
+            if not branches or self._labels(schema):
+                break
+            schema = self._resolved(_told(self._branch(branches), schema))
+        return schema
+
+    def _is_nullable(self, schema: Schema) -> bool:
+        schema = self._resolved(schema)
+        branches = [self._resolved(branch) for branch in schema.get("anyOf") or schema.get("oneOf") or ()]
+        kinds = [schema.get("type"), *map(_type, branches)]
+        return "null" in kinds or "null" in (schema.get("type") or ()) or None in schema.get("enum", ())
 
     def _array(self, schema: Schema, path: str, depth: int) -> Answerer:
         n_items = max(int(schema.get("minItems", 1)), 0 if depth == _DEEPEST else 1)
@@ -156,25 +180,6 @@ def _choice(scorer: Scorer) -> Answerer:
         return label.swapcase() if reading.flip_case else label
 
     return choose
-
-
-def _string(schema: Schema) -> Answerer:
-    if pair := _FORMATS.get(schema.get("format", "")):
-        pattern, otherwise = pair
-        return lambda reading: reading.first(pattern) or otherwise
-    return lambda reading: reading.extract() or "empty"
-
-
-def _nothing(_: str) -> Answerer:
-    return lambda _: None
-
-
-_SCALARS: Mapping[str, Callable[[str], Answerer]] = {
-    "integer": lambda path: lambda reading: int(reading.chance(path) * 10),
-    "number": lambda path: lambda reading: round(reading.chance(path), 2),
-    "boolean": lambda path: lambda reading: reading.chance(path) * 2 < 1,
-}
-"""What answers where the text cannot: small values that depend on the text."""
 
 
 def _merged(schema: Schema) -> Schema:

@@ -10,12 +10,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import log, log1p, sqrt
+from math import exp, hypot, log, log1p, sqrt
+from typing import NamedTuple
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORTEST = 3
 # A name was chosen to tell labels apart; a description is only prose about it.
 _NAME_WEIGHT = 2
+# How far scores must differ to count, in units of all that was said: the lower, the surer.
+_TEMPERATURE = 0.15
+# How sure "other" is where no word matches.
+_SHARE_OF_OTHER = 0.6
 _FALLBACKS = frozenset(("other", "others", "none", "unknown", "misc", "miscellaneous"))
 _STOP = frozenset(
     _WORD.findall(
@@ -55,6 +60,16 @@ def stems(text: str) -> Counter[str]:
     return counts
 
 
+class Ranked(NamedTuple):
+    """A label among others."""
+
+    label: str
+    score: float
+    """How well it fits; 0 where no word speaks for it."""
+    share: float
+    """How likely it is the right one, of 1."""
+
+
 class Scorer:
     """Chooses among labels, given as names with descriptions."""
 
@@ -69,9 +84,12 @@ class Scorer:
             length = sqrt(sum(rarity[word] for word in bag)) or 1.0
             for word, weight in bag.items():
                 self._weights.setdefault(word, []).append((index, weight * rarity[word] / length))
-        self._fallback = next((name for name in reversed(self.labels) if name.lower() in _FALLBACKS), self.labels[0])
+        others = [index for index, name in enumerate(self.labels) if name.lower() in _FALLBACKS]
+        self._fallback = others[-1] if others else 0
+        weights = [weight for one in self._weights.values() for _, weight in one]
+        self._typical = sum(weights) / (len(weights) or 1) * log1p(1)
 
-    def scores(self, words: Mapping[str, int]) -> list[float]:
+    def scores(self, words: Mapping[str, float]) -> list[float]:
         """Return how well each label fits, in the order of the labels."""
         totals = [0.0] * len(self.labels)
         for word, n in words.items():
@@ -80,11 +98,43 @@ class Scorer:
                 totals[index] += weight * log1p(n)
         return totals
 
-    def best(self, words: Mapping[str, int]) -> str:
+    def best(self, words: Mapping[str, float]) -> str:
         """Return the best label; the first of equals, and the one that means "other" if no word matches."""
+        return self.labels[self._best(self.scores(words))]
+
+    def ranked(self, words: Mapping[str, float]) -> list[Ranked]:
+        """Return every label, the best first, each with its share: between 0 and 1, all shares together are 1."""
         totals = self.scores(words)
+        best = self._best(totals)
+        shares = self._shares(totals, self._evidence(words)) if totals[best] else self._shares_of_nothing(best)
+        order = sorted(range(len(totals)), key=lambda index: (index != best, -totals[index]))
+        return [Ranked(self.labels[index], totals[index], shares[index]) for index in order]
+
+    def _best(self, totals: Sequence[float]) -> int:
         top = max(totals)
-        return self.labels[totals.index(top)] if top > 0 else self._fallback
+        return totals.index(top) if top > 0 else self._fallback
+
+    def _evidence(self, words: Mapping[str, float]) -> float:
+        """Return how much is said for any label: many words that disagree say much, and leave the best unsure."""
+        said = (weight * log1p(n) for word, n in words.items() for _, weight in self._weights.get(word, ()))
+        # As if one word more spoke for nobody: a single match is thin.
+        return hypot(self._typical, *said)
+
+    def _shares(self, totals: Sequence[float], evidence: float) -> list[float]:
+        heat = evidence * _TEMPERATURE
+        top = max(totals)
+        odds = [exp((total - top) / heat) for total in totals]
+        whole = sum(odds)
+        return [one / whole for one in odds]
+
+    def _shares_of_nothing(self, best: int) -> list[float]:
+        """Return the shares where no word matches: that may well be what "other" is there for."""
+        n_labels = len(self.labels)
+        if n_labels == 1 or self.labels[best].lower() not in _FALLBACKS:
+            return [1 / n_labels] * n_labels
+        return [
+            _SHARE_OF_OTHER if index == best else (1 - _SHARE_OF_OTHER) / (n_labels - 1) for index in range(n_labels)
+        ]
 
 
 def _bag(name: str, description: str) -> dict[str, float]:

@@ -110,7 +110,7 @@ def _thinking(params: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _text(params: Mapping[str, Any], shape: str, scripted: Scripted | None) -> str:
     if isinstance(scripted, str):
         return scripted
-    reading = Reading(last_user_text(params), flip_case=shape == "wrong_case")
+    reading = Reading(last_user_text(params), flip_case=shape == "wrong_case", written=scripted or {})
     if shape == "not_json":
         return f"Here is what I found. {reading.extract()} ..."
     schema = ((params.get("output_config") or {}).get("format") or {}).get("schema")

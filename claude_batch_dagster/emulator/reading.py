@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,13 +16,16 @@ _CHARACTERS_PER_TOKEN = 4
 _TOKENS_OF_A_REQUEST = 8
 
 
-@dataclass(frozen=True)
+# Each reading is one of its own, so that what was made of it can be found by it.
+@dataclass(frozen=True, eq=False)
 class Reading:
     """The text to answer about, and what was seen in it."""
 
     text: str
     flip_case: bool = False
     """Whether enum values are to be answered in the wrong capitalization."""
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the answer that somebody has written down."""
 
     @cached_property
     def words(self) -> Mapping[str, int]:

@@ -134,8 +134,8 @@ def test_execution_errors_name_their_worker(emulator: Emulator, handle: Handle, 
         ("empty_content", "end_turn", None),
         ("max_tokens", "max_tokens", '{"topic":"war","'),
         ("not_json", "end_turn", "Here is what I found. the navy ..."),
-        ("wrong_case", "end_turn", '{"topic":"WAR","confidence":0.83}'),
-        ("misfit", "end_turn", '{"confidence":0.83,"unexpected":"field"}'),
+        ("wrong_case", "end_turn", '{"topic":"WAR","confidence":0.97}'),
+        ("misfit", "end_turn", '{"confidence":0.97,"unexpected":"field"}'),
     ],
 )
 def test_answers_are_bent(
