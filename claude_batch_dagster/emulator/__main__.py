@@ -71,6 +71,7 @@ def parse_pace(text: str) -> tuple[float, float]:
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Gets url and pid as JSON.")
 @click.option("--progressive-counts", is_flag=True, help="Let counts move while a batch is processed.")
 @click.option("--cache-reads", default=0.98, show_default=True, help="Share of requests that find a cached prefix.")
+@click.option("--unlike-models", is_flag=True, help="Let smaller and older models err more often.")
 def main(  # noqa: PLR0913 - one argument for each option
     *,
     host: str,
@@ -84,6 +85,7 @@ def main(  # noqa: PLR0913 - one argument for each option
     ready_file: Path | None,
     progressive_counts: bool,
     cache_reads: float,
+    unlike_models: bool,
 ) -> None:
     """Emulate the Claude Message Batches API; answers are lexical, not Claude's."""
     seconds, per_request = parse_pace(batch_seconds)
@@ -102,6 +104,7 @@ def main(  # noqa: PLR0913 - one argument for each option
                     state=state,
                     faults=scripted,
                     cache_reads=cache_reads,
+                    unlike_models=unlike_models,
                 )
             ) as emulator,
         ):

@@ -56,6 +56,7 @@ class Emulator:
         state: Path | str | None = None,
         faults: Iterable[Fault] = (),
         cache_reads: float = 0.98,
+        unlike_models: bool = False,
     ) -> None:
         folder = None if state is None else Path(state)
         if folder:
@@ -85,6 +86,7 @@ class Emulator:
             cache=self.cache,
             clock=self.clock,
             seed=seed,
+            unlike_models=unlike_models,
         )
         self._batches = Batches(
             store=self._store,
@@ -96,6 +98,7 @@ class Emulator:
             seed=seed,
             lock=self._lock,
             cache=self.cache,
+            unlike_models=unlike_models,
         )
         self._numbers = count(1)
         self._started = self.clock.now().timestamp()

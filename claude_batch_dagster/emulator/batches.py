@@ -45,10 +45,11 @@ class Batches:
         seed: int,
         lock: RLock,
         cache: Cache,
+        unlike_models: bool,
     ) -> None:
         self._store, self._faults, self._scripts, self._clock = store, faults, scripts, clock
         self._pace, self._limits, self._seed, self._lock = pace, limits, seed, lock
-        self._cache = cache
+        self._cache, self._unlike_models = cache, unlike_models
         self._next = store.next_number()
 
     def create(self, call: Call, workspace: str, body: bytes | bytearray) -> tuple[Batch, Reply]:
@@ -60,7 +61,7 @@ class Batches:
         self._refuse_overflow(workspace, len(pairs))
         batch = self._new(call, workspace, n_requests=len(pairs), digest=digest)
         setting = Setting(version=batch.version, betas=betas(call))
-        fates = Fates(self._faults, self._scripts, setting, self._seed)
+        fates = Fates(self._faults, self._scripts, setting, seed=self._seed, unlike_models=self._unlike_models)
         visit = Visit(cache=self._cache, workspace=workspace, at=batch.created_at, number=batch.number)
         queue = Queue(pairs, fates, visit, number=batch.number, seed=self._seed)
         # The lines come first: without its row in the database a batch does not count.

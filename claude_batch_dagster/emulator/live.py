@@ -15,6 +15,7 @@ from claude_batch_dagster.emulator.envelope import parse_json
 from claude_batch_dagster.emulator.faults import Faults
 from claude_batch_dagster.emulator.ids import digest
 from claude_batch_dagster.emulator.messages import message
+from claude_batch_dagster.emulator.models import ability_of
 from claude_batch_dagster.emulator.params import Setting, complaint_about
 from claude_batch_dagster.emulator.reading import last_user_text, n_input_tokens
 from claude_batch_dagster.emulator.refusals import REFUSALS
@@ -41,6 +42,7 @@ class Live:
     cache: Cache
     clock: Clock
     seed: int
+    unlike_models: bool
 
     def handle(self, call: Call, workspace: str, body: bytes | bytearray) -> Reply:
         """Answer a live message, or count its tokens."""
@@ -62,7 +64,10 @@ class Live:
         cache = self.cache.live(params, workspace=workspace, at=now) if marked else None
         # The number: who asks the same twice gets two messages, and pays for both.
         salt = f"live:{number}:{text}"
-        answer = message(params, salt=salt, shape=shape, tier="standard", scripted=scripted, cache=cache)
+        ability = ability_of(params["model"], unlike_models=self.unlike_models)
+        answer = message(
+            params, salt=salt, shape=shape, tier="standard", scripted=scripted, cache=cache, ability=ability
+        )
         # Before the answer leaves: it is billed whether or not anybody hears it.
         with self.lock:
             self.store.add_call((now, workspace, known, answer["model"], Tokens.of(answer["usage"])), number=number)

@@ -44,9 +44,10 @@ def message(  # noqa: PLR0913 - what was decided before, each by its name
     tier: str = "batch",
     scripted: Scripted | None = None,
     cache: CacheUse | None = None,
+    ability: float = 1.0,
 ) -> dict[str, Any]:
     """Return the Message that answers `params`; `shape` names the row fault that bends it, if any."""
-    answer = _answer(params, shape, scripted)
+    answer = _answer(params, shape, scripted, ability)
     return {
         "model": snapshot(params["model"]),
         "id": identifier("msg", salt),
@@ -79,13 +80,13 @@ def _usage(params: Mapping[str, Any], answer: _Answer, tier: str, cache: CacheUs
     }
 
 
-def _answer(params: Mapping[str, Any], shape: str, scripted: Scripted | None) -> _Answer:
+def _answer(params: Mapping[str, Any], shape: str, scripted: Scripted | None, ability: float) -> _Answer:
     # A refusal comes before any text, and is billed for next to nothing.
     if shape == "refusal":
         return _Answer([], "refusal", 1)
     if shape == "empty_content":
         return _Answer([], "end_turn", 2)
-    text = _text(params, shape, scripted)
+    text = _text(params, shape, scripted, ability)
     most = max(1, n_tokens(text) // 2) if shape == "max_tokens" else params["max_tokens"]
     thinking = _thinking(params)
     n_thinking = min(_THINKING_TOKENS, most) if thinking and shape != "max_tokens" else 0
@@ -107,10 +108,11 @@ def _thinking(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _text(params: Mapping[str, Any], shape: str, scripted: Scripted | None) -> str:
+def _text(params: Mapping[str, Any], shape: str, scripted: Scripted | None, ability: float) -> str:
     if isinstance(scripted, str):
         return scripted
-    reading = Reading(last_user_text(params), flip_case=shape == "wrong_case", written=scripted or {})
+    text, flip_case = last_user_text(params), shape == "wrong_case"
+    reading = Reading(text, flip_case=flip_case, ability=ability, written=scripted or {})
     if shape == "not_json":
         return f"Here is what I found. {reading.extract()} ..."
     schema = ((params.get("output_config") or {}).get("format") or {}).get("schema")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import orjson
@@ -24,13 +24,18 @@ class Reading:
     text: str
     flip_case: bool = False
     """Whether enum values are to be answered in the wrong capitalization."""
+    ability: float = 1.0
+    """Of the model that reads."""
     written: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the answer that somebody has written down."""
 
     @cached_property
-    def words(self) -> Mapping[str, int]:
-        """Stems of the text with their counts."""
-        return stems(self.text)
+    def words(self) -> Mapping[str, float]:
+        """Stems of the text with their counts, or what a weaker model makes of these."""
+        counts = stems(self.text)
+        if self.ability >= 1:
+            return counts
+        return {word: n * _grasp(word, self.ability) for word, n in counts.items()}
 
     def chance(self, *salt: object) -> float:
         """Return a number in [0, 1) that depends on the text."""
@@ -44,6 +49,12 @@ class Reading:
         """Return the first match of a pattern in the text."""
         match = re.search(pattern, self.text)
         return match[0] if match else None
+
+
+@lru_cache(maxsize=100_000)
+def _grasp(word: str, ability: float) -> float:
+    """Return what is left of a word: much of most, little of a few, which are the same for all models."""
+    return float(chance(word) ** (1 - ability))
 
 
 def last_user_text(params: Mapping[str, Any]) -> str:

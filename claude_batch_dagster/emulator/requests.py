@@ -6,7 +6,7 @@ reads the results.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from zlib import crc32
@@ -18,6 +18,7 @@ from claude_batch_dagster.emulator.faults import Fault, Faults
 from claude_batch_dagster.emulator.ids import digest, identifier
 from claude_batch_dagster.emulator.lifecycle import Batch, Standing
 from claude_batch_dagster.emulator.messages import message
+from claude_batch_dagster.emulator.models import ability_of
 from claude_batch_dagster.emulator.params import Params, Setting, complaint_about
 from claude_batch_dagster.emulator.reading import last_user_text
 from claude_batch_dagster.emulator.scripts import Scripted, Scripts
@@ -30,6 +31,8 @@ Error = tuple[str, str]
 _ERRORED = (("api_error", "Internal server error"), ("overloaded_error", "Overloaded"))
 _UNDONE = frozenset(["errored", "invalid_request", "invalid", "expired", "canceled"])
 _PIECE_BYTES = 1 << 16
+_LAST_OF_LINE: tuple[Any, ...] = (None, None, 1.0)
+_SHORTEST_LINE = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Fate:
     """What is answered, where that was written down."""
     cache: CacheUse | None = None
     """What it reads from the cache and writes to it, if it asks for that."""
+    ability: float = 1.0
+    """Of the model that answers."""
 
     @property
     def kind(self) -> str:
@@ -71,9 +76,9 @@ class Queue:
             pairs[index] = ("", {})
             fate = self._fates.of(custom_id, params, self._number)
             known, marked = identified(params)
-            kept: tuple[Any, ...] = (custom_id, fate.name, fate.error, params, fate.scripted)
-            if marked and fate.kind == "succeeded":
-                kept = (*kept, self._visit.use(params, salt=custom_id, position=position))
+            cached = marked and fate.kind == "succeeded"
+            use = self._visit.use(params, salt=custom_id, position=position) if cached else None
+            kept = (custom_id, fate.name, fate.error, params, fate.scripted, use, fate.ability)
             self.rows.append((position, custom_id, known, fate.kind))
             yield orjson.dumps(kept)
 
@@ -81,19 +86,21 @@ class Queue:
 class Fates:
     """Decides for each request of one batch."""
 
-    def __init__(self, faults: Faults, scripts: Scripts, setting: Setting, seed: int) -> None:
+    def __init__(self, faults: Faults, scripts: Scripts, setting: Setting, *, seed: int, unlike_models: bool) -> None:
         self._faults, self._scripts, self._setting, self._seed = faults, scripts, setting, seed
+        self._unlike_models = unlike_models
         self._active = faults.of_rows()
 
     def of(self, custom_id: str, params: Params, number: int) -> Fate:
         """Return the fate of one request."""
         if complaint := complaint_about(params, self._setting):
             return Fate("invalid", (complaint.kind, complaint.message))
+        ability = ability_of(params["model"], unlike_models=self._unlike_models)
         for fault in self._active:
             aimed = not fault.text or fault.text in last_user_text(params)
             if aimed and self._faults.strikes(fault, custom_id, number):
-                return self._struck(fault, custom_id, number)
-        return Fate("", scripted=self._scripts.of(params))
+                return replace(self._struck(fault, custom_id, number), ability=ability)
+        return Fate("", scripted=self._scripts.of(params), ability=ability)
 
     def _struck(self, fault: Fault, custom_id: str, number: int) -> Fate:
         if fault.name == "errored":
@@ -116,13 +123,14 @@ def identified(params: Params) -> tuple[bytes, bool]:
 def result_lines(batch: Batch, standing: Standing, lines: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the results of an ended batch, one line at a time, computing each answer when it is due."""
     for position, line in enumerate(lines):
-        # Lines of before have nothing scripted; most have nothing cached.
-        custom_id, name, error, params, *more = orjson.loads(line)
+        kept: list[Any] = orjson.loads(line)
+        # Lines of before say less: they have nothing scripted or cached, and their models are alike.
+        kept += _LAST_OF_LINE[len(kept) - _SHORTEST_LINE :]
+        custom_id, name, error, params, scripted, cache, ability = kept
         if position >= standing.n_done:
             result: dict[str, Any] = {"type": standing.rest}
         else:
-            scripted, cache = (*more, None, None)[:2]
-            fate = Fate(name, error, scripted, CacheUse(**cache) if cache else None)
+            fate = Fate(name, error, scripted, CacheUse(**cache) if cache else None, ability)
             result = _result(batch, custom_id, params, fate)
         yield orjson.dumps({"custom_id": custom_id, "result": result}, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -145,7 +153,7 @@ def _result(batch: Batch, custom_id: str, params: Params, fate: Fate) -> dict[st
     if fate.kind != "succeeded":
         return {"type": fate.kind}
     salt = f"{batch.id}:{custom_id}"
-    answer = message(params, salt=salt, shape=fate.name, scripted=fate.scripted, cache=fate.cache)
+    answer = message(params, salt=salt, shape=fate.name, scripted=fate.scripted, cache=fate.cache, ability=fate.ability)
     return {"type": "succeeded", "message": answer}
 
 

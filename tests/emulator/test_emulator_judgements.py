@@ -165,11 +165,12 @@ def test_fields_of_another_kind_are_filled_as_ever(field: dict[str, Any]) -> Non
 @given(
     words=st.lists(
         st.sampled_from(["army", "navy", "battle", "money", "tax", "trade", "war", "economy", "calm"]), max_size=12
-    )
+    ),
+    ability=st.sampled_from([1.0, 0.77, 0.5]),
 )
-def test_confidences_are_shares(words: list[str]) -> None:
+def test_confidences_are_shares(words: list[str], ability: float) -> None:
     """Of two digits, the label's the larger, both together no more than 1; the runner-up is another label."""
-    found = answer(" ".join(words), closed(**{**SURE, "runner_up": TOPICS}))
+    found = answer(" ".join(words), closed(**{**SURE, "runner_up": TOPICS}), ability=ability)
     first, second = found["confidence"], found["runner_up_confidence"]
 
     assert found["topic"] != found["runner_up"]

@@ -83,7 +83,7 @@ def test_the_command_takes_all_its_options(tmp_path: Path) -> None:
             *("--port", "0", "--state", str(tmp_path / "state"), "--batch-seconds", "1,0.5", "--seed", "7"),
             *("--fault", "errored=0.1", "--fault", "500:2@retrieve", "--key", "a=wrkspc_a", "--key", "b"),
             *("--idle-exit-seconds", "0.1", "--ready-file", str(tmp_path / "x" / "ready.json"), "--progressive-counts"),
-            *("--cache-reads", "0.5"),
+            *("--cache-reads", "0.5", "--unlike-models"),
         ],
     )
 
