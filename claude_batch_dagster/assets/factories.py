@@ -46,13 +46,14 @@ OF_ITS_OWN = "A classification has its own: for another, build_batch_asset(ask=A
     ClassificationOptions.__annotations__,
     {**MOVED, **dict.fromkeys(("ask", "prompt", "output"), OF_ITS_OWN)},
 )
-def build_classification_asset(
+def build_classification_asset(  # noqa: PLR0913  (a declaration has as many parts as it has)
     *,
     name: str,
     upstream: UpstreamAsset,
     labels: Mapping[str, str],
     text_column: str = "text",
     system: str = CLASSIFICATION_SYSTEM,
+    confidences: bool = False,
     **options: Unpack[ClassificationOptions],
 ) -> dg.AssetsDefinition:
     """
@@ -66,6 +67,10 @@ def build_classification_asset(
         labels: Each label with a description of what belongs to it.
         text_column: The upstream column with the text.
         system: System prompt.
+        confidences: Whether Claude also says how sure it is: columns `confidence` (0 to 1), `runner_up` (another label,
+            or null) and `runner_up_confidence` (0 to 1) behind `label`. Default False. It takes about 30 output
+            tokens a row. The API gives no probabilities of its own, so this is what the model says of itself: not
+            calibrated until it was held against rows whose labels are known.
         **options: Those of `build_batch_asset` but `ask`, and those of `Ask` but `prompt` and `output`.
 
     Raises:
@@ -74,7 +79,7 @@ def build_classification_asset(
     """
     asked = {name: value for name, value in options.items() if name in AskOptions.__annotations__}
     rest: Any = {name: value for name, value in options.items() if name not in asked}
-    ask = classification(labels, text_column, system, **cast("AskOptions", asked))
+    ask = classification(labels, text_column, system, confidences=confidences, **cast("AskOptions", asked))
     return build_batch_asset(name=name, upstream=upstream, ask=ask, **rest)
 
 

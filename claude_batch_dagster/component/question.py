@@ -45,6 +45,10 @@ class AskModel(dg.Model):
         examples=[{"billing": "invoices, payments, refunds", "other": "anything else"}],
     )
     text_column: str = Field(default="text", description="With labels: the upstream column with the text.")
+    confidences: bool = Field(
+        default=False,
+        description="With labels: whether Claude also says how sure it is, from 0 to 1, and its second choice.",
+    )
     prompt: Text | PromptFunction | None = Field(
         default=None,
         description="User message with upstream columns in braces. A brace itself needs a file (path:), where it is "
@@ -111,7 +115,13 @@ def _ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
         column = texts(context.at_path("text_column"), said.text_column)
         with located(context, "labels"):
             label_model(labels)
-        return classification(labels, column, CLASSIFICATION_SYSTEM if system is None else system, **settings)
+        system = CLASSIFICATION_SYSTEM if system is None else system
+        return classification(labels, column, system, confidences=said.confidences, **settings)
+    if said.confidences:
+        raise ConfigurationError(
+            "ask has confidences, which come with labels. Give the output a field of its own: "
+            "confidence: {type: number, description: From 0 to 1.}"
+        )
     if said.prompt is None or said.output is None:
         raise ConfigurationError("ask needs labels, or a prompt and an output.")
     with located(context, "output"):

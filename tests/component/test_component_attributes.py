@@ -68,15 +68,18 @@ def test_everything_that_the_factories_take_is_an_attribute() -> None:
     assert ResourceModel.model_fields.keys() == ClaudeBatchResource.model_fields.keys()
 
 
-def test_labels_in_yaml_are_the_question_of_the_factory(load: Load) -> None:
+@pytest.mark.parametrize("confidences", [False, True])
+def test_labels_in_yaml_are_the_question_of_the_factory(load: Load, confidences: bool) -> None:  # noqa: FBT001  (a case)
     """The same labels ask the same: whoever moves from Python to YAML pays for nothing again."""
-    _, defs = load(ask={**LABELS, "text_column": "body", "model": "claude-sonnet-5-5", "max_tokens": 200})
+    said: dict[str, Any] = {"confidences": True} if confidences else {}
+    _, defs = load(ask={**LABELS, **said, "text_column": "body", "model": "claude-sonnet-5-5", "max_tokens": 200})
 
     python = build_classification_asset(
         name="answers",
         upstream="tickets",
         labels=LABELS["labels"],
         text_column="body",
+        confidences=confidences,
         model="claude-sonnet-5-5",
         max_tokens=200,
     )

@@ -39,6 +39,7 @@ MISTAKES = {
     "labels that differ in case": (LABELED.replace("other", "Billing"), 6, "differ in more than case"),
     "a label that YAML takes for a flag": (LABELED.replace("other", "yes"), 5, "valid string"),
     "labels and a prompt": (LABELED + '    prompt: "{text}"\n', 5, "Leave out one or the other"),
+    "confidences without labels": (ASKED + "    confidences: true\n", 5, "which come with labels"),
     "a prompt without an output": (ASKED.partition("    output")[0], 5, "needs labels, or a prompt and an output"),
     "a prompt without a column": (ASKED.replace("{text}", "Hello"), 6, "names no column"),
     "a prompt in a file that is not there": (ASKED.replace('"{text}"', "{path: no.md}"), 6, "No such file"),

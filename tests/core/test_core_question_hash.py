@@ -23,7 +23,8 @@ from pydantic import (
     create_model,
 )
 
-from claude_batch_dagster.assets.labels import label_model
+from claude_batch_dagster.assets.labels import classification, label_model
+from claude_batch_dagster.core.asking.code_version import code_version
 from claude_batch_dagster.core.asking.output_identity import meaning
 from claude_batch_dagster.core.asking.question_hash import LENGTH, VERSION, canonical, digest, question_hash
 from claude_batch_dagster.core.asking.requests import PromptFunction, RequestBuilder
@@ -97,17 +98,28 @@ def asked(row: Mapping[str, Any], source: str | PromptFunction = "Read: {text}",
     ("model", "known"),
     [
         (label_model({"billing": "invoices", "other": "all else"}), "f84112c36b526fb6"),
+        (label_model({"billing": "invoices", "other": "all else"}, confidences=True), "a7e4deb0617875a3"),
         (Place, "18e9e14fe77d9f2f"),
         (Everything, "8e17d0b6e04d26d8"),
         (Tree, "6556a53671922382"),
         (RootModel[list[int]], "565f913fed29c3c9"),
         (create_model("Empty"), "44136fa355b3678a"),
     ],
-    ids=["labels", "Place", "Everything", "Tree", "root", "empty"],
+    ids=["labels", "confidences", "Place", "Everything", "Tree", "root", "empty"],
 )
 def test_what_a_model_asks_for_has_one_hash_for_good(model: type[BaseModel], known: str) -> None:
     """Under each version of pydantic, of the SDK and of Python: another hash would pay for everything again."""
     assert hashed(model) == known
+
+
+def test_a_classification_is_one_question_for_good() -> None:
+    """The definition in every hash, and the code version: confidences that nobody asked for are in neither."""
+    labels = {"billing": "invoices", "other": "all else"}
+
+    for ask in (classification(labels, "text"), classification(labels, "text", confidences=False)):
+        assert ask.builder.definition == "8e3ace754b856c38c283655b31c12e0d1a9576f69ffc1f68c34517bf1a03444a"
+        assert code_version(ask.builder) == "bac28b9dbaa89b3e"
+    assert code_version(classification(labels, "text", confidences=True).builder) == "db3c3d06cc289a8f"
 
 
 @pytest.mark.parametrize(
