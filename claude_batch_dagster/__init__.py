@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from claude_batch_dagster.assets.ask import Ask
+    from claude_batch_dagster.assets.cascade import Cascade
     from claude_batch_dagster.assets.factories import build_batch_asset, build_classification_asset
     from claude_batch_dagster.assets.gold import Gold
     from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "Ask",
     "Budget",
+    "Cascade",
     "ClaudeBatchComponent",
     "ClaudeBatchError",
     "ClaudeBatchResource",
@@ -38,6 +40,7 @@ _HOMES = {
     "DEFAULT_MODEL": "core.asking.requests",
     "Ask": "assets.ask",
     "Budget": "core.planning.budget",
+    "Cascade": "assets.cascade",
     "ClaudeBatchComponent": "component.claude_batch",
     "ClaudeBatchError": "errors",
     "ClaudeBatchResource": "resource",

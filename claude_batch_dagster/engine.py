@@ -38,6 +38,7 @@ from claude_batch_dagster.core.sending.live import LiveLane
 from claude_batch_dagster.core.sending.purse import Purse
 from claude_batch_dagster.core.sending.recovery import OnUnconfirmed, Recovery
 from claude_batch_dagster.core.sending.submission import Submission
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.core.waiting import Pace, SystemClock
 from claude_batch_dagster.errors import ApiError, ClaudeBatchError, HeldChunksError
@@ -225,15 +226,15 @@ class Engine:
         with self._outbox() as outbox:
             return self._plan(partitions, frame, outbox)
 
-    def answers_to(self, gold: GoldSource) -> GoldAnswers:
-        """Return what the table has answered to its gold rows; raise `GoldError` where these cannot be used."""
+    def answers_to(self, gold: GoldSource, table: TableName) -> GoldAnswers:
+        """Return what a table has answered to its gold rows; raise `GoldError` where these cannot be used."""
         with self.warehouse.connect() as connection:
-            return answers_to_gold(connection, self.task.target, gold)
+            return answers_to_gold(connection, table, gold)
 
-    def keep_shares(self, shares: Sequence[LabelShare]) -> None:
-        """Write down how many rows truly have each label, for charts."""
+    def keep_shares(self, shares: Sequence[LabelShare], table: TableName) -> None:
+        """Write down how many rows of a table truly have each label, for charts."""
         with self.warehouse.connect() as connection, self.warehouse.writing():
-            label_shares.keep(connection, self.task.target, shares, now=self.clock.now())
+            label_shares.keep(connection, table, shares, now=self.clock.now())
 
     def tempo(self) -> Tempo | None:
         """Say how long the batches of this table have taken so far; None while there are too few."""

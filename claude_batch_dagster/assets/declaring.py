@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from claude_batch_dagster.assets.ask import Ask
+from claude_batch_dagster.assets.cascade import Cascade, cascade_task
 from claude_batch_dagster.assets.dagster_options import DagsterOptions
 from claude_batch_dagster.assets.gold import Gold, gold_asset, gold_rows
 from claude_batch_dagster.assets.registry import TAG, Declaration, declaration_of, remember, tag_of
@@ -120,6 +121,7 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
     *,
     checks: Sequence[Check],
     gold: UpstreamAsset | Path | Gold | None = None,
+    escalate_to: str | Ask | Cascade | None = None,
     spending: Spending,
     resource_key: str,
     op: Op,
@@ -144,6 +146,7 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         max_attempts=ask.max_attempts,
         spending=spending,
     )
+    cascade = None if escalate_to is None else cascade_task(escalate_to, ask, task, reads_frames=bool(rows.source.ins))
     table = definition_metadata(
         task.target,
         rows.keys,
@@ -159,12 +162,13 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         key=key,
         keeps_key=keeps_key,
         source=rows.source,
-        task=task,
+        task=task if cascade is None else cascade.first,
         resource_key=resource_key,
         backfill_policy=op.backfill_policy or dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         execution=op.execution,
         gold=None if gold is None else gold_rows(gold, ask.schema, keys=rows.keys, named=ask.builder.columns),
         gold_source=gold_source,
+        cascade=cascade,
     )
     has = Has(labels=ask.schema.categorical is not None, budget=spending.budget is not None, gold=gold is not None)
     return _asset(declaration, checks_of(checks, has), op)
@@ -190,7 +194,10 @@ def _asset(declaration: Declaration, checks: Sequence[Check], op: Op) -> dg.Asse
         frame = whole_frame(frames[FRAME_INPUT]) if frames else None
         resource, today = getattr(context.resources, resource_key), declaration_of(context.assets_def)
         yield from op.execute(
-            context, Materialization(context, resource, today.task, checks, frame, config, gold=today.gold)
+            context,
+            Materialization(
+                context, resource, today.task, checks, frame, config, gold=today.gold, cascade=today.cascade
+            ),
         )
 
     with previews():

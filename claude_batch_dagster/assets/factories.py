@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack, cast
 import dagster as dg
 
 from claude_batch_dagster.assets.ask import Ask, AskOptions
+from claude_batch_dagster.assets.cascade import Cascade
 from claude_batch_dagster.assets.dagster_options import MOVED, DagsterOptions, execution_of, prefix_of, refusing
 from claude_batch_dagster.assets.declaring import Op, Rows, declare, described
 from claude_batch_dagster.assets.gold import Gold
@@ -26,6 +27,7 @@ class RowOptions(TypedDict, total=False):
     sql: str | None
     checks: Sequence[Check]
     gold: UpstreamAsset | Path | Gold | None
+    escalate_to: str | Ask | Cascade | None
     sample_columns: Sequence[str]
     schema: str | None
     resource_key: str
@@ -95,6 +97,7 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     sql: str | None = None,
     checks: Sequence[Check] = (),
     gold: UpstreamAsset | Path | Gold | None = None,
+    escalate_to: str | Ask | Cascade | None = None,
     sample_columns: Sequence[str] = (),
     schema: str | None = None,
     resource_key: str = "claude_batch",
@@ -128,6 +131,8 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
         gold: Rows whose true answers are known: the asset, or the file (`.csv`, `.parquet`), with the key columns and
             true values by the names of output fields; or a `Gold`, which says more of them. From answers that are
             there anyway: the checks `accuracy` and `label_recall`, and what the UI shows of them.
+        escalate_to: A strong model that is asked the rows of which `ask`'s model is unsure; or a `Cascade`, which says
+            more. The output needs a field that says how sure an answer is (`confidences=True` of a classification).
         sample_columns: Upstream columns to show beside the answers of sample rows in the Dagster UI; none by
             default, so that no document is seen there.
         schema: Schema of the output table; default: by the key prefix, else `public`.
@@ -159,5 +164,13 @@ def build_batch_asset(  # noqa: PLR0913  (a declaration has as many parts as it 
     )
     spec = described(key_of_asset, rows.source, ask, options, partitions_def)
     return declare(
-        spec, ask, rows, checks=checks, gold=gold, spending=spending_of(options), resource_key=resource_key, op=op
+        spec,
+        ask,
+        rows,
+        checks=checks,
+        gold=gold,
+        escalate_to=escalate_to,
+        spending=spending_of(options),
+        resource_key=resource_key,
+        op=op,
     )

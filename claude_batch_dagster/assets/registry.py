@@ -11,6 +11,8 @@ import dagster as dg
 
 from claude_batch_dagster.assets.ask import Ask
 from claude_batch_dagster.assets.sources import Source
+from claude_batch_dagster.cascades import CascadeTask
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.gold import GoldRows
@@ -36,6 +38,8 @@ class Declaration:
     """Whether nothing will load it under another."""
     resource_key: str
     backfill_policy: dg.BackfillPolicy
+    cascade: CascadeTask | None = None
+    """The two models that it asks, if there are two; then `task` is that of the cheap one."""
     gold: GoldRows | None = None
     """The rows whose true answers are known, if there are any."""
     gold_source: Source | None = None
@@ -71,8 +75,17 @@ class Declaration:
         source = self.source.among(keys)
         known = self.task.upstream.relation == self.source.table.sql  # a query names its tables itself
         upstream = replace(self.task.upstream, relation=source.table.sql, shown_as=f"table {source.table}")
-        task = replace(self.task, upstream=upstream) if known else self.task
-        return replace(self._with_gold_among(keys), source=source, task=task)
+        if not known:
+            return replace(self._with_gold_among(keys), source=source)
+        cascade = self.cascade and self.cascade.reading(upstream)
+        return replace(
+            self._with_gold_among(keys), source=source, task=replace(self.task, upstream=upstream), cascade=cascade
+        )
+
+    @property
+    def table(self) -> TableName:
+        """The table of answers."""
+        return self.task.target if self.cascade is None else self.cascade.final
 
     def _with_gold_among(self, keys: Sequence[dg.AssetKey]) -> Self:
         """Return it with the table that its gold rows have among what the loaded asset waits for."""

@@ -31,6 +31,7 @@ from claude_batch_dagster.component.attributes import (
     values,
 )
 from claude_batch_dagster.component.budget import ResolvedBudget
+from claude_batch_dagster.component.cascade import ResolvedCascade
 from claude_batch_dagster.component.checks import ResolvedChecks
 from claude_batch_dagster.component.dagster_fields import (
     CollectSensor,
@@ -94,6 +95,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     ] = None
     checks: ResolvedChecks = ()
     gold: ResolvedGold = None
+    escalate_to: ResolvedCascade = None
     confirm_repay_usd: Annotated[
         float | None,
         amount(
@@ -259,6 +261,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             rows,
             checks=self.checks,
             gold=self.gold,
+            escalate_to=self.escalate_to,
             spending=Spending(
                 confirm_repay_usd=self.confirm_repay_usd,
                 canary=self.canary,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from claude_batch_dagster.core.reporting.gold import GoldAnswers, GoldSource, LabelShare
+from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.errors import ConfigurationError, GoldError
 from claude_batch_dagster.quality.field_quality import WHOLE, FieldQuality, TableQuality, field_quality
@@ -19,15 +20,15 @@ class GoldRows:
     """By output field, when an answer is the true value."""
 
 
-def measure(engine: Engine, gold: GoldRows) -> TableQuality:
+def measure(engine: Engine, gold: GoldRows, table: TableName) -> TableQuality:
     """Say how right the table is. What is the matter with gold rows is a part of that: answers are not concerned."""
     try:
-        found = engine.answers_to(gold.source)
+        found = engine.answers_to(gold.source, table)
         fields = tuple(quality for name in found.fields if (quality := _judged(name, found, gold)))
     except (GoldError, ConfigurationError) as error:
         return TableQuality(problem=str(error))
     if found.labels:
-        engine.keep_shares(label_shares(fields))
+        engine.keep_shares(label_shares(fields), table)
     return TableQuality(fields=fields, n_gold=found.n_gold, oddities=found.oddities)
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from claude_batch_dagster.amounts import counted
+from claude_batch_dagster.cascades import CascadeTask
 from claude_batch_dagster.checks import Check
 from claude_batch_dagster.core.reporting.report import PartitionReport
 from claude_batch_dagster.core.task import Task
@@ -15,17 +16,18 @@ from claude_batch_dagster.engine import RunReport
 from claude_batch_dagster.errors import CanaryError, RepayError
 from claude_batch_dagster.quality.field_quality import TableQuality
 from claude_batch_dagster.resource import ClaudeBatchResource
+from claude_batch_dagster.runs.asking import Asker, AskingRun
+from claude_batch_dagster.runs.cascade import CascadeRun
 from claude_batch_dagster.runs.check_targets import targets
 from claude_batch_dagster.runs.checks import evaluations, nothing_checked, results
 from claude_batch_dagster.runs.dagster_internals import DATA_VERSION, INTERNALS
-from claude_batch_dagster.runs.gold import GoldRows, measure
+from claude_batch_dagster.runs.gold import GoldRows
 from claude_batch_dagster.runs.gold_metadata import partition_figures
 from claude_batch_dagster.runs.metadata import partition_metadata
-from claude_batch_dagster.runs.opening import open_engine
-from claude_batch_dagster.runs.partitions import dimension_tags, partitions_of
-from claude_batch_dagster.runs.plan import tell_left_out, tell_plan
+from claude_batch_dagster.runs.partitions import dimension_tags
+from claude_batch_dagster.runs.plan import tell_left_out
 from claude_batch_dagster.runs.run_config import RunConfig
-from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
+from claude_batch_dagster.runs.termination import INTERRUPTIONS
 from claude_batch_dagster.runs.versions import data_version, version_tags
 
 
@@ -43,28 +45,37 @@ class Materialization:
     """What a person has told this run."""
     gold: GoldRows | None = None
     """Rows whose true answers are known."""
+    cascade: CascadeTask | None = None
+    """The second model, and what goes up to it."""
     quality: TableQuality | None = field(default=None, init=False)
     """What gold rows say of the table, once the run has ended."""
+    _cascading: CascadeRun | None = field(default=None, init=False)
 
     def run(self) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
-        engine = open_engine(self.context, self.resource, self.task, self.config)
+        asking = self._asking
         try:
             if self.config.dry_run:
-                tell_plan(self.context, engine.plan(partitions_of(self.context), self.frame))
+                asking.tell_plan()
                 yield from nothing_checked(self.context)
                 return
-            report = engine.run(partitions_of(self.context), self.frame)
-            tell_left_out(self.context, report.left_out)
-            self.quality = measure(engine, self.gold) if self.gold is not None else None
+            report = asking.run()
         except (RepayError, CanaryError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except INTERRUPTIONS as interruption:
-            stop(self.context, engine, on_terminate=self.resource.on_terminate)
             raise dg.DagsterExecutionInterruptedError from interruption
-        finally:
-            engine.close()
+        tell_left_out(self.context, report.left_out)
+        self.quality = asking.quality
         yield from self._events(report)
+
+    @property
+    def _asking(self) -> "AskingRun | CascadeRun":
+        """What asks: one model, or two."""
+        asked = Asker(context=self.context, resource=self.resource, config=self.config, gold=self.gold)
+        if self.cascade is not None:
+            self._cascading = CascadeRun(asker=asked, cascade=self.cascade)
+            return self._cascading
+        return AskingRun(asker=asked, task=self.task, frame=self.frame)
 
     # --- events ------------------------------------------------------------------------------------
 
@@ -136,7 +147,8 @@ class Materialization:
         return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
 
     def _metadata(self, part: PartitionReport) -> dict[str, Any]:
-        return {**partition_metadata(part), **partition_figures(self.quality, part.partition_key)}
+        by_model = self._cascading.metadata(part.partition_key) if self._cascading else {}
+        return {**partition_metadata(part), **partition_figures(self.quality, part.partition_key), **by_model}
 
     def _add_metadata(self, part: PartitionReport) -> None:
         metadata = self._metadata(part)

@@ -52,6 +52,7 @@ class CameBack:
     came: str
     detail: str | None
     text: str | None
+    cost_usd: float | None
 
 
 @dataclass(kw_only=True)
@@ -145,10 +146,18 @@ def _chunks(world: SimulatedWorld) -> dict[str, ChunkEntry]:
 
 
 def _answers(world: SimulatedWorld) -> list[CameBack]:
-    rows = world.held("claude_batch.answers", "chunk_id, ordinal, custom_id, came, detail, text")
+    rows = world.held("claude_batch.answers", "chunk_id, ordinal, custom_id, came, detail, text, cost_usd")
     return [
-        CameBack(chunk_id=chunk_id, ordinal=ordinal, custom_id=custom_id, came=came, detail=detail, text=text)
-        for chunk_id, ordinal, custom_id, came, detail, text in rows
+        CameBack(
+            chunk_id=chunk_id,
+            ordinal=ordinal,
+            custom_id=custom_id,
+            came=came,
+            detail=detail,
+            text=text,
+            cost_usd=cost_usd,
+        )
+        for chunk_id, ordinal, custom_id, came, detail, text, cost_usd in rows
     ]
 
 

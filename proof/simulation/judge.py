@@ -102,6 +102,20 @@ def _unreported(books: Books) -> Iterator[str]:
             yield f"question {asked}, {n_extra} times too often, {n_doubts} of them in the ledger's doubts"
 
 
+def _cost_of_doubted(books: Books) -> dict[str, float]:
+    """
+    Return what the answers cost that turned up in batches which were given up for lost, by question.
+
+    That of the answer that came after is no measure: it may have been asked live, or found the cache as it was not.
+    """
+    cost: dict[str, float] = {}
+    for one in books.answers:
+        row = books.planned.get(one.custom_id or "")
+        if row is not None and row.chunk.doubted and one.came == "succeeded":
+            cost[row.request_hash] = cost.get(row.request_hash, 0.0) + (one.cost_usd or 0.0)
+    return cost
+
+
 def _untold(books: Books, report: RunReport) -> Iterator[str]:
     """Find more double bills, or dearer ones, than the report of a run over everything tells of."""
     extra, told = _extra(books), [partition.doubts for partition in report.partitions]
@@ -110,7 +124,8 @@ def _untold(books: Books, report: RunReport) -> Iterator[str]:
         yield f"{extra.total()} bills too many, and the report tells of {n_told}"
     usd_told = sum(inf if doubts.possible_duplicate_usd is None else doubts.possible_duplicate_usd for doubts in told)
     price = {row.request_hash: row.cost_usd or 0.0 for row in sorted(books.table, key=lambda row: row.cost_usd or 0.0)}
-    usd = sum(n * price.get(asked, 0.0) for asked, n in extra.items())
+    found = _cost_of_doubted(books)
+    usd = sum(found.get(asked, n * price.get(asked, 0.0)) for asked, n in extra.items())
     if usd > usd_told + ROUNDING_USD:
         yield f"{usd:.8f} USD too much, and the report tells of at most {usd_told:.8f}"
 

@@ -1,0 +1,118 @@
+"""Between the two models of a cascade: which rows go up, and what the asset shows in the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.asking.upstream import Upstream
+from claude_batch_dagster.core.reporting.cascade import Decided, Pairs, Passes
+from claude_batch_dagster.core.reporting.report import Standing
+from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.task import Task
+from claude_batch_dagster.engine import Engine
+from claude_batch_dagster.quality.threshold import Threshold, choose_threshold
+from claude_batch_dagster.storage.duckdb.cascading import Cascading, rows_that_went_up
+from claude_batch_dagster.storage.duckdb.statistics import standings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeTask:
+    """What a cascade is: two questions to two models, and the table that shows who has decided."""
+
+    final: TableName
+    first: Task
+    """What the cheap model is asked, of all rows."""
+    second: Task
+    """What the strong model is asked, of those that go up."""
+    passes: Passes
+    agreement: float
+    """Of all rows, how many shall have the strong model's answer."""
+    delta: float
+    """In how many cases that may be broken."""
+    n_pairs: int
+    """Rows that go up in any case, to choose the threshold."""
+    models: tuple[str, str]
+    """The cheap one first."""
+
+    def reading(self, upstream: Upstream) -> "CascadeTask":
+        """Return it for another upstream table."""
+        return replace(
+            self, first=replace(self.first, upstream=upstream), second=replace(self.second, upstream=upstream)
+        )
+
+    def of_rows_that_went_up(self) -> Task:
+        """Return what the strong model is asked, of the rows that have gone up by now."""
+        upstream = self.second.upstream
+        relation = rows_that_went_up(upstream.relation, self.final, upstream.key)
+        return replace(self.second, upstream=replace(upstream, relation=relation))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The threshold of a run, and what it was chosen by."""
+
+    threshold: Threshold | None
+    """None where nothing can be promised: all rows go up."""
+    n_pairs: int
+
+    @property
+    def value(self) -> float | None:
+        """How sure is sure enough; None if nothing is."""
+        return None if self.threshold is None else self.threshold.value
+
+
+def raise_sample(engine: Engine, cascade: CascadeTask, partitions: Sequence[Partition]) -> None:
+    """Let the rows go up by which the threshold is chosen, once the first model's questions are written down."""
+    with engine.warehouse.connect() as connection, engine.warehouse.writing():
+        cascading = _cascading(connection, cascade)
+        cascading.prepare()
+        cascading.raise_sample(_keys(partitions), cascade.n_pairs)
+
+
+def raise_unsure(engine: Engine, cascade: CascadeTask, partitions: Sequence[Partition]) -> Chosen:
+    """Choose the threshold by the rows that both models have answered, and let the rows below it go up."""
+    with engine.warehouse.connect() as connection, engine.warehouse.writing():
+        cascading = _cascading(connection, cascade)
+        chosen = _chosen(cascading.pairs(cascade.n_pairs), cascade)
+        cascading.raise_unsure(_keys(partitions), chosen.value)
+    return chosen
+
+
+def show(
+    engine: Engine, cascade: CascadeTask, partitions: Sequence[Partition]
+) -> tuple[Decided, dict[str | None, Standing]]:
+    """Bring the asset's table up to date; return who has decided how many rows, and what the table holds now."""
+    schema, keys = cascade.first.schema, _keys(partitions)
+    with engine.warehouse.connect() as connection, engine.warehouse.writing():
+        decided = _cascading(connection, cascade).show(keys, schema, cascade.models)
+        held = standings(
+            connection,
+            cascade.final,
+            keys,
+            label=schema.categorical,
+            shown=[*cascade.passes.key, *schema.columns, "status"],
+        )
+    return decided, held
+
+
+def _chosen(pairs: Pairs, cascade: CascadeTask) -> Chosen:
+    confidences = [float("nan") if one is None else float(one) for one in pairs.confidences]
+    threshold = choose_threshold(
+        confidences, pairs.agrees, agreement=cascade.agreement, delta=cascade.delta, n_rows=pairs.n_rows
+    )
+    return Chosen(threshold=threshold, n_pairs=len(pairs.agrees))
+
+
+def _cascading(connection: Any, cascade: CascadeTask) -> Cascading:
+    return Cascading(
+        connection=connection,
+        first=cascade.first.target,
+        second=cascade.second.target,
+        final=cascade.final,
+        passes=cascade.passes,
+    )
+
+
+def _keys(partitions: Sequence[Partition]) -> list[str | None]:
+    return [partition.key for partition in partitions]

@@ -1,0 +1,125 @@
+"""One run of an asset that two models answer: the cheap one all rows, the strong one those it is unsure of."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from claude_batch_dagster.amounts import counted
+from claude_batch_dagster.cascades import CascadeTask, Chosen, raise_sample, raise_unsure, show
+from claude_batch_dagster.core.asking.partitions import Partition
+from claude_batch_dagster.core.planning.wording import of_total
+from claude_batch_dagster.core.reporting.cascade import Decided, joined
+from claude_batch_dagster.core.reporting.report import Standing
+from claude_batch_dagster.engine import Engine, RunReport
+from claude_batch_dagster.quality.field_quality import TableQuality
+from claude_batch_dagster.quality.intervals import percent
+from claude_batch_dagster.quality.threshold import pairs_needed
+from claude_batch_dagster.runs.asking import Asker
+from claude_batch_dagster.runs.plan import tell_plan
+
+
+@dataclass(kw_only=True)
+class CascadeRun:
+    """
+    Asks both models, each by an engine of its own: what is paid once, kept and taken up again is so for both.
+
+    Which rows go up is written down before any of them is sent, and stays so until a row asks something else.
+    """
+
+    asker: Asker
+    cascade: CascadeTask
+    quality: TableQuality | None = field(default=None, init=False)
+    """How right the table is, once it has run."""
+    decided: Decided = field(default_factory=Decided, init=False)
+    """How many rows were decided by whom, in the end."""
+    chosen: Chosen | None = field(default=None, init=False)
+    """The threshold."""
+
+    def run(self) -> RunReport:
+        """Bring every row to its verdict by one model or the other, and the asset's table up to date."""
+        partitions, cascade = self.asker.partitions, self.cascade
+        with self.asker.engine(cascade.first) as first:
+            sent = Counter(first.submit(partitions).n_asked)
+            raise_sample(first, cascade, partitions)
+            with self.asker.engine(cascade.of_rows_that_went_up()) as sample:
+                sent.update(sample.submit(partitions).n_asked)  # both are on their way at the same time
+        with self.asker.engine(cascade.first) as first:
+            report = first.run(partitions)
+            second = [] if report.failure else self._escalate(first, partitions)
+            self.decided, held = show(first, cascade, partitions)
+            self.quality = self.asker.measured(first, cascade.final)
+        if self.decided.n_waiting:
+            waiting = counted(self.decided.n_waiting, "row that went up has", "rows that went up have")
+            self._log.warning("%s no usable answer of %s; the next run asks again", waiting, cascade.models[1])
+        return _joined([report, *second], held, sent)
+
+    def tell_plan(self) -> None:
+        """Say what a run would do, and what it would cost at most, and do nothing of it."""
+        partitions, (cheap, strong) = self.asker.partitions, self.cascade.models
+        with self.asker.engine(self.cascade.first) as first:
+            tell_plan(self.asker.context, first.plan(partitions))
+        with self.asker.engine(self.cascade.second) as second:
+            most = of_total(second.plan(partitions))
+        self._log.info(
+            "DRY RUN: of these rows go up to %s: %s of the table to choose the threshold by, and those of which %s is "
+            "less sure. If all of them did: %s.",
+            *(strong, f"{self.cascade.n_pairs:,}", cheap, most),
+        )
+
+    def metadata(self, partition_key: str | None) -> dict[str, Any]:
+        """Return what a partition shows of who has decided."""
+        metadata: dict[str, Any] = {"claude_batch/rows_escalated": self.decided.by_partition.get(partition_key, 0)}
+        if self.chosen is not None and self.chosen.threshold is not None:
+            metadata["claude_batch/escalated_below"] = self.chosen.threshold.value
+        return metadata
+
+    def _escalate(self, first: Engine, partitions: list[Partition]) -> list[RunReport]:
+        """Have the sample answered, choose the threshold, and have the rest answered that is below it."""
+        task = self.cascade.of_rows_that_went_up()
+        with self.asker.engine(task) as sample:
+            sampled = sample.run(partitions)
+        if sampled.failure:
+            return [sampled]
+        self.chosen = raise_unsure(first, self.cascade, partitions)
+        self._tell_chosen(self.chosen)
+        with self.asker.engine(task) as second:
+            return [sampled, second.run(partitions)]
+
+    def _tell_chosen(self, chosen: Chosen) -> None:
+        """Say which rows go up, and what is promised of that."""
+        cheap, strong = self.cascade.models
+        goal = f"at least {percent(self.cascade.agreement)} of all rows have the answer of {strong}"
+        by = f"by {counted(chosen.n_pairs, 'row')} that both have answered"
+        if chosen.threshold is None:
+            fewest = pairs_needed(agreement=self.cascade.agreement, delta=self.cascade.delta)
+            self._log.warning(
+                "All rows go up to %s: %s it cannot be promised that %s otherwise. It takes %d such rows at least, and "
+                "a model that agrees more often where it is sure.",
+                *(strong, by, goal, fewest),
+            )
+            return
+        self._log.info(
+            "Rows of which %s is less sure than %g go up to %s: %s, that keeps the promise that %s; about %s go up.",
+            *(cheap, chosen.threshold.value, strong, by, goal, percent(1 - chosen.threshold.kept)),
+        )
+
+    @property
+    def _log(self) -> Any:
+        return self.asker.context.log
+
+
+def _joined(reports: Sequence[RunReport], held: Mapping[str | None, Standing], sent: Counter[str | None]) -> RunReport:
+    """Return one report of all passes; `sent` are the requests of before, by partition."""
+    first, last = reports[0], reports[-1]
+    of_last = {part.partition_key: part for part in last.partitions} if last is not first else {}
+    for report in reports[:-1]:
+        sent.update({part.partition_key: part.n_asked for part in report.partitions if report is not first})
+    parts = [joined(part, of_last.get(part.partition_key), held[part.partition_key]) for part in first.partitions]
+    return RunReport(
+        partitions=[replace(part, n_asked=part.n_asked + sent[part.partition_key]) for part in parts],
+        n_sent=sum(report.n_sent for report in reports) + sent.total(),
+        failure=last.failure,
+        left_out=sum((Counter(report.left_out) for report in reports), Counter()),
+        unfinished=frozenset[str | None]().union(*(report.unfinished for report in reports)),
+    )

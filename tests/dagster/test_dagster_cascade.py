@@ -1,0 +1,200 @@
+"""A cascade: a cheap model asks all rows, and a strong one those that it is unsure of."""
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from claude_batch_dagster import Budget, Cascade, build_classification_asset
+from claude_batch_dagster.emulator import Emulator, SystemClock
+from claude_batch_dagster.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tests.dagster.conftest import DagsterWorld
+
+Declare = Callable[..., dg.AssetsDefinition]
+
+CHEAP, STRONG = "claude-haiku-5-5", "claude-opus-5-5"
+WORDS = {
+    "economy": "tax tariff trade market price income business industry wage customs export credit",
+    "war": "army navy battle soldier fleet fort siege cavalry regiment enemy weapon militia",
+    "law": "court judge crime statute jury prison trial lawyer verdict appeal police constitution",
+}
+N = 500
+
+
+def texts(n: int = N, seed: int = 7) -> list[str]:
+    """Return texts most of which are clearly of one label, and some of which are not."""
+    drawn, labels = random.Random(seed), list(WORDS)  # noqa: S311  (the same ones each time)
+    found = []
+    for at in range(n):
+        words = {label: WORDS[label].split() for label in labels}
+        main, other = drawn.sample(labels, 2)
+        clear = drawn.random() < 0.8
+        own, strange = (
+            (drawn.sample(words[main], 4), [])
+            if clear
+            else (
+                drawn.sample(words[main], 3),
+                drawn.sample(words[other], 2),
+            )
+        )
+        found.append(" ".join([*own, *strange, f"number {at}"]))
+    return found
+
+
+@pytest.fixture
+def unlike(other_world: Callable[[Emulator], "DagsterWorld"]) -> "DagsterWorld":
+    """Return a world with five hundred documents, and models that differ."""
+    world = other_world(Emulator(clock=SystemClock(), batch_seconds=0, unlike_models=True))
+    write(world, texts())
+    return world
+
+
+def write(world: "DagsterWorld", lines: list[str]) -> None:
+    """Write documents, in two years."""
+    world.write_documents(
+        [(f"d{n:03}", text, "1790-01-05" if n % 2 else "1791-05-05") for n, text in enumerate(lines)], canary=False
+    )
+
+
+def declare(**options: Any) -> dg.AssetsDefinition:
+    """Declare a cascade."""
+    given = {"labels": WORDS, "confidences": True, "model": CHEAP, "escalate_to": STRONG, **options}
+    return build_classification_asset(name="answers", upstream="documents", **given)
+
+
+def decided(world: "DagsterWorld") -> dict[str | None, int]:
+    """Count rows by the model that has decided them."""
+    return dict(world.read("SELECT decided_by, count(*)::INT FROM public.answers GROUP BY ALL"))
+
+
+def n_billed(world: "DagsterWorld") -> int:
+    """Count the requests that were answered, and so paid for."""
+    return sum(request.billed for request in world.emulator.audit.requests())
+
+
+def test_the_strong_model_decides_what_the_cheap_one_is_unsure_of(unlike: "DagsterWorld") -> None:
+    """Each row once to the cheap model; some once to the strong one; most rows keep the cheap answer, and agree."""
+    result = unlike.run(declare())
+
+    assert unlike.statuses() == {"succeeded": N}
+    by = decided(unlike)
+    assert set(by) == {CHEAP, STRONG}
+    assert by[CHEAP] > by[STRONG] - 400, "beyond the sample few go up"
+    assert n_billed(unlike) == N + by[STRONG]
+    assert unlike.paid_twice == []
+    [materialized] = result.asset_materializations_for_node("answers")
+    assert materialized.metadata["claude_batch/rows_escalated"].value == by[STRONG]
+    threshold = materialized.metadata["claude_batch/escalated_below"].value
+    [(lowest,)] = unlike.read("SELECT min(confidence) FROM public.answers WHERE decided_by = 'claude-haiku-5-5'")
+    assert lowest >= threshold
+    assert materialized.metadata["claude_batch/rows_asked"].value == N + by[STRONG]
+
+    unlike.run(declare())
+    assert n_billed(unlike) == N + by[STRONG], "a second run pays for nothing"
+    assert decided(unlike) == by
+
+
+def test_the_promise_is_kept_against_the_strong_model_itself(unlike: "DagsterWorld") -> None:
+    """Asked all rows, it gives the answer that the table has in at least 95 of 100."""
+    unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=200)))
+    alone = build_classification_asset(name="alone", upstream="documents", labels=WORDS, confidences=True, model=STRONG)
+    unlike.run(alone)
+
+    [(agrees,)] = unlike.read(
+        "SELECT avg((a.label = s.label)::INT) FROM public.answers a JOIN public.alone s USING (id)"
+    )
+    assert agrees >= 0.95
+    assert decided(unlike)[CHEAP] > N / 3, "and most of it at the cheap price"
+
+
+def test_of_few_rows_all_go_up(unlike: "DagsterWorld") -> None:
+    """Thirty are fewer than it takes to choose a threshold by: the strong model decides all of them."""
+    write(unlike, texts(30))
+
+    unlike.run(declare())
+
+    assert decided(unlike) == {STRONG: 30}
+    assert n_billed(unlike) == 60
+
+
+def test_partitions_share_a_threshold_and_a_row_is_decided_once(
+    unlike: "DagsterWorld", years: dg.TimeWindowPartitionsDefinition
+) -> None:
+    """A second year is judged by pairs of both; the rows of the first stay as they are decided."""
+    asset = declare(partitions_def=years, partition_expr="published_on", escalate_to=Cascade(to=STRONG, pairs=150))
+    unlike.run(asset, partition="1790")
+    before = unlike.read("SELECT id, label, decided_by FROM public.answers ORDER BY id")
+    assert len(before) == N / 2
+    unlike.run(asset, partition="1791")
+
+    after = unlike.read("SELECT id, label, decided_by FROM public.answers WHERE partition_key = '1790' ORDER BY id")
+    assert after == before
+    assert unlike.statuses() == {"succeeded": N}
+    sent = n_billed(unlike)
+    assert sent == N + decided(unlike)[STRONG]
+
+    unlike.run(asset, span=("1790", "1793"))
+    assert unlike.read("SELECT count(*) FROM public.answers_first_pass") == [(N,)]
+    assert unlike.paid_twice == []
+
+
+def test_a_changed_document_begins_anew_and_others_stay(unlike: "DagsterWorld") -> None:
+    """The cheap model is asked of it, and if it is sure the strong one is not, whatever was before."""
+    unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=100)))
+    before = n_billed(unlike)
+    lines = texts()
+    [(unsure,)] = unlike.read(
+        "SELECT min(id) FROM public.answers WHERE decided_by = 'claude-opus-5-5' AND confidence < 0.6"
+    )
+    lines[int(unsure[1:])] = "army navy battle soldier fleet fort siege cavalry regiment enemy"
+    write(unlike, lines)
+
+    unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=100)))
+
+    assert 1 <= n_billed(unlike) - before <= 2
+    assert unlike.read(f"SELECT label FROM public.answers WHERE id = '{unsure}'") == [("war",)]  # noqa: S608  (a key of the test's own)
+    assert unlike.statuses() == {"succeeded": N}
+
+
+def test_both_models_spend_from_one_budget_and_what_waits_says_so(unlike: "DagsterWorld") -> None:
+    """What is sent to either can never cost more; unsure rows keep the cheap answer until there is new money."""
+    unlike.run(declare(budget=Budget(usd=0.30, per="day"), canary=0))
+
+    [(spent,)] = unlike.read("SELECT sum(cost_usd) FROM public.answers")
+    assert spent <= 0.30
+    assert unlike.statuses() == {"succeeded": N}
+    unsure = "SELECT count(*) FROM public.answers WHERE starts_with(error, 'unsure, and claude-opus-5-5 has no usable')"
+    assert unlike.read(unsure)[0][0] > 0
+
+    unlike.run(declare(budget=Budget(usd=10, per="day"), canary=0))
+    assert unlike.read(unsure) == [(0,)]
+    assert unlike.paid_twice == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"confidences": False}, "needs an output field 'confidence' that is a number"),
+        ({"escalate_to": CHEAP}, "from claude-haiku-5-5 to itself"),
+        ({"escalate_to": Cascade(to=STRONG, compared=["labl"])}, "which is no output field"),
+        ({"upstream": dg.AssetIn("documents")}, "contradict each other"),
+    ],
+)
+def test_what_cannot_be_a_cascade_is_refused_where_it_is_declared(options: dict[str, Any], told: str) -> None:
+    """With what there is instead."""
+    given = {"labels": WORDS, "confidences": True, "model": CHEAP, "escalate_to": STRONG, "upstream": "documents"}
+    with pytest.raises(ConfigurationError, match=told):
+        build_classification_asset(name="answers", **{**given, **options})
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [({"pairs": 50}, "59 are the fewest"), ({"agreement": 1.0}, "a share between 0 and 1")]
+)
+def test_what_nobody_can_promise_is_refused(settings: dict[str, Any], told: str) -> None:
+    """Before anything is declared."""
+    with pytest.raises(ConfigurationError, match=told):
+        Cascade(to=STRONG, **settings)
