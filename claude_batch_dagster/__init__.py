@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from claude_batch_dagster.assets.factories import build_batch_asset, build_classification_asset
     from claude_batch_dagster.assets.gold import Gold
     from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
+    from claude_batch_dagster.assets.review import build_review_asset
     from claude_batch_dagster.assets.submission import build_submission_asset
     from claude_batch_dagster.component.claude_batch import ClaudeBatchComponent
     from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
@@ -33,6 +34,7 @@ __all__ = [
     "build_classification_asset",
     "build_collect_sensor",
     "build_new_documents_sensor",
+    "build_review_asset",
     "build_submission_asset",
 ]
 
@@ -51,6 +53,7 @@ _HOMES = {
     "build_classification_asset": "assets.factories",
     "build_collect_sensor": "sensors.collect",
     "build_new_documents_sensor": "sensors.new_documents",
+    "build_review_asset": "assets.review",
     "build_submission_asset": "assets.submission",
 }
 

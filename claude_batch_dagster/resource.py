@@ -15,10 +15,12 @@ from claude_batch_dagster.client import Anthropic, AnthropicBatches, HurriedBatc
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.ledger import Ledger
 from claude_batch_dagster.core.ports import OpenUpstream
+from claude_batch_dagster.core.reviewing import Drawn
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import Engine, Pacing, open_upstream
 from claude_batch_dagster.errors import ConfigurationError
+from claude_batch_dagster.review import Reviewing, draw_review
 from claude_batch_dagster.stores import Stores
 
 PATIENCE_SECONDS = 15.0
@@ -195,6 +197,10 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
     def open_upstream(self, upstream: Upstream) -> AbstractContextManager[OpenUpstream]:
         """Open the database for a sensor's look at the upstream table."""
         return open_upstream(self._stores(hurried=True), upstream)
+
+    def draw_review(self, reviewing: Reviewing) -> Drawn:
+        """Write the rows of a review into the database, and files of them if they are wanted."""
+        return draw_review(self._stores(), reviewing)
 
     def open_ledger(self, *, hurried: bool = False) -> AbstractContextManager[Ledger]:
         """Open the ledger alone: for a look at what is on its way, while anything else may be in use."""

@@ -42,9 +42,15 @@ def marked(text: Any) -> Any:
 
 
 def may_hold_documents(path: Path) -> bool:
-    """Whether a file of a test is a place for documents: a table, an input, the outbox, the emulator's memory."""
+    """Whether a file is a place for documents: a table, an input, a review queue, the outbox, the emulator's memory."""
     is_warehouse = ".duckdb" in "".join(path.suffixes)
-    return is_warehouse or path.name == "documents.jsonl" or bool({"outbox", "emulator"}.intersection(path.parts))
+    is_queue = path.stem.endswith("_review") and path.suffix in {".csv", ".json"}
+    return (
+        is_warehouse
+        or is_queue
+        or path.name == "documents.jsonl"
+        or bool({"outbox", "emulator"}.intersection(path.parts))
+    )
 
 
 # --- where to look ---------------------------------------------------------------------------------

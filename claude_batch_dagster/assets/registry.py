@@ -12,7 +12,6 @@ import dagster as dg
 from claude_batch_dagster.assets.ask import Ask
 from claude_batch_dagster.assets.sources import Source
 from claude_batch_dagster.cascades import CascadeTask
-from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.gold import GoldRows
@@ -83,9 +82,9 @@ class Declaration:
         )
 
     @property
-    def table(self) -> TableName:
-        """The table of answers."""
-        return self.task.target if self.cascade is None else self.cascade.final
+    def shown(self) -> Task:
+        """What is asked, with the table that shows the answers: of a cascade that is not the one of the cheap model."""
+        return self.task if self.cascade is None else replace(self.task, target=self.cascade.final)
 
     def _with_gold_among(self, keys: Sequence[dg.AssetKey]) -> Self:
         """Return it with the table that its gold rows have among what the loaded asset waits for."""

@@ -16,6 +16,7 @@ from dagster.components.utils.translation import TranslationFn
 from claude_batch_dagster.assets.dagster_options import execution_of, prefix_of
 from claude_batch_dagster.assets.declaring import Op, Rows, declare, described
 from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
+from claude_batch_dagster.assets.review import build_review_asset
 from claude_batch_dagster.assets.sources import Source
 from claude_batch_dagster.assets.submission import build_submission_asset
 from claude_batch_dagster.component.attributes import (
@@ -45,6 +46,7 @@ from claude_batch_dagster.component.deadline import ResolvedDeadline
 from claude_batch_dagster.component.gold import ResolvedGold
 from claude_batch_dagster.component.question import ResolvedAsk
 from claude_batch_dagster.component.resource_fields import ResolvedResource
+from claude_batch_dagster.component.review import ResolvedReview
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
 from claude_batch_dagster.component.texts import Text
 from claude_batch_dagster.core.planning.spending import Spending
@@ -177,6 +179,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
     submission: Annotated[
         bool, described_as("Whether there is an asset <name>_submission, which sends rows and does not wait.", ON)
     ] = False
+    review: ResolvedReview = None
     collect_sensor: Annotated[
         Switch, switch("Whether a sensor starts the asset when its batches have ended.", bool | CollectSensor, ON)
     ] = None
@@ -285,9 +288,14 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             sensors.append(build_collect_sensor(asset, **self.collect_sensor))
         if self.new_documents_sensor is not None:
             sensors.append(build_new_documents_sensor(asset, **self.new_documents_sensor))
+        assets = [asset]
+        if self.submission:
+            assets.append(build_submission_asset(asset))
+        if self.review is not None:
+            assets.append(build_review_asset(asset, **self.review))
         [spec] = asset.specs
         return dg.Definitions(
-            assets=[asset, build_submission_asset(asset)] if self.submission else [asset],
+            assets=assets,
             sensors=sensors,
             jobs=[build_batch_job(asset)] if self.job else [],
             schedules=[] if self.schedule is None else [build_batch_schedule(asset, **self.schedule)],

@@ -116,6 +116,10 @@ MISTAKES = {
         9,
         "write true, false, or its settings",
     ),
+    "a review by a wrong word": (LABELED + "  review: \"{{ 'perhaps' }}\"\n", 9, "write true, false, or its settings"),
+    "a review of many rows": (LABELED + "  review: {rows: \"{{ 'many' }}\"}\n", 9, "rows is 'many', not a number"),
+    "a review of no rows": (LABELED + "  review: {rows: 0}\n", None, "rows is a number of rows to be read"),
+    "a review of a field that there is not": (LABELED + "  review: {fields: [lable]}\n", None, "names 'lable'"),
     "a question of another kind": (LABELED.partition("    labels")[0].rstrip() + ' "{{ 5 }}"\n', 5, "int, not Ask"),
     "a resource and the key of one": (
         LABELED + "  resource_key: ours\n  resource: {api_key: '{{ env.K }}', database: w.duckdb}\n",

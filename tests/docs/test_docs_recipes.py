@@ -1,5 +1,6 @@
 """Every recipe runs, against the emulator, over tables such as it talks of."""
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ RECIPES = {
     "contracts": ["parties", "ends_on"],
     "enriched_companies": ["website", "employees", "source"],
     "labeled_tickets": ["label"],
+    "doubted_tickets": ["label", "confidence", "runner_up", "runner_up_confidence"],
     "punctual_tickets": ["label"],
 }
 
@@ -101,17 +103,41 @@ def test_every_recipe_of_the_page_is_tried(recipes: dict[str, Any]) -> None:
     """None is left out here."""
     declared = {name for name, value in recipes.items() if isinstance(value, dg.AssetsDefinition)}
 
-    assert declared == {*RECIPES, "judged_tickets"}
+    assert declared == {*RECIPES, "judged_tickets", "doubted_tickets_review"}
 
 
 def test_the_query_over_many_labels_counts_them(recipes: dict[str, Any], database: str, claude: EmulatedClaude) -> None:
     """The SQL of the page, over what its asset has made."""
     claude.answers("delivery", topics=["delivery", "staff"])
     dg.materialize([recipes["review_topics"]], resources={"claude_batch": claude.resource(database)})
-    (query, _) = queries()
+    (query, *_) = queries()
 
     with duckdb.connect(database) as connection:
         assert sorted(connection.sql(query).fetchall()) == [("delivery", 3), ("staff", 3)]
+
+
+def test_the_query_over_labels_says_how_right_the_table_is(
+    recipes: dict[str, Any], database: str, claude: EmulatedClaude, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SQL of the page, over the file of its queue, in which a person has filled in two of three rows."""
+    monkeypatch.chdir(tmp_path)
+    sure = {"label": "billing", "runner_up": None, "runner_up_confidence": 0}
+    claude.answers("payment", confidence=0.95, **sure)
+    claude.answers("payment 2", confidence=0.5, **sure)
+    assets = [recipes["doubted_tickets"], recipes["doubted_tickets_review"]]
+    dg.materialize(assets, resources={"claude_batch": claude.resource(database)})
+    path = tmp_path / "review_queue" / "doubted_tickets_review.csv"
+    labels = {"1": "billing", "2": "bug"}
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *lines = [*csv.reader(file)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [head, *([key, body, labels.get(key, ""), weight] for key, body, _, weight in lines)]
+        )
+    (_, query, _) = queries()
+
+    with duckdb.connect(database, read_only=True) as connection:
+        assert connection.sql(query).fetchall() == [(0.5, 1.0, 2)]
 
 
 def test_the_query_over_months_adds_up_what_was_paid(
@@ -119,7 +145,7 @@ def test_the_query_over_months_adds_up_what_was_paid(
 ) -> None:
     """The SQL of the page, where the address of an emulator stands in the place of the API's."""
     dg.materialize([recipes["review_topics"]], resources={"claude_batch": claude.resource(database)})
-    (_, query) = queries()
+    (*_, query) = queries()
 
     with duckdb.connect(database, read_only=True) as connection:
         assert connection.sql(query).fetchall() == []

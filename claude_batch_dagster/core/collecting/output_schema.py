@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from itertools import chain, repeat
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import orjson
 from pydantic import BaseModel, PydanticUndefinedAnnotation, RootModel, ValidationError
@@ -107,13 +107,27 @@ class OutputSchema:
             ) from None
 
     @cached_property
+    def closed(self) -> tuple[str, ...]:
+        """The fields with a closed list of values, but those that may be something else, or null."""
+        fields = self.model.model_fields.items()
+        return tuple(name for name, field in fields if _values(field.annotation))
+
+    @property
     def categorical(self) -> str | None:
         """The first field with a closed list of values: the one whose distribution is worth a look."""
-        return next((name for name in self.model.model_fields if self.is_closed(name, optional=False)), None)
+        return next(iter(self.closed), None)
 
-    def is_closed(self, name: str, *, optional: bool = True) -> bool:
-        """Whether a field, or each part of its list, has one of a closed list of values, or none if it is optional."""
-        return _is_closed(self.model.model_fields[name].annotation, within=optional)
+    def is_closed(self, name: str) -> bool:
+        """Whether a field has one of a closed list of values, or some of it, or perhaps null."""
+        return _is_closed(self.model.model_fields[name].annotation)
+
+    def choices(self, name: str) -> tuple[str, ...]:
+        """Return the values of a field with a closed list, null left out, as the column shows them; else nothing."""
+        annotation = self.model.model_fields[name].annotation
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType] if _is_union(annotation) else []
+        values = _values(kinds[0] if len(kinds) == 1 else annotation)
+        told = (value for value in values if value is not None)
+        return tuple(str(value).lower() if isinstance(value, bool) else str(value) for value in told)
 
     def meaning(self, name: str) -> str | None:
         """Say what a field holds: its description, and its values if their list is closed and not described there."""
@@ -220,14 +234,22 @@ class OutputSchema:
         return self.model.model_json_schema()
 
 
-def _is_closed(kind: Any, *, within: bool) -> bool:
-    """Whether a type is a closed list of values; `within` looks behind an optional one, and into lists."""
-    if isinstance(kind, type) and issubclass(kind, (Enum, bool)):
-        return True
-    if get_origin(kind) is Literal:
-        return True
-    parts = [part for part in get_args(kind) if part not in {NoneType, ...}] if within else []
-    return bool(parts) and all(_is_closed(part, within=within) for part in parts)
+def _values(annotation: Any) -> tuple[Any, ...]:
+    """Return all values of a type that lists them."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return tuple(member.value for member in annotation)
+    return (True, False) if annotation is bool else ()
+
+
+def _is_closed(annotation: Any) -> bool:
+    parts = [part for part in get_args(annotation) if part not in {NoneType, ...}]
+    return bool(_values(annotation)) or (bool(parts) and all(map(_is_closed, parts)))
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in {Union, UnionType}
 
 
 def _recased(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
