@@ -26,7 +26,7 @@ class Reviewing:
 
     review: Review
     partitions_of: PartitionsOf
-    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
     """What IO managers have handed over in place of tables, documents and labels, by its name."""
 
 
