@@ -13,7 +13,9 @@ from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.quality.threshold import Threshold, choose_threshold
 from claude_batch_dagster.storage.duckdb.cascading import Cascading, rows_that_went_up
+from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.statistics import standings
+from claude_batch_dagster.storage.duckdb.warehouse import exists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class CascadeTask:
     """What the cheap model is asked, of all rows."""
     second: Task
     """What the strong model is asked, of those that go up."""
+    vote: Task | None
+    """What the cheap model is asked a second time, in other words, of all rows; None where it says how sure it is."""
     passes: Passes
     agreement: float
     """Of all rows, how many shall have the strong model's answer."""
@@ -35,10 +39,18 @@ class CascadeTask:
     models: tuple[str, str]
     """The cheap one first."""
 
+    @property
+    def pipelines(self) -> Sequence[str]:
+        """The names under which the ledger keeps what was sent."""
+        return [task.pipeline for task in (self.first, self.vote, self.second) if task is not None]
+
     def reading(self, upstream: Upstream) -> "CascadeTask":
         """Return it for another upstream table."""
         return replace(
-            self, first=replace(self.first, upstream=upstream), second=replace(self.second, upstream=upstream)
+            self,
+            first=replace(self.first, upstream=upstream),
+            second=replace(self.second, upstream=upstream),
+            vote=None if self.vote is None else replace(self.vote, upstream=upstream),
         )
 
     def of_rows_that_went_up(self) -> Task:
@@ -60,6 +72,13 @@ class Chosen:
     def value(self) -> float | None:
         """How sure is sure enough; None if nothing is."""
         return None if self.threshold is None else self.threshold.value
+
+
+def check_table(engine: Engine, cascade: CascadeTask) -> None:
+    """Raise `OutputModelError` if the asset's table cannot hold the answers, before any is paid for."""
+    with engine.warehouse.connect() as connection, engine.warehouse.writing():
+        if exists(connection, cascade.final):
+            OutputTable(target=cascade.final, key_types={}, schema=cascade.first.schema).prepare(connection)
 
 
 def raise_sample(engine: Engine, cascade: CascadeTask, partitions: Sequence[Partition]) -> None:
@@ -109,6 +128,7 @@ def _cascading(connection: Any, cascade: CascadeTask) -> Cascading:
         connection=connection,
         first=cascade.first.target,
         second=cascade.second.target,
+        vote=None if cascade.vote is None else cascade.vote.target,
         final=cascade.final,
         passes=cascade.passes,
     )

@@ -92,6 +92,8 @@ class Pacing:
 class RunReport:
     """What a run did."""
 
+    pipeline: str
+    """The table."""
     partitions: Sequence[PartitionReport]
     n_sent: int
     """Requests sent by this run."""
@@ -188,6 +190,7 @@ class Engine:
             except (ApiError, HeldChunksError) as error:
                 failure = error
         return RunReport(
+            pipeline=self.task.pipeline,
             partitions=self._end(partitions, asked, pipeline.dispatch.n_sent, frame),
             n_sent=sum(self.ledger.chunk(chunk_id).n_requests for chunk_id in pipeline.following.sent),
             failure=failure,

@@ -14,8 +14,8 @@ from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.quality.threshold import AGREEMENT, DELTA, pairs_needed
 
-FIRST, SECOND = "first_pass", "escalated"
-"""What follows the name of the asset in the names of the tables of both models."""
+FIRST, SECOND, VOTE = "first_pass", "escalated", "second_vote"
+"""What follows the name of the asset in the names of the tables of each model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Cascade:
         delta: In how many cases that promise may be broken, 0 to 1.
         pairs: Rows that go up in any case. The more there are, the fewer others have to.
         confidence: The output field that says how sure an answer is: `confidences=True` of a classification adds it.
+        vote: In place of a confidence: the same question in other words, which the cheap model (or another one) is
+            asked too, of all rows. It is unsure where both answers differ.
         compared: Output fields in which both models have to agree; default those with a closed list of values.
 
     Raises:
@@ -44,6 +46,7 @@ class Cascade:
     delta: float = DELTA
     pairs: int = 400
     confidence: str = "confidence"
+    vote: Ask | None = None
     compared: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -78,19 +81,28 @@ def cascade_task(given: str | Ask | Cascade, ask: Ask, task: Task, *, reads_fram
         raise ConfigurationError("escalate_to= and deadline= contradict each other: the second pass has to wait.")
     strong = cascade.to if isinstance(cascade.to, Ask) else replace(ask, model=cascade.to)
     closed = [name for name in ask.schema.columns if ask.schema.is_closed(name)]
-    passes = Passes(key=task.upstream.key, compared=cascade.compared or closed[:1], confidence=cascade.confidence)
-    _check(passes, ask, strong)
+    passes = Passes(
+        key=task.upstream.key,
+        compared=cascade.compared or closed[:1],
+        confidence=None if cascade.vote else cascade.confidence,
+    )
+    _check(passes, ask, [one for one in (strong, cascade.vote) if one is not None])
+
+    def asked(other: Ask, what: str) -> Task:
+        return replace(
+            task,
+            target=_beside(task.target, what),
+            builder=other.builder,
+            schema=other.schema,
+            max_attempts=other.max_attempts,
+            spending=_shared(task.spending, task.target),
+        )
+
     return CascadeTask(
         final=task.target,
-        first=replace(task, target=_beside(task.target, FIRST), spending=_shared(task.spending, task.target)),
-        second=replace(
-            task,
-            target=_beside(task.target, SECOND),
-            builder=strong.builder,
-            schema=strong.schema,
-            max_attempts=strong.max_attempts,
-            spending=_shared(task.spending, task.target),
-        ),
+        first=asked(ask, FIRST),
+        second=asked(strong, SECOND),
+        vote=None if cascade.vote is None else asked(cascade.vote, VOTE),
         passes=passes,
         agreement=cascade.agreement,
         delta=cascade.delta,
@@ -99,14 +111,14 @@ def cascade_task(given: str | Ask | Cascade, ask: Ask, task: Task, *, reads_fram
     )
 
 
-def _check(passes: Passes, ask: Ask, strong: Ask) -> None:
+def _check(passes: Passes, ask: Ask, others: Sequence[Ask]) -> None:
     """Raise for fields that there are not, and for two models that are asked for different things."""
     columns = ask.schema.columns
-    if columns.get(passes.confidence) != "DOUBLE":
+    if passes.confidence is not None and columns.get(passes.confidence) != "DOUBLE":
         raise ConfigurationError(
             f"escalate_to= needs an output field {passes.confidence!r} that is a number: how sure the model is, from 0 "
             "to 1. A classification has it with confidences=True; of another question name it: "
-            "Cascade(to=..., confidence='sure')."
+            "Cascade(to=..., confidence='sure'); or let a second vote say it: Cascade(to=..., vote=Ask(...))."
         )
     for name in passes.compared:
         if name not in columns:
@@ -118,10 +130,12 @@ def _check(passes: Passes, ask: Ask, strong: Ask) -> None:
             "a cascade needs an output field in which both models can agree: none has a closed list of values. Name "
             "one: Cascade(to=..., compared=['total'])."
         )
-    if strong.schema.columns != columns:
-        raise ConfigurationError("both models of a cascade have to be asked for the same output; got two of them.")
-    if (strong.model, strong.effort) == (ask.model, ask.effort):
-        raise ConfigurationError(f"a cascade from {ask.model} to itself pays twice for one answer. Name another model.")
+    if any(other.schema.columns != columns for other in others):
+        raise ConfigurationError("all models of a cascade have to be asked for the same output; got several of them.")
+    if any(other.builder.definition == ask.builder.definition for other in others):
+        raise ConfigurationError(
+            f"a cascade from {ask.model} to itself pays twice for one answer. Name another model, or other words."
+        )
 
 
 def _beside(target: TableName, what: str) -> TableName:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -87,9 +88,20 @@ def plan_of(
             engine.settings = settings
             engine.is_partition = is_partition(asset.partitions_def, instance, asset.key)
             try:
-                return engine.plan(partitions_of_keys(asset.partitions_def, wanted), frame)
+                forecast = engine.plan(partitions_of_keys(asset.partitions_def, wanted), frame)
+                return replace(forecast, notes=(*forecast.notes, *_notes(declared)))
             finally:
                 engine.close()
+
+
+def _notes(declared: Declaration) -> Iterator[str]:
+    """Say what a plan leaves out."""
+    if declared.cascade is not None:
+        strong, n = declared.cascade.models[1], declared.cascade.n_pairs
+        yield (
+            f"of these rows some go up to {strong}, which is not in this plan: {n:,} of the table to choose the "
+            "threshold by, and those that are unsure; a dry run says what it would cost if all of them did"
+        )
 
 
 @contextmanager

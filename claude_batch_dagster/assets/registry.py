@@ -82,6 +82,11 @@ class Declaration:
         )
 
     @property
+    def pipelines(self) -> Sequence[str]:
+        """The names under which the ledger keeps what was sent for it."""
+        return (self.task.pipeline,) if self.cascade is None else self.cascade.pipelines
+
+    @property
     def shown(self) -> Task:
         """What is asked, with the table that shows the answers: of a cascade that is not the one of the cheap model."""
         return self.task if self.cascade is None else replace(self.task, target=self.cascade.final)

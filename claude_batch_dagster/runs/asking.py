@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 import pandas as pd
@@ -21,7 +21,7 @@ from claude_batch_dagster.runs.run_config import RunConfig
 from claude_batch_dagster.runs.termination import INTERRUPTIONS, stop
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Asker:
     """Opens engines for one Dagster run, and stops what they have sent when a person stops it."""
 
@@ -29,6 +29,8 @@ class Asker:
     resource: ClaudeBatchResource
     config: RunConfig
     gold: GoldRows | None = None
+    n_sent: int = field(default=0, init=False)
+    """Requests that engines of this run have sent, which were closed by now."""
 
     @property
     def partitions(self) -> list[Partition]:
@@ -39,6 +41,8 @@ class Asker:
     def engine(self, task: Task) -> Iterator[Engine]:
         """Open an engine."""
         engine = open_engine(self.context, self.resource, task, self.config)
+        if self.config.limit is not None:  # of the run, and not of each engine
+            engine.settings = replace(engine.settings, limit=max(0, self.config.limit - self.n_sent))
         try:
             yield engine
         except INTERRUPTIONS:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from claude_batch_dagster.amounts import counted
-from claude_batch_dagster.cascades import CascadeTask, Chosen, raise_sample, raise_unsure, show
+from claude_batch_dagster.cascades import CascadeTask, Chosen, check_table, raise_sample, raise_unsure, show
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.planning.wording import of_total
 from claude_batch_dagster.core.reporting.cascade import Decided, joined
 from claude_batch_dagster.core.reporting.report import Standing
+from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import Engine, RunReport
 from claude_batch_dagster.quality.field_quality import TableQuality
 from claude_batch_dagster.quality.intervals import percent
@@ -39,20 +40,44 @@ class CascadeRun:
     def run(self) -> RunReport:
         """Bring every row to its verdict by one model or the other, and the asset's table up to date."""
         partitions, cascade = self.asker.partitions, self.cascade
+        sent = self._send(partitions)
         with self.asker.engine(cascade.first) as first:
-            sent = Counter(first.submit(partitions).n_asked)
-            raise_sample(first, cascade, partitions)
-            with self.asker.engine(cascade.of_rows_that_went_up()) as sample:
-                sent.update(sample.submit(partitions).n_asked)  # both are on their way at the same time
-        with self.asker.engine(cascade.first) as first:
-            report = first.run(partitions)
-            second = [] if report.failure else self._escalate(first, partitions)
+            reports = [first.run(partitions)]
+            self._count(reports)
+            if not reports[0].failure and cascade.vote is not None:
+                reports.append(self._asked(cascade.vote, partitions))
+            if not reports[-1].failure:
+                reports += self._escalate(first, partitions)
             self.decided, held = show(first, cascade, partitions)
             self.quality = self.asker.measured(first, cascade.final)
         if self.decided.n_waiting:
             waiting = counted(self.decided.n_waiting, "row that went up has", "rows that went up have")
             self._log.warning("%s no usable answer of %s; the next run asks again", waiting, cascade.models[1])
-        return _joined([report, *second], held, sent)
+        return _joined(reports, held, sent)
+
+    def _send(self, partitions: list[Partition]) -> Counter[str | None]:
+        """Send what is known to be needed, to all models at the same time; return how many requests, by partition."""
+        cascade, sent = self.cascade, Counter[str | None]()
+        with self.asker.engine(cascade.first) as first:
+            check_table(first, cascade)
+            sent.update(first.submit(partitions).n_asked)
+            self.asker.n_sent = sent.total()
+            raise_sample(first, cascade, partitions)
+            for task in filter(None, (cascade.vote, cascade.of_rows_that_went_up())):
+                with self.asker.engine(task) as engine:
+                    sent.update(engine.submit(partitions).n_asked)
+                self.asker.n_sent = sent.total()
+        return sent
+
+    def _asked(self, task: Task, partitions: list[Partition]) -> RunReport:
+        """Have one model answer what it has been sent, and what is still to be sent to it."""
+        with self.asker.engine(task) as engine:
+            report = engine.run(partitions)
+        self._count([report])
+        return report
+
+    def _count(self, reports: Sequence[RunReport]) -> None:
+        self.asker.n_sent += sum(report.n_sent for report in reports)
 
     def tell_plan(self) -> None:
         """Say what a run would do, and what it would cost at most, and do nothing of it."""
@@ -77,14 +102,12 @@ class CascadeRun:
     def _escalate(self, first: Engine, partitions: list[Partition]) -> list[RunReport]:
         """Have the sample answered, choose the threshold, and have the rest answered that is below it."""
         task = self.cascade.of_rows_that_went_up()
-        with self.asker.engine(task) as sample:
-            sampled = sample.run(partitions)
+        sampled = self._asked(task, partitions)
         if sampled.failure:
             return [sampled]
         self.chosen = raise_unsure(first, self.cascade, partitions)
         self._tell_chosen(self.chosen)
-        with self.asker.engine(task) as second:
-            return [sampled, second.run(partitions)]
+        return [sampled, self._asked(task, partitions)]
 
     def _tell_chosen(self, chosen: Chosen) -> None:
         """Say which rows go up, and what is promised of that."""
@@ -111,15 +134,19 @@ class CascadeRun:
 
 def _joined(reports: Sequence[RunReport], held: Mapping[str | None, Standing], sent: Counter[str | None]) -> RunReport:
     """Return one report of all passes; `sent` are the requests of before, by partition."""
-    first, last = reports[0], reports[-1]
-    of_last = {part.partition_key: part for part in last.partitions} if last is not first else {}
-    for report in reports[:-1]:
-        sent.update({part.partition_key: part.n_asked for part in report.partitions if report is not first})
-    parts = [joined(part, of_last.get(part.partition_key), held[part.partition_key]) for part in first.partitions]
+    first, others = reports[0], reports[1:]
+    latest: dict[str, RunReport] = {report.pipeline: report for report in reports}  # of two by one model the later one
+    for report in (one for one in others if latest[one.pipeline] is not one):
+        sent.update({part.partition_key: part.n_asked for part in report.partitions})
+    parts = {part.partition_key: part for part in first.partitions}
+    for report in (one for one in latest.values() if one is not first):
+        of_other = {part.partition_key: part for part in report.partitions}
+        parts = {key: joined(part, of_other.get(key)) for key, part in parts.items()}
     return RunReport(
-        partitions=[replace(part, n_asked=part.n_asked + sent[part.partition_key]) for part in parts],
+        pipeline=first.pipeline,
+        partitions=[replace(part, standing=held[key], n_asked=part.n_asked + sent[key]) for key, part in parts.items()],
         n_sent=sum(report.n_sent for report in reports) + sent.total(),
-        failure=last.failure,
-        left_out=sum((Counter(report.left_out) for report in reports), Counter()),
-        unfinished=frozenset[str | None]().union(*(report.unfinished for report in reports)),
+        failure=reports[-1].failure,
+        left_out=sum((Counter(report.left_out) for report in latest.values()), Counter()),
+        unfinished=frozenset[str | None]().union(*(report.unfinished for report in latest.values())),
     )

@@ -82,7 +82,7 @@ def _tick(context: dg.SensorEvaluationContext, declared: Declaration, resource: 
     busy = earlier.busy | at_work(instance, declared.spec.key, places)
     with resource.open_api(hurried=True) as api:
         with resource.open_ledger(hurried=True) as ledger:
-            travelling = Travelling.of(ledger, declared.task.pipeline, account=api.account)
+            travelling = Travelling.of(ledger, declared.pipelines, account=api.account)
         pending = Pending.of(submitted, materialized, travelling, memory)
         pending = pending.without(pending.stray.keys() & at_work(instance, submission_key(declared), places))
         seen = travelling.seen(api, pending.marks.keys() - busy)

@@ -1,7 +1,7 @@
 """What the collect sensor is to bring home: what was submitted, and what else is on its way."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,11 +30,15 @@ class Travelling:
     """Partitions all of whose rows on their way were sent to another base URL or workspace."""
 
     @classmethod
-    def of(cls, ledger: Ledger, pipeline: str, *, account: str) -> Self:
+    def of(cls, ledger: Ledger, pipelines: Sequence[str], *, account: str) -> Self:
         """Read the ledger. What was sent to another place than this account's cannot be brought home from here."""
-        carriers = ledger.unfinished(pipeline)
+        carriers: dict[str | None, AbstractSet[str]] = {}
+        for pipeline in pipelines:
+            for key, found in ledger.unfinished(pipeline).items():
+                carriers[key] = carriers.get(key, frozenset()) | found
         here = {
             chunk.chunk_id: chunk
+            for pipeline in pipelines
             for chunk in ledger.chunks(pipeline, OPEN)
             if place_of(chunk.account) == place_of(account)
         }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from claude_batch_dagster import Budget, Cascade, build_classification_asset
+from claude_batch_dagster import Ask, Budget, Cascade, build_classification_asset
+from claude_batch_dagster.assets.labels import label_model
 from claude_batch_dagster.emulator import Emulator, SystemClock
 from claude_batch_dagster.errors import ConfigurationError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 Declare = Callable[..., dg.AssetsDefinition]
 
-CHEAP, STRONG = "claude-haiku-5-5", "claude-opus-5-5"
+CHEAPEST, CHEAP, STRONG = "claude-haiku-4-5", "claude-haiku-5-5", "claude-opus-5-5"
 WORDS = {
     "economy": "tax tariff trade market price income business industry wage customs export credit",
     "war": "army navy battle soldier fleet fort siege cavalry regiment enemy weapon militia",
@@ -98,6 +99,7 @@ def test_the_strong_model_decides_what_the_cheap_one_is_unsure_of(unlike: "Dagst
     assert decided(unlike) == by
 
 
+@pytest.mark.verify
 def test_the_promise_is_kept_against_the_strong_model_itself(unlike: "DagsterWorld") -> None:
     """Asked all rows, it gives the answer that the table has in at least 95 of 100."""
     unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=200)))
@@ -121,6 +123,7 @@ def test_of_few_rows_all_go_up(unlike: "DagsterWorld") -> None:
     assert n_billed(unlike) == 60
 
 
+@pytest.mark.verify
 def test_partitions_share_a_threshold_and_a_row_is_decided_once(
     unlike: "DagsterWorld", years: dg.TimeWindowPartitionsDefinition
 ) -> None:
@@ -142,6 +145,7 @@ def test_partitions_share_a_threshold_and_a_row_is_decided_once(
     assert unlike.paid_twice == []
 
 
+@pytest.mark.verify
 def test_a_changed_document_begins_anew_and_others_stay(unlike: "DagsterWorld") -> None:
     """The cheap model is asked of it, and if it is sure the strong one is not, whatever was before."""
     unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=100)))
@@ -160,6 +164,7 @@ def test_a_changed_document_begins_anew_and_others_stay(unlike: "DagsterWorld") 
     assert unlike.statuses() == {"succeeded": N}
 
 
+@pytest.mark.verify
 def test_both_models_spend_from_one_budget_and_what_waits_says_so(unlike: "DagsterWorld") -> None:
     """What is sent to either can never cost more; unsure rows keep the cheap answer until there is new money."""
     unlike.run(declare(budget=Budget(usd=0.30, per="day"), canary=0))
@@ -173,6 +178,50 @@ def test_both_models_spend_from_one_budget_and_what_waits_says_so(unlike: "Dagst
     unlike.run(declare(budget=Budget(usd=10, per="day"), canary=0))
     assert unlike.read(unsure) == [(0,)]
     assert unlike.paid_twice == []
+
+
+@pytest.mark.verify
+def test_two_votes_say_what_the_cheap_model_is_unsure_of(unlike: "DagsterWorld") -> None:
+    """Asked in other words too, it is unsure where both answers differ, and no confidence is needed."""
+    fewer = {label: " ".join(words.split()[:8]) for label, words in WORDS.items()}
+    vote = Ask("Of what is this?\n{text}", label_model(fewer), model=CHEAPEST)
+    asset = declare(
+        confidences=False, model=CHEAPEST, escalate_to=Cascade(to=STRONG, vote=vote, agreement=0.98, pairs=200)
+    )
+
+    result = unlike.run(asset)
+
+    [materialized] = result.asset_materializations_for_node("answers")
+    assert materialized.metadata["claude_batch/escalated_below"].value == 1
+    kept = unlike.read(
+        "SELECT count(*)::INT FROM public.answers a JOIN public.answers_first_pass f USING (id) "
+        "JOIN public.answers_second_vote v USING (id) "
+        "WHERE a.decided_by = 'claude-haiku-4-5' AND f.label <> v.label"
+    )
+    assert kept == [(0,)]
+    by = decided(unlike)
+    assert 200 <= by[STRONG] < N
+    assert n_billed(unlike) == 2 * N + by[STRONG]
+    unlike.run(asset)
+    assert unlike.paid_twice == []
+    assert n_billed(unlike) == 2 * N + by[STRONG]
+
+
+def test_a_limit_is_one_of_both_models(unlike: "DagsterWorld") -> None:
+    """Whoever asks for ten questions to look at pays for ten."""
+    unlike.run(declare(), config={"limit": 10})
+
+    assert n_billed(unlike) <= 10
+
+
+def test_a_dry_run_says_what_it_would_cost_at_most(unlike: "DagsterWorld") -> None:
+    """The plan of the cheap model, and that of the strong one if all rows went up; nothing is sent."""
+    result = unlike.run(declare(), config={"dry_run": True})
+
+    assert unlike.n_posts == 0
+    told = [entry.user_message for entry in unlike.instance.all_logs(result.run_id)]
+    [most] = [one for one in told if "of these rows go up to claude-opus-5-5" in one]
+    assert "If all of them did: 500 requests, about $" in most
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_the_low_end_of_the_interval_has_to_pass(labelled: "DagsterWorld", class
     assert told.severity is dg.AssetCheckSeverity.WARN
 
 
+@pytest.mark.verify
 def test_a_check_of_gold_rows_can_block(labelled: "DagsterWorld", classification: Declare) -> None:
     """What is downstream is not started on answers that are too often wrong."""
     asset = classification(partitions_def=None, gold="labelled", checks=[Accuracy(warn=0.99, fail=0.95, blocking=True)])
@@ -148,6 +149,7 @@ def test_shares_of_labels_are_corrected_by_gold_rows(labelled: "DagsterWorld", c
     assert {gold for (gold,) in labelled.read("SELECT gold_rows FROM public.answers_shares")} == {54}
 
 
+@pytest.mark.verify
 def test_a_band_covers_what_half_of_the_rows_would_tell(labelled: "DagsterWorld", classification: Declare) -> None:
     """Of 30 gold rows in 60 the share is uncertain, and the truth lies in the band; partitions have their own."""
     write_gold(labelled, truths()[:30])
@@ -164,6 +166,7 @@ def test_a_band_covers_what_half_of_the_rows_would_tell(labelled: "DagsterWorld"
     assert dict(parts) == {None: 3, "1790": 3, "1791": 3}
 
 
+@pytest.mark.verify
 def test_a_table_of_the_name_of_the_view_is_left_alone(labelled: "DagsterWorld", classification: Declare) -> None:
     """What a user calls `answers_shares` is theirs."""
     labelled.write("CREATE TABLE public.answers_shares AS SELECT 'mine' AS whose")
@@ -173,6 +176,7 @@ def test_a_table_of_the_name_of_the_view_is_left_alone(labelled: "DagsterWorld",
     assert labelled.read("FROM public.answers_shares") == [("mine",)]
 
 
+@pytest.mark.verify
 def test_partitions_with_enough_gold_rows_are_told_apart(labelled: "DagsterWorld", classification: Declare) -> None:
     """Thirty of them are enough for a figure; that the table is judged as a whole does not hide one that is bad."""
     asset = classification(gold="labelled", checks=[Accuracy(warn=0.5)])
@@ -187,6 +191,7 @@ def test_partitions_with_enough_gold_rows_are_told_apart(labelled: "DagsterWorld
     assert "claude_batch/accuracy" not in metadata["1792"], "nothing is known of it"
 
 
+@pytest.mark.verify
 def test_gold_rows_of_a_partition_that_is_not_there_yet_say_so(
     labelled: "DagsterWorld", classification: Declare
 ) -> None:
@@ -224,6 +229,7 @@ def test_gold_rows_that_cannot_be_read_harm_no_answer(labelled: "DagsterWorld", 
     assert "have no column 'id', which is the key of the table" in str(told.description)
 
 
+@pytest.mark.verify
 def test_what_is_odd_about_gold_rows_is_counted(labelled: "DagsterWorld", classification: Declare) -> None:
     """A key twice with one label counts once, with two labels not at all; a key that nobody has counts apart."""
     rows = [*truths()[WRONG:36], ("d06", truths()[6][1]), ("d07", "war"), ("d07", "economy"), ("nobody", "war")]
@@ -237,6 +243,7 @@ def test_what_is_odd_about_gold_rows_is_counted(labelled: "DagsterWorld", classi
     assert figure(told, "accuracy") == 1.0
 
 
+@pytest.mark.verify
 def test_weights_say_for_how_many_rows_each_stands(labelled: "DagsterWorld", classification: Declare) -> None:
     """The wrong ones stand for one row each, the others for nine: 90 % of the rows are not 90 % of the weight."""
     write_gold(labelled, truths(), f", CASE WHEN id < 'd{WRONG:02}' THEN 1 ELSE 9 END AS weight")

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from claude_batch_dagster import build_review_asset
+from claude_batch_dagster import build_classification_asset, build_review_asset
 from claude_batch_dagster.errors import ClaudeBatchError, ConfigurationError
 from claude_batch_dagster.testing import EmulatedClaude
 from tests.canary import DOCUMENT
+from tests.dagster.conftest import LABELS
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld, FrameIOManager
@@ -313,3 +314,39 @@ def test_a_path_may_begin_at_home(
     world.run(asset, build_review_asset(asset, folder="~/queue"))
 
     assert (tmp_path / "home" / "queue" / "answers_review.csv").is_file()
+
+
+@pytest.mark.verify
+def test_a_label_comes_back_from_the_queue_as_gold(world: "DagsterWorld", tmp_path: Path) -> None:
+    """Filled in by a person, the file is the gold rows of the table: its weights make the accuracy that of all rows."""
+    texts = {"economy": "tax and tariff on trade", "war": "the army and the navy at war", "other": "what a nice day"}
+    labels = list(texts)
+    rows = [(f"d{n:03}", f"{texts[labels[n % 3]]}, {n}", "1790-01-05") for n in range(120)]
+    truth = {key: "war" if n % 10 == 0 else labels[n % 3] for n, (key, *_) in enumerate(rows)}
+    world.write_documents(rows)
+    asset = build_classification_asset(name="answers", upstream="documents", labels=LABELS, confidences=True)
+    review = build_review_asset(asset, rows=60, folder=tmp_path)
+    world.run(asset, review)
+    path = tmp_path / "answers_review.csv"
+    with path.open(encoding="utf-8", newline="") as lines:
+        found = list(csv.DictReader(lines))
+    assert len(found) == 60
+    for row in found:
+        row["label"] = truth[row["id"]]
+    with path.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, fieldnames=[*found[0]])
+        writer.writeheader()
+        writer.writerows(found)
+
+    measured = build_classification_asset(
+        name="answers", upstream="documents", labels=LABELS, confidences=True, gold=path
+    )
+    result = world.run(measured)
+
+    [told] = [one for one in result.get_asset_check_evaluations() if one.check_name == "accuracy"]
+    answers = dict(world.read("SELECT id, label FROM public.answers"))
+    weights = {row["id"]: float(row["weight"]) for row in found}
+    right = sum(weight for key, weight in weights.items() if answers[key] == truth[key])
+    assert told.metadata["claude_batch/accuracy"].value == pytest.approx(right / sum(weights.values()), abs=1e-4)
+    assert sum(weights.values()) == pytest.approx(120)
+    assert told.metadata["claude_batch/gold_rows"].value == 60

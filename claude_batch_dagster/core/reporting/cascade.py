@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from claude_batch_dagster.core.reporting.costs import PartitionCost
 from claude_batch_dagster.core.reporting.double_payments import Doubts
-from claude_batch_dagster.core.reporting.report import PartitionReport, Standing
+from claude_batch_dagster.core.reporting.report import PartitionReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +15,8 @@ class Passes:
     key: Sequence[str]
     compared: Sequence[str]
     """Output fields in which both have to agree."""
-    confidence: str
-    """The output field that says how sure the first is."""
+    confidence: str | None
+    """The output field that says how sure the first is; None where another vote says it, by being the same or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +42,12 @@ class Decided:
     """Rows that went up, by partition."""
 
 
-def joined(first: PartitionReport, second: PartitionReport | None, standing: Standing) -> PartitionReport:
-    """Return the report of a partition that two models have answered: `standing` is what the asset's table holds."""
+def joined(first: PartitionReport, second: PartitionReport | None) -> PartitionReport:
+    """Return what two models have done for a partition, with the rows of the first."""
     if second is None:
-        return replace(first, standing=standing)
+        return first
     return replace(
         first,
-        standing=standing,
         n_asked=first.n_asked + second.n_asked,
         n_shared=first.n_shared + second.n_shared,
         cost_usd=_sum(first.cost_usd, second.cost_usd),

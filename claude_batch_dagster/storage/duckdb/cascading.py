@@ -33,6 +33,8 @@ class Cascading:
     """What the first model has answered."""
     second: TableName
     """What the strong one has answered, of the rows that went up."""
+    vote: TableName | None
+    """What the first model has answered when it was asked in other words, if it was."""
     final: TableName
     """What the asset shows."""
     passes: Passes
@@ -72,11 +74,12 @@ class Cascading:
 
     def raise_unsure(self, partition_keys: Sequence[str | None], threshold: float | None) -> None:
         """Let rows go up that the first model is less sure of than a threshold, or had no usable answer to."""
-        sure = "false" if threshold is None else f"coalesce(t.{quoted(self.passes.confidence)} >= {threshold!r}, false)"
+        confidence, vote = self._confidence
+        sure = "false" if threshold is None else f"coalesce({confidence} >= {threshold!r}, false)"
         unusable = ", ".join(f"'{verdict}'" for verdict in UNUSABLE)
         self._insert(
             f"SELECT {self._keys('t.')}, t.partition_key, q.request_hash, '{UNSURE}' FROM {self.first.sql} AS t "
-            f"JOIN {self._asked} AS q ON {self._same('t', 'q')} {self._scope('t', partition_keys)} "
+            f"JOIN {self._asked} AS q ON {self._same('t', 'q')} {self._scope('t', partition_keys)} {vote} "
             f"WHERE (t.status = '{Verdict.SUCCEEDED}' AND NOT {sure}) OR t.status IN ({unusable})"
         )
 
@@ -86,14 +89,12 @@ class Cascading:
 
         One that the strong model has not answered counts as if it did not, so that the sample stays a random one.
         """
-        agrees = " AND ".join(
-            f"t.{quoted(name)} IS NOT DISTINCT FROM s.{quoted(name)}" for name in self.passes.compared
-        )
+        confidence, vote = self._confidence
         good = f"= '{Verdict.SUCCEEDED}'"
         found = self.connection.execute(
-            f"SELECT CASE WHEN t.status {good} THEN t.{quoted(self.passes.confidence)} END, "
-            f"coalesce(s.status {good} AND {agrees}, false) FROM {self.escalated.sql} AS e "
-            f"JOIN {self.first.sql} AS t ON {self._same('e', 't')} "
+            f"SELECT CASE WHEN t.status {good} THEN {confidence} END, "
+            f"coalesce(s.status {good} AND {self._agree('t', 's')}, false) FROM {self.escalated.sql} AS e "
+            f"JOIN {self.first.sql} AS t ON {self._same('e', 't')} {vote} "
             f"LEFT JOIN {self.second.sql} AS s ON {self._same('e', 's')} WHERE {self._hash('e')} <= {self._limit(n)}"
         ).fetchall()
         [(n_rows,)] = self.connection.execute(f"SELECT count(*) FROM {self.first.sql}").fetchall()
@@ -133,6 +134,20 @@ class Cascading:
         return self._decided(partition_keys)
 
     # --- parts of queries --------------------------------------------------------------------------
+
+    @property
+    def _confidence(self) -> tuple[str, str]:
+        """Return the SQL of how sure the first model is of a row t, and of the join that it takes."""
+        if self.vote is None:
+            return f"t.{quoted(self.passes.confidence or '')}", ""
+        same = f"coalesce(v.status = '{Verdict.SUCCEEDED}' AND {self._agree('t', 'v')}, false)::INT"
+        return same, f"LEFT JOIN {self.vote.sql} AS v ON {self._same('t', 'v')}"
+
+    def _agree(self, one: str, other: str) -> str:
+        """Return the SQL of two answers being the same."""
+        return " AND ".join(
+            f"{one}.{quoted(name)} IS NOT DISTINCT FROM {other}.{quoted(name)}" for name in self.passes.compared
+        )
 
     @property
     def _asked(self) -> str:
