@@ -78,5 +78,6 @@ def shares_picture(shares: Sequence[LabelShare]) -> str:
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.set_xlim(left=0)
     axes.tick_params(axis="x", labelsize=8)
-    axes.legend(fontsize=8, loc="lower right")
+    # Above the axes: wherever it stood within, some table has a band there.
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return markdown_image(figure, "Shares of labels")
