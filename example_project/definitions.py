@@ -16,6 +16,7 @@ from example_project.assets import (
 from example_project.offline import Emulator
 from example_project.sensors import changed_documents, collect, current_year_every_morning, new_documents
 from example_project.settings import Settings
+from example_project.unsure import cascaded_documents, cascaded_documents_review
 from example_project.warehouse import duckdb_resource
 
 # The emulator asks for no key, but a request without one is no request.
@@ -42,7 +43,14 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = duckdb_resource(settings)
     return dg.Definitions(
-        assets=[documents, classified_documents, classified_documents_submission, themes_by_decade],
+        assets=[
+            documents,
+            classified_documents,
+            classified_documents_submission,
+            themes_by_decade,
+            cascaded_documents,
+            cascaded_documents_review,
+        ],
         sensors=[changed_documents, new_documents, collect],
         schedules=[current_year_every_morning],
         resources={"database": database, "claude_batch": _claude(settings, database)},

@@ -46,6 +46,13 @@ def read_rows(path: Path = ROWS) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
+def rows_as_sql(*, since: int = 0) -> str:
+    """Return a query for the gold rows of documents from a year on: `id`, and the theme as `label`."""
+    file = str(ROWS).replace("'", "''")
+    rows = f"SELECT id, theme AS label FROM read_csv('{file}', all_varchar = true)"  # noqa: S608  (a file of our own)
+    return f"{rows} WHERE left(id, 4)::INTEGER >= {since}" if since else rows
+
+
 def agreement(pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
     """
     Return how well two labellings of the same rows agree: the share of equal labels, and Cohen's kappa.

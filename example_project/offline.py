@@ -134,7 +134,8 @@ class Emulator:
         return [
             *(sys.executable, "-m", "claude_batch_dagster.emulator"),
             *("--host", HOST, "--port", str(port), "--state", str(self.state)),
-            *("--batch-seconds", self.pace, "--progressive-counts"),
+            # Models that answer alike would leave a cascade nothing to decide.
+            *("--batch-seconds", self.pace, "--progressive-counts", "--unlike-models"),
             *("--idle-exit-seconds", str(_IDLE_EXIT_SECONDS), "--ready-file", str(self.ready_file)),
         ]
 

@@ -21,7 +21,7 @@ from example_project.instance import prepare_dagster_home
 from example_project.offline import EmulatorError
 from example_project.progress import TABLE, shown, watch
 from example_project.settings import Settings, SettingsError, read_settings
-from example_project.summary import read_verdicts, render
+from example_project.summary import accuracy_in_words, read_verdicts, render
 from example_project.warehouse import duckdb_resource
 
 # What shells report for a program that ended by Ctrl-C.
@@ -62,16 +62,20 @@ def run(settings: Settings, console: Console) -> None:
         console.print(f"Writing {n_documents:,} documents ...")
         materialize(job, instance, "documents", all_years)
         with shown(console, "Classifying", watch(status), n_documents):
-            run_id = materialize(job, instance, "classified_documents", all_years)
+            classified = materialize(job, instance, "classified_documents", all_years)
         console.print("Drawing the themes ...")
         materialize(job, instance, "themes_by_decade", {})
-    bills = [status.spending(TABLE, run_id=run_id), status.spending(TABLE)]
-    n_sent = status.requests(TABLE, run_id=run_id).sent
-    render(console, settings, read_verdicts(duckdb_resource(settings)), n_sent, bills)
+    bills = [status.spending(TABLE, run_id=classified.run_id), status.spending(TABLE)]
+    n_sent = status.requests(TABLE, run_id=classified.run_id).sent
+    how_right = accuracy_in_words(classified.get_asset_check_evaluations())
+    verdicts = read_verdicts(duckdb_resource(settings))
+    render(console, settings, verdicts, how_right=how_right, n_sent=n_sent, bills=bills)
 
 
-def materialize(job: dg.JobDefinition, instance: dg.DagsterInstance, asset: str, tags: Mapping[str, Any]) -> str:
-    """Materialize one asset in this process and return the run id, or raise AssetFailedError."""
+def materialize(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, asset: str, tags: Mapping[str, Any]
+) -> dg.ExecuteInProcessResult:
+    """Materialize one asset in this process and return the result, or raise AssetFailedError."""
     result = job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(asset)],
@@ -82,7 +86,7 @@ def materialize(job: dg.JobDefinition, instance: dg.DagsterInstance, asset: str,
     if not result.success:
         reasons = [_reason(event) for event in result.all_node_events if event.is_step_failure]
         raise AssetFailedError(f"{asset}: {' '.join(reasons) or 'the run failed; make ui shows its log.'}")
-    return result.run_id
+    return result
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -1,7 +1,8 @@
-"""What a run came to: verdicts, tokens, dollars, and where to look next."""
+"""What a run came to: verdicts, how right they are, tokens, dollars, and where to look next."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import dagster as dg
 from dagster_duckdb import DuckDBResource
 from rich.console import Console
 from rich.table import Table
@@ -21,11 +22,35 @@ def read_verdicts(database: DuckDBResource) -> dict[str, int]:
         )
 
 
-def render(
-    console: Console, settings: Settings, verdicts: Mapping[str, int], n_sent: int, bills: list[Spending]
+def accuracy_in_words(evaluations: Iterable[dg.AssetCheckEvaluation]) -> str:
+    """Say how many answers are right, by the check of a run; nothing where no gold row has an answer."""
+    for told in evaluations:
+        if told.check_name == "accuracy" and "claude_batch/accuracy" in told.metadata:
+            right, low, high = (
+                f"{100 * told.metadata[f'claude_batch/{name}'].value:.1f} %"  # type: ignore[operator]
+                for name in ("accuracy", "accuracy_low", "accuracy_high")
+            )
+            n = told.metadata["claude_batch/gold_rows"].value
+            return (
+                f"Accuracy {right} (95 % interval: {low} to {high}), by {n} gold rows, which a language model has "
+                "labelled and no person."
+            )
+    return ""
+
+
+def render(  # noqa: PLR0913  (a summary has as many parts as it has)
+    console: Console,
+    settings: Settings,
+    verdicts: Mapping[str, int],
+    *,
+    how_right: str,
+    n_sent: int,
+    bills: list[Spending],
 ) -> None:
-    """Print the verdicts, what was sent and paid (now and in all), and what to do next."""
+    """Print the verdicts, how right they are, what was sent and paid (now and in all), and what to do next."""
     console.print(_verdicts(verdicts))
+    if how_right:
+        console.print(how_right, highlight=False, soft_wrap=True)
     console.print(_money(bills))
     sent = f"{n_sent:,} request{'' if n_sent == 1 else 's'} sent"
     console.print(f"{sent}." if n_sent else f"{sent}: everything was already classified.", highlight=False)

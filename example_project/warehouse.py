@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import NamedTuple
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
-from duckdb import DuckDBPyConnection
+from duckdb import CatalogException, DuckDBPyConnection
 
 from example_project.corpus import Document
 from example_project.settings import Settings
@@ -32,6 +33,21 @@ THEME_COLUMNS = dg.TableSchema(
         dg.TableColumn("share", "float", description="Their part of all labeled paragraphs of the decade."),
     ]
 )
+
+
+class Share(NamedTuple):
+    """Which share of all paragraphs has a theme, 0 to 1."""
+
+    theme: str
+    answered: float
+    """As the answers say."""
+    corrected: float
+    """As gold rows correct them."""
+    low: float
+    high: float
+    """Between these it lies (95 %)."""
+    gold_rows: int
+    """Of the whole corpus."""
 
 
 def duckdb_resource(settings: Settings) -> DuckDBResource:
@@ -88,3 +104,15 @@ def replace_themes(connection: DuckDBPyConnection) -> None:
         "FROM public.classified_documents WHERE status = 'succeeded' GROUP BY ALL) "
         "SELECT *, paragraphs / sum(paragraphs) OVER (PARTITION BY decade) AS share FROM counted ORDER BY ALL"
     )
+
+
+def read_shares(connection: DuckDBPyConnection) -> list[Share]:
+    """Return the shares of themes as gold rows correct them, the largest first; none before any was measured."""
+    try:
+        rows = connection.sql(
+            "SELECT label, answered_share, share, share_low, share_high, gold_rows "
+            "FROM public.classified_documents_shares WHERE partition_key IS NULL ORDER BY share DESC, label"
+        ).fetchall()
+    except CatalogException:
+        return []
+    return [Share(*row) for row in rows]

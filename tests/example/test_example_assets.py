@@ -7,7 +7,7 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from example_project.assets import RANGE_END, RANGE_START, documents, themes_by_decade, years
-from example_project.warehouse import connected
+from example_project.warehouse import Share, connected, read_shares
 from tests.canary import marked
 
 
@@ -78,6 +78,39 @@ def test_themes_are_counted_and_drawn(home: Path, database: DuckDBResource, inst
     ]
     assert metadata["paragraphs"].value == 3
     assert (home / "themes_by_decade.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_shares_that_gold_rows_correct_are_drawn(
+    home: Path, database: DuckDBResource, instance: dg.DagsterInstance
+) -> None:
+    """Those of the whole table, the largest first; where nothing was measured there is no such drawing."""
+    with connected(database) as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS public")
+        connection.execute(
+            "CREATE TABLE public.classified_documents AS FROM (VALUES ('1862', 'other', 'succeeded')) "
+            "AS given (partition_key, label, status)"
+        )
+    before = dg.materialize([themes_by_decade], instance=instance, resources={"database": database})
+    with connected(database) as connection:
+        connection.execute(
+            "CREATE VIEW public.classified_documents_shares AS FROM "
+            "(VALUES ('1862', 'other', 1::DOUBLE, 0.5::DOUBLE, 0.1::DOUBLE, 0.9::DOUBLE, 30), "
+            "(NULL, 'other', 0.4, 0.2, 0.1, 0.3, 60), (NULL, 'war and defense', 0.6, 0.8, 0.7, 0.9, 60)) "
+            "AS given (partition_key, label, answered_share, share, share_low, share_high, gold_rows)"
+        )
+        assert read_shares(connection) == [
+            Share("war and defense", answered=0.6, corrected=0.8, low=0.7, high=0.9, gold_rows=60),
+            Share("other", answered=0.4, corrected=0.2, low=0.1, high=0.3, gold_rows=60),
+        ]
+
+    after = dg.materialize([themes_by_decade], instance=instance, resources={"database": database})
+
+    told = [
+        set(result.asset_materializations_for_node("themes_by_decade")[0].metadata) & {"corrected", "corrected_file"}
+        for result in (before, after)
+    ]
+    assert told == [set(), {"corrected", "corrected_file"}]
+    assert "by 60 gold rows" in (home / "themes_corrected.svg").read_text(encoding="utf-8")
 
 
 def test_themes_before_anything_is_classified(

@@ -20,6 +20,8 @@ def test_definitions_load_without_starting_anything(home: Path) -> None:
         "classified_documents",
         "classified_documents_submission",
         "themes_by_decade",
+        "cascaded_documents",
+        "cascaded_documents_review",
     }
     assert not (home / "emulator.json").exists()
 
@@ -56,4 +58,4 @@ def test_the_example_imports_what_is_public() -> None:
         flags=re.MULTILINE,
     )
 
-    assert set(imported) == {"claude_batch_dagster", "claude_batch_dagster.status"}
+    assert set(imported) == {"claude_batch_dagster", "claude_batch_dagster.checks", "claude_batch_dagster.status"}

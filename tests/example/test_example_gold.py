@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from example_project.corpus import Document, fingerprint, read_documents
@@ -19,6 +20,7 @@ from example_project.gold import (
     drawn_documents,
     main,
     read_rows,
+    rows_as_sql,
 )
 from example_project.themes import THEMES
 
@@ -118,6 +120,16 @@ def test_the_page_counts_the_labels() -> None:
     assert dict(counted) == dict(Counter(column(ROWS, "theme")))
     assert [rows for _, rows in counted] == sorted((rows for _, rows in counted), reverse=True)
     assert [row[0] for row in table("The guide")] == list(THEMES)
+
+
+@pytest.mark.parametrize(("since", "n"), [(0, 300), (1980, 69)])
+def test_the_rows_are_read_by_the_database(since: int, n: int) -> None:
+    """With the theme under the name of the output field, all of them or those of later years."""
+    with duckdb.connect() as connection:
+        found = connection.sql(rows_as_sql(since=since)).fetchall()
+
+    assert len(found) == n
+    assert found == [(row["id"], row["theme"]) for row in read_rows(ROWS) if int(row["id"][:4]) >= since]
 
 
 @pytest.mark.parametrize(
