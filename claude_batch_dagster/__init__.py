@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedule
     from claude_batch_dagster.assets.review import build_review_asset
     from claude_batch_dagster.assets.submission import build_submission_asset
+    from claude_batch_dagster.assets.trials import build_trials_asset
     from claude_batch_dagster.component.claude_batch import ClaudeBatchComponent
     from claude_batch_dagster.core.asking.requests import DEFAULT_MODEL
     from claude_batch_dagster.core.planning.budget import Budget
@@ -36,6 +37,7 @@ __all__ = [
     "build_new_documents_sensor",
     "build_review_asset",
     "build_submission_asset",
+    "build_trials_asset",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "build_new_documents_sensor": "sensors.new_documents",
     "build_review_asset": "assets.review",
     "build_submission_asset": "assets.submission",
+    "build_trials_asset": "assets.trials",
 }
 
 

@@ -19,7 +19,7 @@ from claude_batch_dagster.core.asking.requests import RequestBuilder
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.collecting.collection import Collection
 from claude_batch_dagster.core.collecting.downloads import Downloads
-from claude_batch_dagster.core.ledger import CLOSED, ChunkRecord, Occasion
+from claude_batch_dagster.core.ledger import CLOSED, OPEN, ChunkRecord, Occasion
 from claude_batch_dagster.core.more_memory import with_more_memory
 from claude_batch_dagster.core.planning.forecast import Forecast
 from claude_batch_dagster.core.planning.lanes import Lanes, lanes_of
@@ -233,6 +233,11 @@ class Engine:
         """Return what a table has answered to its gold rows; raise `GoldError` where these cannot be used."""
         with self.warehouse.connect() as connection:
             return answers_to_gold(connection, table, gold)
+
+    def on_the_way_to(self, pipeline: str) -> int:
+        """Return how many requests with this very definition are on their way for another table."""
+        flying = self.ledger.chunks(pipeline, OPEN)
+        return sum(chunk.n_requests for chunk in flying if chunk.definition == self._builder.definition)
 
     def keep_shares(self, shares: Sequence[LabelShare], table: TableName) -> None:
         """Write down how many rows of a table truly have each label, for charts."""

@@ -15,13 +15,15 @@ from claude_batch_dagster.client import Anthropic, AnthropicBatches, HurriedBatc
 from claude_batch_dagster.core.asking.upstream import Upstream
 from claude_batch_dagster.core.ledger import Ledger
 from claude_batch_dagster.core.ports import OpenUpstream
+from claude_batch_dagster.core.reporting.gold import GoldSource
 from claude_batch_dagster.core.reviewing import Drawn
 from claude_batch_dagster.core.sending.chunks import Limits
 from claude_batch_dagster.core.task import Task
-from claude_batch_dagster.engine import Engine, Pacing, open_upstream
+from claude_batch_dagster.engine import Engine, Pacing, open_upstream, warehouse_of
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.review import Reviewing, draw_review
 from claude_batch_dagster.stores import Stores
+from claude_batch_dagster.trials import TrialStore
 
 PATIENCE_SECONDS = 15.0
 """How long a sensor waits for a file, the ledger or the API: Dagster ends a tick that takes 60 seconds."""
@@ -201,6 +203,10 @@ class ClaudeBatchResource(dg.ConfigurableResource[None]):
     def draw_review(self, reviewing: Reviewing) -> Drawn:
         """Write the rows of a review into the database, and files of them if they are wanted."""
         return draw_review(self._stores(), reviewing)
+
+    def trial_store(self, source: GoldSource) -> TrialStore:
+        """Return what a trial with these gold rows reads and writes; nothing is opened yet."""
+        return TrialStore(warehouse=warehouse_of(self._stores()), source=source)
 
     def open_ledger(self, *, hurried: bool = False) -> AbstractContextManager[Ledger]:
         """Open the ledger alone: for a look at what is on its way, while anything else may be in use."""

@@ -86,12 +86,7 @@ def gold_rows(
                     f"gold rows have {option} for {name!r}, which is no output field: {', '.join(schema.columns)}."
                 )
     relation, shown_as = _relation(gold)
-    if leaked := set(named or ()) & set(schema.columns):
-        raise ConfigurationError(
-            f"the prompt names upstream columns that are called as output fields are: {', '.join(sorted(leaked))}. "
-            "With gold rows beside it that looks like a true value in the prompt, and what is measured would say "
-            "nothing. Call the upstream columns otherwise."
-        )
+    check_named(named, schema)
     return GoldRows(
         source=GoldSource(
             relation=relation,
@@ -104,6 +99,16 @@ def gold_rows(
         ),
         rules={name: _rule(name, kind, gold, schema) for name, kind in schema.columns.items()},
     )
+
+
+def check_named(named: Sequence[str] | None, schema: OutputSchema) -> None:
+    """Raise `ConfigurationError` if a prompt names columns that look like true values."""
+    if leaked := set(named or ()) & set(schema.columns):
+        raise ConfigurationError(
+            f"the prompt names upstream columns that are called as output fields are: {', '.join(sorted(leaked))}. "
+            "With gold rows beside it that looks like a true value in the prompt, and what is measured would say "
+            "nothing. Call the upstream columns otherwise."
+        )
 
 
 def gold_asset(given: UpstreamAsset | Path | Gold | None) -> Source | None:

@@ -76,14 +76,14 @@ def plan_of(
     of another kind, and what `Engine.plan` raises.
     """
     declared = declaration_of(asset)
-    with _instance() as instance:
+    with opened_instance() as instance:
         keys = all_keys(asset.partitions_def, instance)
         for key in partition_keys:
             if key not in keys:
                 raise ConfigurationError(f"{asset.key.to_user_string()} has no partition {key!r}.")
         wanted: Sequence[str | None] = partition_keys or keys
         frame = _frame(defs, declared, wanted, instance) if declared.source.ins else None
-        with _resource(defs, declared.resource_key, instance) as resource:
+        with opened_resource(defs, declared.resource_key, instance) as resource:
             engine = resource.open_engine(declared.task, run_id="plan")
             engine.settings = settings
             engine.is_partition = is_partition(asset.partitions_def, instance, asset.key)
@@ -105,7 +105,7 @@ def _notes(declared: Declaration) -> Iterator[str]:
 
 
 @contextmanager
-def _instance() -> Iterator[dg.DagsterInstance]:
+def opened_instance() -> Iterator[dg.DagsterInstance]:
     """Open the instance of this machine, which knows of dynamic partitions; where there is none, one for now."""
     opened = dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
     with opened as instance:
@@ -113,7 +113,7 @@ def _instance() -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def _resource(defs: dg.Definitions, key: str, instance: dg.DagsterInstance) -> Iterator[ClaudeBatchResource]:
+def opened_resource(defs: dg.Definitions, key: str, instance: dg.DagsterInstance) -> Iterator[ClaudeBatchResource]:
     """Set the resource up as for a run: variables of the environment are read."""
     resource: Any = (defs.resources or {}).get(key)
     if not isinstance(resource, ClaudeBatchResource):

@@ -1,8 +1,8 @@
 """
 `claude-batch`: see what is on its way, and settle by hand what a person has to settle.
 
-The commands are imported when they are asked for, so that the program starts at once. None of them knows
-Dagster, and each is safe to do twice.
+The commands are imported when they are asked for, so that the program starts at once. Only those that load
+definitions need Dagster, and each is safe to do twice.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "plan": "Show what a run would send, why, and what it would cost.",
+    "trial": "Find out on gold rows which model is the cheapest that is right often enough.",
     "status": "Show what is on its way and what it has cost.",
     "cost": "Show what answers have cost, and what was saved.",
     "reconcile": "Find out what became of batches whose acceptance is not known.",

@@ -16,7 +16,22 @@ PIPED_WIDTH = 200
 UNBOUNDED = 10_000
 """More columns than anything needs."""
 
-TEXTS = frozenset({"chunk\nbatch", "table", "sent to", "state", "day", "model", "partition", "run", "which", "sent"})
+TEXTS = frozenset(
+    {
+        "chunk\nbatch",
+        "table",
+        "sent to",
+        "state",
+        "day",
+        "model",
+        "partition",
+        "run",
+        "which",
+        "sent",
+        "candidate",
+        "field",
+    }
+)
 """Headings of what is not a figure."""
 
 CENT = 0.01

@@ -1,4 +1,4 @@
-"""`claude-batch plan`: what a run would send, why, and what it would cost. The one command that loads definitions."""
+"""`claude-batch plan`: what a run would send, why, and what it would cost, by the definitions of a project."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -19,6 +19,7 @@ from claude_batch_dagster.assets.jobs import build_batch_job, build_batch_schedu
 from claude_batch_dagster.assets.review import build_review_asset
 from claude_batch_dagster.assets.sources import Source
 from claude_batch_dagster.assets.submission import build_submission_asset
+from claude_batch_dagster.assets.trials import build_trials_asset
 from claude_batch_dagster.component.attributes import (
     ON,
     Switch,
@@ -49,6 +50,7 @@ from claude_batch_dagster.component.resource_fields import ResolvedResource
 from claude_batch_dagster.component.review import ResolvedReview
 from claude_batch_dagster.component.scaffolder import ClaudeBatchScaffolder
 from claude_batch_dagster.component.texts import Text
+from claude_batch_dagster.component.trials import ResolvedTrials
 from claude_batch_dagster.core.planning.spending import Spending
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.materialization import Materialization
@@ -180,6 +182,7 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
         bool, described_as("Whether there is an asset <name>_submission, which sends rows and does not wait.", ON)
     ] = False
     review: ResolvedReview = None
+    trials: ResolvedTrials = None
     collect_sensor: Annotated[
         Switch, switch("Whether a sensor starts the asset when its batches have ended.", bool | CollectSensor, ON)
     ] = None
@@ -293,6 +296,8 @@ class ClaudeBatchComponent(dg.Component, dg.Resolvable):
             assets.append(build_submission_asset(asset))
         if self.review is not None:
             assets.append(build_review_asset(asset, **self.review))
+        if self.trials is not None:
+            assets.append(build_trials_asset(asset, **self.trials))
         [spec] = asset.specs
         return dg.Definitions(
             assets=assets,

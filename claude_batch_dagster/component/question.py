@@ -127,8 +127,7 @@ def _ask(context: dg.ResolutionContext, said: AskModel) -> Ask:
     with located(context, "output"):
         output = model_of(context.at_path("output"), said.output)
     with located(context, "prompt"):
-        prompt = _prompt(context.at_path("prompt"), said.prompt)
-        _check(prompt)
+        prompt = prompt_of(context.at_path("prompt"), said.prompt)
     return Ask(prompt, output, system=system, **settings)
 
 
@@ -142,6 +141,13 @@ def _check(prompt: Prompt) -> None:
                 f"{error} In YAML such a prompt goes to a file, prompt: {{path: prompt.md}}."
             ) from error
         raise
+
+
+def prompt_of(context: dg.ResolutionContext, said: Text | PromptFunction) -> Prompt:
+    """Return a prompt that YAML names; raise `ConfigurationError` for one that cannot be."""
+    prompt = _prompt(context, said)
+    _check(prompt)
+    return prompt
 
 
 def _prompt(context: dg.ResolutionContext, said: Text | PromptFunction) -> Prompt:

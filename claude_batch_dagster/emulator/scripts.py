@@ -22,9 +22,13 @@ class Script:
 
     asked: Asked
     answer: Scripted
+    model: str | None = None
+    """The only model that answers so; None for all."""
 
-    def fits(self, text: str) -> bool:
-        """Whether it answers a message."""
+    def fits(self, text: str, model: object) -> bool:
+        """Whether it answers a message to a model."""
+        if self.model is not None and self.model != model:
+            return False
         return self.asked in text if isinstance(self.asked, str) else bool(self.asked(text))
 
 
@@ -37,15 +41,15 @@ class Scripts:
         self.problems: list[Exception] = []
         """What was wrong with scripts when they were needed: a batch is answered all the same."""
 
-    def add(self, asked: Asked, answer: Scripted) -> None:
-        """Answer so, from the next batch on; raise `TypeError` for what cannot be an answer."""
+    def add(self, asked: Asked, answer: Scripted, *, model: str | None = None) -> None:
+        """Let one model answer so, or all, from the next batch on; raise `TypeError` for what cannot be an answer."""
         # As it will be sent: a model as its fields.
         try:
             plain = answer if isinstance(answer, str) else orjson.loads(orjson.dumps(answer, default=_dumped))
         except orjson.JSONEncodeError as error:
             raise TypeError(f"{answer!r} cannot be an answer: {error.__cause__ or error}") from error
         with self._lock:
-            self._scripts = (*self._scripts, Script(asked, plain))
+            self._scripts = (*self._scripts, Script(asked, plain, model))
 
     def clear(self) -> None:
         """Make up all answers again."""
@@ -59,7 +63,7 @@ class Scripts:
         text = last_user_text(params)
         for script in reversed(self._scripts):
             try:
-                if script.fits(text):
+                if script.fits(text, params.get("model")):
                     self._check_fields(script.answer, params)
                     return script.answer
             except Exception as error:  # noqa: BLE001  (of a function of somebody else's)

@@ -6,8 +6,8 @@ right: of these, chance would give each the half (McNemar's exact test).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -36,6 +36,17 @@ class Pair:
             return None
         return self.first if self.difference > 0 else self.second
 
+    def __str__(self) -> str:
+        """Return it in a sentence, without its full stop."""
+        alone = (
+            f"{self.first} alone is right on {self.only_first}, {self.second} alone on {self.only_second}; "
+            f"p = {self.p:.2g}"
+        )
+        if (better := self.better()) is None:
+            return f"the gold rows do not tell {self.first} from {self.second} ({alone})"
+        other = self.second if better == self.first else self.first
+        return f"{better} is right more often than {other} on the same gold rows ({alone})"
+
 
 def compare(candidates: Mapping[str, Flags]) -> tuple[Pair, ...]:
     """
@@ -61,6 +72,12 @@ def compare(candidates: Mapping[str, Flags]) -> tuple[Pair, ...]:
         )
         for ((one, other), (won, lost)), p in zip(alone.items(), adjusted, strict=True)
     )
+
+
+def compare_neighbours(candidates: Mapping[str, Flags]) -> tuple[Pair, ...]:
+    """Compare each candidate with the next one only: fewer questions than `compare` asks, so more of them are told."""
+    pairs = [pair for two in pairwise(candidates.items()) for pair in compare(dict(two))]
+    return tuple(replace(pair, p=p) for pair, p in zip(pairs, holm([pair.p for pair in pairs]), strict=True))
 
 
 def rows_in_common(candidates: Iterable[Flags]) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.errors import ConfigurationError
@@ -20,6 +20,9 @@ from claude_batch_dagster.quality.intervals import (
     tally,
 )
 from claude_batch_dagster.quality.resolution import POWER, rows_to_show
+
+Point = tuple[float, float]
+"""US dollars, and accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ def name_cheapest(
     if not n:
         raise ConfigurationError("candidates are judged by gold rows, and there are none")
     tallies = [tally(each.matches, weights) for each in by_cost]
+    points = [(each.cost_usd, own.share) for each, own in zip(by_cost, tallies, strict=True)]
     tried = max(n_tried, len(by_cost))
     judged = tuple(
         Judged(
@@ -103,12 +107,45 @@ def name_cheapest(
             accuracy=interval(own),
             at_least=at_least,
             passes=passes,
-            on_frontier=_on_frontier(each.cost_usd, own, zip(by_cost, tallies, strict=True)),
+            on_frontier=_on_frontier((each.cost_usd, own.share), points),
             more_rows=None if passes else _more_rows(own, n, bar, risk / tried),
         )
         for each, own, (at_least, passes) in zip(by_cost, tallies, _bounds(tallies, bar, risk, tried), strict=True)
     )
     return Naming(bar=bar, n=n, named=next((each for each in judged if each.passes), None), candidates=judged)
+
+
+def in_every_field(namings: Sequence[Naming]) -> Naming:
+    """
+    Say what several fields say together: a candidate passes if it does in each, and is as good as in its worst.
+
+    One that is not above the bar in some field passes there in at most 5 % of cases, so here no more often. Each of the
+    `namings` is of one field, with the same candidates.
+    """
+    if len(namings) == 1:
+        return namings[0]
+    worst = [_worst(each) for each in zip(*(_by_name(naming) for naming in namings), strict=True)]
+    points = [(each.cost_usd, each.accuracy.estimate) for each in worst]
+    worst = [replace(each, on_frontier=_on_frontier(point, points)) for each, point in zip(worst, points, strict=True)]
+    together = tuple(sorted(worst, key=lambda each: each.cost_usd))
+    return Naming(
+        bar=namings[0].bar,
+        n=min(naming.n for naming in namings),
+        named=next((each for each in together if each.passes), None),
+        candidates=together,
+    )
+
+
+def _by_name(naming: Naming) -> list[Judged]:
+    return sorted(naming.candidates, key=lambda each: each.name)
+
+
+def _worst(fields: Sequence[Judged]) -> Judged:
+    """Return what is said of a candidate in the field that it is shown to be least right in."""
+    failed = [each.more_rows for each in fields if not each.passes]
+    needed = None if None in failed else max((rows or 0 for rows in failed), default=None)
+    worst = min(fields, key=lambda each: each.at_least)
+    return replace(worst, passes=not failed, more_rows=needed)
 
 
 def _bounds(tallies: Sequence[Tally], bar: float, risk: float, tried: int) -> list[tuple[float, bool]]:
@@ -123,12 +160,11 @@ def _bounds(tallies: Sequence[Tally], bar: float, risk: float, tried: int) -> li
     return bounds
 
 
-def _on_frontier(cost_usd: float, own: Tally, others: Iterable[tuple[Candidate, Tally]]) -> bool:
+def _on_frontier(own: Point, others: Iterable[Point]) -> bool:
+    """Whether no other point costs as little and is as accurate, and better in one of both."""
+    cost_usd, accuracy = own
     return not any(
-        other.cost_usd <= cost_usd
-        and theirs.share >= own.share
-        and (other.cost_usd < cost_usd or theirs.share > own.share)
-        for other, theirs in others
+        cost <= cost_usd and share >= accuracy and (cost < cost_usd or share > accuracy) for cost, share in others
     )
 
 

@@ -55,3 +55,13 @@ class RunConfig(SubmissionConfig):
     def settings(self, root_run_id: str) -> RunSettings:
         """Return the same for the engine; a run that repeats another has the root of that one."""
         return replace(super().settings(root_run_id), limit=self.limit, only_keys=self.only_keys)
+
+
+class TrialConfig(dg.Config):
+    """What a run of a trial can be told."""
+
+    dry_run: bool = Field(
+        default=False,
+        description="Only show what would be sent for each candidate, and what it would cost. Nothing is sent, and no "
+        "table changed.",
+    )

@@ -22,6 +22,7 @@ from claude_batch_dagster import (
 )
 from claude_batch_dagster.assets.factories import BatchOptions
 from claude_batch_dagster.assets.registry import declaration_of
+from claude_batch_dagster.assets.trials import trials_of
 from claude_batch_dagster.checks import Complete, ErrorRate, PaidOnce
 from claude_batch_dagster.checks.usual import USUAL
 from claude_batch_dagster.component.question import AskModel
@@ -615,3 +616,32 @@ def test_a_deadline(load: Load, monkeypatch: pytest.MonkeyPatch, said: dict[str,
     assert component.deadline == deadline
     spending = declaration_of(asset_of(defs)).task.spending
     assert (spending.deadline, spending.small_batches, spending.small_batches_below) == (deadline, "live", 5)
+
+
+def test_trials_can_be_said(load: Load) -> None:
+    """As in Python: models, prompts by name, from files or functions, efforts, the bar, and what may be spent."""
+    _, defs = load(
+        {"short.md": "{text}\n", "models.py": MODULE, "__init__.py": ""},
+        gold="labelled",
+        trials={
+            "models": ["claude-haiku-5-5", "{{ 'claude-sonnet-5-5' }}"],
+            "prompts": {"short": {"path": "short.md"}, "plain": "Of:\n{text}", "made": {"function": ".models.render"}},
+            "efforts": ["low"],
+            "bar": "{{ 0.45 * 2 }}",
+            "budget": {"usd": 2, "per": "run"},
+        },
+    )
+
+    declared = trials_of(asset_of(defs, "answers_trials"))
+    assert declared is not None
+    trials = declared.trials
+    assert {(one.model, one.prompt, one.effort) for one in trials.candidates if not one.is_current} == {
+        (model, prompt, "low")
+        for model in ("claude-haiku-5-5", "claude-sonnet-5-5")
+        for prompt in ("current", "short", "plain", "made")
+    }
+    assert trials.bar == 0.9
+    [budget] = {one.task.spending.budget for one in trials.candidates}
+    assert budget == Budget(usd=2, per="run", scope="public.answers_trials")
+    short = next(one for one in trials.candidates if one.prompt == "short")
+    assert b'"Hello.\\n"' in short.task.builder.build({"text": "Hello."}).params

@@ -62,6 +62,18 @@ MISTAKES = {
     "money by the week": (LABELED + "  budget: {usd: 5, per: week}\n", 9, "'run', 'day', 'month' or 'backfill'"),
     "caching that YAML takes for a flag": (LABELED + "  caching: off\n", 9, "'auto' or 'off'"),
     "half a canary": (LABELED + "  canary: 0.5\n", 9, "valid integer"),
+    "a bar in words": (LABELED + "  gold: g\n  trials: {models: [m], bar: high}\n", 10, "valid number"),
+    "a prompt to try without a column": (
+        LABELED + "  gold: g\n  trials:\n    prompts: {short: Hello}\n",
+        11,
+        "names no column",
+    ),
+    "a prompt to try that is not there": (
+        LABELED + "  gold: g\n  trials:\n    prompts:\n      short: {path: no.md}\n",
+        12,
+        "No such file",
+    ),
+    "trials without gold rows": (LABELED + "  trials: {models: [claude-sonnet-5-5]}\n", None, "has no gold rows"),
     "a threshold in percent": (LABELED + "  checks:\n    error_rate: {warn: 5}\n", 10, "between 0 and 1"),
     "thresholds in the wrong order": (
         LABELED + "  checks:\n    complete: {warn: 0.1, fail: 0.5}\n",

@@ -60,6 +60,16 @@ def test_the_last_that_fits_counts(emulator: Emulator, answers: Callable[..., An
     assert found == {"the navy": "war", "a tax": "other"}
 
 
+def test_an_answer_may_be_that_of_one_model(emulator: Emulator, answers: Callable[..., Answers]) -> None:
+    """Others answer as they would: so that models can be told apart."""
+    emulator.answers.add("navy", {"topic": "economy"}, model="claude-haiku-5-5")
+
+    models = ("claude-haiku-5-5", "claude-opus-5")
+    found = [answers("the navy", model=model, thinking={"type": "disabled"}, **FORMAT) for model in models]
+
+    assert [orjson.loads(one["the navy"])["topic"] for one in found] == ["economy", "war"]
+
+
 def test_a_whole_text_can_be_written_down(emulator: Emulator, answers: Callable[..., Answers]) -> None:
     """Such as one that is no JSON; without a schema fields are an answer in JSON."""
     emulator.answers.add("navy", "Ahoy!")

@@ -1,6 +1,6 @@
 """Read gold rows beside what the table has answered to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,19 +22,18 @@ N_FACTS = 4
 
 def answers_to_gold(connection: duckdb.DuckDBPyConnection, target: TableName, source: GoldSource) -> GoldAnswers:
     """Return the answers of a table beside true values; raise `GoldError` where there are none to be read."""
-    present = _columns(connection, source)
-    fields = {name: kind for name, kind in source.fields.items() if name.lower() in present}
-    _check(source, present, fields)
+    present, fields = check(connection, source)
     weighed = source.weight.lower() in present
-    by_partition = PARTITION in present and PARTITION not in {key.lower() for key in source.key}
-    _write(connection, target, source, fields, weighed=weighed, by_partition=by_partition)
+    by_partition = is_by_partition(present, source)
+    write(connection, target, source, fields, weighed=weighed, by_partition=by_partition)
     rows = _joined(connection, target, source.key, fields, by_partition=by_partition)
     found = _sorted_out(rows, source, tuple(fields), weighed=weighed)
     counted = {name: _labels(connection, target, name) for name in fields if name in source.labeled}
     return replace(found, n_answered=_answered(connection, target), labels=counted)
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, source: GoldSource) -> frozenset[str]:
+def columns_of(connection: duckdb.DuckDBPyConnection, source: GoldSource) -> frozenset[str]:
+    """Return the columns of gold rows, in small letters; raise `GoldError` where there are none to be read."""
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {source.relation}").fetchall()
     except duckdb.Error as error:
@@ -45,7 +44,15 @@ def _columns(connection: duckdb.DuckDBPyConnection, source: GoldSource) -> froze
     return frozenset(str(name).lower() for name, *_ in described)
 
 
-def _check(source: GoldSource, present: frozenset[str], fields: Mapping[str, Any]) -> None:
+def is_by_partition(present: frozenset[str], source: GoldSource) -> bool:
+    """Whether gold rows with these columns are told apart by partition and key."""
+    return PARTITION in present and PARTITION not in {key.lower() for key in source.key}
+
+
+def check(connection: duckdb.DuckDBPyConnection, source: GoldSource) -> tuple[frozenset[str], Mapping[str, Structure]]:
+    """Return the columns of gold rows, and the output fields among them; raise `GoldError` if one lacks."""
+    present = columns_of(connection, source)
+    fields = {name: kind for name, kind in source.fields.items() if name.lower() in present}
     for key in source.key:
         if key.lower() not in present:
             raise GoldError(
@@ -57,9 +64,10 @@ def _check(source: GoldSource, present: frozenset[str], fields: Mapping[str, Any
             f"the gold rows, {source.shown_as}, have no column with true values: name one as the output field that it "
             f"is of ({', '.join(source.fields)}). Their columns are: {', '.join(sorted(present))}."
         )
+    return present, fields
 
 
-def _write(  # noqa: PLR0913  (two of them say which columns there are)
+def write(  # noqa: PLR0913  (two of them say which columns there are)
     connection: duckdb.DuckDBPyConnection,
     target: TableName,
     source: GoldSource,
@@ -68,13 +76,13 @@ def _write(  # noqa: PLR0913  (two of them say which columns there are)
     weighed: bool,
     by_partition: bool,
 ) -> None:
-    """Write down each key once, with its true values in the types of the answers."""
+    """Write down each key once, with its true values in the types of the answers, in `_cb_gold`."""
     types = {name.lower(): kind for name, kind, *_ in connection.execute(f"DESCRIBE {target.sql}").fetchall()}
     keys = [f"TRY_CAST({quoted(key)} AS {types[key.lower()]}) AS _cb_k{n}" for n, key in enumerate(source.key)]
     if by_partition:
         keys.append(f"CAST({PARTITION} AS VARCHAR) AS _cb_k{len(keys)}")
     given = [
-        f"{quoted(name)} IS NOT NULL AS _cb_given{n}, {_comparable(f'TRY_CAST({quoted(name)} AS {ddl(kind)})', kind)} "
+        f"{quoted(name)} IS NOT NULL AS _cb_given{n}, {comparable(f'TRY_CAST({quoted(name)} AS {ddl(kind)})', kind)} "
         f"AS _cb_t{n}"
         for n, (name, kind) in enumerate(fields.items())
     ]
@@ -106,7 +114,7 @@ def _joined(
     if by_partition:
         on.append(f"t.{PARTITION} IS NOT DISTINCT FROM g._cb_k{len(key)}")
     columns = [
-        f"any_value({_comparable(f't.{quoted(name)}', kind)}), any_value(_cb_t{n}), any_value(_cb_differ{n}), "
+        f"any_value({comparable(f't.{quoted(name)}', kind)}), any_value(_cb_t{n}), any_value(_cb_differ{n}), "
         f"any_value(_cb_unread{n})"
         for n, (name, kind) in enumerate(fields.items())
     ]
@@ -128,15 +136,12 @@ def _sorted_out(
 ) -> GoldAnswers:
     """Put the rows that tell something of a field together, and count the others by what is wrong with them."""
     usable = [row for row in rows if row[1] == 1 and row[2]]
-    if weighed and any(not row[3] > 0 for row in usable):
-        raise GoldError(
-            f"the gold rows, {source.shown_as}, have weights in {source.weight!r} that are no positive numbers. Each "
-            "says how many rows of the table its row stands for; leave the column out if all had the same chance."
-        )
+    if weighed:
+        check_weights(source, (row[3] for row in usable))
     found: dict[str, GoldField] = {}
     for n, name in enumerate(fields):
         at = N_FACTS + 4 * n
-        truthful = [row for row in usable if _counts(row, at, nullable=name in source.nullable)]
+        truthful = [row for row in usable if counts(row, at, nullable=name in source.nullable)]
         found[name] = GoldField(
             answers=[row[at] for row in truthful],
             truths=[row[at + 1] for row in truthful],
@@ -155,13 +160,22 @@ def _sorted_out(
     )
 
 
-def _counts(row: tuple[Any, ...], at: int, *, nullable: bool) -> bool:
+def check_weights(source: GoldSource, weights: Iterable[float]) -> None:
+    """Raise `GoldError` if some of the weights are none."""
+    if any(not weight > 0 for weight in weights):
+        raise GoldError(
+            f"the gold rows, {source.shown_as}, have weights in {source.weight!r} that are no positive numbers. Each "
+            "says how many rows of the table its row stands for; leave the column out if all had the same chance."
+        )
+
+
+def counts(row: tuple[Any, ...], at: int, *, nullable: bool) -> bool:
     """Whether a row has a true value: one that is there, or none where that is a value."""
     truth, differ, unread = row[at + 1 : at + 4]
     return truth is not None or (nullable and not differ and not unread)
 
 
-def _comparable(value: str, kind: Structure) -> str:
+def comparable(value: str, kind: Structure) -> str:
     """Return SQL of a value as Python can compare it: what has parts of its own as JSON."""
     match kind:
         case dict():
