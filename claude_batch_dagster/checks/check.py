@@ -46,7 +46,8 @@ class Check(ABC):
     def description(self) -> str:
         """What Dagster shows beside the name: what is measured, and where it warns and fails."""
         side = "below" if self.margin(1) > self.margin(0) else "above"
-        limits = f"Warns {side} {self.warn:g}" + (f", fails {side} {self.fail:g}" if math.isfinite(self.fail) else "")
+        fails = math.isfinite(self.fail) and not (side == "below" and self.fail <= 0)
+        limits = f"Warns {side} {self.warn:g}" + (f", fails {side} {self.fail:g}" if fails else "")
         return f"{self.about.format(check=self)} {limits}{', and then blocks' if self.blocking else ''}."
 
     @abstractmethod
