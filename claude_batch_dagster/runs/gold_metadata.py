@@ -119,7 +119,11 @@ def _of_labels(labels: LabelsQuality) -> list[Mapping[str, Any]]:
 
 
 def _told(interval: Interval | None) -> str:
-    return "" if interval is None else str(interval)
+    """Return an interval in whole percents, so that three of them fit into a line of the UI."""
+    if interval is None:
+        return ""
+    low, estimate, high = (f"{100 * share:.0f}" for share in (interval.low, interval.estimate, interval.high))
+    return f"{estimate} % ({low} to {high})"
 
 
 def _table(rows: Any) -> dg.TableMetadataValue:
