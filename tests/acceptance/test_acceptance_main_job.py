@@ -114,7 +114,7 @@ def test_every_year_is_a_materialized_partition(job: Job) -> None:
 
 def test_the_summary_says_what_was_done_and_what_to_do_next(job: Job) -> None:
     """The output ends with verdicts, tokens, dollars, dollars saved, the database, and the next command."""
-    words = ["succeeded", "tokens in", "paid", "saved", str(job.home / "warehouse.duckdb"), "make ui"]
+    words = ["succeeded", "Accuracy", "tokens in", "paid", "saved", str(job.home / "warehouse.duckdb"), "make ui"]
 
     assert [word for word in words if word not in job.output] == []
 
@@ -161,6 +161,39 @@ def test_partition_page_shows_figures_and_a_chart(dev: DagsterDev, visitor: Visi
 
 @pytest.mark.dagster
 @pytest.mark.browser
+def test_page_of_accuracy_says_what_it_cannot_tell(dev: DagsterDev, visitor: Visitor) -> None:
+    """The accuracy with its interval, and between what 300 gold rows cannot tell it apart."""
+    text = visitor.visit(
+        f"{dev.url}/assets/classified_documents?view=checks&checkDetail=accuracy",
+        expect="Latest execution",
+        picture="check_accuracy",
+        height=830,
+    )
+
+    assert "with 300 gold rows this cannot tell" in text
+    assert visitor.errors == []
+
+
+@pytest.mark.dagster
+@pytest.mark.browser
+def test_page_of_label_recall_has_each_label_and_what_it_was_taken_for(dev: DagsterDev, visitor: Visitor) -> None:
+    """A table of labels with precision and recall, and behind a click which was taken for which."""
+    text = visitor.visit(
+        f"{dev.url}/assets/classified_documents?view=checks&checkDetail=label_recall",
+        expect="Latest execution",
+        picture="check_label_recall",
+        width=1600,  # each label on a line
+        height=1100,
+    )
+    visitor.open("[Show Markdown]", picture="check_confusion")
+
+    for word in ("claude_batch/worst_label", "precision", "recall", "F1", "slavery and civil rights"):
+        assert word in text
+    assert visitor.errors == []
+
+
+@pytest.mark.dagster
+@pytest.mark.browser
 def test_downstream_chart_is_drawn(dev: DagsterDev, visitor: Visitor) -> None:
     """The page of themes_by_decade shows what two centuries talked about."""
     text = visitor.visit(f"{dev.url}/assets/themes_by_decade", expect="heat_map", picture="themes", height=1900)
@@ -182,3 +215,18 @@ def test_heat_map_file_opens_in_a_browser(job: Job, visitor: Visitor) -> None:
 
     assert "war and defense" in text
     assert "2020" in text
+
+
+@pytest.mark.browser
+def test_corrected_shares_open_in_a_browser(job: Job, visitor: Visitor) -> None:
+    """The other drawing shows every theme with its band."""
+    text = visitor.visit(
+        (job.home / "themes_corrected.svg").as_uri(),
+        expect="Share of each theme, as answered and corrected",
+        picture="corrected_shares",
+        width=744,
+        height=456,
+    )
+
+    assert "slavery and civil rights" in text
+    assert "corrected by 300 gold rows" in text

@@ -58,9 +58,18 @@ class Visitor:
         skip = self.page.get_by_text("Skip", exact=True)
         if skip.count():
             skip.first.click()
-        self.page.wait_for_timeout(1500)  # charts fade in
-        kept = self.in_docs / f"{picture}.png"
-        self.page.screenshot(path=kept if kept.exists() else self.pictures / kept.name)
+        self._keep(picture)
         return str(
             self.page.evaluate("document.documentElement.innerText ?? document.documentElement.textContent")
         ).replace("\xa0", " ")
+
+    def open(self, link: str, *, picture: str) -> None:
+        """Click on the first link with a text, and keep a picture of the dialog that opens."""
+        self.page.get_by_text(link).first.click()
+        self.page.get_by_role("dialog").locator("img").wait_for(timeout=30_000)
+        self._keep(picture)
+
+    def _keep(self, picture: str) -> None:
+        self.page.wait_for_timeout(1500)  # charts fade in
+        kept = self.in_docs / f"{picture}.png"
+        self.page.screenshot(path=kept if kept.exists() else self.pictures / kept.name)
