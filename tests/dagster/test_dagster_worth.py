@@ -27,7 +27,7 @@ def test_of_two_thousand_paragraphs(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3_000)
 def test_of_the_whole_corpus(tmp_path: Path) -> None:
-    """95 of 100 answers of the strong model for a quarter of what it costs, and less; ten minutes."""
+    """95 of 100 answers of the strong model for a quarter of what it costs, and less. Takes minutes."""
     worth = measure(tmp_path, sample())
 
     assert worth.agreement >= 0.95 > worth.cheap_agreement
