@@ -8,6 +8,8 @@ import dagster as dg
 
 from claude_batch_dagster.assets.plans import opened_instance, opened_resource
 from claude_batch_dagster.assets.trials import DeclaredTrials, trials_of
+from claude_batch_dagster.core.task import Task
+from claude_batch_dagster.engine import Engine
 from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.open_trial import OpenTrial
 from claude_batch_dagster.runs.trial_plans import Plans
@@ -57,7 +59,7 @@ def plans_of(defs: dg.Definitions, asset: dg.AssetsDefinition) -> Plans:
     key = declared.declared.resource_key
     with opened_instance() as instance, opened_resource(defs, key, instance) as resource:
 
-        def open_engine(task: Any) -> Any:
+        def open_engine(task: Task) -> Engine:
             return resource.open_engine(task, run_id="plan")
 
         with OpenTrial.opened(declared.of(spec), resource, open_engine, instance) as trial:
@@ -97,6 +99,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             return str(failed.user_failure_data.description)
         if failed.error is not None:
             raised = failed.error.cause or failed.error
+            if failed.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                return "stopped. Batches that were sent go on; the next trial takes them up"
             _, _, said = raised.message.partition(f"{raised.cls_name}: ")
             return said.strip() or raised.message
     return "the run has not ended well; its log says why"

@@ -35,6 +35,8 @@ def sentences(judgement: Judgement, tried: Sequence[Tried], *, answerer: str) ->
     for one in tried:
         if one.problem is not None:
             yield f"{one.candidate.name} is not judged: {one.problem}"
+        elif n := _n_unanswered(judgement, one.candidate.name):
+            yield f"{one.candidate.name} has no usable answer to {counted(n, 'gold row')}, which count as wrong"
     if n := judgement.n_absent:
         yield f"{counted(n, 'gold row is', 'gold rows are')} not upstream, and not counted"
     if n := judgement.n_never_asked:
@@ -45,6 +47,11 @@ def sentences(judgement: Judgement, tried: Sequence[Tried], *, answerer: str) ->
     for name, found in judgement.fields.items():
         about = f"{name}: " if len(judgement.fields) > 1 else ""
         yield from (f"{about}{pair}" for pair in found.pairs)
+
+
+def _n_unanswered(judgement: Judgement, name: str) -> int:
+    """Return how many of the gold rows that a candidate is judged by it has no usable answer to."""
+    return max(found.naming.n - found.n_answered[name] for found in judgement.fields.values())
 
 
 def lines_of(judgement: Judgement, tried: Sequence[Tried], *, run_id: str, now: datetime) -> list[TrialLine]:

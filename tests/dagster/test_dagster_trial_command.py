@@ -108,6 +108,32 @@ def test_a_trial_that_fails_says_why(world: "DagsterWorld", trial: Trial) -> Non
     assert "Error: 2 candidates have rows without an answer: claude-haiku-5-5: HTTP 401" in result.output
 
 
+STOPPED = """
+import sqlite3
+from contextlib import closing
+
+def stopping(row):
+    with closing(sqlite3.connect({ledger!r})) as ledger:
+        if ledger.execute("SELECT 1 FROM chunks").fetchone():
+            raise KeyboardInterrupt
+    return "About: " + row["text"]
+
+trials = build_trials_asset(answers, prompts={{"stopping": stopping}})
+"""
+"""The first candidate is sent when the second one stops the run."""
+
+
+@pytest.mark.verify
+def test_a_trial_that_is_stopped_says_what_becomes_of_it(world: "DagsterWorld", trial: Trial) -> None:
+    """What was sent is not lost, and a person who has stopped it need not read a traceback to know."""
+    result = trial("--yes", more=STOPPED.format(ledger=str(world.state / "ledger.sqlite")))
+
+    assert result.exit_code == 1
+    assert "\nError: stopped. Batches that were sent go on; the next trial takes them up\n" in result.output
+    assert world.n_posts == 1
+
+
+@pytest.mark.verify
 def test_a_trial_that_has_to_wait_says_why(world: "DagsterWorld", trial: Trial) -> None:
     """What it has found out by itself, as what Dagster was told, is a sentence."""
     labels = {"war": "army navy war battle", "economy": "tax tariff trade money"}
@@ -144,6 +170,7 @@ def test_which_trials(trial: Trial, words: list[str], options: dict[str, str], t
     assert (result.exit_code, told in result.output) == (1, True), result.output
 
 
+@pytest.mark.verify
 def test_gold_rows_that_cannot_be_used(world: "DagsterWorld", trial: Trial) -> None:
     """It is one sentence."""
     world.write("ALTER TABLE public.labelled RENAME COLUMN label TO theme")

@@ -4,41 +4,38 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
-import orjson
 import pytest
 from pydantic import BaseModel
 
 from claude_batch_dagster import Ask, Budget, build_batch_asset, build_trials_asset
 from claude_batch_dagster.assets.trials import trials_of
-from claude_batch_dagster.core.collecting.results import Usage
-from claude_batch_dagster.core.pricing import cost
 from claude_batch_dagster.emulator import Emulator
-from claude_batch_dagster.errors import ConfigurationError, GoldError
+from claude_batch_dagster.errors import ConfigurationError
 from claude_batch_dagster.runs.trial_judging import is_chosen_by
-from tests.dagster.conftest import LABELS
+from tests.dagster.trying import (
+    HAIKU,
+    NAMES,
+    OPUS,
+    OTHERS,
+    SKILLS,
+    SONNET,
+    SPENT,
+    N,
+    answered,
+    billed_usd,
+    lines,
+    logged,
+    n_right,
+    number_in,
+    outcome,
+    taught,
+    write_gold,
+)
 
 if TYPE_CHECKING:
     from tests.dagster.conftest import DagsterWorld
 
 Declare = Callable[..., dg.AssetsDefinition]
-
-N = 160
-"""Gold rows."""
-OTHERS = 20
-"""Rows that are not gold."""
-
-HAIKU, SONNET, OPUS = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5"
-SKILLS = {HAIKU: 60, SONNET: 95, OPUS: 98}
-"""Of a hundred gold rows, how many each model is right on."""
-
-NAMES = list(LABELS)
-SPENT = "SELECT model, sum(cost_usd) FROM claude_batch.spending GROUP BY ALL"
-
-
-class Answer(BaseModel):
-    """A label of any kind."""
-
-    label: str
 
 
 class Two(BaseModel):
@@ -48,73 +45,11 @@ class Two(BaseModel):
     tone: Literal["calm", "angry"]
 
 
-def number_in(text: str) -> int:
-    """Return the number of the document that a message is about."""
-    return int(text.partition("number ")[2].partition(",")[0])
-
-
-def truth(n: int) -> str:
-    """Return the true label of a document."""
-    return NAMES[n % 3]
-
-
-def answered(n: int, percent: int) -> str:
-    """Return what somebody answers who is right that often: right on the documents that whoever knows less is."""
-    return truth(n) if n * 37 % 100 < percent else truth(n + 1)
-
-
-def teach(emulator: Emulator, skills: Mapping[str, int]) -> None:
-    """Let models answer with these skills."""
-    for model, percent in skills.items():
-        for label in NAMES:
-
-            def fits(text: str, percent: int = percent, label: str = label) -> bool:
-                return answered(number_in(text), percent) == label
-
-            emulator.answers.add(fits, {"label": label}, model=model)
-
-
 @pytest.fixture
 def trying(world: "DagsterWorld", emulator: Emulator) -> Iterator["DagsterWorld"]:
     """Return a world with documents, gold rows of most of them, and models of unlike skill."""
-    world.write_documents([(f"d{n:03}", f"number {n}, a document", f"179{n % 2}-05-05") for n in range(N + OTHERS)])
-    write_gold(world, range(N))
-    teach(emulator, SKILLS)
-    yield world
-    emulator.answers.clear()
-    assert emulator.answers.problems == []
-
-
-def write_gold(world: "DagsterWorld", numbers: range, more: str = "") -> None:
-    """Write the true labels of documents into a table."""
-    listed = ", ".join(f"('d{n:03}', '{truth(n)}')" for n in numbers)
-    world.write(f"CREATE OR REPLACE TABLE public.labelled AS SELECT *{more} FROM (VALUES {listed}) AS t(id, label)")  # noqa: S608  (names of the test's own)
-
-
-def lines(world: "DagsterWorld", columns: str, where: str = "TRUE") -> list[tuple[Any, ...]]:
-    """Return columns of the table of the trial, in its order."""
-    return world.read(f"SELECT {columns} FROM public.answers_trials WHERE {where}")  # noqa: S608  (SQL of the test's own)
-
-
-def logged(world: "DagsterWorld", result: dg.ExecuteInProcessResult) -> list[str]:
-    """Return the run log."""
-    return [entry.user_message for entry in world.instance.all_logs(result.run_id)]
-
-
-def outcome(result: dg.ExecuteInProcessResult) -> str:
-    """Return what a trial has said."""
-    [materialized] = result.get_asset_materialization_events()
-    return str(materialized.materialization.metadata["claude_batch/outcome"].value)
-
-
-def billed_usd(emulator: Emulator) -> float:
-    """Return what the emulator has billed, at batch prices."""
-    usd = 0.0
-    for model, tokens in emulator.audit.bill().items():
-        price = cost(model, Usage(input_tokens=tokens.input, output_tokens=tokens.output))
-        assert price is not None
-        usd += price.batch_usd
-    return usd
+    with taught(world, emulator):
+        yield world
 
 
 @pytest.fixture
@@ -127,7 +62,7 @@ def test_the_cheapest_that_is_right_often_enough_is_named(
     trying: "DagsterWorld", gold_asset: dg.AssetsDefinition, emulator: Emulator
 ) -> None:
     """Haiku is right too seldom, Opus is dearer than need be. Nothing is asked but gold rows, and the bill is told."""
-    before = billed_usd(emulator)
+    before = [batch.id for batch in emulator.audit.accepted()]
 
     result = trying.run(build_trials_asset(gold_asset, models=[HAIKU, SONNET, OPUS]))
 
@@ -137,7 +72,7 @@ def test_the_cheapest_that_is_right_often_enough_is_named(
         (SONNET, N, N, 151, True, True, True, False),
         (OPUS, N, N, 156, True, False, True, False),
     ]
-    assert sum(usd for (usd,) in lines(trying, "cost_usd")) == pytest.approx(billed_usd(emulator) - before)
+    assert sum(usd for (usd,) in lines(trying, "cost_usd")) == pytest.approx(billed_usd(emulator, without=before))
     assert lines(trying, "round(cost_per_1000_usd * gold_rows / 1000 - cost_usd, 9)") == [(0.0,)] * 3
     [(low, share, high, at_least, run_id)] = lines(
         trying, "accuracy_low, accuracy, accuracy_high, at_least, run_id", "named"
@@ -228,6 +163,30 @@ def test_a_trial_that_dies_is_taken_up(
 
 
 @pytest.mark.verify
+def test_a_trial_that_is_stopped_is_taken_up(trying: "DagsterWorld", gold_asset: dg.AssetsDefinition) -> None:
+    """One candidate is in flight when the run is interrupted, another not sent yet: each row is paid for once."""
+    patience = iter([False, True])
+
+    def interrupted(row: Mapping[str, Any]) -> str:
+        if trying.n_posts and not next(patience, True):
+            raise KeyboardInterrupt
+        return f"About:\n{row['text']}"
+
+    trials = build_trials_asset(gold_asset, prompts={"interrupted": interrupted})
+
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        trying.run(trials)
+
+    assert trying.n_posts == 1
+    [run] = trying.instance.get_runs(limit=1)
+    said = [entry.user_message for entry in trying.instance.all_logs(run.run_id)]
+    assert said.count("Stopped while waiting. The batches go on; the next run lands their answers.") == 1
+    assert trying.run(trials).success
+    assert len(trying.sent) == 2 * N
+    assert trying.paid_twice == []
+
+
+@pytest.mark.verify
 def test_a_table_with_rows_on_their_way_is_waited_for(
     trying: "DagsterWorld", gold_asset: dg.AssetsDefinition, emulator: Emulator
 ) -> None:
@@ -277,7 +236,7 @@ def test_prompts_are_compared_on_one_half_and_told_of_by_the_other(
         (SONNET, "current", n_chosen, None, False),
         (f"{SONNET}, prompt short", "short", n_chosen, N - n_chosen, True),
     ]
-    right = sum(truth(n) == answered(n, 95) for n in range(N) if not is_chosen_by(f'["d{n:03}"]'))
+    right = n_right([n for n in range(N) if not is_chosen_by(f'["d{n:03}"]')], SONNET)
     assert lines(trying, "held_out_accuracy", "named") == [(right / (N - n_chosen),)]
     assert "prompts were compared on one half of the gold rows only" in outcome(result)
     assert f"on the other half, {N - n_chosen} gold rows that had no part in the choice, it is right in" in outcome(
@@ -305,102 +264,16 @@ def test_a_candidate_that_fails_to_answer_is_wrong(
     """Invalid answers were paid for, twice each, and count as wrong; so nobody is named for what it does not answer."""
     emulator.answers.add(lambda text: number_in(text) < 50, "no JSON", model=SONNET)
 
-    trying.run(build_trials_asset(gold_asset, models=[SONNET]))
+    result = trying.run(build_trials_asset(gold_asset, models=[SONNET]))
 
+    assert f"{SONNET} has no usable answer to 50 gold rows, which count as wrong" in outcome(result)
     [(answers, right, passes, usd)] = lines(trying, "answers, right_answers, passes, cost_usd", "NOT is_current")
     assert (answers, passes) == (N - 50, False)
-    assert right == sum(truth(n) == answered(n, 95) for n in range(50, N))
+    assert right == n_right(range(50, N), SONNET)
     assert usd == pytest.approx(sum(usd for model, usd in trying.read(SPENT) if model == SONNET))
 
 
-def test_no_gold_value_is_ever_sent(trying: "DagsterWorld", classification: Declare, emulator: Emulator) -> None:
-    """Nor any column of the gold rows: neither in a template nor in the row that a function is given."""
-    trying.write(
-        "CREATE OR REPLACE TABLE public.labelled AS SELECT id, 'goldfinch ' || label AS label, 'goldfinch' AS text, "
-        "'goldfinch' AS note FROM public.labelled"
-    )
-    rows: list[Mapping[str, Any]] = []
-
-    def seen(row: Mapping[str, Any]) -> str:
-        rows.append(row)
-        return str(row["text"])
-
-    asset = build_batch_asset(name="answers", upstream="documents", ask=Ask("{text}", Answer), gold="labelled")
-
-    trying.run(build_trials_asset(asset, prompts={"seen": seen}))
-
-    assert {frozenset(row) for row in rows} == {frozenset({"id", "text", "published_on"})}
-    bodies = [orjson.dumps(params).decode() for params in emulator.audit.asked()]
-    assert len(trying.sent) == 2 * N
-    assert sum("number " in body for body in bodies) >= 2 * N, "these are the bodies"
-    assert not any("goldfinch" in body for body in bodies)
-
-
 @pytest.mark.verify
-def test_what_two_prompt_functions_make_alike_is_paid_for_once(
-    trying: "DagsterWorld", gold_asset: dg.AssetsDefinition
-) -> None:
-    """One of them shortens long documents, and the others are the same to both: the second waits for the first."""
-
-    def whole(row: Mapping[str, Any]) -> str:
-        return str(row["text"])
-
-    def shortened(row: Mapping[str, Any]) -> str:
-        return str(row["text"]).replace("1, a document", "1, a doc")
-
-    trying.run(build_trials_asset(gold_asset, prompts={"whole": whole, "shortened": shortened}))
-
-    assert len(trying.sent) == 2 * N + N // 10
-    assert trying.paid_twice == []
-
-
-@pytest.mark.verify
-def test_equal_documents_cost_as_much_as_others(trying: "DagsterWorld", gold_asset: dg.AssetsDefinition) -> None:
-    """They are asked once, so the bill is smaller; a row of the table costs what its answer does all the same."""
-    trying.write("UPDATE public.documents SET text = 'number 3, a document' WHERE id < 'd080'")
-
-    trying.run(build_trials_asset(gold_asset, models=[SONNET]))
-
-    assert len(trying.sent) == 2 * (1 + N // 2)
-    [(usd, per_row)] = lines(trying, "cost_usd, cost_per_1000_usd / 1000", "is_current")
-    assert usd < 0.6 * N * per_row
-    assert sum(usd for (usd,) in lines(trying, "cost_usd")) == pytest.approx(sum(usd for _, usd in trying.read(SPENT)))
-
-
-def test_partitions_tell_rows_apart_where_keys_do_not(trying: "DagsterWorld", classification: Declare) -> None:
-    """Each year counts its documents anew. Of a year's keys those are asked that the year has gold rows of."""
-    trying.write(
-        "UPDATE public.documents SET id = 'd' || lpad((substr(id, 2)::INT // 2)::VARCHAR, 3, '0')",
-        "CREATE OR REPLACE TABLE public.labelled AS SELECT 'd' || lpad((substr(id, 2)::INT // 2)::VARCHAR, 3, '0') AS "
-        "id, (1790 + substr(id, 2)::INT % 2)::VARCHAR AS partition_key, label FROM public.labelled "
-        "WHERE substr(id, 2)::INT % 2 = 0 OR id < 'd040'",
-        "INSERT INTO public.labelled VALUES ('d000', '2525', 'war'), ('d000', '1793', 'war')",
-    )
-    asset = classification(gold="labelled")
-
-    result = trying.run(build_trials_asset(asset, models=[SONNET]))
-
-    n = N // 2 + 20
-    assert len(trying.sent) == 2 * n
-    assert lines(trying, "gold_rows, answers, right_answers", "is_current") == [
-        (n, n, sum(truth(one) == answered(one, 60) for one in [*range(0, N, 2), *range(1, 40, 2)]))
-    ]
-    assert "2 gold rows are not upstream, and not counted" in outcome(result)
-    trying.run(asset, span=("1790", "1793"))
-    assert len(trying.sent) == 2 * n + N + OTHERS - n
-    assert trying.paid_twice == []
-
-
-@pytest.mark.verify
-def test_partitions_need_not_be_named_where_keys_tell_rows_apart(
-    trying: "DagsterWorld", classification: Declare
-) -> None:
-    """Then the gold rows need no more than keys, as for the checks."""
-    trying.run(build_trials_asset(classification(gold="labelled"), models=[SONNET]))
-
-    assert lines(trying, "gold_rows, answers") == [(N, N)] * 2
-
-
 def test_several_fields_have_a_row_each_and_all_of_them_have_to_pass(
     trying: "DagsterWorld", emulator: Emulator
 ) -> None:
@@ -439,37 +312,6 @@ def teach_two(emulator: Emulator) -> None:
 
 
 @pytest.mark.verify
-def test_gold_rows_that_tell_nothing_stop_the_trial(trying: "DagsterWorld", gold_asset: dg.AssetsDefinition) -> None:
-    """Before anything is sent, with what to do."""
-    trials = build_trials_asset(gold_asset, models=[SONNET])
-    trying.write("UPDATE public.labelled SET id = 'x' || id")
-    with pytest.raises(GoldError, match=r"none is among the rows of the upstream table public\.documents"):
-        trying.run(trials)
-
-    trying.write("DROP TABLE public.labelled")
-    with pytest.raises(GoldError, match=r"the gold rows, table public.labelled, cannot be read"):
-        trying.run(trials)
-
-    assert trying.n_posts == 0
-
-
-@pytest.mark.verify
-def test_rows_that_nobody_can_be_asked_about_do_not_count(
-    trying: "DagsterWorld", gold_asset: dg.AssetsDefinition
-) -> None:
-    """A key that two documents have, and one without a document: of no candidate do they tell anything."""
-    trying.write(
-        "INSERT INTO public.documents VALUES ('d000', 'number 7, a document', '1790-01-01')",
-        "UPDATE public.documents SET text = NULL WHERE id = 'd001'",
-    )
-
-    result = trying.run(build_trials_asset(gold_asset, models=[SONNET]))
-
-    assert lines(trying, "gold_rows, answers") == [(N - 2, N - 2)] * 2
-    assert "2 gold rows can be asked of no candidate" in outcome(result)
-
-
-@pytest.mark.verify
 def test_all_that_were_ever_tried_count(trying: "DagsterWorld", gold_asset: dg.AssetsDefinition) -> None:
     """Who tries one model after the other until one passes is held to as much as who tries all of them at once."""
     trying.run(build_trials_asset(gold_asset, models=[SONNET, OPUS]))
@@ -478,6 +320,12 @@ def test_all_that_were_ever_tried_count(trying: "DagsterWorld", gold_asset: dg.A
     trying.run(build_trials_asset(gold_asset, models=[OPUS]))
 
     assert lines(trying, "at_least", f"model = '{OPUS}'") == [(among_three,)]
+    n_sent = len(trying.sent)
+    trying.write("DROP SCHEMA claude_batch_trials CASCADE")  # new gold rows were drawn, say
+    trying.run(build_trials_asset(gold_asset, models=[OPUS]))
+    [(among_two,)] = lines(trying, "at_least", f"model = '{OPUS}'")
+    assert among_two > among_three
+    assert len(trying.sent) == n_sent
 
 
 def test_candidates_are_named_by_what_they_differ_in(classification: Declare) -> None:
@@ -542,3 +390,18 @@ def test_a_trial_stands_behind_its_asset(classification: Declare) -> None:
     upstream = [dg.AssetSpec("documents"), dg.AssetSpec("labelled")]
     resources = {"claude_batch": dg.ResourceDefinition.none_resource()}
     dg.Definitions.validate_loadable(dg.Definitions([asset, trials, *upstream], resources=resources))
+
+
+@pytest.mark.verify
+def test_a_candidate_without_a_listed_price_is_not_judged(
+    trying: "DagsterWorld", gold_asset: dg.AssetsDefinition
+) -> None:
+    """Nobody could say whether it is the cheapest. What the others are is said all the same."""
+    result = trying.run(build_trials_asset(gold_asset, models=["claude-mythos-5-1", OPUS]))
+
+    assert lines(trying, "candidate, passes, named, cost_usd IS NULL") == [
+        (HAIKU, False, False, False),
+        (OPUS, True, True, False),
+        ("claude-mythos-5-1", None, False, True),
+    ]
+    assert "claude-mythos-5-1 is not judged: the price of its model is not listed" in outcome(result)
