@@ -66,6 +66,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def has_own_documents(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether a file replaces the built-in corpus; whether it can be read is told by `read_settings`."""
+    return bool(environ.get("EXAMPLE_DOCUMENTS", "").strip())
+
+
 def _home(values: Mapping[str, str]) -> Path:
     named = values.get("EXAMPLE_HOME")
     home = Path(named).expanduser().resolve() if named else CHECKOUT / ".example"

@@ -5,6 +5,7 @@ import dagster as dg
 import pytest
 
 import example_project
+from example_project.assets import measured_by
 from example_project.instance import prepare_dagster_home
 from tests.canary import KEY
 
@@ -24,6 +25,14 @@ def test_definitions_load_without_starting_anything(home: Path) -> None:
         "cascaded_documents_review",
     }
     assert not (home / "emulator.json").exists()
+
+
+def test_documents_of_ones_own_are_held_against_no_gold_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows that were labelled are of the built-in corpus: of others they say nothing."""
+    monkeypatch.delenv("EXAMPLE_DOCUMENTS", raising=False)
+    assert set(measured_by()) == {"gold", "checks"}
+    monkeypatch.setenv("EXAMPLE_DOCUMENTS", "documents.jsonl")
+    assert measured_by() == {}
 
 
 def test_definitions_load_online(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
