@@ -12,6 +12,9 @@ from claude_batch_dagster.quality.field_quality import FieldQuality, TableQualit
 
 WORSE: Mapping[Level, int] = {"pass": 0, "warn": 1, "fail": 2}
 
+DIGITS = 4
+"""Of shares, behind the point."""
+
 NO_ANSWER = "no gold row has an answer yet, so nothing is known"
 
 
@@ -56,7 +59,7 @@ class GoldCheck(Check):
             level=max((self.level(value), *(level for _, level in bad)), key=WORSE.__getitem__),
             badness=(False, -value),
             metadata={
-                f"claude_batch/{self.figure}": value,
+                f"claude_batch/{self.figure}": round(value, DIGITS),
                 **self.thresholds,
                 "claude_batch/gold_rows": quality.n_gold,
                 **{f"claude_batch/{name}": n for name, n in quality.oddities.items()},

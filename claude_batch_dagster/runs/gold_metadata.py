@@ -5,15 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from claude_batch_dagster.checks.gold import Accuracy, GoldCheck
+from claude_batch_dagster.checks.gold import DIGITS, Accuracy, GoldCheck
 from claude_batch_dagster.quality.accuracy import Accuracy as Measured
 from claude_batch_dagster.quality.field_quality import FieldQuality, LabelsQuality, TableQuality
 from claude_batch_dagster.quality.intervals import Interval, percent
 from claude_batch_dagster.runs.gold import label_shares
 from claude_batch_dagster.runs.pictures import confusion_picture, shares_picture
-
-DIGITS = 4
-"""Of shares, behind the point."""
 
 
 def check_metadata(check: GoldCheck, quality: TableQuality) -> dict[str, Any]:
