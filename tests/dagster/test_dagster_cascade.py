@@ -113,6 +113,7 @@ def test_the_promise_is_kept_against_the_strong_model_itself(unlike: "DagsterWor
     assert decided(unlike)[CHEAP] > N / 3, "and most of it at the cheap price"
 
 
+@pytest.mark.verify
 def test_of_few_rows_all_go_up(unlike: "DagsterWorld") -> None:
     """Thirty are fewer than it takes to choose a threshold by: the strong model decides all of them."""
     write(unlike, texts(30))
@@ -207,6 +208,7 @@ def test_two_votes_say_what_the_cheap_model_is_unsure_of(unlike: "DagsterWorld")
     assert n_billed(unlike) == 2 * N + by[STRONG]
 
 
+@pytest.mark.verify
 def test_a_limit_is_one_of_both_models(unlike: "DagsterWorld") -> None:
     """Whoever asks for ten questions to look at pays for ten."""
     unlike.run(declare(), config={"limit": 10})

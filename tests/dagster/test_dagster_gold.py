@@ -257,6 +257,7 @@ def test_weights_say_for_how_many_rows_each_stands(labelled: "DagsterWorld", cla
     assert "have weights in 'weight' that are no positive numbers" in str(told.description)
 
 
+@pytest.mark.verify
 def test_gold_rows_may_be_a_file(labelled: "DagsterWorld", classification: Declare) -> None:
     """A CSV is read as texts: the table says what its columns are. Rows without a true value are left to be done."""
     path = labelled.folder / "gold.csv"
@@ -306,6 +307,7 @@ class Invoice(BaseModel):
     tags: list[str]
 
 
+@pytest.mark.verify
 def test_each_kind_of_field_is_compared_in_its_way(world: "DagsterWorld") -> None:
     """Numbers within a tolerance, labels exactly, lists as sets, text by a function; the worst field decides."""
     asset = build_batch_asset(

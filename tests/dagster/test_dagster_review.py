@@ -154,6 +154,7 @@ def test_answers_that_are_not_there_are_named(world: "DagsterWorld", classificat
 # --- rows that are labelled already ------------------------------------------------------------------
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("gold", ["gold", dg.AssetKey("gold"), dg.AssetDep("gold")], ids=["name", "key", "dep"])
 def test_rows_of_a_table_of_labels_are_left_out(world: "DagsterWorld", doubted: dg.AssetsDefinition, gold: Any) -> None:
     """By key and partition, where there is one: another row of that key is another row."""
@@ -167,6 +168,7 @@ def test_rows_of_a_table_of_labels_are_left_out(world: "DagsterWorld", doubted: 
     assert metadata_of(world)["claude_batch/sum_of_weights"] == 3
 
 
+@pytest.mark.verify
 def test_documents_and_labels_may_come_from_io_managers(
     world: "DagsterWorld", classification: Declare, frames: "FrameIOManager"
 ) -> None:
@@ -191,6 +193,7 @@ def test_documents_and_labels_may_come_from_io_managers(
 # --- partitions, keys, names -------------------------------------------------------------------------
 
 
+@pytest.mark.verify
 def test_one_key_in_two_partitions_is_two_rows(world: "DagsterWorld", asking: Declare) -> None:
     """Each with its own document; keys of several columns too."""
     kinds = "id VARCHAR, part INTEGER, text VARCHAR, published_on DATE"
@@ -212,6 +215,7 @@ def test_one_key_in_two_partitions_is_two_rows(world: "DagsterWorld", asking: De
     ]
 
 
+@pytest.mark.verify
 def test_a_partition_in_two_dimensions_is_one_key(world: "DagsterWorld", asking: Declare) -> None:
     """As Dagster writes it."""
     grid = dg.MultiPartitionsDefinition(

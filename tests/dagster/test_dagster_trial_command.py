@@ -79,6 +79,7 @@ def test_the_plan_with_its_dollars_comes_first(world: "DagsterWorld", trial: Tri
     assert world.n_posts == 0
 
 
+@pytest.mark.verify
 def test_the_candidates_and_the_one_that_is_named(world: "DagsterWorld", trial: Trial) -> None:
     """After a yes they are asked; a second time there is nothing to send, and so nothing to ask for."""
     result = trial("answers", answer="y\n")

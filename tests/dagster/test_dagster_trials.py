@@ -124,6 +124,7 @@ def test_what_a_trial_has_answered_the_table_need_not_ask(
     assert trying.paid_twice == []
 
 
+@pytest.mark.verify
 def test_what_the_table_has_answered_a_trial_need_not_ask(
     trying: "DagsterWorld", gold_asset: dg.AssetsDefinition
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_table_with_rows_on_their_way_is_waited_for(
     assert trying.paid_twice == []
 
 
+@pytest.mark.verify
 def test_candidates_share_a_budget_and_are_not_judged_beyond_it(
     trying: "DagsterWorld", gold_asset: dg.AssetsDefinition
 ) -> None:
@@ -221,6 +223,7 @@ def test_candidates_share_a_budget_and_are_not_judged_beyond_it(
     assert "none can be named" in outcome(result)
 
 
+@pytest.mark.verify
 def test_prompts_are_compared_on_one_half_and_told_of_by_the_other(
     trying: "DagsterWorld", classification: Declare
 ) -> None:
@@ -258,6 +261,7 @@ def test_with_few_gold_rows_none_is_named(trying: "DagsterWorld", gold_asset: dg
     assert lines(trying, "count(*) FILTER (named)") == [(0,)]
 
 
+@pytest.mark.verify
 def test_a_candidate_that_fails_to_answer_is_wrong(
     trying: "DagsterWorld", gold_asset: dg.AssetsDefinition, emulator: Emulator
 ) -> None:

@@ -211,6 +211,7 @@ def test_of_several_fields_each_has_to_pass() -> None:
     assert in_every_field([label]) is label
 
 
+@pytest.mark.verify
 def test_one_that_is_below_the_bar_in_some_field_is_named_as_seldom_as_by_that_field() -> None:
     """In at most 5 % of a thousand tasks, however good it is in the other."""
     rng = np.random.default_rng(SEED)
