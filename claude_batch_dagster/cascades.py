@@ -11,8 +11,8 @@ from claude_batch_dagster.core.reporting.report import Standing
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.engine import Engine
-from claude_batch_dagster.quality.threshold import Threshold, choose_threshold
-from claude_batch_dagster.storage.duckdb.cascading import Cascading, rows_that_went_up
+from claude_batch_dagster.quality.threshold import Threshold, choose_threshold, pairs_needed
+from claude_batch_dagster.storage.duckdb.cascading import Cascading, escalated_of
 from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
 from claude_batch_dagster.storage.duckdb.statistics import standings
 from claude_batch_dagster.storage.duckdb.warehouse import exists
@@ -55,9 +55,7 @@ class CascadeTask:
 
     def of_rows_that_went_up(self) -> Task:
         """Return what the strong model is asked, of the rows that have gone up by now."""
-        upstream = self.second.upstream
-        relation = rows_that_went_up(upstream.relation, self.final, upstream.key)
-        return replace(self.second, upstream=replace(upstream, relation=relation))
+        return replace(self.second, upstream=replace(self.second.upstream, only=escalated_of(self.final).sql))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +65,8 @@ class Chosen:
     threshold: Threshold | None
     """None where nothing can be promised: all rows go up."""
     n_pairs: int
+    waiting: Sequence[str | None] = ()
+    """Partitions for which nothing is decided yet: their part of the sample, or that of others, is not answered."""
 
     @property
     def value(self) -> float | None:
@@ -92,10 +92,15 @@ def raise_sample(engine: Engine, cascade: CascadeTask, partitions: Sequence[Part
 def raise_unsure(engine: Engine, cascade: CascadeTask, partitions: Sequence[Partition]) -> Chosen:
     """Choose the threshold by the rows that both models have answered, and let the rows below it go up."""
     with engine.warehouse.connect() as connection, engine.warehouse.writing():
-        cascading = _cascading(connection, cascade)
+        cascading, keys = _cascading(connection, cascade), _keys(partitions)
         chosen = _chosen(cascading.pairs(cascade.n_pairs), cascade)
-        cascading.raise_unsure(_keys(partitions), chosen.value)
-    return chosen
+        too_few = chosen.n_pairs < pairs_needed(agreement=cascade.agreement, delta=cascade.delta)
+        hasty = chosen.threshold is None and too_few and bool(cascading.waiting())
+        waiting = keys if hasty else cascading.waiting(keys)
+        decided = [key for key in keys if key not in waiting]
+        if decided:
+            cascading.raise_unsure(decided, chosen.value)
+    return replace(chosen, waiting=waiting)
 
 
 def show(
@@ -104,7 +109,9 @@ def show(
     """Bring the asset's table up to date; return who has decided how many rows, and what the table holds now."""
     schema, keys = cascade.first.schema, _keys(partitions)
     with engine.warehouse.connect() as connection, engine.warehouse.writing():
-        decided = _cascading(connection, cascade).show(keys, schema, cascade.models)
+        cascading = _cascading(connection, cascade)
+        gone = [key for key in cascading.partitions() if key not in keys and not engine.is_partition(key)]
+        decided = cascading.show(keys, schema, cascade.models, gone)
         held = standings(
             connection,
             cascade.final,

@@ -34,7 +34,7 @@ class Cascade:
         confidence: The output field that says how sure an answer is: `confidences=True` of a classification adds it.
         vote: In place of a confidence: the same question in other words, which the cheap model (or another one) is
             asked too, of all rows. It is unsure where both answers differ.
-        compared: Output fields in which both models have to agree; default those with a closed list of values.
+        compared: Output fields in which both models have to agree; default the first with a closed list of values.
 
     Raises:
         ConfigurationError: One of these cannot be.
@@ -83,7 +83,7 @@ def cascade_task(given: str | Ask | Cascade, ask: Ask, task: Task, *, reads_fram
     closed = [name for name in ask.schema.columns if ask.schema.is_closed(name)]
     passes = Passes(
         key=task.upstream.key,
-        compared=cascade.compared or closed[:1],
+        compared=(cascade.compared,) if isinstance(cascade.compared, str) else cascade.compared or closed[:1],
         confidence=None if cascade.vote else cascade.confidence,
     )
     _check(passes, ask, [one for one in (strong, cascade.vote) if one is not None])
@@ -116,10 +116,15 @@ def _check(passes: Passes, ask: Ask, others: Sequence[Ask]) -> None:
     columns = ask.schema.columns
     if passes.confidence is not None and columns.get(passes.confidence) != "DOUBLE":
         raise ConfigurationError(
-            f"escalate_to= needs an output field {passes.confidence!r} that is a number: how sure the model is, from 0 "
-            "to 1. A classification has it with confidences=True; of another question name it: "
+            f"escalate_to= needs an output field {passes.confidence!r} that is a number (a float): how sure the model "
+            "is, from 0 to 1. A classification has it with confidences=True; of another question name it: "
             "Cascade(to=..., confidence='sure'); or let a second vote say it: Cascade(to=..., vote=Ask(...))."
         )
+    for name in (*passes.key, *columns):
+        if name.lower() == "decided_by":
+            raise ConfigurationError(
+                "a cascade writes who has decided into decided_by: call the key or field otherwise."
+            )
     for name in passes.compared:
         if name not in columns:
             raise ConfigurationError(

@@ -93,9 +93,11 @@ def gold_rows(
             shown_as=shown_as,
             key=tuple(keys),
             fields=schema.columns,
-            weight=_weight(gold, schema),
+            weight=_weight(gold, [*keys, *schema.columns]),
             nullable=frozenset(gold.nullable),
-            labeled=frozenset(name for name in schema.columns if schema.is_closed(name)),
+            labeled=frozenset(
+                name for name, kind in schema.columns.items() if schema.is_closed(name) and not isinstance(kind, list)
+            ),
         ),
         rules={name: _rule(name, kind, gold, schema) for name, kind in schema.columns.items()},
     )
@@ -137,11 +139,13 @@ def _suffix(given: Any) -> str:
     return Path(given).suffix.lower() if isinstance(given, str | Path) else ""
 
 
-def _weight(gold: Gold, schema: OutputSchema) -> str:
-    """Return the column of weights: none by the usual name where an output field has it."""
-    if gold.weight.lower() in {name.lower() for name in schema.columns}:
+def _weight(gold: Gold, taken: Sequence[str]) -> str:
+    """Return the column of weights: none by the usual name where a key or an output field has it."""
+    if gold.weight.lower() in {name.lower() for name in taken}:
         if gold.weight != "weight":
-            raise ConfigurationError(f"gold rows cannot have weights in {gold.weight!r}: an output field has the name.")
+            raise ConfigurationError(
+                f"gold rows cannot have weights in {gold.weight!r}: a key or an output field has the name."
+            )
         return "_weight"
     return gold.weight
 

@@ -17,6 +17,8 @@ DIGITS = 4
 
 NO_ANSWER = "no gold row has an answer yet, so nothing is known"
 
+NOT_THERE = "no gold row is in the table (yet): their keys, and partition_key if they have it, are those of no row"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GoldCheck(Check):
@@ -65,13 +67,19 @@ class GoldCheck(Check):
                 **{f"claude_batch/{name}": n for name, n in quality.oddities.items()},
                 **self.facts(quality),
             },
-            told=quality.problem or (NO_ANSWER if not found else _told_of([partition for partition, _ in bad])),
+            told=quality.problem or (_nothing(quality) if not found else _told_of([partition for partition, _ in bad])),
         )
 
     def facts(self, quality: TableQuality) -> Mapping[str, Any]:
         """Return further metadata."""
         del quality
         return {}
+
+
+def _nothing(quality: TableQuality) -> str:
+    """Say why nothing is known."""
+    is_absent = quality.n_gold > 0 and quality.oddities.get("gold_rows_not_in_the_table") == quality.n_gold
+    return NOT_THERE if is_absent else NO_ANSWER
 
 
 def _told_of(partitions: list[str]) -> str | None:

@@ -58,7 +58,7 @@ class Rule:
         if _is_missing(answer) or _is_missing(gold):
             return _is_missing(answer) and _is_missing(gold)
         if self.same is not None:
-            return bool(self.same(answer, gold))
+            return self._said_to_be_same(answer, gold)
         if self.is_list:
             return self._set_of(answer) == self._set_of(gold)
         match self.kind:
@@ -69,6 +69,18 @@ class Rule:
                 return abs(_moment(answer) - _moment(gold)) <= within
             case _:
                 return self._plain(answer) == self._plain(gold)
+
+    def _said_to_be_same(self, answer: object, gold: object) -> bool:
+        """Ask the user's function; what it raises may quote a document, so only its kind is told."""
+        assert self.same is not None  # noqa: S101  (whoever asks has looked)
+        try:
+            return bool(self.same(answer, gold))
+        except Exception as error:  # noqa: BLE001  (nobody knows what it raises)
+            kind = type(error).__name__
+        raise ConfigurationError(
+            f"the function that says whether an answer is right (same) has raised {kind}. Let it return True or False "
+            "for whatever it is given."
+        )
 
     def _set_of(self, values: object) -> frozenset[object]:
         if not isinstance(values, Collection) or isinstance(values, str | bytes):

@@ -30,7 +30,7 @@ class Asker:
     config: RunConfig
     gold: GoldRows | None = None
     n_sent: int = field(default=0, init=False)
-    """Requests that engines of this run have sent, which were closed by now."""
+    """Requests that engines of this run have sent by now."""
 
     @property
     def partitions(self) -> list[Partition]:
@@ -41,8 +41,6 @@ class Asker:
     def engine(self, task: Task) -> Iterator[Engine]:
         """Open an engine."""
         engine = open_engine(self.context, self.resource, task, self.config)
-        if self.config.limit is not None:  # of the run, and not of each engine
-            engine.settings = replace(engine.settings, limit=max(0, self.config.limit - self.n_sent))
         try:
             yield engine
         except INTERRUPTIONS:
@@ -50,6 +48,11 @@ class Asker:
             raise
         finally:
             engine.close()
+
+    def limit(self, engine: Engine) -> None:
+        """Let an engine send what is left of the limit: it is one of the run, and not of each model."""
+        if self.config.limit is not None:
+            engine.settings = replace(engine.settings, limit=max(0, self.config.limit - self.n_sent))
 
     def measured(self, engine: Engine, table: TableName) -> TableQuality | None:
         """Return how right a table is; None without gold rows."""

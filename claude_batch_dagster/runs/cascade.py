@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,14 +41,15 @@ class CascadeRun:
     def run(self) -> RunReport:
         """Bring every row to its verdict by one model or the other, and the asset's table up to date."""
         partitions, cascade = self.asker.partitions, self.cascade
-        sent = self._send(partitions)
-        with self.asker.engine(cascade.first) as first:
-            reports = [first.run(partitions)]
-            self._count(reports)
-            if not reports[0].failure and cascade.vote is not None:
-                reports.append(self._asked(cascade.vote, partitions))
+        with ExitStack() as stack:  # engines stay open: whoever stops the run stops what all of them have sent
+            first, second = (stack.enter_context(self.asker.engine(task)) for task in (cascade.first, self._up))
+            vote = None if cascade.vote is None else stack.enter_context(self.asker.engine(cascade.vote))
+            sent = self._send(first, vote, second, partitions)
+            reports = [self._answered(first, partitions)]
+            if not reports[0].failure and vote is not None:
+                reports.append(self._answered(vote, partitions))
             if not reports[-1].failure:
-                reports += self._escalate(first, partitions)
+                reports += self._escalate(first, second, partitions)
             self.decided, held = show(first, cascade, partitions)
             self.quality = self.asker.measured(first, cascade.final)
         if self.decided.n_waiting:
@@ -55,35 +57,41 @@ class CascadeRun:
             self._log.warning("%s no usable answer of %s; the next run asks again", waiting, cascade.models[1])
         return _joined(reports, held, sent)
 
-    def _send(self, partitions: list[Partition]) -> Counter[str | None]:
+    def _send(
+        self, first: Engine, vote: Engine | None, second: Engine, partitions: list[Partition]
+    ) -> Counter[str | None]:
         """Send what is known to be needed, to all models at the same time; return how many requests, by partition."""
-        cascade, sent = self.cascade, Counter[str | None]()
-        with self.asker.engine(cascade.first) as first:
-            check_table(first, cascade)
-            sent.update(first.submit(partitions).n_asked)
-            self.asker.n_sent = sent.total()
-            raise_sample(first, cascade, partitions)
-            for task in filter(None, (cascade.vote, cascade.of_rows_that_went_up())):
-                with self.asker.engine(task) as engine:
-                    sent.update(engine.submit(partitions).n_asked)
-                self.asker.n_sent = sent.total()
+        sent = Counter[str | None]()
+        check_table(first, self.cascade)
+        for engine in (first, vote, second):
+            if engine is second:
+                raise_sample(first, self.cascade, partitions)
+            if engine is not None:
+                self.asker.limit(engine)
+                n_asked = Counter(engine.submit(partitions).n_asked)
+                self.asker.n_sent += n_asked.total()
+                sent.update(n_asked)
         return sent
 
-    def _asked(self, task: Task, partitions: list[Partition]) -> RunReport:
+    def _answered(self, engine: Engine, partitions: list[Partition]) -> RunReport:
         """Have one model answer what it has been sent, and what is still to be sent to it."""
-        with self.asker.engine(task) as engine:
-            report = engine.run(partitions)
-        self._count([report])
+        self.asker.limit(engine)
+        report = engine.run(partitions)
+        self.asker.n_sent += report.n_sent
         return report
 
-    def _count(self, reports: Sequence[RunReport]) -> None:
-        self.asker.n_sent += sum(report.n_sent for report in reports)
+    @property
+    def _up(self) -> Task:
+        return self.cascade.of_rows_that_went_up()
 
     def tell_plan(self) -> None:
         """Say what a run would do, and what it would cost at most, and do nothing of it."""
         partitions, (cheap, strong) = self.asker.partitions, self.cascade.models
         with self.asker.engine(self.cascade.first) as first:
             tell_plan(self.asker.context, first.plan(partitions))
+        if self.cascade.vote is not None:
+            with self.asker.engine(self.cascade.vote) as vote:
+                self._log.info("DRY RUN: the second vote: %s", of_total(vote.plan(partitions)))
         with self.asker.engine(self.cascade.second) as second:
             most = of_total(second.plan(partitions))
         self._log.info(
@@ -99,21 +107,29 @@ class CascadeRun:
             metadata["claude_batch/escalated_below"] = self.chosen.threshold.value
         return metadata
 
-    def _escalate(self, first: Engine, partitions: list[Partition]) -> list[RunReport]:
+    def _escalate(self, first: Engine, second: Engine, partitions: list[Partition]) -> list[RunReport]:
         """Have the sample answered, choose the threshold, and have the rest answered that is below it."""
-        task = self.cascade.of_rows_that_went_up()
-        sampled = self._asked(task, partitions)
+        sampled = self._answered(second, partitions)
         if sampled.failure:
             return [sampled]
         self.chosen = raise_unsure(first, self.cascade, partitions)
         self._tell_chosen(self.chosen)
-        return [sampled, self._asked(task, partitions)]
+        return [sampled, self._answered(second, partitions)]
 
     def _tell_chosen(self, chosen: Chosen) -> None:
         """Say which rows go up, and what is promised of that."""
         cheap, strong = self.cascade.models
         goal = f"at least {percent(self.cascade.agreement)} of all rows have the answer of {strong}"
         by = f"by {counted(chosen.n_pairs, 'row')} that both have answered"
+        if chosen.waiting:
+            parts = counted(len(chosen.waiting), "partition waits", "partitions wait")
+            self._log.warning(
+                "%s: which rows are unsure cannot be said before %s has answered the sample of these and other "
+                "partitions. Their rows keep the answers of %s until the next run.",
+                *(parts, strong, cheap),
+            )
+        if chosen.waiting or not chosen.n_pairs:
+            return
         if chosen.threshold is None:
             fewest = pairs_needed(agreement=self.cascade.agreement, delta=self.cascade.delta)
             self._log.warning(

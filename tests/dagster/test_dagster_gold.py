@@ -201,7 +201,7 @@ def test_gold_rows_of_a_partition_that_is_not_there_yet_say_so(
     told = evaluation(labelled.run(classification(gold="labelled"), partition="1791"))
 
     assert not told.passed
-    assert told.description == "no gold row has an answer yet, so nothing is known"
+    assert str(told.description).startswith("no gold row is in the table (yet)")
     assert figure(told, "gold_rows_not_in_the_table") == 30
 
     told = evaluation(labelled.run(classification(gold="labelled"), partition="1790"))
@@ -305,6 +305,7 @@ class Invoice(BaseModel):
     paid: bool
     subject: str
     tags: list[str]
+    topics: list[Literal["tax", "war"]]
 
 
 @pytest.mark.verify
@@ -323,7 +324,7 @@ def test_each_kind_of_field_is_compared_in_its_way(world: "DagsterWorld") -> Non
     world.run(asset)
     world.write(
         "CREATE TABLE public.labelled AS SELECT id, amount + 0.25 AS amount, kind, NOT paid AS paid, "
-        "left(subject, 3) AS subject, list_reverse(tags || tags) AS tags FROM public.answers"
+        "left(subject, 3) AS subject, list_reverse(tags || tags) AS tags, topics FROM public.answers"
     )
 
     told = evaluation(world.run(asset))
@@ -335,8 +336,26 @@ def test_each_kind_of_field_is_compared_in_its_way(world: "DagsterWorld") -> Non
         "paid": "0 %",
         "subject": "100 %",
         "tags": "100 %",
+        "topics": "100 %",
     }
     assert figure(told, "accuracy") == 0.0, "the worst field"
+
+
+@pytest.mark.verify
+def test_a_function_that_raises_is_named_and_what_it_raised_is_not(
+    labelled: "DagsterWorld", classification: Declare
+) -> None:
+    """It may quote a document; the check says that it is wrong, and no answer is concerned."""
+
+    def same(answer: str, true: str) -> bool:
+        raise KeyError(f"{answer} {true}")
+
+    told = evaluation(
+        labelled.run(classification(partitions_def=None, gold=Gold(source="labelled", same={"label": same})))
+    )
+
+    assert "has raised KeyError" in str(told.description)
+    assert "economy" not in str(told.description)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +364,7 @@ def test_each_kind_of_field_is_compared_in_its_way(world: "DagsterWorld") -> Non
         (Path("gold.txt"), "files that end in .csv or .parquet"),
         ({"source": "labelled", "tolerance": {"labl": 1}}, "which is no output field: label"),
         ({"source": "labelled", "tolerance": {"label": 1}}, "neither a number nor a date"),
-        ({"source": "labelled", "weight": "label"}, "an output field has the name"),
+        ({"source": "labelled", "weight": "label"}, "a key or an output field has the name"),
         ({}, "name one of them"),
         ({"source": "labelled", "sql": "FROM x"}, "name one of them"),
         ({"source": dg.AssetIn("labelled")}, "name their asset itself"),

@@ -107,13 +107,14 @@ def wait_until(look: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def stopping(world: "DagsterWorld", act: Act) -> Iterator[None]:
-    """Interrupt the latest run, that within the block, as Dagster does, once a batch is accepted and it waits."""
+def stopping(world: "DagsterWorld", act: Act, *, n_batches: int = 1) -> Iterator[None]:
+    """Interrupt the latest run, that within the block, as Dagster does, once its batches are accepted and it waits."""
     before = world.instance.get_runs_count()
 
     def wait_and_stop() -> None:
         try:
             wait_until_accepted(world)
+            wait_until(lambda: len([*world.emulator.audit.accepted()]) >= n_batches)
             wait_until(lambda: any("batch open" in line for line in latest_log(world, before)))
             act(world.instance, world.instance.get_runs(limit=1)[0])
         finally:  # else the run would wait for ever
@@ -134,11 +135,15 @@ def reading() -> bool:
 
 def status(world: "DagsterWorld") -> str:
     """Return what the API says of the one batch of the world."""
-    (batch,) = world.emulator.audit.accepted()
-    reply = world.emulator.handle(
-        "GET", f"/v1/messages/batches/{batch.id}", {"x-api-key": "k", "anthropic-version": "2023-06-01"}, b""
-    )
-    return str(reply.json()["processing_status"])
+    (only,) = statuses(world)
+    return only
+
+
+def statuses(world: "DagsterWorld") -> list[str]:
+    """Return what the API says of each batch of the world."""
+    headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+    paths = [f"/v1/messages/batches/{batch.id}" for batch in world.emulator.audit.accepted()]
+    return [str(world.emulator.handle("GET", path, headers, b"").json()["processing_status"]) for path in paths]
 
 
 def log(world: "DagsterWorld") -> str:
@@ -174,6 +179,23 @@ def test_f63_a_person_who_terminates_a_run_cancels_its_batches(
     world.emulator.clock.advance(hours=1)
     world.emulator.pace.batch_seconds = 0
     world.run(classification(), span=ALL)
+    assert world.statuses() == {"succeeded": 4}
+    assert world.paid_twice == []
+
+
+def test_f63_terminating_a_cascade_cancels_the_batches_of_both_models(
+    waiting_world: "DagsterWorld", classification: Declare
+) -> None:
+    """The cheap model's, for which the run waits, and the sample's, which is on its way beside it."""
+    world = waiting_world
+    asset = classification(confidences=True, escalate_to="claude-opus-5-5")
+    with stopping(world, by_a_person, n_batches=2):
+        world.run(asset, span=ALL)
+
+    assert statuses(world) == ["canceling", "canceling"]
+    world.emulator.clock.advance(hours=1)
+    world.emulator.pace.batch_seconds = 0
+    world.run(asset, span=ALL)
     assert world.statuses() == {"succeeded": 4}
     assert world.paid_twice == []
 

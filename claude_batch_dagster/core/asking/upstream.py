@@ -15,5 +15,7 @@ class Upstream:
     """What messages call it."""
     key: tuple[str, ...]
     rule: PartitionRule
+    only: str | None = None
+    """SQL of a table with the key columns and `partition_key`: rows that are not in it are none; None for all rows."""
     sample_columns: tuple[str, ...] = ()
     """Columns to show in sample rows: none, unless documents may be seen in the UI."""

@@ -57,6 +57,7 @@ def joined(first: PartitionReport, second: PartitionReport | None) -> PartitionR
         seconds_to_answer=_either(first.seconds_to_answer, second.seconds_to_answer),
         doubts=_doubts(first.doubts, second.doubts),
         table_doubts=_doubts(first.table_doubts, second.table_doubts),
+        committed_usd=second.committed_usd,  # the later one: reservations of before are settled by then
         oldest_open_days=max(first.oldest_open_days, second.oldest_open_days),
         costs=_costs(first.costs, second.costs),
     )

@@ -12,9 +12,16 @@ from claude_batch_dagster.core.tables import MAX_NAME_BYTES, TableName, listed, 
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.asking.questions import SCHEMA, questions_of
 from claude_batch_dagster.storage.duckdb.collecting.output_table import OutputTable
+from claude_batch_dagster.storage.duckdb.warehouse import exists
 
 UNUSABLE = (Verdict.INVALID, Verdict.TRUNCATED, Verdict.REFUSED)
 """What the first model could not answer: another may. What the service failed at is asked again by itself."""
+
+ANSWERED = (Verdict.SUCCEEDED, *UNUSABLE, Verdict.REJECTED, Verdict.ERRORED)
+"""What the strong model can say of a row for good. Others are on their way, or wait for money."""
+
+QUESTION, REASON = "_cb_question", "_cb_reason"
+"""Columns beside the key of a row that went up: what it asked the first model then, and why it did."""
 
 SAMPLE, UNSURE = "sample", "unsure"
 """Why a row goes up."""
@@ -53,12 +60,25 @@ class Cascading:
             "AND schema_name = ? AND table_name = ? ORDER BY column_index",
             [self.escalated.schema, self.escalated.table],
         ).fetchall()
-        if present and present[: len(kinds)] != list(kinds.items()):
+        if present and not self._adapted(dict(present), kinds):
             self.connection.execute(f"DROP TABLE {self.escalated.sql}")
         self.connection.execute(
             f"CREATE TABLE IF NOT EXISTS {self.escalated.sql} "
-            f"({columns}, partition_key VARCHAR, question VARCHAR, reason VARCHAR)"
+            f"({columns}, partition_key VARCHAR, {QUESTION} VARCHAR, {REASON} VARCHAR)"
         )
+
+    def _adapted(self, present: Mapping[str, str], kinds: Mapping[str, str]) -> bool:
+        """Give the keys the types of today, as where upstream has wider ones; return whether that can be done."""
+        if [*present][: len(kinds)] != [*kinds]:
+            return False
+        try:
+            for name, kind in kinds.items():
+                if present[name] != kind:
+                    column = f"{self.escalated.sql} ALTER COLUMN {quoted(name)}"
+                    self.connection.execute(f"ALTER TABLE {column} SET DATA TYPE {kind}")
+        except (duckdb.ConversionException, duckdb.BinderException):
+            return False
+        return True
 
     def raise_sample(self, partition_keys: Sequence[str | None], n: int) -> None:
         """
@@ -87,21 +107,39 @@ class Cascading:
         """
         Return the rows of the sample: how sure the first model was of each, and whether the strong one agrees.
 
-        One that the strong model has not answered counts as if it did not, so that the sample stays a random one.
+        Of partitions only whose sample is answered as a whole: of one that is on its way, those that come first are no
+        random ones. What the strong model had no usable answer to counts as if it did not agree.
         """
         confidence, vote = self._confidence
         good = f"= '{Verdict.SUCCEEDED}'"
+        scope = "ANTI JOIN _cb_open AS w ON t.partition_key IS NOT DISTINCT FROM w.partition_key"
+        self._find_open(n)
         found = self.connection.execute(
             f"SELECT CASE WHEN t.status {good} THEN {confidence} END, "
-            f"coalesce(s.status {good} AND {self._agree('t', 's')}, false) FROM {self.escalated.sql} AS e "
-            f"JOIN {self.first.sql} AS t ON {self._same('e', 't')} {vote} "
-            f"LEFT JOIN {self.second.sql} AS s ON {self._same('e', 's')} WHERE {self._hash('e')} <= {self._limit(n)}"
+            f"coalesce(s.status {good} AND {self._agree('t', 's')}, false) FROM {self.first.sql} AS t {scope} {vote} "
+            f"JOIN {self._current} AS e ON {self._same('t', 'e')} "
+            f"JOIN {self.second.sql} AS s ON {self._same('t', 's')} WHERE {self._hash('t')} <= {self._limit(n)}"
         ).fetchall()
-        [(n_rows,)] = self.connection.execute(f"SELECT count(*) FROM {self.first.sql}").fetchall()
+        [(n_rows,)] = self.connection.execute(f"SELECT count(*) FROM {self.first.sql} AS t {scope}").fetchall()
         return Pairs(
             confidences=[confidence for confidence, _ in found],
             agrees=[agreed for _, agreed in found],
             n_rows=int(n_rows),
+        )
+
+    def waiting(self, partition_keys: Sequence[str | None] | None = None) -> list[str | None]:
+        """Return those partitions, of all or of these, whose sample is not answered as a whole; `pairs` finds them."""
+        found = [key for (key,) in self.connection.execute("SELECT partition_key FROM _cb_open").fetchall()]
+        return found if partition_keys is None else [key for key in partition_keys if key in found]
+
+    def _find_open(self, n: int) -> None:
+        """Find the partitions of which a row of the sample is not answered, and may be yet."""
+        answered = ", ".join(f"'{verdict}'" for verdict in ANSWERED)
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE _cb_open AS SELECT DISTINCT q.partition_key FROM {self._asked} AS q "
+            f"LEFT JOIN {self._current} AS e ON {self._same('q', 'e')} "
+            f"LEFT JOIN {self.second.sql} AS s ON {self._same('e', 's')} WHERE {self._hash('q')} <= {self._limit(n)} "
+            f"AND coalesce(s.status NOT IN ({answered}), true)"
         )
 
     def show(
@@ -109,11 +147,13 @@ class Cascading:
         partition_keys: Sequence[str | None],
         schema: OutputSchema,
         models: tuple[str, str],
+        gone: Sequence[str | None] = (),
     ) -> Decided:
         """
         Bring the asset's table up to date: the strong model's answer where a row went up and has one, else the first's.
 
-        `models` are the names of both, for the column `decided_by`. In one transaction.
+        `models` are the names of both, for the column `decided_by`; `gone` are partitions that there are no more.
+        In one transaction.
         """
         table = OutputTable(target=self.final, key_types=self._key_types(), schema=schema)
         table.prepare(self.connection)
@@ -123,12 +163,12 @@ class Cascading:
         columns = [self._shown(name, up, models[1]) for name in names]
         chosen = f"CASE WHEN {up} THEN {literal(models[1])} WHEN t.status = '{Verdict.SUCCEEDED}' THEN "
         self.connection.begin()
-        self._drop_of(partition_keys)
+        self._drop_of([*partition_keys, *gone])
         self.connection.execute(
             f"INSERT INTO {self.final.sql} ({listed(names)}, {DECIDED_BY}) "
             f"SELECT {', '.join(columns)}, {chosen}{literal(models[0])} END FROM {self.first.sql} AS t "
             f"{self._scope('t', partition_keys)} LEFT JOIN {self._current} AS e ON {self._same('t', 'e')} "
-            f"LEFT JOIN {self.second.sql} AS s ON {self._same('e', 's')}"
+            f"LEFT JOIN {self.second.sql} AS s ON {self._same('e', 's')} {self._voted}"
         )
         self.connection.commit()
         return self._decided(partition_keys)
@@ -141,7 +181,12 @@ class Cascading:
         if self.vote is None:
             return f"t.{quoted(self.passes.confidence or '')}", ""
         same = f"coalesce(v.status = '{Verdict.SUCCEEDED}' AND {self._agree('t', 'v')}, false)::INT"
-        return same, f"LEFT JOIN {self.vote.sql} AS v ON {self._same('t', 'v')}"
+        return same, self._voted
+
+    @property
+    def _voted(self) -> str:
+        """Return the SQL of a join with the second vote on a row t, if there is one."""
+        return "" if self.vote is None else f"LEFT JOIN {self.vote.sql} AS v ON {self._same('t', 'v')}"
 
     def _agree(self, one: str, other: str) -> str:
         """Return the SQL of two answers being the same."""
@@ -159,7 +204,7 @@ class Cascading:
         """The rows that went up and ask the first model today what they asked then."""
         return (
             f"(SELECT e.* FROM {self.escalated.sql} AS e JOIN {self._asked} AS q ON {self._same('e', 'q')} "
-            "AND e.question = q.request_hash)"
+            f"AND e.{QUESTION} = q.request_hash)"
         )
 
     def _shown(self, name: str, up: str, strong: str) -> str:
@@ -168,13 +213,14 @@ class Cascading:
         if name in self.passes.key or name == "partition_key":
             return f"t.{column}"
         if name in SUMMED:
-            return (
-                f"CASE WHEN s.status IS NULL THEN t.{column} ELSE coalesce(t.{column}, 0) + coalesce(s.{column}, 0) END"
-            )
+            others = [f"coalesce({table}.{column}, 0)" for table in ("s", *(["v"] if self.vote else []))]
+            both = f"coalesce(t.{column}, 0) + {' + '.join(others)}"
+            return f"CASE WHEN t.{column} IS NULL AND s.status IS NULL THEN NULL ELSE {both} END"
         if name == "error":
             waits = literal(f"unsure, and {strong} has no usable answer: ")
+            unsure = f"e.{REASON} = '{UNSURE}' AND t.status = '{Verdict.SUCCEEDED}'"
             return (
-                f"CASE WHEN {up} THEN s.error WHEN e.reason = '{UNSURE}' THEN "
+                f"CASE WHEN {up} THEN s.error WHEN {unsure} THEN "
                 f"{waits} || coalesce(s.error, 'it was not asked yet') ELSE t.error END"
             )
         return f"CASE WHEN {up} THEN s.{column} ELSE t.{column} END"
@@ -182,7 +228,7 @@ class Cascading:
     def _decided(self, partition_keys: Sequence[str | None]) -> Decided:
         scope = self._scope("t", partition_keys)
         counted = self.connection.execute(
-            f"SELECT t.partition_key, count(*), count(e.question), count(*) FILTER (e.question IS NOT NULL "
+            f"SELECT t.partition_key, count(*), count(e.{QUESTION}), count(*) FILTER (e.{QUESTION} IS NOT NULL "
             f"AND s.status IS DISTINCT FROM '{Verdict.SUCCEEDED}') FROM {self.first.sql} AS t {scope} "
             f"LEFT JOIN {self._current} AS e ON {self._same('t', 'e')} LEFT JOIN {self.second.sql} AS s "
             f"ON {self._same('e', 's')} GROUP BY t.partition_key"
@@ -199,22 +245,28 @@ class Cascading:
         self.connection.execute(
             f"DELETE FROM {self.escalated.sql} WHERE rowid IN (SELECT e.rowid FROM {self.escalated.sql} AS e "
             f"{self._scope('e', partition_keys)} LEFT JOIN {self._asked} AS q ON {self._same('e', 'q')} "
-            "WHERE q.request_hash IS DISTINCT FROM e.question)"
+            f"WHERE q.request_hash IS DISTINCT FROM e.{QUESTION})"
         )
 
+    def partitions(self) -> list[str | None]:
+        """Return the partitions that the asset's table has rows of."""
+        if not exists(self.connection, self.final):
+            return []
+        found = self.connection.execute(f"SELECT DISTINCT partition_key FROM {self.final.sql}").fetchall()
+        return [key for (key,) in found]
+
     def _drop_of(self, partition_keys: Sequence[str | None]) -> None:
-        """Delete the rows of partitions, and those of partitions that there are no more."""
+        """Delete the rows of partitions."""
         self.connection.execute(
             f"DELETE FROM {self.final.sql} WHERE rowid IN (SELECT t.rowid FROM {self.final.sql} AS t "
-            f"{self._scope('t', partition_keys)}) OR rowid IN (SELECT t.rowid FROM {self.final.sql} AS t "
-            f"ANTI JOIN {self.first.sql} AS f ON {self._same('t', 'f')})"
+            f"{self._scope('t', partition_keys)})"
         )
 
     def _insert(self, query: str) -> None:
         """Add rows that are not there."""
         self.connection.execute(
             f"INSERT INTO {self.escalated.sql} SELECT n.* FROM ({query}) AS n "
-            f"({self._keys()}, partition_key, question, reason) "
+            f"({self._keys()}, partition_key, {QUESTION}, {REASON}) "
             f"ANTI JOIN {self.escalated.sql} AS e ON {self._same('n', 'e')}"
         )
 
@@ -253,9 +305,3 @@ def escalated_of(final: TableName) -> TableName:
     """Return the name of the table of the rows that went up."""
     name = f"{final} escalated"
     return TableName(SCHEMA, name if len(name.encode()) <= MAX_NAME_BYTES else digest(name))
-
-
-def rows_that_went_up(relation: str, final: TableName, key: Sequence[str]) -> str:
-    """Return a query for the upstream rows that go up, by their keys."""
-    same = " AND ".join(f"e.{quoted(name)} = u.{quoted(name)}" for name in key)
-    return f"(SELECT u.* FROM {relation} AS u WHERE EXISTS (FROM {escalated_of(final).sql} AS e WHERE {same}))"

@@ -24,7 +24,7 @@ def answers_to_gold(connection: duckdb.DuckDBPyConnection, target: TableName, so
     """Return the answers of a table beside true values; raise `GoldError` where there are none to be read."""
     present, fields = check(connection, source)
     weighed = source.weight.lower() in present
-    by_partition = is_by_partition(present, source)
+    by_partition = is_by_partition(present, source) and _has_partitions(connection, target)
     write(connection, target, source, fields, weighed=weighed, by_partition=by_partition)
     rows = _joined(connection, target, source.key, fields, by_partition=by_partition)
     found = _sorted_out(rows, source, tuple(fields), weighed=weighed)
@@ -47,6 +47,12 @@ def columns_of(connection: duckdb.DuckDBPyConnection, source: GoldSource) -> fro
 def is_by_partition(present: frozenset[str], source: GoldSource) -> bool:
     """Whether gold rows with these columns are told apart by partition and key."""
     return PARTITION in present and PARTITION not in {key.lower() for key in source.key}
+
+
+def _has_partitions(connection: duckdb.DuckDBPyConnection, target: TableName) -> bool:
+    """Whether the table has partitions: without, what gold rows say of one tells nothing."""
+    query = f"SELECT 1 FROM {target.sql} WHERE {PARTITION} IS NOT NULL LIMIT 1"
+    return connection.execute(query).fetchone() is not None
 
 
 def check(connection: duckdb.DuckDBPyConnection, source: GoldSource) -> tuple[frozenset[str], Mapping[str, Structure]]:

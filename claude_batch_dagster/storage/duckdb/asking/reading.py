@@ -83,7 +83,7 @@ class Reading:
         texts = [self.shape.as_text(name) if templated else f"u.{quoted(name)}" for name in self.shape.columns]
         named = (f"{text} AS {name}" for text, name in zip(texts, self.shape.names, strict=True))
         laid = ", ".join([*dimensions, *self._keys(), *named])
-        where = " AND ".join(conditions)
+        where = " AND ".join([*conditions, *self._only("u")])
         rows = f"(SELECT {laid} FROM {self.reader.upstream.relation} AS u WHERE {where})"
         # What a prompt function makes of a row only that function knows: of its rows the keys are compared.
         asked = ", ".join(self.shape.names) if self.shape.in_sql else listed(self.shape.key_types)
@@ -106,6 +106,16 @@ class Reading:
             f"LEFT JOIN ({good_answers(self.reader)}) AS g ON g._cb_good = r._cb_question",
             values,
         )
+
+    def _only(self, row: str, partition: str | None = None) -> Iterator[str]:
+        """Yield the SQL of a row being one of those that are asked at all: by its key, until its partition is known."""
+        upstream = self.reader.upstream
+        if upstream.only is None:
+            return
+        same = [f"o.{quoted(name)} = {row}.{quoted(name)}" for name in upstream.key]
+        if partition is not None:
+            same.append(f"o.partition_key IS NOT DISTINCT FROM {partition}")
+        yield f"EXISTS (FROM {upstream.only} AS o WHERE {' AND '.join(same)})"
 
     def _keys(self) -> Iterator[str]:
         """Yield the key columns as the output table has them: without one of them a row has none."""
@@ -165,7 +175,8 @@ class Reading:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE _cb_rows AS SELECT r._cb_place, l._cb_partition AS partition_key, "
             f"{listed(self.shape.key_types, 'r.')}, r._cb_question AS request_hash, r._cb_answered, "
-            f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self.placed}"
+            f"NULL::VARCHAR AS error FROM _cb_read AS r JOIN _cb_places AS l ON {self.placed} "
+            f"WHERE {' AND '.join(['TRUE', *self._only('r', 'l._cb_partition')])}"
         )
         if self.refresh is not None:
             self._refresh(self.refresh)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from claude_batch_dagster.core.asking.partitions import Partition, PartitionRule
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.tables import TableName
+from claude_batch_dagster.core.tables import TableName, quoted
 from claude_batch_dagster.errors import UpstreamError
 from claude_batch_dagster.storage.duckdb.asking.key_types import NOTHING
 from claude_batch_dagster.storage.duckdb.duckdb_errors import without_values
@@ -111,6 +111,10 @@ class Reader:
                 self._find_windows(moment, n)
                 joins.append(f"JOIN _cb_moments{n} AS _cb_m{n} ON _cb_m{n}._cb_moment = {moment}")
                 conditions += [f"_cb_p._cb_{side}{n} = _cb_m{n}._cb_{side}" for side in ("start", "end")]
+        if self.upstream.only is not None:
+            same = [f"o.{quoted(name)} = u.{quoted(name)}" for name in self.upstream.key]
+            same.append("o.partition_key IS NOT DISTINCT FROM _cb_p._cb_partition")
+            conditions.append(f"EXISTS (FROM {self.upstream.only} AS o WHERE {' AND '.join(same)})")
         return (
             f"(SELECT _cb_p._cb_partition, u.* FROM {self.upstream.relation} AS u {' '.join(joins)}, "
             f"_cb_partitions AS _cb_p WHERE {' AND '.join(conditions)})"
