@@ -25,6 +25,7 @@ TABLES = {
     "signed_contracts": "SELECT i AS id, encode('%PDF-1.7 ' || i) AS pdf",
     "companies": "SELECT i AS id, 'Company ' || i AS name, 'Town ' || i AS town",
     "tickets": "SELECT i AS id, 'invoice and payment ' || i AS body",
+    "labelled_tickets": "SELECT i AS id, 'billing' AS label",
 }
 PAGE = REPOSITORY / "docs" / "recipes.md"
 
@@ -99,11 +100,27 @@ def test_the_judge_sees_what_the_first_has_said(recipes: dict[str, Any], databas
     assert sum("filed it under: billing" in message for message in claude.messages) == 3
 
 
+def test_a_cheap_model_hands_over_and_the_table_is_measured(
+    recipes: dict[str, Any], database: str, claude: EmulatedClaude
+) -> None:
+    """Of three rows all go up, for by fewer nothing can be chosen; and all three are known to be right."""
+    resources = {"claude_batch": claude.resource(database)}
+
+    dg.materialize([recipes["measured_tickets"]], resources=resources)
+    result = dg.materialize([recipes["measured_tickets"]], resources=resources)
+
+    assert {row["decided_by"] for row in answered(database, "measured_tickets")} == {"claude-opus-5-5"}
+    assert claude.n_billed == 6
+    [accuracy] = [one for one in result.get_asset_check_evaluations() if one.check_name == "accuracy"]
+    assert accuracy.passed
+    assert accuracy.metadata["claude_batch/gold_rows"].value == 3
+
+
 def test_every_recipe_of_the_page_is_tried(recipes: dict[str, Any]) -> None:
     """None is left out here."""
     declared = {name for name, value in recipes.items() if isinstance(value, dg.AssetsDefinition)}
 
-    assert declared == {*RECIPES, "judged_tickets", "doubted_tickets_review"}
+    assert declared == {*RECIPES, "judged_tickets", "doubted_tickets_review", "measured_tickets"}
 
 
 def test_the_query_over_many_labels_counts_them(recipes: dict[str, Any], database: str, claude: EmulatedClaude) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import duckdb
@@ -168,7 +169,7 @@ def _sorted_out(
 
 def check_weights(source: GoldSource, weights: Iterable[float]) -> None:
     """Raise `GoldError` if some of the weights are none."""
-    if any(not weight > 0 for weight in weights):
+    if any(not 0 < weight < inf for weight in weights):
         raise GoldError(
             f"the gold rows, {source.shown_as}, have weights in {source.weight!r} that are no positive numbers. Each "
             "says how many rows of the table its row stands for; leave the column out if all had the same chance."
