@@ -174,6 +174,7 @@ def test_rows_are_too_dear_by_the_price_at_which_they_go(world: "World") -> None
     assert asked_live(world) == 1
 
 
+@pytest.mark.verify
 def test_a_small_plan_is_no_word_on_other_rows(world: "World") -> None:
     """Those of an earlier batch that come up again are asked by a batch."""
     world.documents({n: f"text {n:02d}" for n in range(30)})
@@ -246,6 +247,7 @@ def test_a_batch_that_ends_in_time_is_left_alone(world: "World") -> None:
     assert asked_live(world) == 0
 
 
+@pytest.mark.verify
 def test_what_waits_for_room_is_asked_live_too_when_the_time_is_over(world: "World") -> None:
     """Rows that no batch has taken by then."""
     world.documents(TEN)
@@ -258,6 +260,7 @@ def test_what_waits_for_room_is_asked_live_too_when_the_time_is_over(world: "Wor
     assert world.n_billed == [1] * 10
 
 
+@pytest.mark.verify
 def test_what_fails_after_the_deadline_is_asked_live_once_more(world: "World") -> None:
     """There is no time for a batch."""
     world.documents(TEN)
@@ -270,6 +273,7 @@ def test_what_fails_after_the_deadline_is_asked_live_once_more(world: "World") -
     assert world.n_accepted == 3
 
 
+@pytest.mark.verify
 def test_who_collects_keeps_the_deadline_of_who_has_sent(world: "World") -> None:
     """A submission has begun; the run that brings its batches home is another one."""
     world.documents(TEN)
@@ -284,6 +288,7 @@ def test_who_collects_keeps_the_deadline_of_who_has_sent(world: "World") -> None
     assert world.clock.now() - began <= HOURS
 
 
+@pytest.mark.verify
 def test_a_run_that_repeats_another_has_its_deadline(world: "World") -> None:
     """It goes on where that one was killed; but not days later."""
     world.documents(TEN)
@@ -306,6 +311,7 @@ def test_a_run_that_repeats_another_has_its_deadline(world: "World") -> None:
     assert chunks(world, Lane.BATCH)[-1].run_id == f"run-{world.n_runs}"
 
 
+@pytest.mark.verify
 def test_deadlines_of_the_past_are_no_reason(world: "World") -> None:
     """What was given up yesterday, and failed, has the time of today's run."""
     world.documents(TEN)
@@ -348,6 +354,7 @@ def test_a_short_deadline_is_not_slept_through(world: "World") -> None:
     assert world.clock.now() - began <= timedelta(minutes=14)
 
 
+@pytest.mark.verify
 def test_a_key_that_must_not_cancel_waits(world: "World") -> None:
     """Until the batch ends by itself."""
     world.documents(TEN)

@@ -127,6 +127,7 @@ def test_each_label_has_its_recall(labelled: "DagsterWorld", classification: Dec
     assert str(figure(told, "confusion")).startswith("![Answers by true label](data:image/png;base64,")
 
 
+@pytest.mark.verify
 def test_shares_of_labels_are_corrected_by_gold_rows(labelled: "DagsterWorld", classification: Declare) -> None:
     """A third was answered with each label; truly 22 of 60 are of economy. A view has it for charts, with bands."""
     told = evaluation(labelled.run(classification(partitions_def=None, gold="labelled")), "label_recall")

@@ -90,6 +90,7 @@ def test_a_run_tells_numbers_and_places_and_nothing_of_documents(
     }
 
 
+@pytest.mark.verify
 def test_files_are_gold_once_they_are_filled_in(world: "DagsterWorld", doubted: dg.AssetsDefinition) -> None:
     """The key, the partition, the true value under the name of its field, the weight; for their owner alone."""
     world.run(build_review_asset(doubted, folder=str(world.folder)), beside=[doubted])
@@ -110,6 +111,7 @@ def test_files_are_gold_once_they_are_filled_in(world: "DagsterWorld", doubted: 
     assert {stat.S_IMODE(one.stat().st_mode) for one in world.folder.glob("answers_review.*")} == {0o600}
 
 
+@pytest.mark.verify
 def test_the_same_table_gives_the_same_files(world: "DagsterWorld", doubted: dg.AssetsDefinition) -> None:
     """A run more changes nothing; nothing is asked for it."""
     review = build_review_asset(doubted, rows=3, folder=world.folder)
@@ -124,6 +126,7 @@ def test_the_same_table_gives_the_same_files(world: "DagsterWorld", doubted: dg.
     assert len(world.sent) == n_sent
 
 
+@pytest.mark.verify
 def test_labels_that_were_given_stop_the_next_queue(world: "DagsterWorld", doubted: dg.AssetsDefinition) -> None:
     """In the table or in the file: both stay as they are."""
     review = build_review_asset(doubted, folder=world.folder)
@@ -234,6 +237,7 @@ def test_a_partition_in_two_dimensions_is_one_key(world: "DagsterWorld", asking:
     assert rows == [("a", "a|1790", False), ("d", "d|1793", False)]
 
 
+@pytest.mark.verify
 def test_rows_of_a_partition_that_is_none_any_more_have_no_document(
     world: "DagsterWorld", classification: Declare
 ) -> None:
@@ -250,6 +254,7 @@ def test_rows_of_a_partition_that_is_none_any_more_have_no_document(
     assert rows == [("a", False), ("b", True), ("c", True)]
 
 
+@pytest.mark.verify
 def test_a_queue_is_beside_its_table_under_whatever_key_it_is_loaded(
     world: "DagsterWorld", classification: Declare
 ) -> None:

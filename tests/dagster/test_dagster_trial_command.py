@@ -99,6 +99,7 @@ def test_the_candidates_and_the_one_that_is_named(world: "DagsterWorld", trial: 
     assert len(world.sent) == 8
 
 
+@pytest.mark.verify
 def test_a_trial_that_fails_says_why(world: "DagsterWorld", trial: Trial) -> None:
     """In a sentence, and with exit code 1."""
     world.emulator.faults.add("401", endpoint="retrieve")

@@ -145,6 +145,7 @@ def test_what_the_table_has_answered_a_trial_need_not_ask(
     assert len(trying.sent) == N + OTHERS + N
 
 
+@pytest.mark.verify
 def test_a_trial_that_dies_is_taken_up(
     trying: "DagsterWorld", gold_asset: dg.AssetsDefinition, emulator: Emulator
 ) -> None:

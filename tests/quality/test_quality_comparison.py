@@ -28,6 +28,7 @@ def test_mcnemar_is_that_of_statsmodels() -> None:
         assert mcnemar(won, lost) == pytest.approx(min(theirs, 1.0))
 
 
+@pytest.mark.verify
 def test_holm_is_that_of_statsmodels() -> None:
     """In any order, ties among them."""
     rng = np.random.default_rng(SEED)
