@@ -8,8 +8,9 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
-def dollars(usd: float | None) -> str:
-    """Return US dollars, small amounts too."""
+def dollars(usd: float | None, *, unknown: str = "an unknown price") -> str:
+    """Tell US dollars; small amounts are not rounded to nothing."""
     if usd is None:
-        return "an unknown price"
-    return f"${usd:,.2f}" if usd == 0 or usd >= A_CENT else f"${usd:.6f}"
+        return unknown
+    sign, size = "-" if usd < 0 else "", abs(usd)
+    return f"{sign}${size:,.2f}" if size == 0 or size >= A_CENT else f"{sign}${size:.6f}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from claude_batch_dagster.core.asking.partitions import Partition
 from claude_batch_dagster.core.asking.upstream import Upstream
-from claude_batch_dagster.core.reporting.cascade import Decided, Pairs, Passes
+from claude_batch_dagster.core.reporting.cascade import AgreementRule, Decided, Pairs
 from claude_batch_dagster.core.reporting.report import Standing
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
@@ -29,7 +29,7 @@ class CascadeTask:
     """What the strong model is asked, of those that go up."""
     vote: Task | None
     """What the cheap model is asked a second time, in other words, of all rows; None where it says how sure it is."""
-    passes: Passes
+    rule: AgreementRule
     agreement: float
     """Of all rows, how many shall have the strong model's answer."""
     delta: float
@@ -117,7 +117,7 @@ def show(
             cascade.final,
             keys,
             label=schema.categorical,
-            shown=[*cascade.passes.key, *schema.columns, "status"],
+            shown=[*cascade.rule.key, *schema.columns, "status"],
         )
     return decided, held
 
@@ -137,7 +137,7 @@ def _cascading(connection: Any, cascade: CascadeTask) -> Cascading:
         second=cascade.second.target,
         vote=None if cascade.vote is None else cascade.vote.target,
         final=cascade.final,
-        passes=cascade.passes,
+        rule=cascade.rule,
     )
 
 

@@ -318,7 +318,7 @@ class Engine:
         with self.warehouse.connect() as connection, self.warehouse.writing(), outbox:
             connection.begin()
             try:
-                asking = replace(self._asking(connection, partitions, frame, outbox), is_trial=True)
+                asking = replace(self._asking(connection, partitions, frame, outbox), is_dry_run=True)
                 asked, store = self._asked(asking)
                 planning = store.planning(connection)
                 planner = replace(

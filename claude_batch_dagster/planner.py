@@ -165,7 +165,7 @@ class Planner:
         notes = list(self._notes(found, at_once.of(load).usd if at_once else None))
         if plan.in_flight and self.lanes.give_up_at is not None:
             notes.append(of_flying(len(plan.in_flight), self.lanes.give_up_at))
-        return replace(found, notes=notes, n_trial=self._n_canary if found.n_requests else 0)
+        return replace(found, notes=notes, n_canary=self._n_canary if found.n_requests else 0)
 
     def _notes(self, forecast: Forecast, live_usd: float | None) -> Iterator[str]:
         if not forecast.n_requests:

@@ -8,7 +8,7 @@ from claude_batch_dagster.assets.ask import Ask
 from claude_batch_dagster.cascades import CascadeTask
 from claude_batch_dagster.core.planning.budget import OWN
 from claude_batch_dagster.core.planning.spending import Spending
-from claude_batch_dagster.core.reporting.cascade import Passes
+from claude_batch_dagster.core.reporting.cascade import AgreementRule
 from claude_batch_dagster.core.tables import TableName
 from claude_batch_dagster.core.task import Task
 from claude_batch_dagster.errors import ConfigurationError
@@ -81,12 +81,12 @@ def cascade_task(given: str | Ask | Cascade, ask: Ask, task: Task, *, reads_fram
         raise ConfigurationError("escalate_to= and deadline= contradict each other: the second pass has to wait.")
     strong = cascade.to if isinstance(cascade.to, Ask) else replace(ask, model=cascade.to)
     closed = [name for name in ask.schema.columns if ask.schema.is_closed(name)]
-    passes = Passes(
+    rule = AgreementRule(
         key=task.upstream.key,
         compared=(cascade.compared,) if isinstance(cascade.compared, str) else cascade.compared or closed[:1],
         confidence=None if cascade.vote else cascade.confidence,
     )
-    _check(passes, ask, [one for one in (strong, cascade.vote) if one is not None])
+    _check(rule, ask, [one for one in (strong, cascade.vote) if one is not None])
 
     def asked(other: Ask, what: str) -> Task:
         return replace(
@@ -103,7 +103,7 @@ def cascade_task(given: str | Ask | Cascade, ask: Ask, task: Task, *, reads_fram
         first=asked(ask, FIRST),
         second=asked(strong, SECOND),
         vote=None if cascade.vote is None else asked(cascade.vote, VOTE),
-        passes=passes,
+        rule=rule,
         agreement=cascade.agreement,
         delta=cascade.delta,
         n_pairs=cascade.pairs,
@@ -111,26 +111,26 @@ def cascade_task(given: str | Ask | Cascade, ask: Ask, task: Task, *, reads_fram
     )
 
 
-def _check(passes: Passes, ask: Ask, others: Sequence[Ask]) -> None:
+def _check(rule: AgreementRule, ask: Ask, others: Sequence[Ask]) -> None:
     """Raise for fields that there are not, and for two models that are asked for different things."""
     columns = ask.schema.columns
-    if passes.confidence is not None and columns.get(passes.confidence) != "DOUBLE":
+    if rule.confidence is not None and columns.get(rule.confidence) != "DOUBLE":
         raise ConfigurationError(
-            f"escalate_to= needs an output field {passes.confidence!r} that is a number (a float): how sure the model "
+            f"escalate_to= needs an output field {rule.confidence!r} that is a number (a float): how sure the model "
             "is, from 0 to 1. A classification has it with confidences=True; of another question name it: "
             "Cascade(to=..., confidence='sure'); or let a second vote say it: Cascade(to=..., vote=Ask(...))."
         )
-    for name in (*passes.key, *columns):
+    for name in (*rule.key, *columns):
         if name.lower() == "decided_by":
             raise ConfigurationError(
                 "a cascade writes who has decided into decided_by: call the key or field otherwise."
             )
-    for name in passes.compared:
+    for name in rule.compared:
         if name not in columns:
             raise ConfigurationError(
                 f"a cascade compares {name!r}, which is no output field. They are: {', '.join(columns)}."
             )
-    if not passes.compared:
+    if not rule.compared:
         raise ConfigurationError(
             "a cascade needs an output field in which both models can agree: none has a closed list of values. Name "
             "one: Cascade(to=..., compared=['total'])."

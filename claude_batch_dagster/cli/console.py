@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from claude_batch_dagster import amounts
 from claude_batch_dagster.amounts import counted
 from claude_batch_dagster.core.ledger import ChunkRecord
 
@@ -33,8 +34,6 @@ TEXTS = frozenset(
     }
 )
 """Headings of what is not a figure."""
-
-CENT = 0.01
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -64,11 +63,8 @@ def table(console: Console, title: str, lines: Sequence[Mapping[str, str]]) -> N
 
 
 def dollars(amount: float | None) -> str:
-    """Tell US dollars; small amounts are not rounded to nothing."""
-    if amount is None:
-        return "unknown"
-    sign, size = "-" if amount < 0 else "", abs(amount)
-    return f"{sign}${size:,.2f}" if size == 0 or size >= CENT else f"{sign}${size:.6f}"
+    """Tell US dollars, as cells of a table have them."""
+    return amounts.dollars(amount, unknown="unknown")
 
 
 def age(seconds: float) -> str:

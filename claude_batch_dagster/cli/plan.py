@@ -11,7 +11,7 @@ from rich.markup import escape
 from claude_batch_dagster.cli import console
 from claude_batch_dagster.core.planning.forecast import SENT, Forecast, PartitionForecast, Reason
 from claude_batch_dagster.core.planning.settings import RunSettings
-from claude_batch_dagster.core.planning.wording import MEANING, of_caching, of_misses, of_total, of_trial
+from claude_batch_dagster.core.planning.wording import MEANING, of_caching, of_canary, of_misses, of_total
 
 MOST_PARTITIONS = 20
 """Partitions that are shown: those that cost most."""
@@ -103,7 +103,7 @@ def _show(name: str, forecast: Forecast) -> None:
         if len(busy) > MOST_PARTITIONS:
             screen.print(f"... and {len(busy) - MOST_PARTITIONS:,} more, which cost less.")
     misses = of_misses(forecast.misses) if forecast.n_requests and forecast.misses else None
-    for note in filter(None, (of_trial(forecast), of_caching(forecast), *forecast.notes, misses)):
+    for note in filter(None, (of_canary(forecast), of_caching(forecast), *forecast.notes, misses)):
         screen.print(f"{note[:1].upper()}{note[1:].rstrip('.')}.", soft_wrap=True)
 
 

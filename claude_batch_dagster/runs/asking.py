@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -75,6 +76,11 @@ class AskingRun:
             report = engine.run(self.asker.partitions, self.frame)
             self.quality = self.asker.measured(engine, self.task.target)
         return report
+
+    def metadata(self, partition_key: str | None) -> dict[str, Any]:
+        """Return what a partition shows beside what all assets show: nothing."""
+        del partition_key
+        return {}
 
     def tell_plan(self) -> None:
         """Say what it would do, and do nothing of it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -49,7 +50,6 @@ class Materialization:
     """The second model, and what goes up to it."""
     quality: TableQuality | None = field(default=None, init=False)
     """What gold rows say of the table, once the run has ended."""
-    _cascading: CascadeRun | None = field(default=None, init=False)
 
     def run(self) -> Iterator[Any]:
         """Yield what a Dagster asset body yields."""
@@ -68,13 +68,12 @@ class Materialization:
         self.quality = asking.quality
         yield from self._events(report)
 
-    @property
-    def _asking(self) -> "AskingRun | CascadeRun":
+    @cached_property
+    def _asking(self) -> AskingRun | CascadeRun:
         """What asks: one model, or two."""
         asked = Asker(context=self.context, resource=self.resource, config=self.config, gold=self.gold)
         if self.cascade is not None:
-            self._cascading = CascadeRun(asker=asked, cascade=self.cascade)
-            return self._cascading
+            return CascadeRun(asker=asked, cascade=self.cascade)
         return AskingRun(asker=asked, task=self.task, frame=self.frame)
 
     # --- events ------------------------------------------------------------------------------------
@@ -147,8 +146,8 @@ class Materialization:
         return data_version(self.context.assets_def.code_versions_by_key[self.context.asset_key], parts)
 
     def _metadata(self, part: PartitionReport) -> dict[str, Any]:
-        by_model = self._cascading.metadata(part.partition_key) if self._cascading else {}
-        return {**partition_metadata(part), **partition_figures(self.quality, part.partition_key), **by_model}
+        key = part.partition_key
+        return {**partition_metadata(part), **partition_figures(self.quality, key), **self._asking.metadata(key)}
 
     def _add_metadata(self, part: PartitionReport) -> None:
         metadata = self._metadata(part)

@@ -10,10 +10,10 @@ from claude_batch_dagster.core.planning.forecast import SENT, Forecast, Partitio
 from claude_batch_dagster.core.planning.wording import (
     of_basis,
     of_caching,
+    of_canary,
     of_misses,
     of_rows,
     of_total,
-    of_trial,
 )
 
 MOST_PARTITIONS = 200
@@ -62,7 +62,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield f"to be sent: {sent}"
     if rest := of_rows(forecast, sent=False):
         yield f"not to be sent: {rest}"
-    yield from filter(None, (of_trial(forecast), of_caching(forecast), *forecast.notes))
+    yield from filter(None, (of_canary(forecast), of_caching(forecast), *forecast.notes))
     if forecast.n_requests and forecast.misses:
         yield of_misses(forecast.misses)
 

@@ -401,7 +401,7 @@ def test_a_plan_says_what_stops_it_or_holds_it_up(world: "World") -> None:
         world, prompt="Which? {text}", confirm_repay_usd=0, canary=3, canary_from=5, budget=Budget(usd=2, per="month")
     )
 
-    assert forecast.n_trial == 3
+    assert forecast.n_canary == 3
     money, stop = forecast.notes
     assert money.startswith("$2.00 are left of the budget of this asset of $2.00 per month; rows that could exceed it")
     assert stop.startswith("the run stops: 10 rows with an answer would be asked again for about $0.0000")

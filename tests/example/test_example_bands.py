@@ -32,4 +32,7 @@ def test_marks_are_where_their_shares_are() -> None:
 
 def test_a_table_of_one_answer_is_drawn() -> None:
     """Where nothing is known to have a label, the axis still has a length."""
-    ET.fromstring(chart([Share("war", 0.0, 0.0, 0.0, 0.0, 60)]))  # noqa: S314 - our own drawing
+    drawing = ET.fromstring(chart([Share("war", 0.0, 0.0, 0.0, 0.0, 60)]))  # noqa: S314 - our own drawing
+    ticks = [float(line.get("x1", "")) for line in drawing.iter(f"{SVG}line")]
+
+    assert max(ticks) > min(ticks)

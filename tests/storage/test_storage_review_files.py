@@ -247,9 +247,14 @@ def test_labels_are_never_written_over(tmp_path: Path, content: bytes) -> None:
 def test_a_table_that_was_saved_without_a_label_is_written_over(tmp_path: Path) -> None:
     """As by an editor that puts a mark before it."""
     text = "\ufeff" + as_csv(review(), [row("1", "t")])
-    (tmp_path / "answers_review.csv").write_text(text, encoding="utf-8", newline="")
+    path = tmp_path / "answers_review.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    files = ReviewFiles(review(), tmp_path)
 
-    ReviewFiles(review(), tmp_path).check()
+    files.check()
+    files.write([row("2", "u")])
+
+    assert path.read_bytes().decode() == as_csv(review(), [row("2", "u")])
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class Forecast:
     """By which way all of it is asked."""
     repaid_usd: float | None = 0.0
     """What rows cost that are paid for again; None when a price is not known."""
-    n_trial: int = 0
+    n_canary: int = 0
     """Rows that are sent first, to see what they come to."""
     notes: Sequence[str] = ()
     """What else is to be known of it: what is left of the budget, why the run would stop."""

@@ -76,7 +76,7 @@ def of_caching(forecast: Forecast) -> str | None:
     if caching is None:
         return None
     first = "one request goes ahead and writes them to the cache, the others read them" if caching.is_primed else ""
-    first = "the trial writes them to the cache, the others read them" if first and forecast.n_trial else first
+    first = "the first rows write them to the cache, the others read them" if first and forecast.n_canary else first
     return (
         f"prompt caching: all requests share their first tokens, about {caching.prefix_tokens:,}; "
         f"{first or 'a batch of the last hour has written them to the cache'}, which should save about "
@@ -84,14 +84,14 @@ def of_caching(forecast: Forecast) -> str | None:
     )
 
 
-def of_trial(forecast: Forecast) -> str | None:
+def of_canary(forecast: Forecast) -> str | None:
     """Return what is sent first; None where all of it goes at once."""
-    n, rest = forecast.n_trial, forecast.n_requests - forecast.n_trial
+    n, rest = forecast.n_canary, forecast.n_requests - forecast.n_canary
     if not n:
         return None
     return (
-        f"first a trial of {counted(n, 'row')}, as a batch of {'its' if n == 1 else 'their'} own; the other {rest:,} "
-        "follow unless more than half of these have no usable answer"
+        f"first {counted(n, 'row')}, as a batch of {'its' if n == 1 else 'their'} own; the other {rest:,} follow "
+        "unless more than half of these have no usable answer"
     )
 
 

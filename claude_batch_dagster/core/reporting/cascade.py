@@ -9,10 +9,11 @@ from claude_batch_dagster.core.reporting.report import PartitionReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passes:
-    """The tables of a cascade: what both models have answered, and what the asset shows of it."""
+class AgreementRule:
+    """When two answers to a row are the same, and how sure the first model is of its own."""
 
     key: Sequence[str]
+    """Columns by which rows are told apart within a partition."""
     compared: Sequence[str]
     """Output fields in which both have to agree."""
     confidence: str | None
@@ -33,7 +34,6 @@ class Pairs:
 class Decided:
     """How many rows of some partitions were decided by whom."""
 
-    n_rows: int = 0
     n_escalated: int = 0
     """Rows that went up: to choose the threshold, or because the first model was unsure."""
     n_waiting: int = 0

@@ -7,7 +7,7 @@ import duckdb
 
 from claude_batch_dagster.core.asking.question_hash import digest
 from claude_batch_dagster.core.collecting.output_schema import OutputSchema
-from claude_batch_dagster.core.reporting.cascade import Decided, Pairs, Passes
+from claude_batch_dagster.core.reporting.cascade import AgreementRule, Decided, Pairs
 from claude_batch_dagster.core.tables import MAX_NAME_BYTES, TableName, listed, literal, quoted
 from claude_batch_dagster.core.verdicts import Verdict
 from claude_batch_dagster.storage.duckdb.asking.questions import SCHEMA, questions_of
@@ -44,7 +44,7 @@ class Cascading:
     """What the first model has answered when it was asked in other words, if it was."""
     final: TableName
     """What the asset shows."""
-    passes: Passes
+    rule: AgreementRule
 
     @property
     def escalated(self) -> TableName:
@@ -179,7 +179,7 @@ class Cascading:
     def _confidence(self) -> tuple[str, str]:
         """Return the SQL of how sure the first model is of a row t, and of the join that it takes."""
         if self.vote is None:
-            return f"t.{quoted(self.passes.confidence or '')}", ""
+            return f"t.{quoted(self.rule.confidence or '')}", ""
         same = f"coalesce(v.status = '{Verdict.SUCCEEDED}' AND {self._agree('t', 'v')}, false)::INT"
         return same, self._voted
 
@@ -191,7 +191,7 @@ class Cascading:
     def _agree(self, one: str, other: str) -> str:
         """Return the SQL of two answers being the same."""
         return " AND ".join(
-            f"{one}.{quoted(name)} IS NOT DISTINCT FROM {other}.{quoted(name)}" for name in self.passes.compared
+            f"{one}.{quoted(name)} IS NOT DISTINCT FROM {other}.{quoted(name)}" for name in self.rule.compared
         )
 
     @property
@@ -210,7 +210,7 @@ class Cascading:
     def _shown(self, name: str, up: str, strong: str) -> str:
         """Return the SQL of one column of a row."""
         column = quoted(name)
-        if name in self.passes.key or name == "partition_key":
+        if name in self.rule.key or name == "partition_key":
             return f"t.{column}"
         if name in SUMMED:
             others = [f"coalesce({table}.{column}, 0)" for table in ("s", *(["v"] if self.vote else []))]
@@ -228,16 +228,15 @@ class Cascading:
     def _decided(self, partition_keys: Sequence[str | None]) -> Decided:
         scope = self._scope("t", partition_keys)
         counted = self.connection.execute(
-            f"SELECT t.partition_key, count(*), count(e.{QUESTION}), count(*) FILTER (e.{QUESTION} IS NOT NULL "
+            f"SELECT t.partition_key, count(e.{QUESTION}), count(*) FILTER (e.{QUESTION} IS NOT NULL "
             f"AND s.status IS DISTINCT FROM '{Verdict.SUCCEEDED}') FROM {self.first.sql} AS t {scope} "
             f"LEFT JOIN {self._current} AS e ON {self._same('t', 'e')} LEFT JOIN {self.second.sql} AS s "
             f"ON {self._same('e', 's')} GROUP BY t.partition_key"
         ).fetchall()
         return Decided(
-            n_rows=sum(row[1] for row in counted),
-            n_escalated=sum(row[2] for row in counted),
-            n_waiting=sum(row[3] for row in counted),
-            by_partition={row[0]: row[2] for row in counted},
+            n_escalated=sum(n for _, n, _ in counted),
+            n_waiting=sum(n for *_, n in counted),
+            by_partition={key: n for key, n, _ in counted},
         )
 
     def _forget_changed(self, partition_keys: Sequence[str | None]) -> None:
@@ -276,16 +275,16 @@ class Cascading:
 
     def _hash(self, table: str) -> str:
         """Return the SQL of what puts rows in a random order that stays: MD5, for DuckDB's own hash may change."""
-        parts = ", ".join(f"{table}.{quoted(name)}::VARCHAR" for name in (*self.passes.key, "partition_key"))
+        parts = ", ".join(f"{table}.{quoted(name)}::VARCHAR" for name in (*self.rule.key, "partition_key"))
         return f"md5(concat_ws(chr(31), 'cascade', {parts}))"
 
     def _same(self, one: str, other: str) -> str:
         """Return the SQL of two rows being the same one."""
-        keys = [f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in self.passes.key]
+        keys = [f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in self.rule.key]
         return " AND ".join([*keys, f"{one}.partition_key IS NOT DISTINCT FROM {other}.partition_key"])
 
     def _keys(self, prefix: str = "") -> str:
-        return listed(self.passes.key, prefix)
+        return listed(self.rule.key, prefix)
 
     def _scope(self, table: str, partition_keys: Sequence[str | None]) -> str:
         """Return the SQL of a join that leaves rows of these partitions."""
@@ -298,7 +297,7 @@ class Cascading:
     def _key_types(self) -> Mapping[str, str]:
         described = self.connection.execute(f"DESCRIBE {self.first.sql}").fetchall()
         kinds = {name.lower(): kind for name, kind, *_ in described}
-        return {name: kinds[name.lower()] for name in self.passes.key}
+        return {name: kinds[name.lower()] for name in self.rule.key}
 
 
 def escalated_of(final: TableName) -> TableName:

@@ -117,21 +117,30 @@ def _joined(
     by_partition: bool,
 ) -> list[tuple[Any, ...]]:
     """Return, a gold row each: partition, how many rows of the table it is, if one is answered, weight, and fields."""
-    on = [f"t.{quoted(name)} = g._cb_k{n}" for n, name in enumerate(key)]
+    query = (
+        f"SELECT any_value(t.{PARTITION}), count(t.status), "
+        f"coalesce(bool_or(t.status = '{Verdict.SUCCEEDED}'), false), any_value(_cb_weight), {beside(fields)} "
+        f"FROM (SELECT *, row_number() OVER () AS _cb_n FROM _cb_gold) AS g LEFT JOIN {target.sql} AS t "
+        f"ON {same_row(key, by_partition=by_partition)} GROUP BY g._cb_n ORDER BY g._cb_n"
+    )
+    return connection.execute(query).fetchall()
+
+
+def same_row(key: Sequence[str], *, by_partition: bool) -> str:
+    """Return the SQL of a row t of a table being the gold row g."""
+    same = [f"t.{quoted(name)} = g._cb_k{n}" for n, name in enumerate(key)]
     if by_partition:
-        on.append(f"t.{PARTITION} IS NOT DISTINCT FROM g._cb_k{len(key)}")
-    columns = [
+        same.append(f"t.{PARTITION} IS NOT DISTINCT FROM g._cb_k{len(key)}")
+    return " AND ".join(same)
+
+
+def beside(fields: Mapping[str, Structure]) -> str:
+    """Return the SQL of four columns a field: answer, true value, whether true values differ, or cannot be read."""
+    return ", ".join(
         f"any_value({comparable(f't.{quoted(name)}', kind)}), any_value(_cb_t{n}), any_value(_cb_differ{n}), "
         f"any_value(_cb_unread{n})"
         for n, (name, kind) in enumerate(fields.items())
-    ]
-    query = (
-        f"SELECT any_value(t.{PARTITION}), count(t.status), "
-        f"coalesce(bool_or(t.status = '{Verdict.SUCCEEDED}'), false), any_value(_cb_weight), {', '.join(columns)} "
-        f"FROM (SELECT *, row_number() OVER () AS _cb_n FROM _cb_gold) AS g LEFT JOIN {target.sql} AS t "
-        f"ON {' AND '.join(on)} GROUP BY g._cb_n ORDER BY g._cb_n"
     )
-    return connection.execute(query).fetchall()
 
 
 def _sorted_out(

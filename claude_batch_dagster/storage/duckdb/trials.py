@@ -60,20 +60,12 @@ def _joined(
     """Return, a gold row each: key, how many rows it is, verdict, question, weight, and fields as `gold.write` does."""
     _, named = gold.check(connection, source)
     names = [f"_cb_k{n}" for n in range(len(source.key) + by_partition)]
-    on = [f"t.{quoted(name)} = g._cb_k{n}" for n, name in enumerate(source.key)]
-    if by_partition:
-        on.append(f"t.{gold.PARTITION} IS NOT DISTINCT FROM g.{names[-1]}")
-    columns = [
-        f"any_value({gold.comparable(f't.{quoted(name)}', kind)}), any_value(_cb_t{n}), any_value(_cb_differ{n}), "
-        f"any_value(_cb_unread{n})"
-        for n, (name, kind) in enumerate(named.items())
-    ]
     verdict = f"CASE WHEN starts_with(t.error, {literal(KEPT)}) THEN '{UNANSWERED}' ELSE t.status END"
     key = f"to_json([{', '.join(f'CAST({name} AS VARCHAR)' for name in names)}])::VARCHAR"
     query = (
         f"SELECT {key} AS _cb_key, count(t.status), any_value({verdict}), any_value(t.request_hash), "
-        f"any_value(_cb_weight), {', '.join(columns)} FROM _cb_gold AS g LEFT JOIN {target.sql} AS t "
-        f"ON {' AND '.join(on)} GROUP BY _cb_key ORDER BY _cb_key"
+        f"any_value(_cb_weight), {gold.beside(named)} FROM _cb_gold AS g LEFT JOIN {target.sql} AS t "
+        f"ON {gold.same_row(source.key, by_partition=by_partition)} GROUP BY _cb_key ORDER BY _cb_key"
     )
     return connection.execute(query).fetchall()
 

@@ -37,7 +37,7 @@ class Asking:
     """Whether there still is a partition of this key: rows of one that is gone are asked about elsewhere by now."""
     refresh: str | None = None
     """A token, if every row is to be asked again: those that were asked with this very token are not."""
-    is_trial: bool = False
+    is_dry_run: bool = False
     """Whether the transaction is open already, and comes to nothing."""
     is_new: bool = field(default=False, init=False)
     """Whether nobody has written down before what rows of this table ask."""
@@ -77,7 +77,7 @@ class Asking:
         if reading.has_open_rows:
             reading.check_stable()
         rendering.render()
-        if not self.is_trial:
+        if not self.is_dry_run:
             reader.connection.begin()  # not before: another run of this process may have written while this one read
         if self.refresh is not None:
             refreshes.write(reader.connection, rendering.refreshed)
@@ -108,7 +108,7 @@ class Asking:
         """Take answers that stand under hashes of an earlier version for what they are."""
         if not earlier:
             return
-        if self.rename is not None and not self.is_trial:
+        if self.rename is not None and not self.is_dry_run:
             self.rename(earlier)
         names = {"earlier": list(earlier), "today": list(earlier.values())}
         hand_over(self.reader.connection, "_cb_names", dict.fromkeys(names, "VARCHAR"), names)
