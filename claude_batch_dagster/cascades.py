@@ -40,6 +40,12 @@ class CascadeTask:
     """The cheap one first."""
 
     @property
+    def description(self) -> str:
+        """Who is asked what, in Markdown."""
+        cheap, strong = self.models
+        return f"Rows of which `{cheap}` is unsure are decided by `{strong}`; `decided_by` says which are."
+
+    @property
     def pipelines(self) -> Sequence[str]:
         """The names under which the ledger keeps what was sent."""
         return [task.pipeline for task in (self.first, self.vote, self.second) if task is not None]

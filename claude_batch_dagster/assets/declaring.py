@@ -152,8 +152,10 @@ def declare(  # noqa: PLR0913  (a declaration has as many parts as it has)
         rows.keys,
         ask.schema,
         partition_expr=output_partition_expr(spec.partitions_def),
-        model=ask.model,
+        models=(ask.model,) if cascade is None else cascade.models,
     )
+    if cascade is not None and spec.description == ask.description:
+        spec = spec.replace_attributes(description=f"{cascade.description}\n\n{ask.description}")
     lineage = {} if rows.sql else column_lineage(rows.source.key, rows.keys, ask.builder.columns, ask.schema)
     own = {name: value for name, value in lineage.items() if name not in spec.metadata}
     declaration = Declaration(

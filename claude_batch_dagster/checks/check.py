@@ -46,8 +46,7 @@ class Check(ABC):
     def description(self) -> str:
         """What Dagster shows beside the name: what is measured, and where it warns and fails."""
         side = "below" if self.margin(1) > self.margin(0) else "above"
-        fails = math.isfinite(self.fail) and not (side == "below" and self.fail <= 0)
-        limits = f"Warns {side} {self.warn:g}" + (f", fails {side} {self.fail:g}" if fails else "")
+        limits = f"Warns {side} {self.warn:g}" + (f", fails {side} {self.fail:g}" if self.can_fail else "")
         return f"{self.about.format(check=self)} {limits}{', and then blocks' if self.blocking else ''}."
 
     @abstractmethod
@@ -67,8 +66,14 @@ class Check(ABC):
     @property
     def thresholds(self) -> Mapping[str, float]:
         """The thresholds as metadata; one that nothing can pass is none."""
-        limits = {"claude_batch/warn_threshold": self.warn, "claude_batch/fail_threshold": self.fail}
-        return {name: limit for name, limit in limits.items() if math.isfinite(limit)}
+        fails = {"claude_batch/fail_threshold": self.fail} if self.can_fail else {}
+        return {"claude_batch/warn_threshold": self.warn, **fails}
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether there is a value that fails: none is less than a share of 0, or more than infinity."""
+        is_best_high = self.margin(1) > self.margin(0)
+        return math.isfinite(self.fail) and not (is_best_high and self.fail <= 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -30,17 +30,23 @@ def definition_metadata(
     schema: OutputSchema,
     *,
     partition_expr: str | Mapping[str, str] | None,
-    model: str,
+    models: Sequence[str],
 ) -> dict[str, Any]:
-    """Describe the table: its name, columns, and how IO managers select its partitions."""
+    """
+    Describe the table: its name, columns, and how IO managers select its partitions.
+
+    `models` are the one that is asked, and the one that the unsure rows go up to, if there is one.
+    """
     columns = [dg.TableColumn(key, "as upstream", "Key of the upstream row.") for key in keys]
     columns += [dg.TableColumn(name, ddl(kind), schema.meaning(name)) for name, kind in schema.columns.items()]
     columns += [dg.TableColumn(name, kind, BOOKKEEPING_MEANING[name]) for name, kind in BOOKKEEPING.items()]
+    if len(models) > 1:
+        columns.append(dg.TableColumn("decided_by", "VARCHAR", "The model whose answer it is; null for none."))
     metadata: dict[str, Any] = {
         "dagster/table_name": str(target),
         "dagster/column_schema": dg.TableSchema(columns=columns),
         "schema": target.schema,
-        "claude_batch/model": model,
+        **dict(zip(("claude_batch/model", "claude_batch/escalates_to"), models, strict=False)),
     }
     return {**metadata, "partition_expr": partition_expr} if partition_expr else metadata
 

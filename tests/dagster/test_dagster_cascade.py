@@ -24,19 +24,21 @@ WORDS = {
     "law": "court judge crime statute jury prison trial lawyer verdict appeal police constitution",
 }
 N = 500
+CAREFUL = Cascade(to=STRONG, agreement=0.98, pairs=200)
+"""Of texts that are hard to tell apart, more than the sample goes up."""
 
 
-def texts(n: int = N, seed: int = 7) -> list[str]:
+def texts(n: int = N, seed: int = 7, *, clear: float = 0.8) -> list[str]:
     """Return texts most of which are clearly of one label, and some of which are not."""
     drawn, labels = random.Random(seed), list(WORDS)  # noqa: S311  (the same ones each time)
     found = []
     for at in range(n):
         words = {label: WORDS[label].split() for label in labels}
         main, other = drawn.sample(labels, 2)
-        clear = drawn.random() < 0.8
+        is_clear = drawn.random() < clear
         own, strange = (
             (drawn.sample(words[main], 4), [])
-            if clear
+            if is_clear
             else (
                 drawn.sample(words[main], 3),
                 drawn.sample(words[other], 2),
@@ -101,16 +103,30 @@ def test_the_strong_model_decides_what_the_cheap_one_is_unsure_of(unlike: "Dagst
 
 @pytest.mark.verify
 def test_the_promise_is_kept_against_the_strong_model_itself(unlike: "DagsterWorld") -> None:
-    """Asked all rows, it gives the answer that the table has in at least 95 of 100."""
-    unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=200)))
+    """Asked all rows, it gives the answer that the table has in at least 98 of 100."""
+    write(unlike, texts(clear=0.4))
+    unlike.run(declare(model=CHEAPEST, escalate_to=CAREFUL))
     alone = build_classification_asset(name="alone", upstream="documents", labels=WORDS, confidences=True, model=STRONG)
     unlike.run(alone)
 
-    [(agrees,)] = unlike.read(
-        "SELECT avg((a.label = s.label)::INT) FROM public.answers a JOIN public.alone s USING (id)"
+    agrees = "SELECT avg((a.label = s.label)::INT) FROM public.{} a JOIN public.alone s USING (id)"
+    assert unlike.read(agrees.format("answers_first_pass"))[0][0] < 0.98, "the cheap one alone would not keep it"
+    assert unlike.read(agrees.format("answers"))[0][0] >= 0.98
+    assert 200 < decided(unlike)[STRONG] < N, "the sample, and those that are unsure"
+
+
+def test_the_page_of_the_asset_says_who_decides() -> None:
+    """Both models are named, and the column that tells them apart is described; a description of the user's stays."""
+    asset = declare()
+
+    [spec] = asset.specs
+    assert str(spec.description).startswith(
+        "Rows of which `claude-haiku-5-5` is unsure are decided by `claude-opus-5-5`"
     )
-    assert agrees >= 0.95
-    assert decided(unlike)[CHEAP] > N / 3, "and most of it at the cheap price"
+    assert "decided_by" in [column.name for column in spec.metadata["dagster/column_schema"].columns]
+    assert spec.metadata["claude_batch/escalates_to"] == STRONG
+    [described] = declare(description="Mine.").specs
+    assert described.description == "Mine."
 
 
 @pytest.mark.verify
@@ -149,20 +165,34 @@ def test_partitions_share_a_threshold_and_a_row_is_decided_once(
 @pytest.mark.verify
 def test_a_changed_document_begins_anew_and_others_stay(unlike: "DagsterWorld") -> None:
     """The cheap model is asked of it, and if it is sure the strong one is not, whatever was before."""
-    unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=100)))
-    before = n_billed(unlike)
-    lines = texts()
-    [(unsure,)] = unlike.read(
-        "SELECT min(id) FROM public.answers WHERE decided_by = 'claude-opus-5-5' AND confidence < 0.6"
-    )
+    lines = texts(clear=0.4)
+    write(unlike, lines)
+    unlike.run(declare(model=CHEAPEST, escalate_to=CAREFUL))
+    before, by = n_billed(unlike), decided(unlike)
+    went_up = "FROM claude_batch.\"public.answers escalated\" WHERE _cb_reason = 'unsure'"
+    [(unsure,)] = unlike.read(f"SELECT min(id) {went_up}")
     lines[int(unsure[1:])] = "army navy battle soldier fleet fort siege cavalry regiment enemy"
     write(unlike, lines)
 
+    unlike.run(declare(model=CHEAPEST, escalate_to=CAREFUL))
+
+    assert n_billed(unlike) == before + 1
+    assert decided(unlike) == {CHEAPEST: by[CHEAPEST] + 1, STRONG: by[STRONG] - 1}
+    assert unlike.read(f"SELECT label FROM public.answers WHERE id = '{unsure}'") == [("war",)]  # noqa: S608  (as above)
+    assert unlike.statuses() == {"succeeded": N}
+
+
+@pytest.mark.verify
+def test_what_the_cheap_model_cannot_answer_goes_up(unlike: "DagsterWorld") -> None:
+    """An answer that fits no label is none: the strong model decides."""
+    unlike.emulator.answers.add("number 499", {"label": "nonesuch"}, model=CHEAP)
+
     unlike.run(declare(escalate_to=Cascade(to=STRONG, pairs=100)))
 
-    assert 1 <= n_billed(unlike) - before <= 2
-    assert unlike.read(f"SELECT label FROM public.answers WHERE id = '{unsure}'") == [("war",)]  # noqa: S608  (a key of the test's own)
     assert unlike.statuses() == {"succeeded": N}
+    assert unlike.read("SELECT decided_by FROM public.answers WHERE id = 'd499'") == [(STRONG,)]
+    [(status,)] = unlike.read("SELECT status FROM public.answers_first_pass WHERE id = 'd499'")
+    assert status == "invalid"
 
 
 @pytest.mark.verify
